@@ -1,0 +1,49 @@
+# selfloop: train a generative model, sample a data set from it, decide what the next model learns from, go round again.
+#
+#   snakemake --cores all                                   the study of config/config.yaml
+#   snakemake --cores all --configfile config/mine.yaml     another one
+
+import os
+import sys
+from dataclasses import asdict
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+LIBRARY = os.path.join(workflow.basedir, "workflow")
+sys.path.insert(0, LIBRARY)
+os.environ["PYTHONPATH"] = os.pathsep.join([LIBRARY, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+from selfloop.plan import plan_study
+
+
+# A config given on the command line stands alone; without one it is the default study.
+if "experiments" not in config:
+
+    configfile: "config/config.yaml"
+
+
+study = plan_study(config)
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/loop.smk"
+include: "workflow/rules/analysis.smk"
+
+
+# What every domain of the study ends in.
+PER_DOMAIN = [
+    *rules.plot_headline.output,
+    *rules.plot_learning_curves.output,
+    *rules.plot_synthetic.output,
+    *rules.write_tables.output,
+    *rules.write_samples.output,
+]
+
+
+rule all:
+    default_target: True
+    input:
+        rules.collect_metrics.output,
+        [expand(target, domain=domain.name) for domain in study.domains for target in PER_DOMAIN],

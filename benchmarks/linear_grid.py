@@ -1,0 +1,229 @@
+"""The linear model at scale: how long the whole grid takes, how it compares to the direct loop, how well theory holds.
+
+    PYTHONPATH=workflow python benchmarks/linear_grid.py [--table points.csv]
+
+1. **Speed against the direct loop**, both in the same process, small and large settings, one BLAS thread for both: with
+   two, any neighbour on the machine slows the direct loop many times over, which would flatter the ratio. The direct
+   loop runs one seed (repeated where that is quick, and the best time counts); its seeds are independent, runs of the
+   same length, so 100 seeds take 100 times as long. Nothing else is extrapolated: all iterations run.
+2. **The grid**: d, T, sigma2, four regimes, 100 iterations, 100 seeds. Settings run in separate processes, one BLAS
+   thread each; the time includes starting them.
+3. **Measured over predicted**, for every (setting, iteration) of the regimes with a formula: z = (mean - predicted)/SE,
+   with two standard errors: the sample's, as one usually does, and the exact one, from the error's law (theory.py).
+   - Tails: on this grid T-d-1 >= 6, so the variance is finite in every setting, but with d=3, T=10 the fourth moment
+     is not, and with d=1 the law is that of a squared normal over a chi-square. A sample of 100 then has few large
+     values, its mean and its standard error fall short together, and |z| > 3 is more frequent than the normal 0.27%.
+     So the comparison is made on more draws of the same simulation as well (up to 10,000 seeds: they are cheap).
+   - Dependence: the 100 points of one setting share X and noise, so they stand or fall together; settings are
+     independent of each other (each (d, T, sigma2) has its own draws, nothing is rescaled), but regimes are not (they
+     share a seed's X and unit noise, as the loop does). The independent tests are 57 per regime. "mean z2" is the mean
+     of z squared over the last iterations of those 57, with the exact SE: if the theory holds, its expectation is 1
+     whatever the tails.
+"""
+
+import argparse
+import csv
+import itertools
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from selfloop.domains.linear import theory
+from selfloop.domains.linear.direct import simulate_directly
+from selfloop.domains.linear.simulate import Setting, simulate
+
+DIMENSIONS = (1, 3, 10, 32, 100)
+ROWS = (10, 32, 100, 316, 1000)
+NOISE = (0.1, 1.0, 10.0)
+ITERATIONS = 100
+SEEDS = 100
+COMPARED = ((1, 10), (3, 32), (10, 100), (32, 316), (100, 1000))
+
+
+def grid(regimes: Iterable[str]) -> list[Setting]:
+    """The follow-up paper's grid, expensive settings first, so that the last process to finish has little left."""
+    pairs = [(d, T) for d, T in itertools.product(DIMENSIONS, ROWS) if d + 2 <= T]
+    settings = [Setting(d, T, s, regime, ITERATIONS) for regime in regimes for d, T in pairs for s in NOISE]
+    return sorted(settings, key=lambda s: -s.d * (s.T if s.regime == theory.SUBSAMPLE else 1))
+
+
+class Moments(NamedTuple):
+    """What is kept of a setting's errors: by iteration, over seeds."""
+
+    mean: np.ndarray
+    median: np.ndarray
+    deviation: np.ndarray
+    seeds: int
+
+
+def moments(setting: Setting, seeds: int) -> Moments:
+    """Simulate a setting and summarise it."""
+    error = simulate(setting, range(seeds)).error
+    return Moments(error.mean(axis=0), np.median(error, axis=0), error.std(axis=0, ddof=1), seeds)
+
+
+def draws_for_theory(d: int) -> int:
+    """Seeds for the comparison with theory: fewer where the dimension already averages."""
+    return min(10_000, 100_000 // d)
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool with one BLAS thread per worker: numpy reads the number when it is imported, so workers start afresh."""
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ[name] = "1"
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def run_all(settings: list[Setting], seeds: list[int], cores: int) -> tuple[list[Moments], float]:
+    """Every setting, and the wall-clock seconds it took, process start included."""
+    begin = time.perf_counter()
+    with processes(cores) as pool:
+        results = list(pool.map(moments, settings, seeds))
+    return results, time.perf_counter() - begin
+
+
+def best_seconds(call: Callable[[], object], at_most: float = 2.0) -> float:
+    """The shortest of up to five runs; of fewer when they take long."""
+    times: list[float] = []
+    while len(times) < 5 and sum(times) < at_most:
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def compare_speed(setting: Setting) -> tuple[float, float]:
+    """Seconds per seed: the direct loop, and the fast path at 100 seeds."""
+    simulate(setting, range(2))  # first calls load what is loaded lazily
+    fast = best_seconds(lambda: simulate(setting, range(SEEDS))) / SEEDS
+    return best_seconds(lambda: simulate_directly(setting, [0])), fast
+
+
+def report_speed() -> None:
+    """Print the ratio of the two paths."""
+    print(f"\n1. Direct loop over fast path, {ITERATIONS} iterations, one process, one BLAS thread; ms per seed")
+    print(f"{'d':>4} {'T':>5} {'regime':<21} {'direct':>10} {'fast':>9} {'ratio':>8}")
+    settings = [Setting(d, T, 1.0, regime, ITERATIONS) for d, T in COMPARED for regime in theory.REGIMES]
+    with processes(1) as pool:
+        for setting, (direct, fast) in zip(settings, pool.map(compare_speed, settings), strict=True):
+            print(
+                f"{setting.d:>4} {setting.T:>5} {setting.regime:<21} {direct * 1e3:>10.2f} {fast * 1e3:>9.3f}"
+                f" {direct / fast:>8,.0f}",
+                flush=True,
+            )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Measured against predicted for one setting, each array (iterations,)."""
+
+    setting: Setting
+    seeds: int
+    ratio: np.ndarray
+    ratio_error: np.ndarray
+    z_sample: np.ndarray
+    z_exact: np.ndarray
+
+
+def compare(setting: Setting, measured: Moments) -> Comparison:
+    """Set a simulation beside the closed form."""
+    arguments = (setting.regime, setting.d, setting.T, setting.sigma2, setting.iterations)
+    predicted = theory.expected_error(*arguments)
+    exact = theory.error_deviation(*arguments) / measured.seeds**0.5
+    sample = measured.deviation / measured.seeds**0.5
+    away = measured.mean - predicted
+    ratio, ratio_error = measured.mean / predicted, exact / predicted
+    return Comparison(setting, measured.seeds, ratio, ratio_error, z_sample=away / sample, z_exact=away / exact)
+
+
+def report_theory(title: str, comparisons: list[Comparison]) -> None:
+    """Print the share of points within 3 standard errors, and the worst, for each regime."""
+    print(f"\n{title}")
+    print(f"{'regime':<17} {'points':>6} {'within 3 SE':>12} {'(exact SE)':>11} {'mean z2':>8}  worst (exact SE)")
+    for regime in theory.UPDATES:
+        mine = [c for c in comparisons if c.setting.regime == regime]
+        sample, exact = (np.stack([getattr(c, name) for c in mine]) for name in ("z_sample", "z_exact"))
+        k, n = np.unravel_index(np.abs(exact).argmax(), exact.shape)
+        print(
+            f"{regime:<17} {exact.size:>6} {np.mean(np.abs(sample) <= 3):>12.2%} {np.mean(np.abs(exact) <= 3):>11.2%}"
+            f" {np.mean(exact[:, -1] ** 2):>8.2f}  z={exact[k, n]:+.2f} (sample SE {sample[k, n]:+.2f}) at"
+            f" {mine[k].setting.label}, n={n + 1}: ratio {mine[k].ratio[n]:.4f} ± {mine[k].ratio_error[n]:.4f}"
+        )
+
+
+def report_settings(comparisons: list[Comparison]) -> None:
+    """Print measured over predicted for sigma2 = 1."""
+    print("\n   Measured over predicted ± exact standard error, sigma2 = 1 (all points: --table)")
+    print(f"{'regime':<17} {'d':>4} {'T':>5} {'draws':>6} {'n=1':>16} {'n=10':>16} {'n=100':>16} {'max |z|':>8}")
+    for c in sorted(comparisons, key=lambda c: (c.setting.regime, c.setting.d, c.setting.T)):
+        if c.setting.sigma2 == 1.0:
+            cells = " ".join(f"{c.ratio[n]:>7.4f} ± {c.ratio_error[n]:.4f}" for n in (0, 9, 99))
+            label = f"{c.setting.regime:<17} {c.setting.d:>4} {c.setting.T:>5} {c.seeds:>6}"
+            print(f"{label} {cells} {np.abs(c.z_exact).max():>8.2f}")
+
+
+def report_subsample(measured: dict[Setting, Moments]) -> None:
+    """Print accumulate-subsample's mean over its large-T limit, and its median over accumulate's."""
+    print(f"\n   accumulate-subsample, {SEEDS} seeds, sigma2 = 1: mean over the large-T limit (not exact at any T);")
+    print("   last column: median at n=100 over that of accumulate")
+    print(f"{'d':>4} {'T':>5} {'n=1':>7} {'n=10':>7} {'n=100':>7} {'median':>7}")
+    mine = [s for s in measured if s.regime == theory.SUBSAMPLE and s.sigma2 == 1.0]
+    for setting in sorted(mine, key=lambda s: (s.d, s.T)):
+        ratio = measured[setting].mean / theory.subsample_limit(setting.d, setting.T, 1.0, ITERATIONS)
+        accumulate = measured[replace(setting, regime="accumulate")]
+        cells = " ".join(f"{ratio[n]:>7.2f}" for n in (0, 9, 99))
+        print(f"{setting.d:>4} {setting.T:>5} {cells} {measured[setting].median[-1] / accumulate.median[-1]:>7.2f}")
+
+
+def write_points(path: Path, comparisons: list[Comparison]) -> None:
+    """All points as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["regime", "d", "T", "sigma2", "iteration", "seeds", "ratio", "se", "z_sample", "z_exact"])
+        for c in comparisons:
+            s = c.setting
+            for n in range(s.iterations):
+                point = (c.ratio[n], c.ratio_error[n], c.z_sample[n], c.z_exact[n])
+                writer.writerow([s.regime, s.d, s.T, s.sigma2, n + 1, c.seeds, *(f"{value:.6g}" for value in point)])
+
+
+def main() -> None:
+    """Run the three parts."""
+    parser = argparse.ArgumentParser(description="Speed and accuracy of the linear simulation on the whole grid.")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--table", type=Path, help="write every point of the comparison with theory to this CSV file")
+    parser.add_argument("--no-direct", action="store_true", help="leave out part 1, which takes two minutes")
+    arguments = parser.parse_args()
+
+    if not arguments.no_direct:
+        report_speed()
+
+    everything, predicted = grid(theory.REGIMES), grid(theory.UPDATES)
+    results, seconds = run_all(everything, [SEEDS] * len(everything), arguments.cores)
+    measured = dict(zip(everything, results, strict=True))
+    size = f"{len(everything)} settings x {SEEDS} seeds x {ITERATIONS} iterations"
+    print(f"\n2. The grid: {size} in {seconds:.1f} s on {arguments.cores} cores", flush=True)
+
+    report_theory(f"3. Theory, {SEEDS} seeds (that very run)", [compare(s, measured[s]) for s in predicted])
+    draws = [draws_for_theory(s.d) for s in predicted]
+    results, seconds = run_all(predicted, draws, arguments.cores)
+    comparisons = [compare(s, r) for s, r in zip(predicted, results, strict=True)]
+    report_theory(f"   Theory, {min(draws):,} (d=100) to {max(draws):,} (d<=10) draws, {seconds:.1f} s", comparisons)
+    report_settings(comparisons)
+    report_subsample(measured)
+    if arguments.table:
+        write_points(arguments.table, comparisons)
+
+
+if __name__ == "__main__":
+    main()

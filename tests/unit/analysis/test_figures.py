@@ -1,0 +1,198 @@
+"""What the figures draw, and that they are written with the same bytes each time."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from selfloop.analysis.figures import BAND, headline_figure, synthetic_figure
+from selfloop.analysis.learning import learning_figure
+from selfloop.quantity import Quantity
+from selfloop.analysis.style import regime_marks, save
+from selfloop.errors import UserError
+
+
+def lines_of(axes):
+    return {line.get_label(): line for line in axes.get_lines() if not line.get_label().startswith("_")}
+
+
+def legend_texts(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_headline_draws_a_panel_per_regime_with_the_mean_over_seeds_and_its_range(metrics, loss):
+    figure = headline_figure(metrics, "text", loss, title="Costs $5 and $6")
+    assert [axes.get_title() for axes in figure.axes] == ["Replace", "Accumulate", "Replace-Multiple"]
+    replace = figure.axes[0]
+    line = lines_of(replace)["GPT-2 (0.5M)"]
+    np.testing.assert_allclose(line.get_xdata(), [1, 2, 3, 4, 5])
+    np.testing.assert_allclose(line.get_ydata(), [2.1, 2.6, 3.1, 3.6, 4.1])
+    band = replace.collections[0].get_datalim(replace.transData)
+    np.testing.assert_allclose([band.y0, band.y1], [2.0, 4.2])
+    assert list(replace.get_xticks()) == [1, 2, 3, 4, 5]
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    assert figure.legends[0].get_title().get_text() == "Model"
+    assert legend_texts(figure) == ["GPT-2 (0.5M)", BAND]
+    assert figure.get_suptitle() == "Costs $5 and $6"
+    assert figure.get_supylabel() == "Test cross-entropy\n(nats per token)"
+
+
+def test_one_seed_has_no_band_and_the_legend_names_none(make_metrics, loss):
+    figure = headline_figure(make_metrics(seeds=1), "text", loss)
+    assert not any(axes.collections for axes in figure.axes)
+    assert legend_texts(figure) == ["GPT-2 (0.5M)"]
+
+
+def test_one_iteration_of_one_regime_shows_its_spread(make_metrics, loss):
+    (axes,) = headline_figure(make_metrics(iterations=1, regimes=("replace",)), "text", loss).axes
+    assert list(axes.get_xticks()) == [1]
+    assert lines_of(axes)["GPT-2 (0.5M)"].get_marker() == "o"
+    (spread,) = axes.collections[1].get_segments()
+    np.testing.assert_allclose(spread, [[1, 2.0], [1, 2.2]])
+
+
+def test_values_that_are_nan_or_missing_are_gaps(make_metrics, loss):
+    metrics = make_metrics(seeds=1, regimes=("replace",))
+    metrics.loc[1, "value"] = math.nan
+    (axes,) = headline_figure(metrics.drop(index=3), "text", loss).axes
+    np.testing.assert_allclose(lines_of(axes)["GPT-2 (0.5M)"].get_ydata(), [2.0, np.nan, 3.0, np.nan, 4.0])
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_figure_of_nothing_but_nan_is_empty_and_can_be_saved(metrics, loss, tmp_path: Path, scale):
+    figure = headline_figure(metrics.assign(value=math.nan), "text", loss, scale=scale)
+    assert np.isnan(lines_of(figure.axes[0])["GPT-2 (0.5M)"].get_ydata()).all()
+    assert save(figure, [tmp_path / "nan.svg"])[0].stat().st_size > 0
+
+
+def test_models_differ_by_colour_and_marker_and_samplings_by_dash(make_metrics, loss):
+    parts = [
+        make_metrics(model=model, experiment=model, sampling=f"temperature={temperature}")
+        for model in ("A", "B")
+        for temperature in (1.0, 0.3)
+    ]
+    figure = headline_figure(pd.concat(parts), "text", loss)
+    lines = lines_of(figure.axes[0])
+    assert list(lines) == [f"{m}, temperature={t}" for m in "AB" for t in (1.0, 0.3)]
+    a_hot, a_cold, b_hot, _ = lines.values()
+    assert a_hot.get_color() == a_cold.get_color() != b_hot.get_color()
+    assert a_hot.get_marker() == a_cold.get_marker() != b_hot.get_marker()
+    assert a_hot.get_linestyle() == b_hot.get_linestyle() != a_cold.get_linestyle()
+    assert legend_texts(figure) == ["A", "B", "temperature=1.0", "temperature=0.3", BAND]
+
+
+def test_synthetic_draws_a_panel_per_quantity_there_is_and_a_line_per_regime(make_metrics):
+    parts = [make_metrics(metric="distinct_2", split="synthetic", part=part) for part in (1, 2)]
+    parts[1]["value"] += 1.0
+    wanted = [Quantity("distinct_1", "synthetic", "Distinct-1"), Quantity("distinct_2", "synthetic", "Distinct-2")]
+    (axes,) = synthetic_figure(pd.concat(parts), "text", wanted).axes
+    assert axes.get_title() == "Distinct-2"
+    replace, accumulate, _ = axes.get_lines()
+    np.testing.assert_allclose(replace.get_ydata(), [2.6, 3.1, 3.6, 4.1, 4.6])
+    assert replace.get_color() != accumulate.get_color()
+    with pytest.raises(UserError, match=r"distinct_1 .*; there is text \(gpt2\): distinct_2/synthetic"):
+        synthetic_figure(pd.concat(parts), "text", wanted[:1])
+
+
+def test_synthetic_can_draw_one_experiment(make_metrics):
+    same = {"metric": "mean_length", "split": "synthetic", "part": 1}
+    both = pd.concat([make_metrics(**same), make_metrics(**same, experiment="llama", model="Llama")])
+    wanted = [Quantity("mean_length", "synthetic", "Mean length", "tokens")]
+    assert len(synthetic_figure(both, "text", wanted).axes[0].get_lines()) == 6
+    assert len(synthetic_figure(both, "text", wanted, experiment="llama").axes[0].get_lines()) == 3
+
+
+@pytest.fixture
+def curves() -> pd.DataFrame:
+    """Two seeds whose steps differ, two regimes, two iterations, evaluated before, within and after the run."""
+    base = {"experiment": "gpt2", "domain": "text", "model": "GPT-2 (0.5M)", "sampling": "temperature=1.0"}
+    rows = [
+        base
+        | {"regime": regime, "seed": seed, "iteration": iteration, "split": "test", "metric": "cross_entropy"}
+        | {"step": (10 + 2 * seed) * k, "epoch": k / 2, "value": 8.0 / (k + 1) + iteration + seed}
+        for regime in ("accumulate", "replace")
+        for seed in (0, 1)
+        for iteration in (1, 2)
+        for k in range(3)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_learning_curves_show_the_mean_over_seeds_for_every_iteration(curves, loss):
+    figure = learning_figure(curves, "text", loss)
+    replace, accumulate, bar = figure.axes
+    assert (replace.get_title(), accumulate.get_title()) == ("Replace", "Accumulate")
+    lines = lines_of(replace)
+    assert list(lines) == ["1", "2"]
+    np.testing.assert_allclose(lines["2"].get_xdata(), [0, 0.5, 1])
+    np.testing.assert_allclose(lines["2"].get_ydata(), [10.5, 6.5, 8 / 3 + 2.5])
+    assert len(replace.get_lines()) == 2 * 3  # a mean and two faint seeds for each iteration
+    assert replace.get_ylabel() == "GPT-2 (0.5M)"
+    assert bar.get_ylabel() == "Model-fitting iteration (faint\nlines: single seeds)"
+
+
+def test_learning_curves_by_step_on_a_log_scale_leave_out_the_step_zero(curves, loss):
+    figure = learning_figure(curves, "text", loss, x="step", scale="log")
+    axes = figure.axes[0]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    np.testing.assert_allclose(lines_of(axes)["1"].get_xdata(), [11, 22])
+    assert figure.get_supxlabel() == "Gradient step"
+
+
+def test_the_mean_ends_where_the_shortest_seed_ends(curves, loss):
+    stopped = curves[~((curves["seed"] == 1) & (curves["step"] > 12))]
+    np.testing.assert_allclose(lines_of(learning_figure(stopped, "text", loss).axes[0])["1"].get_xdata(), [0, 0.5])
+
+
+def test_a_log_scale_without_positive_values_is_an_error(curves, loss):
+    with pytest.raises(UserError, match="no positive epoch and cross_entropy in domain text"):
+        learning_figure(curves[curves["step"] == 0], "text", loss, scale="log")
+    with pytest.raises(UserError, match="no positive epoch and cross_entropy in domain text"):
+        learning_figure(curves.assign(value=math.nan), "text", loss, scale="log")
+
+
+def test_a_model_that_diverged_leaves_its_row_of_learning_curves_empty(curves, loss, tmp_path: Path):
+    both = pd.concat([curves, curves.assign(experiment="llama", model="Llama", value=math.nan)])
+    figure = learning_figure(both, "text", loss, scale="log")
+    assert np.isnan(lines_of(figure.axes[2])["1"].get_ydata()).all()
+    np.testing.assert_allclose(lines_of(figure.axes[0])["1"].get_ydata(), [5.5, 8 / 3 + 1.5])
+    assert save(figure, [tmp_path / "curves.svg"])[0].stat().st_size > 0
+
+
+def test_regimes_look_the_same_whatever_else_a_study_holds():
+    few, many = regime_marks(["mine", "replace"]), regime_marks(["mine", "replace", "accumulate", "replace-multiple"])
+    assert {name: many[name] for name in few} == few
+    assert len({mark.colour for mark in many.values()}) == len({mark.marker for mark in many.values()}) == 4
+
+
+def test_the_papers_regimes_differ_in_gray():
+    colours = [mark.colour for mark in regime_marks(["replace", "accumulate", "replace-multiple"]).values()]
+    gray = sorted(np.dot([0.2126, 0.7152, 0.0722], [int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)]) for c in colours)
+    assert min(np.diff(gray)) > 0.2
+
+
+def test_more_regimes_than_colours_still_draw():
+    assert len(regime_marks([f"mine-{k}" for k in range(10)])) == 10
+
+
+def test_a_saved_figure_has_the_same_bytes_each_time_and_names_no_date(metrics, loss, tmp_path: Path):
+    import matplotlib
+
+    first = save(headline_figure(metrics, "text", loss), tmp_path / "a.v1")
+    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9}):  # a user's own settings change nothing
+        second = save(headline_figure(metrics, "text", loss), tmp_path / "b.v1")
+    assert [path.name for path in first] == ["a.v1.png", "a.v1.svg"]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert b"<dc:date>" not in first[1].read_bytes()
+    assert first[0].read_bytes().startswith(b"\x89PNG")
+    changed = save(headline_figure(metrics, "text", loss, title="Changed"), [tmp_path / "c.svg"])
+    assert changed[0].read_bytes() != first[1].read_bytes()
+
+
+def test_a_figure_of_another_kind_is_refused_before_anything_is_written(metrics, loss, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"a.bmp: a figure's file ends in .png or .svg"):
+        save(headline_figure(metrics, "text", loss), [tmp_path / "a.png", tmp_path / "a.bmp"])
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,126 @@
+# From measurements to tables, figures and pages.
+
+
+rule collect_metrics:
+    input:
+        measurements=study.measurement_files,
+        curves=study.curve_files,
+    output:
+        metrics="results/metrics.parquet",
+        learning_curves="results/learning_curves.parquet",
+        chains="results/chains.csv",
+    params:
+        chains=study.rows(),
+        code=study.code("collect"),
+    log:
+        "results/logs/collect_metrics.log",
+    message:
+        "Collect all measurements"
+    script:
+        "../scripts/collect_metrics.py"
+
+
+# Everything below draws from the tidy tables alone: how a figure looks never retrains a model.
+
+
+wildcard_constraints:
+    domain="[a-z]+",
+
+
+rule plot_headline:
+    input:
+        metrics="results/metrics.parquet",
+    output:
+        figures=expand("results/figures/{{domain}}-headline.{format}", format=study.formats),
+    params:
+        domain="{domain}",
+        quantity=lambda w: asdict(study.domain(w.domain).headline),
+        title=lambda w: study.title(f"{w.domain}-headline"),
+        code=study.code("analysis.plot_headline"),
+    log:
+        "results/logs/plot_headline/{domain}.log",
+    message:
+        "Plot the main measurement of the {wildcards.domain} experiments"
+    script:
+        "../scripts/plot_headline.py"
+
+
+rule plot_learning_curves:
+    input:
+        learning_curves="results/learning_curves.parquet",
+    output:
+        figures=expand(
+            "results/figures/{{domain}}-learning-curves-{x}-{scale}.{format}",
+            x=["epoch", "step"],
+            scale=["linear", "log"],
+            format=study.formats,
+        ),
+    params:
+        domain="{domain}",
+        quantity=lambda w: asdict(study.domain(w.domain).curve),
+        title=lambda w: study.title(f"{w.domain}-learning-curves"),
+        code=study.code("analysis.plot_learning_curves"),
+    log:
+        "results/logs/plot_learning_curves/{domain}.log",
+    message:
+        "Plot the learning curves of the {wildcards.domain} experiments"
+    script:
+        "../scripts/plot_learning_curves.py"
+
+
+rule plot_synthetic:
+    input:
+        metrics="results/metrics.parquet",
+    output:
+        figures=expand("results/figures/{{domain}}-synthetic.{format}", format=study.formats),
+    params:
+        domain="{domain}",
+        quantities=lambda w: [asdict(quantity) for quantity in study.domain(w.domain).synthetic],
+        title=lambda w: study.title(f"{w.domain}-synthetic"),
+        code=study.code("analysis.plot_synthetic"),
+    log:
+        "results/logs/plot_synthetic/{domain}.log",
+    message:
+        "Plot what the sampled data of the {wildcards.domain} experiments are like"
+    script:
+        "../scripts/plot_synthetic.py"
+
+
+rule write_tables:
+    input:
+        metrics="results/metrics.parquet",
+    output:
+        headline="results/tables/{domain}-headline.csv",
+        headline_page="results/tables/{domain}-headline.md",
+        trend="results/tables/{domain}-trend.csv",
+        trend_page="results/tables/{domain}-trend.md",
+    params:
+        domain="{domain}",
+        quantity=lambda w: asdict(study.domain(w.domain).headline),
+        code=study.code("analysis.write_tables"),
+    log:
+        "results/logs/write_tables/{domain}.log",
+    message:
+        "Write the tables of the {wildcards.domain} experiments"
+    script:
+        "../scripts/write_tables.py"
+
+
+rule write_samples:
+    input:
+        parts=lambda w: [part["folder"] for part in study.samples(w.domain)],
+    output:
+        samples="results/tables/{domain}-samples.csv",
+        samples_page="results/tables/{domain}-samples.md",
+    params:
+        domain="{domain}",
+        parts=lambda w: study.samples(w.domain),
+        per_model=study.checked["tables"]["samples_per_model"],
+        characters=study.checked["tables"]["sample_characters"],
+        code=lambda w: study.code("write_samples", study.domain(w.domain)),
+    log:
+        "results/logs/write_samples/{domain}.log",
+    message:
+        "Write the table of samples of the {wildcards.domain} experiments"
+    script:
+        "../scripts/write_samples.py"

@@ -1,0 +1,60 @@
+# The real data, as models read them.
+
+
+wildcard_constraints:
+    data="[^/]+",
+    tokenizer="[0-9a-f]+",
+
+
+rule prepare_data:
+    input:
+        lambda w: study.data[w.data].domain.files(study.data[w.data].data),
+    output:
+        train=directory("results/data/{data}/documents/train"),
+        test=directory("results/data/{data}/documents/test"),
+    params:
+        domain=lambda w: study.data[w.data].domain.name,
+        data=lambda w: study.data[w.data].data,
+        code=lambda w: study.code("prepare_data", study.data[w.data].domain),
+    log:
+        "results/logs/prepare_data/{data}.log",
+    message:
+        "Prepare the real data {wildcards.data}"
+    script:
+        "../scripts/prepare_data.py"
+
+
+rule train_tokenizer:
+    input:
+        train="results/data/{data}/documents/train",
+    output:
+        tokenizer="results/data/{data}/tokenizer-{tokenizer}.json",
+    params:
+        domain=lambda w: study.data[w.data].domain.name,
+        tokenizer=lambda w: study.tokenizers[w.data, w.tokenizer].tokenizer,
+        code=lambda w: study.code("train_tokenizer", study.data[w.data].domain),
+    log:
+        "results/logs/train_tokenizer/{data}-{tokenizer}.log",
+    message:
+        "Train the tokenizer of {wildcards.data}"
+    script:
+        "../scripts/train_tokenizer.py"
+
+
+rule tokenize:
+    input:
+        train="results/data/{data}/documents/train",
+        test="results/data/{data}/documents/test",
+        tokenizer="results/data/{data}/tokenizer-{tokenizer}.json",
+    output:
+        train=directory("results/data/{data}/tokenized-{tokenizer}/train"),
+        test=directory("results/data/{data}/tokenized-{tokenizer}/test"),
+    params:
+        domain=lambda w: study.data[w.data].domain.name,
+        code=lambda w: study.code("tokenize", study.data[w.data].domain),
+    log:
+        "results/logs/tokenize/{data}-{tokenizer}.log",
+    message:
+        "Tokenize {wildcards.data}"
+    script:
+        "../scripts/tokenize.py"

@@ -1,0 +1,5 @@
+"""Rule generate; the work is done by the domain's module of that name."""
+
+from selfloop.runner import run
+
+run(f"selfloop.domains.{snakemake.params.domain}.generate", snakemake)

@@ -1,0 +1,5 @@
+"""Rule tokenize; the work is done by the domain's module of that name."""
+
+from selfloop.runner import run
+
+run(f"selfloop.domains.{snakemake.params.domain}.tokenize", snakemake)

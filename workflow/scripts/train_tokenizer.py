@@ -1,0 +1,5 @@
+"""Rule train_tokenizer; the work is done by the domain's module of that name."""
+
+from selfloop.runner import run
+
+run(f"selfloop.domains.{snakemake.params.domain}.train_tokenizer", snakemake)

@@ -1,0 +1,85 @@
+"""Rule collect_metrics: all measurements of a study in two tidy tables, and an index of its chains.
+
+A measurement is taken once per model or part, and listed under every chain that the model or part belongs to: iteration
+1 stands under every regime and sampling that starts from it.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfloop.job import Job
+from selfloop.whole import whole_file
+
+CHAIN = [
+    ("experiment", pa.string()),
+    ("domain", pa.string()),
+    ("model", pa.string()),
+    ("regime", pa.string()),
+    ("sampling", pa.string()),
+    ("seed", pa.int64()),
+    ("iteration", pa.int64()),
+]
+METRICS = pa.schema(
+    [*CHAIN, ("part", pa.int16()), ("split", pa.string()), ("metric", pa.string()), ("value", pa.float64())]
+)
+CURVES = pa.schema(
+    [
+        *CHAIN,
+        ("split", pa.string()),
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+
+
+def run(job: Job) -> None:
+    """Write `metrics`, `learning_curves` and `chains`."""
+    chains = job.params["chains"]
+    for schema, rows, name in ((METRICS, _metrics(chains), "metrics"), (CURVES, _curves(chains), "learning_curves")):
+        table = pa.Table.from_pylist(list(rows), schema=schema)
+        with whole_file(Path(job.output[name])) as scratch:
+            pq.write_table(table, scratch, compression="zstd")
+        job.log.info("%s: %d rows", job.output[name], table.num_rows)
+    with whole_file(Path(job.output["chains"])) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [name for name, _ in CHAIN] + ["model_folder", "part_folders"], lineterminator="\n")
+        writer.writeheader()
+        for chain in chains:
+            writer.writerow({**chain, "part_folders": " ".join(chain["part_folders"])})
+
+
+def _metrics(chains: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for chain in chains:
+        place = {name: chain[name] for name, _ in CHAIN}
+        for row in _measurements(f"{chain['model_folder']}/measurements.json"):
+            yield {**place, **row}
+        for folder in chain["part_folders"]:
+            for row in _measurements(f"{folder}.measurements.json"):
+                yield {**place, **row}
+
+
+def _curves(chains: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for chain in chains:
+        place = {name: chain[name] for name, _ in CHAIN}
+        for row in _curve(f"{chain['model_folder']}/learning_curve.parquet"):
+            yield {**place, **row}
+
+
+@cache
+def _measurements(path: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return rows
+
+
+@cache
+def _curve(path: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows

@@ -1,0 +1,1 @@
+"""One folder per kind of data and model: text, linear, …"""

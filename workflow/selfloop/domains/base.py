@@ -1,0 +1,79 @@
+"""What a domain tells the study. The modules named here are light: they are imported while the Snakefile is parsed.
+
+A domain is one folder below `selfloop/domains`:
+
+    settings.py   DOMAIN, a `Domain` (this file's dataclass), and schema.yaml, the schema of its config sections
+    prepare_data.py   run(job): real documents → data sets `train` and `test`
+    train_tokenizer.py, tokenize.py   run(job), only where `Domain.tokenizer` asks for them
+    train.py      run(job): training set → checkpoint and learning curve
+    generate.py   run(job): checkpoint → one part, a data set of as many rows as the real train split
+    evaluate_model.py, evaluate_part.py   run(job): JSON of named measurements
+    write_samples.py   run(job): a table that shows samples of every model
+
+Each step is its own module so that the code digest of a rule covers what that step uses and nothing else.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfloop.quantity import Quantity
+
+Settings = Mapping[str, Any]  # one experiment's `data`, `model`, `training` and so on, defaults filled in
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One kind of data and model.
+
+    Attributes:
+        name: the folder's name and the config's `domain:`.
+        data_slug: a short readable name of a `data` section, for paths.
+        model_slug: a short readable name of a `model` section, for paths.
+        model_title: the name of a model in tables and figures.
+        sampling_slug, sampling_title: the same for one entry of `sampling`.
+        files: the user's own files that a `data` section reads, which a change of reruns everything.
+        tokenizer: what the tokenizer depends on besides the data, or None where the domain has no tokenizer.
+        problems: what is wrong with an experiment that its schema cannot say; one sentence each, beginning with the key.
+        headline: the measurement that answers "does it collapse?"; the main figure and table show it.
+        curve: what learning curves show.
+        synthetic: what is shown of the sampled parts.
+    """
+
+    name: str
+    data_slug: Callable[[Settings], str]
+    model_slug: Callable[[Settings], str]
+    model_title: Callable[[Settings], str]
+    sampling_slug: Callable[[Settings], str]
+    sampling_title: Callable[[Settings], str]
+    files: Callable[[Settings], list[str]]
+    tokenizer: Callable[[Settings], Settings | None]
+    problems: Callable[[Settings], list[str]]
+    headline: Quantity
+    curve: Quantity
+    synthetic: tuple[Quantity, ...]
+
+
+FOLDER = Path(__file__).parent
+
+
+def domain_names() -> list[str]:
+    """The domains there are: the folders beside this file that have settings."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/settings.py"))
+
+
+def load_domain(name: str) -> Domain:
+    """The domain of that name.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
+    domain: Domain = importlib.import_module(f"selfloop.domains.{name}.settings").DOMAIN
+    return domain
+
+
+def schema_path(name: str) -> Path:
+    """The schema of a domain's sections of an experiment."""
+    return FOLDER / name / "schema.yaml"

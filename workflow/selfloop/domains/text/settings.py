@@ -1,0 +1,116 @@
+"""What the study asks of the text domain while it is planned: names, sizes, and what is wrong with the settings."""
+
+from selfloop.domains.base import Domain, Settings
+from selfloop.domains.text import sources
+from selfloop.errors import UserError
+from selfloop.quantity import Quantity
+
+FAMILY = {"gpt2": "GPT-2", "llama": "Llama-2"}
+
+
+def data_slug(data: Settings) -> str:
+    """A readable name for the data: the corpus, the file's stem, or the hub id's last word."""
+    if data["source"] == "files":
+        first = data["train"] if isinstance(data["train"], str) else data["train"][0]
+        word = first.rsplit("/", 1)[-1].split(".", 1)[0]
+    else:
+        word = data.get("name", "data").rsplit("/", 1)[-1]
+    return "".join(letter if letter.isalnum() else "-" for letter in word.lower()).strip("-") or "data"
+
+
+def model_slug(model: Settings) -> str:
+    """For example gpt2-h128-l4."""
+    return f"{model['architecture']}-h{model['hidden_size']}-l{model['layers']}"
+
+
+def parameter_count(model: Settings) -> int:
+    """Trainable parameters, tied embeddings counted once.
+
+    Exact for both architectures: tests compare it with the module's own count and with `transformers`.
+    """
+    hidden, layers, vocabulary = model["hidden_size"], model["layers"], model["vocabulary"]
+    inner = model["intermediate_size"] or 4 * hidden
+    if model["architecture"] == "gpt2":
+        block = 4 * hidden + (3 * hidden * hidden + 3 * hidden) + (hidden * hidden + hidden)
+        block += (hidden * inner + inner) + (inner * hidden + hidden)
+        return vocabulary * hidden + model["context"] * hidden + layers * block + 2 * hidden
+    block = 2 * hidden + 4 * hidden * hidden + 3 * hidden * inner
+    return 2 * vocabulary * hidden + layers * block + hidden
+
+
+def model_title(model: Settings) -> str:
+    """For example GPT-2 (9M)."""
+    millions = parameter_count(model) / 1e6
+    return f"{FAMILY[model['architecture']]} ({millions:.{0 if millions >= 5 else 1 if millions >= 0.95 else 2}f}M)"
+
+
+def sampling_slug(sampling: Settings) -> str:
+    """For example t0.3."""
+    return f"t{sampling['temperature']:g}"
+
+
+def sampling_title(sampling: Settings) -> str:
+    """For example temperature=1.0, top_p=0.9."""
+    words = [f"temperature={float(sampling['temperature'])}"]
+    words += [f"{key}={sampling[key]}" for key in ("top_k", "top_p", "max_length") if sampling[key] is not None]
+    if sampling["prompt"] != "begin-of-text":
+        words.append(f"prompt={sampling['prompt']}")
+    return ", ".join(words)
+
+
+def tokenizer(model: Settings) -> Settings:
+    """What a tokenizer depends on besides its text."""
+    return {"vocabulary": model["vocabulary"]}
+
+
+def problems(experiment: Settings) -> list[str]:
+    """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
+    data, model, training = experiment["data"], experiment["model"], experiment["training"]
+    found = sources.problems(data)
+    hidden, heads = model["hidden_size"], model["heads"]
+    if hidden % heads:
+        found.append(f"model.heads: {heads} does not divide model.hidden_size, {hidden}.")
+    elif hidden // heads % 2 and model["architecture"] == "llama":
+        found.append(f"model.heads: {heads} gives heads of width {hidden // heads}; rotary positions need an even width.")
+    for place, sampling in enumerate(experiment["sampling"]):
+        longest = sampling["max_length"]
+        if longest is not None and longest > model["context"]:
+            found.append(
+                f"sampling[{place}].max_length: {longest} is more than the model's context, {model['context']} tokens."
+            )
+    if not found:
+        try:
+            rows = sources.known_train_rows(data)
+        except UserError as error:
+            return [f"data: {error}"]
+        if rows is not None and rows < training["batch_size"]:
+            found.append(
+                f"training.batch_size: {training['batch_size']} is more than the {rows} documents to train on; "
+                "take a smaller batch or more documents."
+            )
+    return found
+
+
+DOMAIN = Domain(
+    name="text",
+    data_slug=data_slug,
+    model_slug=model_slug,
+    model_title=model_title,
+    sampling_slug=sampling_slug,
+    sampling_title=sampling_title,
+    files=sources.input_files,
+    tokenizer=tokenizer,
+    problems=problems,
+    headline=Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token"),
+    curve=Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token"),
+    synthetic=(
+        Quantity("cross_entropy_under_first_model", "synthetic", "Cross-entropy under model 1", "nats per token"),
+        Quantity("cross_entropy_under_sampling_model", "synthetic", "Cross-entropy under its sampler", "nats per token"),
+        Quantity("distinct_1", "synthetic", "Distinct 1-grams"),
+        Quantity("distinct_2", "synthetic", "Distinct 2-grams"),
+        Quantity("distinct_3", "synthetic", "Distinct 3-grams"),
+        Quantity("duplicate_share", "synthetic", "Exact duplicates"),
+        Quantity("mean_length", "synthetic", "Mean length", "tokens"),
+        Quantity("vocabulary_coverage", "synthetic", "Real vocabulary covered"),
+    ),
+)

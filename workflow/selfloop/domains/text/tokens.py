@@ -1,0 +1,121 @@
+"""Byte-level BPE, and token sequences on disk that training and evaluation read without holding them in memory."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+
+# One special token begins and ends every document, as in GPT-2. It is also the padding, which no loss sees.
+END_OF_TEXT = "<|endoftext|>"
+END_OF_TEXT_ID = 0
+
+# The columns of every text data set. `input_ids` are exactly the tokens that a model sampled or that a real document
+# was encoded to, begin-of-text first, end-of-text last where the document ended; `row` counts within the part, and
+# `iteration` and `part` say which model sampled it (iteration 0: real).
+SCHEMA = pa.schema(
+    [
+        ("text", pa.string()),
+        ("input_ids", pa.list_(pa.int32())),
+        ("iteration", pa.int16()),
+        ("part", pa.int16()),
+        ("row", pa.int64()),
+    ]
+)
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """A byte-level BPE of at most `vocabulary` tokens: all 256 bytes, end-of-text, and merges learnt from `texts`."""
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = ByteLevelDecoder()
+    trainer = BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+class TokenStore:
+    """Token sequences in one memory-mapped array.
+
+    Attributes:
+        tokens: int32 or uint16 [total], all sequences one after the other.
+        bounds: int64 [sequences + 1]; sequence i is tokens[bounds[i]:bounds[i + 1]].
+    """
+
+    def __init__(self, tokens: np.ndarray, bounds: np.ndarray) -> None:
+        self.tokens = tokens
+        self.bounds = bounds
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sequence."""
+        return np.diff(self.bounds)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.tokens[self.bounds[index] : self.bounds[index + 1]]
+
+    @classmethod
+    def create(cls, batches: Iterable[pa.RecordBatch], longest: int, folder: Path) -> "TokenStore":
+        """Write the column `input_ids` of record batches to `folder`, and map it.
+
+        Sequences are cut to their first `longest` tokens. Memory is bounded by one record batch and eight bytes a row.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        lengths: list[np.ndarray] = []
+        with (folder / "tokens.uint16").open("wb") as file:
+            for values, sizes in _cut(batches, longest):
+                file.write(values.astype("<u2").tobytes())
+                lengths.append(sizes)
+        return cls.open(folder, np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int64))
+
+    @classmethod
+    def open(cls, folder: Path, lengths: np.ndarray) -> "TokenStore":
+        """Map the tokens that `create` wrote."""
+        bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        path = folder / "tokens.uint16"
+        tokens = np.memmap(path, dtype="<u2", mode="r") if bounds[-1] else np.zeros(0, dtype="<u2")
+        return cls(tokens, bounds)
+
+    @classmethod
+    def in_memory(cls, batches: Iterable[pa.RecordBatch], longest: int) -> "TokenStore":
+        """The same without a file, for test sets and single parts."""
+        pieces = list(_cut(batches, longest))
+        tokens = np.concatenate([values.astype("<u2") for values, _ in pieces]) if pieces else np.zeros(0, dtype="<u2")
+        lengths = np.concatenate([sizes for _, sizes in pieces]) if pieces else np.zeros(0, dtype=np.int64)
+        return cls(tokens, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+
+
+def _cut(batches: Iterable[pa.RecordBatch], longest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Per record batch: the kept tokens, and how many are kept of each row."""
+    for batch in batches:
+        column = batch.column("input_ids")
+        offsets = column.offsets.to_numpy()
+        values = column.values.to_numpy(zero_copy_only=False)
+        lengths = np.diff(offsets)
+        kept = np.minimum(lengths, longest)
+        position = np.arange(len(values)) - np.repeat(offsets[:-1], lengths) if offsets[0] == 0 else None
+        if position is None:
+            values = values[offsets[0] : offsets[-1]]
+            position = np.arange(len(values)) - np.repeat(offsets[:-1] - offsets[0], lengths)
+        yield values[: len(position)][position < np.repeat(kept, lengths)], kept.astype(np.int64)
+
+
+def padded(sequences: Sequence[np.ndarray]) -> np.ndarray:
+    """int64 [rows, longest]: sequences side by side, filled up with -1."""
+    ids = np.full((len(sequences), max(map(len, sequences))), -1, dtype=np.int64)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return ids

@@ -1,0 +1,20 @@
+"""Names that depend on just what a thing depends on, and the random streams derived from them."""
+
+import hashlib
+import json
+from typing import Any
+
+
+def digest(value: Any, length: int = 10) -> str:
+    """A short hexadecimal name for a JSON value; equal values have equal names, whatever the order of their keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def stream(identity: str, purpose: str) -> int:
+    """A seed in [0, 2⁶³) for one purpose of one artifact: streams of different names are never shared.
+
+    The identity of an artifact holds the study's seed and the whole history that led to it, so the seed is a function of
+    (seed, chain, iteration, part) and of nothing else.
+    """
+    return int.from_bytes(hashlib.sha256(f"{identity}/{purpose}".encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,45 @@
+"""What a rule hands to a step."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selfloop.identity import digest
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step's inputs, outputs and settings.
+
+    Attributes:
+        input, output: paths by name.
+        params: everything that the result depends on besides the inputs; a change of it reruns the step.
+        threads: CPU threads that the step may use.
+        every_seconds: how often a training saves its state (it cannot change results).
+        log: where the step says what it did.
+        progress: a `tqdm` that writes to the step's log.
+    """
+
+    input: Mapping[str, Any]
+    output: Mapping[str, Any]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    threads: int = 1
+    every_seconds: float = 60.0
+    log: logging.Logger = field(default_factory=lambda: logging.getLogger("selfloop"))
+    progress: Callable[..., Any] = lambda *_, **__: None
+
+    def fingerprint(self) -> str:
+        """Names everything that the step's result depends on: settings, code, and the inputs' paths and times."""
+        files = {}
+        for name, value in self.input.items():
+            for path in [value] if isinstance(value, str) else value:
+                files[f"{name}:{path}"] = [
+                    [str(inner), inner.stat().st_size, inner.stat().st_mtime_ns] for inner in _files(Path(path))
+                ]
+        return digest([dict(self.params), files], 32)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(inner for inner in path.rglob("*") if inner.is_file()) if path.is_dir() else [path]

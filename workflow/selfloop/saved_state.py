@@ -1,0 +1,100 @@
+"""The state that a training saves beside its outputs, so that a killed job goes on where it was.
+
+Snakemake deletes a failed job's outputs, so the state lies in a folder that is not declared. It carries a fingerprint of
+the settings, data and code that it came from: a changed setting never goes on from stale weights.
+"""
+
+import json
+import logging
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from selfloop.whole import whole_file
+
+log = logging.getLogger(__name__)
+
+
+class Terminated(Exception):
+    """The job was asked to stop, and saved its state."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A state as it was saved: tensors, and JSON values."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+class SavedState:
+    """One training's state folder.
+
+    Args:
+        folder: where the state lies; it is made when first needed.
+        fingerprint: names everything that the training depends on.
+        every_seconds: how often `is_due` says yes.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, every_seconds: float) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / "state.safetensors"
+        self.fingerprint = fingerprint
+        self.every_seconds = every_seconds
+        self._saved_at = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time to save again."""
+        return time.monotonic() - self._saved_at >= self.every_seconds
+
+    def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Replace the saved state; a kill in the middle leaves the one before."""
+        metadata = {"fingerprint": self.fingerprint, "values": json.dumps(values)}
+        with whole_file(self.path) as scratch:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, scratch, metadata=metadata)
+        self._saved_at = time.monotonic()
+
+    def load(self) -> Snapshot | None:
+        """The saved state, or None where there is none that belongs to this training."""
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                metadata = file.metadata()
+                if metadata["fingerprint"] != self.fingerprint:
+                    log.warning("%s belongs to other settings, data or code; it is not used", self.path)
+                    return None
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        except SafetensorError as error:
+            log.warning("%s cannot be read (%s); the training begins anew", self.path, error)
+            return None
+        return Snapshot(tensors, json.loads(metadata["values"]))
+
+    def delete(self) -> None:
+        """Remove the folder, once the outputs are in their place."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def raise_on_sigterm() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether SIGTERM arrived since; the signal itself interrupts nothing."""
+    arrived = False
+
+    def note(*_: object) -> None:
+        nonlocal arrived
+        arrived = True
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield lambda: arrived
+    finally:
+        signal.signal(signal.SIGTERM, before)

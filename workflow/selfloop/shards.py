@@ -1,0 +1,89 @@
+"""Data sets on disk: folders of zstd Parquet shards that pandas, polars, DuckDB and `datasets` open as they are.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROWS_PER_SHARD = 100_000
+ROWS_PER_GROUP = 10_000
+
+
+class ShardWriter:
+    """Append rows to a folder of shards; memory is bounded by one row group.
+
+    Args:
+        folder: an existing folder, usually the one that `whole_folder` gives.
+        schema: the columns of every shard.
+        rows_per_shard: a new file begins after so many rows.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, rows_per_shard: int = ROWS_PER_SHARD) -> None:
+        self.folder = Path(folder)
+        self.schema = schema
+        self.rows_per_shard = rows_per_shard
+        self.rows = 0
+        self._buffer: list[Mapping[str, Any]] = []
+        self._file: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        if failed is None:
+            self._flush()
+            if self.rows == 0:  # an empty data set is still a data set that opens
+                self._writer()
+        if self._file is not None:
+            self._file.close()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add one row, a mapping from column to value."""
+        self._buffer.append(row)
+        if len(self._buffer) == min(ROWS_PER_GROUP, self.rows_per_shard):
+            self._flush()
+
+    def _writer(self) -> pq.ParquetWriter:
+        if self._file is None:
+            path = self.folder / f"shard-{self.rows // self.rows_per_shard:05d}.parquet"
+            self._file = pq.ParquetWriter(path, self.schema, compression="zstd")
+        return self._file
+
+    def _flush(self) -> None:
+        while self._buffer:
+            room = self.rows_per_shard - self.rows % self.rows_per_shard
+            rows, self._buffer = self._buffer[:room], self._buffer[room:]
+            self._writer().write_table(pa.Table.from_pylist(list(rows), schema=self.schema))
+            self.rows += len(rows)
+            if self.rows % self.rows_per_shard == 0 and self._file is not None:
+                self._file.close()
+                self._file = None
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The shards of a data set in their order.
+
+    Raises:
+        FileNotFoundError: the folder holds no Parquet file.
+    """
+    paths = sorted(Path(folder).glob("*.parquet"))
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds no Parquet shard")
+    return paths
+
+
+def count_rows(folder: Path) -> int:
+    """Rows of a data set, from the shards' footers alone."""
+    return sum(pq.read_metadata(path).num_rows for path in shard_paths(folder))
+
+
+def iterate_rows(
+    paths: Sequence[Path], columns: Sequence[str], batch_rows: int = ROWS_PER_GROUP
+) -> Iterator[pa.RecordBatch]:
+    """Record batches of the named columns, shard after shard, without holding a shard in memory."""
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=batch_rows, columns=list(columns))

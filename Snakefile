@@ -15,6 +15,7 @@ LIBRARY = os.path.join(workflow.basedir, "workflow")
 sys.path.insert(0, LIBRARY)
 os.environ["PYTHONPATH"] = os.pathsep.join([LIBRARY, *filter(None, [os.environ.get("PYTHONPATH")])])
 
+from selfloop import preload
 from selfloop.plan import plan_study
 
 
@@ -25,6 +26,7 @@ if "experiments" not in config:
 
 
 study = plan_study(config)
+preloaded = []
 
 
 include: "workflow/rules/data.smk"
@@ -47,3 +49,16 @@ rule all:
     input:
         rules.collect_metrics.output,
         [expand(target, domain=domain.name) for domain in study.domains for target in PER_DOMAIN],
+
+
+# Steps that run on this machine are forked from a process that has imported torch; see selfloop.preload.
+onstart:
+    preloaded.append(preload.start() if workflow.local_exec else None)
+
+
+onsuccess:
+    preload.stop(preloaded.pop())
+
+
+onerror:
+    preload.stop(preloaded.pop())

@@ -4,56 +4,89 @@ import importlib
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from selfloop import preload
 from selfloop.errors import UserError
 from selfloop.job import Job
-
-START = time.perf_counter()
 
 
 def run(step: str, snakemake: Any) -> None:
     """Run the module `step` for a rule's job; `snakemake` is the object that Snakemake gives to scripts.
 
-    A `UserError` ends the process with its message and exit code 1; any other exception keeps its traceback.
+    A `UserError` ends the process with its message and exit code 1; any other exception keeps its traceback. Where a
+    preloaded process waits (see `selfloop.preload`), the step runs in a fork of it.
     """
     if len(snakemake.log) != 1:
         raise ValueError(f"rule {snakemake.rule} must name one log file")
-    path = Path(snakemake.log[0])
+    spec = {
+        "step": step,
+        "rule": snakemake.rule,
+        "input": _plain(dict(snakemake.input.items())),
+        "output": _plain(dict(snakemake.output.items())),
+        "params": _plain(dict(snakemake.params.items())),
+        "threads": snakemake.threads,
+        "every_seconds": snakemake.config.get("checkpointing", {}).get("every_seconds", 60.0),
+        "log": str(snakemake.log[0]),
+        "began": time.time(),
+    }
+    code = preload.run_in_fork(spec)
+    sys.exit(execute(spec) if code is None else code)
+
+
+def execute(spec: Mapping[str, Any]) -> int:
+    """Run a step in this process; returns the exit code.
+
+    Raises:
+        BaseException: whatever the step raises, but for `UserError`, which is shown as a message.
+    """
+    path = Path(spec["log"])
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        log = _logger(file, snakemake.rule)
+        log = _logger(file)
         job = Job(
-            input=dict(snakemake.input.items()),
-            output=dict(snakemake.output.items()),
-            params=dict(snakemake.params.items()),
-            threads=snakemake.threads,
-            every_seconds=snakemake.config.get("checkpointing", {}).get("every_seconds", 60.0),
+            input=spec["input"],
+            output=spec["output"],
+            params=spec["params"],
+            threads=spec["threads"],
+            every_seconds=spec["every_seconds"],
             log=log,
-            progress=_progress(file),
+            progress=partial(tqdm, file=file, mininterval=5.0, ascii=True),
         )
-        log.info("%s begins", snakemake.rule)
+        log.info("%s begins", spec["rule"])
         try:
-            module = importlib.import_module(step)
-            imported = time.perf_counter()
+            module = importlib.import_module(spec["step"])
+            ready = time.time()
             module.run(job)
         except UserError as error:
             log.error("%s", error)
-            sys.exit(f"selfloop: {snakemake.rule}: {error}\nSee {path}.")
+            print(f"selfloop: {spec['rule']}: {error}\nSee {path}.", file=sys.stderr)
+            return 1
         except BaseException as error:
-            log.error("%s: %s", type(error).__name__, error)
+            log.error("%s: %s", type(error).__name__, error, exc_info=True)
             raise
-        log.info(
-            "%s is done: %.2f s of work, %.2f s of start-up", snakemake.rule, time.perf_counter() - imported, imported - START
-        )
+        work, start_up = time.time() - ready, ready - spec["began"]
+        log.info("%s is done: %.2f s of work, %.2f s of start-up", spec["rule"], work, start_up)
+    return 0
 
 
-def _logger(file: Any, rule: str) -> logging.Logger:
+def _plain(value: Any) -> Any:
+    """Snakemake's named lists and the like as JSON values."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value if isinstance(value, int | float | bool) or value is None else str(value)
+
+
+def _logger(file: Any) -> logging.Logger:
     handler = logging.StreamHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("selfloop")
@@ -61,7 +94,3 @@ def _logger(file: Any, rule: str) -> logging.Logger:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     return logger
-
-
-def _progress(file: Any) -> Callable[..., Any]:
-    return partial(tqdm, file=file, mininterval=5.0, ascii=True)

@@ -12,7 +12,7 @@ def run(job: Job) -> None:
     rows = []
     for part in job.params["parts"]:
         batch = next(iterate_rows(shard_paths(Path(part["folder"])), ["text"], batch_rows=job.params["per_model"]))
-        place = [part[key] for key in ("model", "regime", "sampling", "iteration", "seed")]
+        place = [part[key] for key in ("model", "regime", "sampling", "seed", "iteration")]
         rows += [(*place, text) for text in batch.column("text").to_pylist()]
     table = samples_table(rows, job.params["characters"])
     write_table(table, samples_markdown(table), Path(job.output["samples"]).with_suffix(""))

@@ -1,0 +1,162 @@
+"""A process that has imported torch and forks for each step, so that a step on this machine starts in a moment.
+
+Importing torch takes longer than most steps of a small study, and a study has hundreds of them. Snakemake's main process
+starts `serve` when it runs jobs on its own machine; a step's script sends what it has to do to the socket named in the
+environment and waits for the exit code. A step that finds no such process (on a cluster's node, or because the process
+died) runs where it is, and gives the same bytes.
+
+Nobody outlives anybody: the server dies with Snakemake, a fork dies with the server or with the script that asked for it,
+and a script that loses its fork fails.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "SELFLOOP_PRELOAD"
+MODULES = ("torch", "torch.nn.functional", "numpy", "pyarrow.parquet", "tokenizers", "safetensors.torch", "tqdm")
+PR_SET_PDEATHSIG = 1
+
+
+def start() -> "subprocess.Popen[bytes] | None":
+    """Start the server for the steps of this process's children; None where the system cannot tie lives together."""
+    if not sys.platform.startswith("linux"):
+        return None
+    folder = tempfile.mkdtemp(prefix="selfloop-")  # mode 0700: nobody else may send work
+    path = os.path.join(folder, "socket")
+    command = [sys.executable, "-m", __name__, path, str(os.getpid())]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=False)
+    os.environ[VARIABLE] = path
+    return process
+
+
+def stop(process: "subprocess.Popen[bytes] | None") -> None:
+    """End the server."""
+    path = os.environ.pop(VARIABLE, None)
+    if process is not None and path is not None:
+        process.terminate()
+        process.wait()
+        Path(path).unlink(missing_ok=True)
+        Path(path).parent.rmdir()
+
+
+def run_in_fork(spec: Mapping[str, Any]) -> int | None:
+    """Run a step in a fork of the preloaded process, and wait for its exit code; None where there is no such process."""
+    path = os.environ.get(VARIABLE)
+    if path is None:
+        return None
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(path)
+    except OSError:
+        return None
+    with connection:
+        request = json.dumps({"spec": spec, "cwd": os.getcwd(), "environment": dict(os.environ)}).encode()
+        socket.send_fds(connection, [struct.pack("!Q", len(request))], [1, 2])
+        connection.sendall(request)
+        worker = _receive(connection, 8)
+        if worker is None:
+            return None
+        pid = struct.unpack("!Q", worker)[0]
+
+        def forward(number: int, _: object) -> None:
+            os.kill(pid, number)
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, forward)
+        answer = _receive(connection, 8)
+    if answer is None:
+        print(f"selfloop: {spec['rule']}: its process {pid} was killed", file=sys.stderr)
+        return 137
+    return int(struct.unpack("!q", answer)[0])
+
+
+def serve(path: str, parent: int) -> None:
+    """Listen on the socket `path` and fork for each request, until the process `parent` is gone."""
+    _die_with_parent(parent)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(64)
+    # An interrupt from the terminal is for the steps; the server ends with Snakemake.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries the forks
+    for module in MODULES:
+        __import__(module)
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            if os.fork() == 0:
+                listener.close()
+                _work(connection)
+
+
+def _work(connection: socket.socket) -> None:
+    """The forked side: become the step, run it, answer with the exit code. Does not return."""
+    code = 1
+    try:
+        _die_with_parent(os.getppid())
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        header, descriptors, _, _ = socket.recv_fds(connection, 8, 2)
+        size = struct.unpack("!Q", header)[0]
+        for target, descriptor in zip((1, 2), descriptors, strict=True):
+            os.dup2(descriptor, target)
+            os.close(descriptor)
+        request = json.loads(_receive(connection, size) or b"")
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        connection.sendall(struct.pack("!Q", os.getpid()))
+        threading.Thread(target=_die_with_client, args=(connection,), daemon=True).start()
+        from selfloop.runner import execute
+
+        code = execute(request["spec"])
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            connection.sendall(struct.pack("!q", code))
+        finally:
+            os._exit(code)
+
+
+def _die_with_client(connection: socket.socket) -> None:
+    """The client sends nothing more; the end of its stream means that it is gone."""
+    connection.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_with_parent(parent: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call
+        os._exit(1)
+
+
+def _receive(connection: socket.socket, size: int) -> bytes | None:
+    """Exactly `size` bytes, or None if the stream ends before."""
+    pieces = b""
+    while len(pieces) < size:
+        piece = connection.recv(size - len(pieces))
+        if not piece:
+            return None
+        pieces += piece
+    return pieces
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]))

@@ -11,13 +11,12 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-LIBRARY = os.path.join(workflow.basedir, "workflow")
-sys.path.insert(0, LIBRARY)
-os.environ["PYTHONPATH"] = os.pathsep.join([LIBRARY, *filter(None, [os.environ.get("PYTHONPATH")])])
+sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from selfloop import preload
-from selfloop.plan import plan_study
+from selfloop.plan import expose_library, plan_study
 
+expose_library()
 
 # A config given on the command line stands alone; without one it is the default study.
 if "experiments" not in config:

@@ -9,11 +9,13 @@ rule collect_metrics:
         metrics="results/metrics.parquet",
         learning_curves="results/learning_curves.parquet",
         chains="results/chains.csv",
+    log:
+        "results/logs/collect_metrics.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         chains=study.rows(),
         code=study.code("collect"),
-    log:
-        "results/logs/collect_metrics.log",
     message:
         "Collect all measurements"
     script:
@@ -32,13 +34,15 @@ rule plot_headline:
         metrics="results/metrics.parquet",
     output:
         figures=expand("results/figures/{{domain}}-headline.{format}", format=study.formats),
+    log:
+        "results/logs/plot_headline/{domain}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         domain="{domain}",
         quantity=lambda w: asdict(study.domain(w.domain).headline),
         title=lambda w: study.title(f"{w.domain}-headline"),
         code=study.code("analysis.plot_headline"),
-    log:
-        "results/logs/plot_headline/{domain}.log",
     message:
         "Plot the main measurement of the {wildcards.domain} experiments"
     script:
@@ -55,13 +59,15 @@ rule plot_learning_curves:
             scale=["linear", "log"],
             format=study.formats,
         ),
+    log:
+        "results/logs/plot_learning_curves/{domain}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         domain="{domain}",
         quantity=lambda w: asdict(study.domain(w.domain).curve),
         title=lambda w: study.title(f"{w.domain}-learning-curves"),
         code=study.code("analysis.plot_learning_curves"),
-    log:
-        "results/logs/plot_learning_curves/{domain}.log",
     message:
         "Plot the learning curves of the {wildcards.domain} experiments"
     script:
@@ -73,13 +79,15 @@ rule plot_synthetic:
         metrics="results/metrics.parquet",
     output:
         figures=expand("results/figures/{{domain}}-synthetic.{format}", format=study.formats),
+    log:
+        "results/logs/plot_synthetic/{domain}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         domain="{domain}",
         quantities=lambda w: [asdict(quantity) for quantity in study.domain(w.domain).synthetic],
         title=lambda w: study.title(f"{w.domain}-synthetic"),
         code=study.code("analysis.plot_synthetic"),
-    log:
-        "results/logs/plot_synthetic/{domain}.log",
     message:
         "Plot what the sampled data of the {wildcards.domain} experiments are like"
     script:
@@ -94,12 +102,14 @@ rule write_tables:
         headline_page="results/tables/{domain}-headline.md",
         trend="results/tables/{domain}-trend.csv",
         trend_page="results/tables/{domain}-trend.md",
+    log:
+        "results/logs/write_tables/{domain}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         domain="{domain}",
         quantity=lambda w: asdict(study.domain(w.domain).headline),
         code=study.code("analysis.write_tables"),
-    log:
-        "results/logs/write_tables/{domain}.log",
     message:
         "Write the tables of the {wildcards.domain} experiments"
     script:
@@ -112,14 +122,16 @@ rule write_samples:
     output:
         samples="results/tables/{domain}-samples.csv",
         samples_page="results/tables/{domain}-samples.md",
+    log:
+        "results/logs/write_samples/{domain}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         domain="{domain}",
         parts=lambda w: study.samples(w.domain),
         per_model=study.checked["tables"]["samples_per_model"],
         characters=study.checked["tables"]["sample_characters"],
         code=lambda w: study.code("write_samples", study.domain(w.domain)),
-    log:
-        "results/logs/write_samples/{domain}.log",
     message:
         "Write the table of samples of the {wildcards.domain} experiments"
     script:

@@ -12,12 +12,14 @@ rule prepare_data:
     output:
         train=directory("results/data/{data}/documents/train"),
         test=directory("results/data/{data}/documents/test"),
+    log:
+        "results/logs/prepare_data/{data}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         domain=lambda w: study.data[w.data].domain.name,
         data=lambda w: study.data[w.data].data,
         code=lambda w: study.code("prepare_data", study.data[w.data].domain),
-    log:
-        "results/logs/prepare_data/{data}.log",
     message:
         "Prepare the real data {wildcards.data}"
     script:
@@ -29,12 +31,14 @@ rule train_tokenizer:
         train="results/data/{data}/documents/train",
     output:
         tokenizer="results/data/{data}/tokenizer-{tokenizer}.json",
+    log:
+        "results/logs/train_tokenizer/{data}-{tokenizer}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         domain=lambda w: study.data[w.data].domain.name,
         tokenizer=lambda w: study.tokenizers[w.data, w.tokenizer].tokenizer,
         code=lambda w: study.code("train_tokenizer", study.data[w.data].domain),
-    log:
-        "results/logs/train_tokenizer/{data}-{tokenizer}.log",
     message:
         "Train the tokenizer of {wildcards.data}"
     script:
@@ -49,11 +53,13 @@ rule tokenize:
     output:
         train=directory("results/data/{data}/tokenized-{tokenizer}/train"),
         test=directory("results/data/{data}/tokenized-{tokenizer}/test"),
+    log:
+        "results/logs/tokenize/{data}-{tokenizer}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         domain=lambda w: study.data[w.data].domain.name,
         code=lambda w: study.code("tokenize", study.data[w.data].domain),
-    log:
-        "results/logs/tokenize/{data}-{tokenizer}.log",
     message:
         "Tokenize {wildcards.data}"
     script:

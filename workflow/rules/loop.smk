@@ -12,13 +12,15 @@ rule concatenate:
         parts=lambda w: [folder for _, folder in study.models[w.model].takes],
     output:
         training_set=directory("results/models/{model}/training-set"),
+    log:
+        "results/logs/concatenate/{model}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         identity=lambda w: study.models[w.model].identity,
         takes=lambda w: study.models[w.model].take_table,
         budget=lambda w: study.models[w.model].budget,
         code=study.code("training_set"),
-    log:
-        "results/logs/concatenate/{model}.log",
     message:
         "Concatenate the training set of {wildcards.model}"
     script:
@@ -33,6 +35,10 @@ rule train:
     output:
         checkpoint=directory("results/models/{model}/checkpoint"),
         learning_curve="results/models/{model}/learning_curve.parquet",
+    log:
+        "results/logs/train/{model}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         domain=lambda w: study.models[w.model].domain.name,
         identity=lambda w: study.models[w.model].identity,
@@ -40,8 +46,6 @@ rule train:
         training=lambda w: study.models[w.model].experiment.training,
         state=lambda w: f"results/state/{w.model}",
         code=lambda w: study.code("train", study.models[w.model].domain),
-    log:
-        "results/logs/train/{model}.log",
     message:
         "Train {wildcards.model}"
     script:
@@ -54,6 +58,10 @@ rule generate:
         real=lambda w: study.models[w.model].real("train"),
     output:
         part=directory("results/models/{model}/parts/{part}"),
+    log:
+        "results/logs/generate/{model}/{part}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         domain=lambda w: study.models[w.model].domain.name,
         identity=lambda w: study.parts[w.model, w.part].identity,
@@ -62,8 +70,6 @@ rule generate:
         iteration=lambda w: study.models[w.model].iteration,
         part=lambda w: study.parts[w.model, w.part].index,
         code=lambda w: study.code("generate", study.models[w.model].domain),
-    log:
-        "results/logs/generate/{model}/{part}.log",
     message:
         "Sample {wildcards.part} from {wildcards.model}"
     script:
@@ -76,11 +82,13 @@ rule evaluate_model:
         test=lambda w: study.models[w.model].real("test"),
     output:
         measurements="results/models/{model}/measurements.json",
+    log:
+        "results/logs/evaluate_model/{model}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         domain=lambda w: study.models[w.model].domain.name,
         code=lambda w: study.code("evaluate_model", study.models[w.model].domain),
-    log:
-        "results/logs/evaluate_model/{model}.log",
     message:
         "Evaluate {wildcards.model}"
     script:
@@ -95,12 +103,14 @@ rule evaluate_part:
         real=lambda w: study.models[w.model].real("train"),
     output:
         measurements="results/models/{model}/parts/{part}.measurements.json",
+    log:
+        "results/logs/evaluate_part/{model}/{part}.log",
+    conda:
+        "../../envs/base.yaml"
     params:
         domain=lambda w: study.models[w.model].domain.name,
         part=lambda w: study.parts[w.model, w.part].index,
         code=lambda w: study.code("evaluate_part", study.models[w.model].domain),
-    log:
-        "results/logs/evaluate_part/{model}/{part}.log",
     message:
         "Evaluate {wildcards.part} of {wildcards.model}"
     script:

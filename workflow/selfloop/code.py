@@ -33,6 +33,7 @@ def used_modules(*modules: str) -> set[str]:
         if module not in found:
             found.add(module)
             pending += _imports(_module_path(module))
+            pending += [module.rpartition(".")[0]] if "." in module else []  # the folders around it are imported, too
     return found
 
 
@@ -49,20 +50,60 @@ def _is_module(module: str) -> bool:
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
+class _Normal(ast.NodeTransformer):
+    """Drops what cannot change what a module does: type hints, what only they need, and docstrings."""
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        self.generic_visit(node)
+        if self.in_class:  # the hint makes it a field of a dataclass
+            node.annotation = ast.Constant(None)
+            return node
+        return None if node.value is None else ast.Assign(targets=[node.target], value=node.value)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
+        return None if node.module == "typing" else node
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        return self._body(node, in_class=False)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return self._body(node, in_class=True)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self._body(node, in_class=False)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        node.returns = None
+        return self._body(node, in_class=False)
+
+    in_class = False
+
+    def _body(
+        self, node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, in_class: bool
+    ) -> ast.AST:
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+        before, self.in_class = self.in_class, in_class
+        self.generic_visit(node)
+        self.in_class = before
+        return node
+
+
 @cache
 def _tree(path: Path) -> ast.Module:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.arg):
-            node.annotation = None
-        elif isinstance(node, ast.AnnAssign):
-            node.annotation = ast.Constant(None)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            node.returns = None
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-                node.body = node.body[1:]
+    tree: ast.Module = _Normal().visit(ast.parse(path.read_text(encoding="utf-8")))
     return tree
 
 
@@ -77,9 +118,9 @@ def _imports(path: Path) -> tuple[str, ...]:
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             modules |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            modules.add(node.module)
-            modules |= {f"{node.module}.{name.name}" for name in node.names}
-    inside = {module for module in modules if module.split(".")[0] == PACKAGE and _is_module(module)}
-    parents = {".".join(module.split(".")[:depth]) for module in inside for depth in range(1, module.count(".") + 1)}
-    return tuple(sorted(inside | parents))
+        elif isinstance(node, ast.ImportFrom):
+            # Of a relative import: the folder that holds the module, or one further out for each further dot.
+            around = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            origin = ".".join([*around, *filter(None, [node.module])])
+            modules |= {origin, *(f"{origin}.{name.name}" for name in node.names)}
+    return tuple(sorted(module for module in modules if module.split(".")[0] == PACKAGE and _is_module(module)))

@@ -50,7 +50,9 @@ def run(job: Job) -> None:
             pq.write_table(table, scratch, compression="zstd")
         job.log.info("%s: %d rows", job.output[name], table.num_rows)
     with whole_file(Path(job.output["chains"])) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [name for name, _ in CHAIN] + ["model_folder", "part_folders"], lineterminator="\n")
+        writer = csv.DictWriter(
+            file, [name for name, _ in CHAIN] + ["model_folder", "part_folders"], lineterminator="\n"
+        )
         writer.writeheader()
         for chain in chains:
             writer.writerow({**chain, "part_folders": " ".join(chain["part_folders"])})

@@ -1,7 +1,11 @@
-"""Check a config before anything is built, and say what is wrong in one message that names key, value and what is allowed."""
+"""Check a config before anything is built, and say what is wrong in one message.
+
+The message names the key, what it held, and what is allowed.
+"""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,14 +39,14 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: anything that is wrong, named by its key, with what it held and what is allowed.
     """
+    _check_plain(config, ())
     schema = load_schema(SCHEMA)
     _raise_first(schema, config, ())
-    checked = with_defaults(schema, config)
+    checked: dict[str, Any] = with_defaults(schema, config)
     _check_regime_tables(checked["regimes"])
     known = {**regimes.BUILT_IN, **checked["regimes"]}
-    checked["experiments"] = {
-        name: _experiment(name, config["experiments"], known) for name in config["experiments"]
-    }
+    entries = checked["experiments"]
+    checked["experiments"] = {name: _experiment(name, entries, known) for name in entries}
     return checked
 
 
@@ -57,6 +61,11 @@ def _experiment(name: str, entries: Mapping[str, Any], known_regimes: Iterable[s
     sections = {key: entry[key] for key in SECTIONS if key in entry}
     _raise_first(schema, sections, where)
     entry.update(with_defaults(schema, sections))
+    for place, sampling in enumerate(entry["sampling"]):
+        same = entry["sampling"].index(sampling)
+        if same < place:
+            key = dotted((*where, "sampling", place))
+            raise UserError(f"{key}: {_shown(sampling)} is the same as sampling[{same}]; leave one of them out.")
     for regime in entry["regimes"]:
         _check_member((*where, "regimes"), regime, known_regimes, "regime")
     iterations = entry["iterations"]
@@ -65,7 +74,10 @@ def _experiment(name: str, entries: Mapping[str, Any], known_regimes: Iterable[s
             _check_member((*where, "iterations"), regime, entry["regimes"], "regime of this experiment")
         for regime in entry["regimes"]:
             if regime not in iterations:
-                raise UserError(f"{dotted((*where, 'iterations'))} lacks the regime '{regime}'.")
+                raise UserError(
+                    f"{dotted((*where, 'iterations'))}: {_shown(dict(iterations))} lacks the regime '{regime}'; "
+                    f"give a number for each of {', '.join(entry['regimes'])}, or one for all."
+                )
     for problem in load_domain(entry["domain"]).problems(entry):
         raise UserError(f"{dotted(where)}.{problem}")
     return entry
@@ -77,7 +89,8 @@ def _resolve_like(name: str, entries: Mapping[str, Any], seen: tuple[str, ...]) 
     other = entry.pop("like", None)
     if other is None:
         return entry
-    _check_member(("experiments", name, "like"), other, entries, "experiment")
+    if other != name:
+        _check_member(("experiments", name, "like"), other, [entry for entry in entries if entry != name], "experiment")
     if other == name or other in seen:
         raise UserError(f"experiments.{name}.like: '{other}' leads back to '{name}'; name an experiment that does not.")
     merged = _resolve_like(other, entries, (*seen, name))
@@ -87,10 +100,27 @@ def _resolve_like(name: str, entries: Mapping[str, Any], seen: tuple[str, ...]) 
     return merged
 
 
+def _check_plain(value: Any, path: tuple[Any, ...]) -> None:
+    """Raise for what YAML can hold and a config cannot: keys that are no text, and numbers that are not finite."""
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            if not isinstance(key, str):
+                raise UserError(
+                    f"{dotted(path) or 'the config'}: the key {_shown(key)} is not a text; put it in quotes."
+                )
+            _check_plain(entry, (*path, key))
+    elif isinstance(value, list):
+        for place, entry in enumerate(value):
+            _check_plain(entry, (*path, place))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{dotted(path)}: {_shown(value)} is not a finite number.")
+
+
 def _check_regime_tables(tables: Mapping[str, Any]) -> None:
     for name in tables:
         if name in regimes.BUILT_IN:
-            raise UserError(f"regimes.{name}: '{name}' is a built-in regime; give yours another name.")
+            names = ", ".join(regimes.BUILT_IN)
+            raise UserError(f"regimes.{name}: '{name}' is a built-in regime ({names}); give yours another name.")
 
 
 def _check_member(where: tuple[str, ...], value: str, allowed: Iterable[str], what: str) -> None:
@@ -100,8 +130,9 @@ def _check_member(where: tuple[str, ...], value: str, allowed: Iterable[str], wh
 
 def _nearest(value: str, allowed: Iterable[str]) -> str:
     names = list(allowed)
-    close = difflib.get_close_matches(str(value), names, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else "."
+    lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(str(value).lower(), lower, n=1)
+    hint = f"; did you mean '{lower[close[0]]}'?" if close else "."
     return f"{hint} Allowed: {', '.join(names)}."
 
 
@@ -121,18 +152,24 @@ def load_schema(path: Path) -> dict[str, Any]:
 
 
 def with_defaults(schema: Mapping[str, Any], value: Any) -> Any:
-    """`value` with the schema's defaults where a key is not said."""
+    """`value` with the schema's defaults where a key is not said, and numbers of its type: 1 and 1.0 are one."""
     if isinstance(value, Mapping):
         filled = {key: with_defaults(_property(schema, key), entry) for key, entry in value.items()}
         for key, inner in schema.get("properties", {}).items():
             if key not in filled and "default" in inner:
                 filled[key] = with_defaults(inner, inner["default"])
-            elif key not in filled and inner.get("type") == "object" and key in schema.get("required", []):
-                filled[key] = with_defaults(inner, {})
         return filled
     if isinstance(value, list):
         return [with_defaults(schema.get("items", {}), entry) for entry in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        kinds = _types(schema)
+        return int(value) if "integer" in kinds else float(value) if "number" in kinds else value
     return value
+
+
+def _types(schema: Mapping[str, Any]) -> list[str]:
+    kinds = schema.get("type", [])
+    return [kinds] if isinstance(kinds, str) else list(kinds)
 
 
 def _property(schema: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -141,37 +178,37 @@ def _property(schema: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _raise_first(schema: Mapping[str, Any], value: Any, where: tuple[Any, ...]) -> None:
-    errors = sorted(_leaves(Draft202012Validator(schema).iter_errors(value)), key=lambda error: list(map(str, error.path)))
-    for error in errors:
-        raise UserError(_message(error, where))
+    errors = Draft202012Validator(schema).iter_errors(value)
+    for error in sorted(errors, key=lambda error: [str(step) for step in error.absolute_path]):
+        raise UserError(_message(_innermost(error), schema, where))
 
 
-def _leaves(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
-    """Errors as they are; of alternatives (`anyOf`) the one about this value as a whole, not each branch."""
-    yield from errors
+def _innermost(error: ValidationError) -> ValidationError:
+    """Of the alternatives of `anyOf`, the one that fits but for a limit or an entry inside it."""
+    fits = [branch for branch in error.context or [] if branch.path or branch.validator not in ("type", "const")]
+    return fits[0] if fits else error
 
 
-def _message(error: ValidationError, where: tuple[Any, ...]) -> str:
-    key = dotted((*where, *error.path)) or "the config"
-    rule, value, schema = error.validator, error.instance, error.schema
-    about = f" ({schema['description'].rstrip('.')})" if "description" in schema else ""
+def _message(error: ValidationError, root: Mapping[str, Any], where: tuple[Any, ...]) -> str:
+    path = tuple(error.absolute_path)
+    key = dotted((*where, *path)) or "the config"
+    rule, value, schema, limit = error.validator, error.instance, error.schema, error.validator_value
+    described = schema.get("description") or _description(root, path)
+    about = f" ({described.rstrip('.')})" if described else ""
     if rule == "additionalProperties":
         allowed = list(schema.get("properties", {}))
         unknown = next(name for name in value if name not in allowed)
         return f"{key}: unknown key '{unknown}'{_nearest(unknown, allowed)}"
     if rule == "required":
-        missing = next(name for name in error.validator_value if name not in value)
-        inner = schema["properties"].get(missing, {}).get("description", "")
-        return f"{key} lacks the key '{missing}'{f' ({inner.rstrip(chr(46))})' if inner else ''}."
-    held = f"{key}: {value!r}"
+        missing = next(name for name in limit if name not in value)
+        needed = _description(root, (*path, missing))
+        return f"{key} lacks the key '{missing}'{f' ({needed.rstrip(chr(46))})' if needed else ''}."
+    held = f"{key}: {_shown(value)}"
     if rule == "type":
-        allowed_types = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-        hint = ""
-        if isinstance(value, str) and {"number", "integer"} & set(allowed_types) and _is_number(value):
-            hint = f" YAML reads {value} as a text; write {_plain_number(value)}."
-        return f"{held} is not {' or '.join(TYPE_NAMES[kind] for kind in allowed_types)}{about}.{hint}"
+        kinds = _types(schema)
+        return f"{held} is not {' or '.join(TYPE_NAMES[kind] for kind in kinds)}{about}.{_number_hint(value, kinds)}"
     if rule == "enum":
-        return f"{held} is not allowed{_nearest(str(value), map(str, error.validator_value))}"
+        return f"{held} is not allowed{_nearest(str(value), map(str, limit))}"
     limits = {
         "minimum": "at least",
         "maximum": "at most",
@@ -179,24 +216,51 @@ def _message(error: ValidationError, where: tuple[Any, ...]) -> str:
         "exclusiveMaximum": "less than",
     }
     if rule in limits:
-        return f"{held} is not allowed: must be {limits[rule]} {error.validator_value}{about}."
+        return f"{held} is not allowed: it must be {limits[rule]} {limit}{about}."
     if rule in ("minItems", "minProperties", "minLength"):
-        return f"{held} is not allowed: at least {error.validator_value} needed{about}."
+        return (
+            f"{held} is not allowed: at least {limit} {'character' if rule == 'minLength' else 'entry'} needed{about}."
+        )
     if rule == "uniqueItems":
-        return f"{held} names something twice{about}."
+        twice = next(entry for place, entry in enumerate(value) if entry in value[:place])
+        return f"{held} is not allowed: {_shown(twice)} stands there twice{about}."
     if rule == "pattern":
-        return f"{key}: '{value}' is not a name that can be used: it must match {error.validator_value}."
+        return f"{key}: '{value}' cannot be a name. Allowed: {described or limit}"
+    if rule == "anyOf":
+        kinds = [kind for branch in limit for kind in _types(branch)]
+        return f"{held} is not allowed{about}.{_number_hint(value, kinds)}"
     return f"{held} is not allowed{about}: {error.message}"
+
+
+def _description(schema: Mapping[str, Any], path: Iterable[Any]) -> str:
+    """What the schema says about the place `path`, or else about the nearest one around it."""
+    found = ""
+    for step in path:
+        schema = schema.get("items", {}) if isinstance(step, int) else _property(schema, step)
+        found = schema.get("description", found)
+    return found
+
+
+def _shown(value: Any) -> str:
+    """A value as a user would write it, in one line that is not too long."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+    text = f"'{value}'" if isinstance(value, str) else text
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _number_hint(value: Any, kinds: Iterable[str]) -> str:
+    """How to write a number that YAML read as a text, such as 5e-4."""
+    if not (isinstance(value, str) and {"number", "integer"} & set(kinds) and _is_number(value)):
+        return ""
+    if isinstance(yaml.safe_load(value), str):
+        number = repr(float(value))
+        number = number if "." in number else number.replace("e", ".0e")
+        return f" YAML reads {value} as a text; write {number}."
+    return f" It is in quotes; write {value}."
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
-
-
-def _plain_number(text: str) -> str:
-    number = float(text)
-    return str(int(number)) if number.is_integer() and "e" not in text.lower() else format(number, "f").rstrip("0")

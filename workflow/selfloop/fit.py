@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -100,7 +99,7 @@ class FlatWeights:
             parameter.grad = gradient
 
     def _views(self, flat: Tensor) -> list[Tensor]:
-        pieces = flat.split([size.numel() for size in self.sizes])
+        pieces = torch.split(flat, [size.numel() for size in self.sizes])
         return [piece.view(size) for piece, size in zip(pieces, self.sizes, strict=True)]
 
     def refresh(self) -> None:
@@ -110,7 +109,9 @@ class FlatWeights:
 
     def by_name(self) -> dict[str, Tensor]:
         """Float32 weights by parameter name, on the CPU."""
-        return {name: view.detach().cpu().clone() for name, view in zip(self.names, self._views(self.master), strict=True)}
+        return {
+            name: view.detach().cpu().clone() for name, view in zip(self.names, self._views(self.master), strict=True)
+        }
 
 
 class Optimizer:
@@ -134,12 +135,15 @@ class Optimizer:
         gradient *= (self.schedule.clip / (norm + 1e-6)).clamp(max=1.0)
         parts = [self.weights.matrices, len(gradient) - self.weights.matrices]
         tensors = (self.weights.master, gradient, self.first_moment, self.second_moment)
-        pieces = zip(*(tensor.split(parts) for tensor in tensors), strict=True)
+        pieces = zip(*(torch.split(tensor, parts) for tensor in tensors), strict=True)
         decays = (self.schedule.weight_decay, 0.0)
-        for piece, count, decay in zip(pieces, self.counts, decays, strict=True):
+        for (weights, gradients, first, second), count, decay in zip(pieces, self.counts, decays, strict=True):
             count += 1
             torch._fused_adamw_(
-                *([tensor] for tensor in piece),
+                [weights],
+                [gradients],
+                [first],
+                [second],
                 [],
                 [count],
                 lr=rate,
@@ -204,7 +208,7 @@ def fit(
         for step in range(start, task.steps):
             batch = task.batch(step)
             loss = task.loss(model, batch)
-            loss.backward()
+            torch.autograd.backward(loss)
             losses += loss.detach()
             optimizer.step(schedule.rate(step, task.steps))
             units += task.size(batch)
@@ -213,7 +217,11 @@ def fit(
                 mean = losses.item() / (done - last_point)
                 if not math.isfinite(mean):
                     raise UserError(f"the training loss became {mean} before step {done}; try a lower learning_rate.")
-                curve.append({"step": done, "epoch": done / task.steps_per_epoch, "loss": mean, **task.evaluate(model)})
+                measured = task.evaluate(model)
+                for metric, value in measured.items():
+                    if not math.isfinite(value):
+                        raise UserError(f"{metric} became {value} before step {done}; try a lower learning_rate.")
+                curve.append({"step": done, "epoch": done / task.steps_per_epoch, "loss": mean, **measured})
                 losses.zero_()
                 last_point = done
             bar.update(1)
@@ -225,6 +233,12 @@ def fit(
                 raise Terminated(f"stopped by SIGTERM at step {done} of {task.steps}; the state is saved")
             if state.is_due() and done < task.steps:
                 save(done)
-    seconds = time.monotonic() - began
-    log.info("trained %d steps, %s tokens in %.1f s (%s tokens/s)", task.steps - start, f"{units:,}", seconds, f"{units / seconds:,.0f}")
+    seconds = max(time.monotonic() - began, 1e-9)
+    log.info(
+        "trained %d steps, %s tokens in %.1f s (%s tokens/s)",
+        task.steps - start,
+        f"{units:,}",
+        seconds,
+        f"{units / seconds:,.0f}",
+    )
     return Fit(weights.by_name(), curve)

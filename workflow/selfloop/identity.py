@@ -14,7 +14,7 @@ def digest(value: Any, length: int = 10) -> str:
 def stream(identity: str, purpose: str) -> int:
     """A seed in [0, 2⁶³) for one purpose of one artifact: streams of different names are never shared.
 
-    The identity of an artifact holds the study's seed and the whole history that led to it, so the seed is a function of
-    (seed, chain, iteration, part) and of nothing else.
+    The identity of an artifact holds the study's seed and the whole history that led to it, so the seed is a function
+    of (seed, chain, iteration, part) and of nothing else.
     """
     return int.from_bytes(hashlib.sha256(f"{identity}/{purpose}".encode()).digest()[:8], "big") >> 1

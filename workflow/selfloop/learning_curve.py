@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
 
 
 def write_curve(points: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write the points that `selfloop.fit.fit` recorded; `loss` is of the train split, everything else of the test split."""
+    """Write the points that `selfloop.fit.fit` recorded; `loss` is of the train split, all else of the test split."""
     rows = [
         {
             "split": "train" if metric == "loss" else "test",

@@ -1,5 +1,6 @@
 """What the Snakefile asks for while it is parsed: the study of a config, code digests, and the files to make."""
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,13 @@ from selfloop.domains.base import Domain
 from selfloop.errors import UserError
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+def expose_library() -> None:
+    """Let the scripts of this workflow, which Snakemake runs in processes of their own, import this package."""
+    library = str(SCRIPTS.parent)
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != library]
+    os.environ["PYTHONPATH"] = os.pathsep.join([library, *others])
 
 
 class Plan(studies.Study):

@@ -1,12 +1,12 @@
 """A process that has imported torch and forks for each step, so that a step on this machine starts in a moment.
 
-Importing torch takes longer than most steps of a small study, and a study has hundreds of them. Snakemake's main process
-starts `serve` when it runs jobs on its own machine; a step's script sends what it has to do to the socket named in the
-environment and waits for the exit code. A step that finds no such process (on a cluster's node, or because the process
-died) runs where it is, and gives the same bytes.
+Importing torch takes longer than most steps of a small study, and a study has hundreds of them. Snakemake's main
+process starts `serve` when it runs jobs on its own machine; a step's script sends what it has to do to the socket named
+in the environment and waits for the exit code. A step that finds no such process (on a cluster's node, or because the
+process died) runs where it is, and gives the same bytes.
 
-Nobody outlives anybody: the server dies with Snakemake, a fork dies with the server or with the script that asked for it,
-and a script that loses its fork fails.
+Nobody outlives anybody: the server dies with Snakemake, a fork dies with the server or with the script that asked for
+it, and a script that loses its fork fails.
 """
 
 import ctypes
@@ -24,8 +24,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-VARIABLE = "SELFLOOP_PRELOAD"
-MODULES = ("torch", "torch.nn.functional", "numpy", "pyarrow.parquet", "tokenizers", "safetensors.torch", "tqdm")
+VARIABLE = "SELFLOOP_PRELOAD"  # the socket's path
+PYTHON = "SELFLOOP_PRELOAD_PYTHON"  # the interpreter behind it; a rule in another environment runs where it is
+MODULES = (
+    "torch",
+    "torch.nn.functional",
+    "numpy",
+    "pyarrow.parquet",
+    "pandas",
+    "tokenizers",
+    "safetensors.torch",
+    "tqdm",
+)
 PR_SET_PDEATHSIG = 1
 
 
@@ -37,7 +47,7 @@ def start() -> "subprocess.Popen[bytes] | None":
     path = os.path.join(folder, "socket")
     command = [sys.executable, "-m", __name__, path, str(os.getpid())]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=False)
-    os.environ[VARIABLE] = path
+    os.environ[VARIABLE], os.environ[PYTHON] = path, sys.prefix
     return process
 
 
@@ -52,9 +62,9 @@ def stop(process: "subprocess.Popen[bytes] | None") -> None:
 
 
 def run_in_fork(spec: Mapping[str, Any]) -> int | None:
-    """Run a step in a fork of the preloaded process, and wait for its exit code; None where there is no such process."""
+    """Run a step in a fork of the preloaded process; its exit code, or None where there is no such process."""
     path = os.environ.get(VARIABLE)
-    if path is None:
+    if path is None or os.environ.get(PYTHON) != sys.prefix:
         return None
     connection = socket.socket(socket.AF_UNIX)
     try:

@@ -4,7 +4,7 @@ This module is pure: no torch, no files. The Snakefile asks it, while it parses,
 iteration n is made of; everything else (paths, jobs, shared histories) follows from the answer.
 
 Terms: iteration 1 is trained on the real rows. The model of iteration m then samples *parts*, data sets of as many rows
-as the real train split; part 0 is the one most regimes use, and further parts are independent samples of the same model.
+as the real train split; part 0 is the one most regimes use, further parts are independent samples of the same model.
 An *amount* is a multiple of the real train rows, so that a regime means the same for every data set.
 """
 

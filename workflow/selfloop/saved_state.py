@@ -1,7 +1,7 @@
 """The state that a training saves beside its outputs, so that a killed job goes on where it was.
 
-Snakemake deletes a failed job's outputs, so the state lies in a folder that is not declared. It carries a fingerprint of
-the settings, data and code that it came from: a changed setting never goes on from stale weights.
+Snakemake deletes a failed job's outputs, so the state lies in a folder that is not declared. It carries a fingerprint
+of the settings, data and code that it came from: a changed setting never goes on from stale weights.
 """
 
 import json

@@ -1,5 +1,4 @@
-"""Data sets on disk: folders of zstd Parquet shards that pandas, polars, DuckDB and `datasets` open as they are.
-"""
+"""Data sets on disk: folders of zstd Parquet shards that pandas, polars, DuckDB and `datasets` open as they are."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -48,7 +48,11 @@ class Experiment:
     @cached_property
     def real_name(self) -> str:
         """Folder name of the real data as models read them, below `DATA`."""
-        return f"{self.data_name}/documents" if self.tokenizer is None else f"{self.data_name}/tokenized-{self.tokenizer_name}"
+        return (
+            f"{self.data_name}/documents"
+            if self.tokenizer is None
+            else f"{self.data_name}/tokenized-{self.tokenizer_name}"
+        )
 
     @cached_property
     def tokenizer_name(self) -> str:

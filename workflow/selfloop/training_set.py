@@ -2,7 +2,7 @@
 
     training-set/
         manifest.json        rows in all; per shard its rows, how many are taken, and the file that lists them
-        shards/00000.parquet …     links to shards that already exist; the folder opens in pandas, polars, DuckDB, datasets
+        shards/00000.parquet …     links to existing shards; the folder opens in pandas, polars, DuckDB, datasets
         selection/00001.parquet …  the row numbers taken, only for shards of which not all rows are
 
 No row is ever copied: n accumulated iterations cost n shards, not n(n+1)/2.
@@ -41,6 +41,10 @@ def run(job: Job) -> None:
     if job.params["budget"] is not None:
         limit = round(job.params["budget"] * count_rows(Path(job.input["real"])))
         masks = _limit(masks, limit, stream(identity, "budget"))
+    if not any(mask.any() for mask in masks):
+        raise UserError(
+            f"{job.output['training_set']} takes no row of its {len(folders)} data sets; raise the amounts."
+        )
     with whole_folder(Path(job.output["training_set"])) as scratch:
         shards = list(_link(folders, masks, scratch, Path(job.output["training_set"])))
         manifest = {"rows": sum(shard["taken"] for shard in shards), "shards": shards}

@@ -14,14 +14,17 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     scratch = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    yield scratch
-    for path in sorted(scratch.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    if folder.exists():
-        shutil.rmtree(folder)
-    scratch.rename(folder)
+    try:
+        yield scratch
+        for path in sorted(scratch.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        if folder.exists():
+            shutil.rmtree(folder)
+        scratch.rename(folder)
+    finally:  # after an error; else it has been renamed
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
@@ -30,7 +33,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.partial")
-    yield scratch
-    with scratch.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
+    try:
+        yield scratch
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    finally:  # after an error; else it has been renamed
+        scratch.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from selfloop.domains.text import files, packaged, sources
 from selfloop.errors import UserError
 

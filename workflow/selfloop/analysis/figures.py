@@ -11,7 +11,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from selfloop.analysis.read import in_order, over_seeds, regimes_in_order, select
-from selfloop.quantity import Quantity
 from selfloop.analysis.style import (
     PANEL,
     LineStyle,
@@ -29,6 +28,7 @@ from selfloop.analysis.style import (
     wrapped,
 )
 from selfloop.errors import UserError
+from selfloop.quantity import Quantity
 
 BAND = "lowest to highest seed"
 

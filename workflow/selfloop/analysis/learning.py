@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from selfloop.analysis.read import in_order, regimes_in_order, select
-from selfloop.quantity import Quantity
 from selfloop.analysis.style import PANEL, Scale, add_title, regime_title, scale_values, series_name, styled, wrapped
 from selfloop.errors import UserError
+from selfloop.quantity import Quantity
 
 
 @styled

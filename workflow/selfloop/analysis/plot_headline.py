@@ -12,5 +12,7 @@ from selfloop.quantity import Quantity
 def run(job: Job) -> None:
     """Draw `params.quantity` of `params.domain` to the output files."""
     metrics = read_metrics(Path(job.input["metrics"]))
-    figure = headline_figure(metrics, job.params["domain"], Quantity(**job.params["quantity"]), title=job.params["title"])
+    figure = headline_figure(
+        metrics, job.params["domain"], Quantity(**job.params["quantity"]), title=job.params["title"]
+    )
     save(figure, [Path(path) for path in job.output["figures"]])

@@ -8,9 +8,9 @@ import pandas as pd
 
 from selfloop.analysis.markdown import markdown_table, plain, truncated
 from selfloop.analysis.read import in_order, regimes_in_order, select
-from selfloop.quantity import Quantity
 from selfloop.analysis.slopes import mean_interval, slope
 from selfloop.errors import UserError
+from selfloop.quantity import Quantity
 from selfloop.whole import whole_file
 
 ROW = ["experiment", "model", "sampling"]

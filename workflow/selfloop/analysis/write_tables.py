@@ -13,6 +13,8 @@ def run(job: Job) -> None:
     metrics = read_metrics(Path(job.input["metrics"]))
     quantity, domain = Quantity(**job.params["quantity"]), job.params["domain"]
     headline = tables.headline_table(metrics, domain, quantity)
-    tables.write_table(headline, tables.headline_markdown(headline, quantity), Path(job.output["headline"]).with_suffix(""))
+    tables.write_table(
+        headline, tables.headline_markdown(headline, quantity), Path(job.output["headline"]).with_suffix("")
+    )
     trend = tables.chains_table(metrics, domain, quantity)
     tables.write_table(trend, tables.chains_markdown(trend, quantity), Path(job.output["trend"]).with_suffix(""))

@@ -36,7 +36,7 @@ class Domain:
         sampling_slug, sampling_title: the same for one entry of `sampling`.
         files: the user's own files that a `data` section reads, which a change of reruns everything.
         tokenizer: what the tokenizer depends on besides the data, or None where the domain has no tokenizer.
-        problems: what is wrong with an experiment that its schema cannot say; one sentence each, beginning with the key.
+        problems: what is wrong with an experiment that its schema cannot say; a sentence each, beginning with the key.
         headline: the measurement that answers "does it collapse?"; the main figure and table show it.
         curve: what learning curves show.
         synthetic: what is shown of the sampled parts.

@@ -101,6 +101,7 @@ def _config(shape: Shape) -> dict[str, Any]:
 
 
 def _shape(config: dict[str, Any], folder: Path) -> Shape:
+    keys: tuple[str, ...]
     if config.get("model_type") == "gpt2":
         keys = ("n_embd", "n_layer", "n_head", "n_inner", "n_positions", "vocab_size")
     elif config.get("model_type") == "llama":
@@ -124,11 +125,14 @@ def _to_hugging_face(shape: Shape, weights: dict[str, Tensor]) -> Iterator[tuple
 
 
 def _from_hugging_face(shape: Shape, stored: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    for name, _ in Transformer(shape).named_parameters():
+    with torch.device("meta"):
+        names = [name for name, _ in Transformer(shape).named_parameters()]
+    for name in names:
         if shape.architecture == "gpt2":
-            tensor = stored[_gpt2_name(name)]
-            yield name, tensor.t() if tensor.dim() == 2 and name.startswith("blocks.") else tensor
-        else:
+            if _gpt2_name(name) in stored:
+                tensor = stored[_gpt2_name(name)]
+                yield name, tensor.t() if tensor.dim() == 2 and name.startswith("blocks.") else tensor
+        elif all(part in stored for part in _llama_names(name)):
             yield name, torch.cat([stored[part] for part in _llama_names(name)], dim=0)
 
 

@@ -21,10 +21,10 @@ def to_batch(sequences: Sequence[np.ndarray], device: torch.device) -> tuple[Ten
     return inputs.to(device), targets.contiguous().to(device)
 
 
-def mean_loss(model: Transformer, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over the batch's target tokens, nats per token, in float32."""
+def summed_loss(model: Transformer, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy summed over the batch's target tokens, in nats, computed in float32."""
     logits = model(inputs)
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
 def by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
@@ -50,9 +50,6 @@ def cross_entropy(model: Transformer, store: TokenStore, device: torch.device, t
     total, count = 0.0, 0
     for indices in by_length(store.lengths, tokens_per_batch):
         inputs, targets = to_batch([store[index] for index in indices], device)
-        logits = model(inputs)
-        total += F.cross_entropy(
-            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-        ).item()
+        total += summed_loss(model, inputs, targets).item()
         count += int((targets != IGNORED).sum())
     return total / count

@@ -1,11 +1,13 @@
 """GPT-2 and Llama-2 transformers as small and fast as training and sampling need them.
 
-Why not the classes of `transformers`: importing them takes several seconds, more than a whole step of a small study, and
-their per-operation overhead decides the speed of small models. The checkpoints are theirs: see `checkpoint`.
+Why not the classes of `transformers`: importing them takes several seconds, more than a whole step of a small study,
+and their per-operation overhead decides the speed of small models. The checkpoints are theirs: see `checkpoint`.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -90,9 +92,11 @@ class Block(nn.Module):
         x = x + self.attention_out(mixed.transpose(1, 2).reshape(batch, length, self.shape.hidden_size))
         inner = self.feed_in(self.feed_norm(x))
         if self.shape.architecture == "gpt2":
-            return x + self.feed_out(F.gelu(inner, approximate="tanh"))
-        gate, up = inner.chunk(2, dim=-1)
-        return x + self.feed_out(F.silu(gate) * up)
+            fed: Tensor = self.feed_out(F.gelu(inner, approximate="tanh"))
+        else:
+            gate, up = inner.chunk(2, dim=-1)
+            fed = self.feed_out(F.silu(gate) * up)
+        return x + fed
 
 
 class Transformer(nn.Module):
@@ -108,6 +112,7 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(shape.hidden_size, eps=1e-5) if gpt2 else nn.RMSNorm(shape.hidden_size, eps=1e-5)
         self.head = None if gpt2 else nn.Linear(shape.hidden_size, shape.vocabulary, bias=False)
         table = None if gpt2 else rotation_table(shape)
+        self.rotation: Tensor | None
         self.register_buffer("rotation", table, persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -128,6 +133,7 @@ class Transformer(nn.Module):
             x = x + self.positions.weight[position]
         rotation = None if self.rotation is None else self.rotation[:, position : position + 1].to(x.dtype)
         for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
             x = block.step(x, rotation, cache, layer, position)
         return self._logits(x)[:, 0]
 
@@ -147,13 +153,16 @@ def rotation_table(shape: Shape) -> Tensor:
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Rotary positions in the half-split order that `transformers` uses. x: [batch, heads, length, head_size]."""
-    cosines, sines = rotation
     low, high = x.chunk(2, dim=-1)
-    return x * cosines + torch.cat([-high, low], dim=-1) * sines
+    return x * rotation[0] + torch.cat([-high, low], dim=-1) * rotation[1]
 
 
-def build(model: "dict[str, object]", seed: int) -> Transformer:
-    """A freshly initialised transformer in float32: normal(0, 0.02), residual outputs scaled down by √(2·layers)."""
+def build(model: Mapping[str, Any], seed: int) -> Transformer:
+    """A freshly initialised transformer in float32, of a config's `model` section.
+
+    Matrices are normal(0, initializer_range), those that write to the residual stream scaled down by √(2·layers) as in
+    GPT-2; biases are 0, norms 1.
+    """
     transformer = Transformer(shape_of(model))
     generator = torch.Generator().manual_seed(seed)
     residual_scale = 1 / math.sqrt(2 * transformer.shape.layers)
@@ -161,14 +170,14 @@ def build(model: "dict[str, object]", seed: int) -> Transformer:
         for name, parameter in transformer.named_parameters():
             if parameter.dim() == 2:
                 scale = residual_scale if name.endswith(("attention_out.weight", "feed_out.weight")) else 1.0
-                parameter.normal_(0.0, 0.02 * scale, generator=generator)
+                parameter.normal_(0.0, model["initializer_range"] * scale, generator=generator)
             elif name.endswith("bias"):
                 parameter.zero_()
     return transformer
 
 
-def shape_of(model: "dict[str, object]") -> Shape:
+def shape_of(model: Mapping[str, Any]) -> Shape:
     """The shape that a config's `model` section describes."""
-    values = dict(model)
-    values["intermediate_size"] = values.get("intermediate_size") or 4 * int(str(values["hidden_size"]))
-    return Shape(**values)  # type: ignore[arg-type]
+    sizes = {field.name: model[field.name] for field in fields(Shape)}
+    sizes["intermediate_size"] = sizes["intermediate_size"] or 4 * sizes["hidden_size"]
+    return Shape(**sizes)

@@ -37,7 +37,7 @@ def sample(
     """
     longest = sampling["max_length"] or model.shape.context
     documents: list[np.ndarray] = []
-    for number, block in enumerate(prompts.split(BLOCK)):
+    for number, block in enumerate(torch.split(prompts, BLOCK)):
         generator = torch.Generator().manual_seed(stream(identity, f"block {number}"))
         uniforms = torch.rand(len(block), longest, generator=generator).to(block.device)
         documents += _sample_block(model, block, uniforms, sampling, longest, on_tokens)
@@ -106,5 +106,7 @@ def choose(logits: Tensor, uniforms: Tensor, sampling: dict[str, Any]) -> Tensor
         ordered = ordered.masked_fill(before >= sampling["top_p"], 0.0)
         probabilities = torch.zeros_like(probabilities).scatter(1, order, ordered)
     cumulative = probabilities.cumsum(dim=-1)
-    target = uniforms[:, None] * cumulative[:, -1:]  # the sum is not exactly 1 in float32
-    return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+    total = cumulative[:, -1:].contiguous()  # not exactly 1 in float32
+    # Below the total, even for a uniform number that was rounded up to 1: the token found adds to the sum.
+    target = torch.minimum(uniforms[:, None] * total, total.nextafter(torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, target, right=True)[:, 0]

@@ -28,12 +28,12 @@ def parameter_count(model: Settings) -> int:
 
     Exact for both architectures: tests compare it with the module's own count and with `transformers`.
     """
-    hidden, layers, vocabulary = model["hidden_size"], model["layers"], model["vocabulary"]
-    inner = model["intermediate_size"] or 4 * hidden
+    hidden, layers, vocabulary = int(model["hidden_size"]), int(model["layers"]), int(model["vocabulary"])
+    inner: int = model["intermediate_size"] or 4 * hidden
     if model["architecture"] == "gpt2":
         block = 4 * hidden + (3 * hidden * hidden + 3 * hidden) + (hidden * hidden + hidden)
         block += (hidden * inner + inner) + (inner * hidden + hidden)
-        return vocabulary * hidden + model["context"] * hidden + layers * block + 2 * hidden
+        return vocabulary * hidden + int(model["context"]) * hidden + layers * block + 2 * hidden
     block = 2 * hidden + 4 * hidden * hidden + 3 * hidden * inner
     return 2 * vocabulary * hidden + layers * block + hidden
 
@@ -66,12 +66,16 @@ def tokenizer(model: Settings) -> Settings:
 def problems(experiment: Settings) -> list[str]:
     """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
     data, model, training = experiment["data"], experiment["model"], experiment["training"]
-    found = sources.problems(data)
-    hidden, heads = model["hidden_size"], model["heads"]
-    if hidden % heads:
-        found.append(f"model.heads: {heads} does not divide model.hidden_size, {hidden}.")
-    elif hidden // heads % 2 and model["architecture"] == "llama":
-        found.append(f"model.heads: {heads} gives heads of width {hidden // heads}; rotary positions need an even width.")
+    found = [_of_data(problem) for problem in sources.problems(data)]
+    allowed = _allowed_heads(model)
+    if model["heads"] not in allowed:
+        reason = "divide model.hidden_size"
+        if model["architecture"] == "llama":
+            reason += " into heads of an even width, which rotary positions need"
+        found.append(
+            f"model.heads: {model['heads']} does not {reason} ({model['hidden_size']}). "
+            f"Allowed: {', '.join(map(str, allowed)) or 'none; take an even hidden_size'}."
+        )
     for place, sampling in enumerate(experiment["sampling"]):
         longest = sampling["max_length"]
         if longest is not None and longest > model["context"]:
@@ -82,13 +86,24 @@ def problems(experiment: Settings) -> list[str]:
         try:
             rows = sources.known_train_rows(data)
         except UserError as error:
-            return [f"data: {error}"]
+            return [_of_data(str(error))]
         if rows is not None and rows < training["batch_size"]:
             found.append(
                 f"training.batch_size: {training['batch_size']} is more than the {rows} documents to train on; "
                 "take a smaller batch or more documents."
             )
     return found
+
+
+def _allowed_heads(model: Settings) -> list[int]:
+    hidden: int = model["hidden_size"]
+    step = 2 if model["architecture"] == "llama" else 1
+    return [heads for heads in range(1, hidden + 1) if hidden % heads == 0 and hidden // heads % step == 0]
+
+
+def _of_data(problem: str) -> str:
+    """A problem that begins with its key, also where it is about a file."""
+    return problem if problem.startswith("data") else f"data: {problem}"
 
 
 DOMAIN = Domain(
@@ -105,7 +120,9 @@ DOMAIN = Domain(
     curve=Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token"),
     synthetic=(
         Quantity("cross_entropy_under_first_model", "synthetic", "Cross-entropy under model 1", "nats per token"),
-        Quantity("cross_entropy_under_sampling_model", "synthetic", "Cross-entropy under its sampler", "nats per token"),
+        Quantity(
+            "cross_entropy_under_sampling_model", "synthetic", "Cross-entropy under its sampler", "nats per token"
+        ),
         Quantity("distinct_1", "synthetic", "Distinct 1-grams"),
         Quantity("distinct_2", "synthetic", "Distinct 2-grams"),
         Quantity("distinct_3", "synthetic", "Distinct 3-grams"),

@@ -103,14 +103,12 @@ def _cut(batches: Iterable[pa.RecordBatch], longest: int) -> Iterator[tuple[np.n
     for batch in batches:
         column = batch.column("input_ids")
         offsets = column.offsets.to_numpy()
-        values = column.values.to_numpy(zero_copy_only=False)
+        # A sliced batch shares the values of the whole one.
+        values = column.values.slice(offsets[0], offsets[-1] - offsets[0]).to_numpy(zero_copy_only=False)
         lengths = np.diff(offsets)
         kept = np.minimum(lengths, longest)
-        position = np.arange(len(values)) - np.repeat(offsets[:-1], lengths) if offsets[0] == 0 else None
-        if position is None:
-            values = values[offsets[0] : offsets[-1]]
-            position = np.arange(len(values)) - np.repeat(offsets[:-1] - offsets[0], lengths)
-        yield values[: len(position)][position < np.repeat(kept, lengths)], kept.astype(np.int64)
+        position = np.arange(len(values)) - np.repeat(offsets[:-1] - offsets[0], lengths)
+        yield values[position < np.repeat(kept, lengths)], kept.astype(np.int64)
 
 
 def padded(sequences: Sequence[np.ndarray]) -> np.ndarray:

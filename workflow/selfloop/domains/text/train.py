@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from selfloop import fit, training_set
 from selfloop.devices import prepare_torch
 from selfloop.domains.text.checkpoint import save_checkpoint
-from selfloop.domains.text.loss import IGNORED, cross_entropy, mean_loss, to_batch
+from selfloop.domains.text.loss import IGNORED, cross_entropy, summed_loss, to_batch
 from selfloop.domains.text.model import Transformer, build
 from selfloop.domains.text.tokens import TokenStore
 from selfloop.errors import UserError
@@ -41,6 +41,7 @@ class DocumentTask:
         self.steps_per_epoch = float(self.batches_per_epoch)
         self.steps = math.ceil(epochs * self.batches_per_epoch)
         self._lengths = train.lengths
+        self.tokens_per_batch = float((self._lengths - 1).sum()) / self.batches_per_epoch
         self._epoch = lru_cache(maxsize=2)(self._batches)
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
@@ -60,9 +61,13 @@ class DocumentTask:
         return to_batch([self.train[row] for row in rows], self.device)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Mean cross-entropy, nats per token."""
+        """Cross-entropy, nats per token of an average batch.
+
+        Not per token of this batch: batches of short documents have fewer tokens, and a mean over each would let those
+        count more. Models would learn to end their documents too early, and the loop would shorten them ever further.
+        """
         assert isinstance(model, Transformer)
-        return mean_loss(model, *batch)
+        return summed_loss(model, *batch) / self.tokens_per_batch
 
     def size(self, batch: tuple[Tensor, Tensor]) -> int:
         """Tokens that are predicted."""
@@ -86,7 +91,9 @@ def run(job: Job) -> None:
     test = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["test"])), ["input_ids"]), context)
     job.log.info("%d documents, %s tokens to train on", len(train), f"{train.bounds[-1]:,}")
     if len(train) < training["batch_size"]:
-        raise UserError(f"{folder} has {len(train)} documents, fewer than training.batch_size, {training['batch_size']}.")
+        raise UserError(
+            f"{folder} has {len(train)} documents, fewer than training.batch_size, {training['batch_size']}."
+        )
     identity = job.params["identity"]
     model = build(settings, stream(identity, "weights"))
     task = DocumentTask(train, test, training["epochs"], training["batch_size"], stream(identity, "batches"), device)

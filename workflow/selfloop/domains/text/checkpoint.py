@@ -5,7 +5,7 @@ They load with `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pr
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def load_checkpoint(folder: Path, dtype: torch.dtype = torch.float32, device: st
     own = dict(model.named_parameters())
     with safe_open(folder / "model.safetensors", framework="pt") as file, torch.no_grad():
         stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        for name, tensor in _from_hugging_face(shape, stored):
+        for name, tensor in _from_hugging_face(shape, list(own), stored):
             if name not in own or own[name].shape != tensor.shape:
                 raise UserError(f"{folder}: tensor '{name}' {tuple(tensor.shape)} does not fit its config.json.")
             own.pop(name).copy_(tensor)
@@ -124,9 +124,7 @@ def _to_hugging_face(shape: Shape, weights: dict[str, Tensor]) -> Iterator[tuple
             yield from zip(names, tensor.chunk(len(names), dim=0), strict=True)
 
 
-def _from_hugging_face(shape: Shape, stored: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    with torch.device("meta"):
-        names = [name for name, _ in Transformer(shape).named_parameters()]
+def _from_hugging_face(shape: Shape, names: Iterable[str], stored: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     for name in names:
         if shape.architecture == "gpt2":
             if _gpt2_name(name) in stored:

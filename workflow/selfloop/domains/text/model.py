@@ -49,6 +49,20 @@ class Cache:
         self.values = self.values.index_select(1, rows)
 
 
+class Linear(nn.Linear):
+    """A linear map whose weights come from `build` or a checkpoint; no time goes into initial ones that nobody sees."""
+
+    def reset_parameters(self) -> None:
+        """Leave the memory as it is."""
+
+
+class Embedding(nn.Embedding):
+    """The same for a table of vectors."""
+
+    def reset_parameters(self) -> None:
+        """Leave the memory as it is."""
+
+
 class Block(nn.Module):
     """One pre-norm transformer block; q, k and v are one product in both architectures."""
 
@@ -58,12 +72,12 @@ class Block(nn.Module):
         hidden, inner = shape.hidden_size, shape.intermediate_size
         gpt2 = shape.architecture == "gpt2"
         self.attention_norm = nn.LayerNorm(hidden, eps=1e-5) if gpt2 else nn.RMSNorm(hidden, eps=1e-5)
-        self.qkv = nn.Linear(hidden, 3 * hidden, bias=gpt2)
-        self.attention_out = nn.Linear(hidden, hidden, bias=gpt2)
+        self.qkv = Linear(hidden, 3 * hidden, bias=gpt2)
+        self.attention_out = Linear(hidden, hidden, bias=gpt2)
         self.feed_norm = nn.LayerNorm(hidden, eps=1e-5) if gpt2 else nn.RMSNorm(hidden, eps=1e-5)
         # Llama's gate and up projections are one product, too.
-        self.feed_in = nn.Linear(hidden, inner if gpt2 else 2 * inner, bias=gpt2)
-        self.feed_out = nn.Linear(inner, hidden, bias=gpt2)
+        self.feed_in = Linear(hidden, inner if gpt2 else 2 * inner, bias=gpt2)
+        self.feed_out = Linear(inner, hidden, bias=gpt2)
 
     def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
         """All positions at once, each attending to those before it. x: [batch, length, hidden]."""
@@ -106,11 +120,11 @@ class Transformer(nn.Module):
         super().__init__()
         self.shape = shape
         gpt2 = shape.architecture == "gpt2"
-        self.embedding = nn.Embedding(shape.vocabulary, shape.hidden_size)
-        self.positions = nn.Embedding(shape.context, shape.hidden_size) if gpt2 else None
+        self.embedding = Embedding(shape.vocabulary, shape.hidden_size)
+        self.positions = Embedding(shape.context, shape.hidden_size) if gpt2 else None
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.hidden_size, eps=1e-5) if gpt2 else nn.RMSNorm(shape.hidden_size, eps=1e-5)
-        self.head = None if gpt2 else nn.Linear(shape.hidden_size, shape.vocabulary, bias=False)
+        self.head = None if gpt2 else Linear(shape.hidden_size, shape.vocabulary, bias=False)
         table = None if gpt2 else rotation_table(shape)
         self.rotation: Tensor | None
         self.register_buffer("rotation", table, persistent=False)

@@ -3,6 +3,7 @@
 #   snakemake --cores all                                   the study of config/config.yaml
 #   snakemake --cores all --configfile config/mine.yaml     another one
 
+import gc
 import os
 import sys
 from dataclasses import asdict
@@ -10,6 +11,9 @@ from dataclasses import asdict
 from snakemake.utils import min_version
 
 min_version("9.27")
+
+# Planning makes millions of small objects that all live on; looking for garbage among them costs time for nothing.
+gc.set_threshold(500_000, 50, 1000)
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
@@ -21,7 +25,7 @@ expose_library()
 # A config given on the command line stands alone; without one it is the default study.
 if "experiments" not in config:
 
-    configfile: "config/config.yaml"
+    configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 study = plan_study(config)
@@ -33,21 +37,15 @@ include: "workflow/rules/loop.smk"
 include: "workflow/rules/analysis.smk"
 
 
-# What every domain of the study ends in.
-PER_DOMAIN = [
-    *rules.plot_headline.output,
-    *rules.plot_learning_curves.output,
-    *rules.plot_synthetic.output,
-    *rules.write_tables.output,
-    *rules.write_samples.output,
-]
-
-
 rule all:
     default_target: True
     input:
         rules.collect_metrics.output,
-        [expand(target, domain=domain.name) for domain in study.domains for target in PER_DOMAIN],
+        [
+            expand(getattr(rules, name).output, domain=domain.name)
+            for domain in study.domains
+            for name in study.shown_by(domain)
+        ],
 
 
 # Steps that run on this machine are forked from a process that has imported torch; see selfloop.preload.

@@ -206,7 +206,7 @@ STEPS = [f"selfloop.domains.text.{step}" for step in TEXT_STEPS] + [
 @pytest.mark.parametrize("step", STEPS)
 def test_no_step_depends_on_how_a_study_is_planned_or_run(step: str) -> None:
     used = code.used_modules(step)
-    planning = ("study", "config", "plan", "regimes", "code", "runner", "domains.text.settings")
+    planning = ("study", "config", "plan", "regimes", "code", "runner", "execution", "domains.text.settings")
     assert used.isdisjoint(f"selfloop.{name}" for name in planning)
 
 

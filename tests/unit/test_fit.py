@@ -49,6 +49,7 @@ class Regression:
 
     steps = STEPS
     steps_per_epoch = 6.0
+    unit = "rows"
 
     def __init__(self, at_step: Callable[[int], None] = lambda step: None, scale: float = 1.0) -> None:
         self.at_step = at_step

@@ -5,6 +5,7 @@ rule collect_metrics:
     input:
         measurements=study.measurement_files,
         curves=study.curve_files,
+        simulations=study.simulation_files,
     output:
         metrics="results/metrics.parquet",
         learning_curves="results/learning_curves.parquet",
@@ -15,9 +16,8 @@ rule collect_metrics:
         "../../envs/base.yaml"
     params:
         chains=study.rows(),
+        simulations=study.simulation_rows(),
         code=study.code("collect"),
-    message:
-        "Collect all measurements"
     script:
         "../scripts/collect_metrics.py"
 
@@ -43,8 +43,6 @@ rule plot_headline:
         quantity=lambda w: asdict(study.domain(w.domain).headline),
         title=lambda w: study.title(f"{w.domain}-headline"),
         code=study.code("analysis.plot_headline"),
-    message:
-        "Plot the main measurement of the {wildcards.domain} experiments"
     script:
         "../scripts/plot_headline.py"
 
@@ -68,8 +66,6 @@ rule plot_learning_curves:
         quantity=lambda w: asdict(study.domain(w.domain).curve),
         title=lambda w: study.title(f"{w.domain}-learning-curves"),
         code=study.code("analysis.plot_learning_curves"),
-    message:
-        "Plot the learning curves of the {wildcards.domain} experiments"
     script:
         "../scripts/plot_learning_curves.py"
 
@@ -88,8 +84,6 @@ rule plot_synthetic:
         quantities=lambda w: [asdict(quantity) for quantity in study.domain(w.domain).synthetic],
         title=lambda w: study.title(f"{w.domain}-synthetic"),
         code=study.code("analysis.plot_synthetic"),
-    message:
-        "Plot what the sampled data of the {wildcards.domain} experiments are like"
     script:
         "../scripts/plot_synthetic.py"
 
@@ -110,8 +104,6 @@ rule write_tables:
         domain="{domain}",
         quantity=lambda w: asdict(study.domain(w.domain).headline),
         code=study.code("analysis.write_tables"),
-    message:
-        "Write the tables of the {wildcards.domain} experiments"
     script:
         "../scripts/write_tables.py"
 
@@ -132,7 +124,39 @@ rule write_samples:
         per_model=study.checked["tables"]["samples_per_model"],
         characters=study.checked["tables"]["sample_characters"],
         code=lambda w: study.code("write_samples", study.domain(w.domain)),
-    message:
-        "Write the table of samples of the {wildcards.domain} experiments"
     script:
         "../scripts/write_samples.py"
+
+
+# What only one domain shows: a rule for each of its own analyses.
+for domain in study.domains:
+    for analysis in study.analyses(domain):
+
+        rule:
+            name:
+                f"{domain.name}_{analysis.step}"
+            input:
+                metrics="results/metrics.parquet",
+            output:
+                figures=expand(
+                    f"results/figures/{domain.name}-{{name}}.{{format}}",
+                    name=analysis.figures,
+                    format=study.formats,
+                ),
+                tables=expand(
+                    f"results/tables/{domain.name}-{{name}}.{{format}}",
+                    name=analysis.tables,
+                    format=["csv", "md"],
+                ),
+            log:
+                f"results/logs/{analysis.step}/{domain.name}.log",
+            conda:
+                "../../envs/base.yaml"
+            params:
+                domain=domain.name,
+                step=analysis.step,
+                asked=analysis.asked,
+                titles={name: study.title(f"{domain.name}-{name}") for name in analysis.figures},
+                code=study.code(analysis.step, domain),
+            script:
+                "../scripts/analyse.py"

@@ -17,11 +17,7 @@ rule prepare_data:
     conda:
         "../../envs/base.yaml"
     params:
-        domain=lambda w: study.data[w.data].domain.name,
-        data=lambda w: study.data[w.data].data,
-        code=lambda w: study.code("prepare_data", study.data[w.data].domain),
-    message:
-        "Prepare the real data {wildcards.data}"
+        settings=study.prepare_data_settings,
     script:
         "../scripts/prepare_data.py"
 
@@ -36,11 +32,7 @@ rule train_tokenizer:
     conda:
         "../../envs/base.yaml"
     params:
-        domain=lambda w: study.data[w.data].domain.name,
-        tokenizer=lambda w: study.tokenizers[w.data, w.tokenizer].tokenizer,
-        code=lambda w: study.code("train_tokenizer", study.data[w.data].domain),
-    message:
-        "Train the tokenizer of {wildcards.data}"
+        settings=study.train_tokenizer_settings,
     script:
         "../scripts/train_tokenizer.py"
 
@@ -58,9 +50,6 @@ rule tokenize:
     conda:
         "../../envs/base.yaml"
     params:
-        domain=lambda w: study.data[w.data].domain.name,
-        code=lambda w: study.code("tokenize", study.data[w.data].domain),
-    message:
-        "Tokenize {wildcards.data}"
+        settings=study.tokenize_settings,
     script:
         "../scripts/tokenize.py"

@@ -8,8 +8,7 @@ wildcard_constraints:
 
 rule concatenate:
     input:
-        real=lambda w: study.models[w.model].real("train"),
-        parts=lambda w: [folder for _, folder in study.models[w.model].takes],
+        unpack(study.concatenate_input),
     output:
         training_set=directory("results/models/{model}/training-set"),
     log:
@@ -17,21 +16,15 @@ rule concatenate:
     conda:
         "../../envs/base.yaml"
     params:
-        identity=lambda w: study.models[w.model].identity,
-        takes=lambda w: study.models[w.model].take_table,
-        budget=lambda w: study.models[w.model].budget,
-        code=study.code("training_set"),
-    message:
-        "Concatenate the training set of {wildcards.model}"
+        settings=study.concatenate_settings,
     script:
         "../scripts/concatenate.py"
 
 
 rule train:
     input:
-        unpack(lambda w: study.models[w.model].tokenizer_input),
+        unpack(study.train_input),
         training_set="results/models/{model}/training-set",
-        test=lambda w: study.models[w.model].real("test"),
     output:
         checkpoint=directory("results/models/{model}/checkpoint"),
         learning_curve="results/models/{model}/learning_curve.parquet",
@@ -40,14 +33,7 @@ rule train:
     conda:
         "../../envs/base.yaml"
     params:
-        domain=lambda w: study.models[w.model].domain.name,
-        identity=lambda w: study.models[w.model].identity,
-        model=lambda w: study.models[w.model].experiment.model,
-        training=lambda w: study.models[w.model].experiment.training,
-        state=lambda w: f"results/state/{w.model}",
-        code=lambda w: study.code("train", study.models[w.model].domain),
-    message:
-        "Train {wildcards.model}"
+        settings=study.train_settings,
     script:
         "../scripts/train.py"
 
@@ -63,15 +49,7 @@ rule generate:
     conda:
         "../../envs/base.yaml"
     params:
-        domain=lambda w: study.models[w.model].domain.name,
-        identity=lambda w: study.parts[w.model, w.part].identity,
-        sampling=lambda w: study.parts[w.model, w.part].sampling,
-        precision=lambda w: study.models[w.model].experiment.training.get("precision", "auto"),
-        iteration=lambda w: study.models[w.model].iteration,
-        part=lambda w: study.parts[w.model, w.part].index,
-        code=lambda w: study.code("generate", study.models[w.model].domain),
-    message:
-        "Sample {wildcards.part} from {wildcards.model}"
+        settings=study.generate_settings,
     script:
         "../scripts/generate.py"
 
@@ -87,20 +65,16 @@ rule evaluate_model:
     conda:
         "../../envs/base.yaml"
     params:
-        domain=lambda w: study.models[w.model].domain.name,
-        code=lambda w: study.code("evaluate_model", study.models[w.model].domain),
-    message:
-        "Evaluate {wildcards.model}"
+        settings=study.evaluate_model_settings,
     script:
         "../scripts/evaluate_model.py"
 
 
 rule evaluate_part:
     input:
+        unpack(study.evaluate_part_input),
         part="results/models/{model}/parts/{part}",
         checkpoint="results/models/{model}/checkpoint",
-        first=lambda w: f"results/models/{study.models[w.model].first}/checkpoint",
-        real=lambda w: study.models[w.model].real("train"),
     output:
         measurements="results/models/{model}/parts/{part}.measurements.json",
     log:
@@ -108,10 +82,20 @@ rule evaluate_part:
     conda:
         "../../envs/base.yaml"
     params:
-        domain=lambda w: study.models[w.model].domain.name,
-        part=lambda w: study.parts[w.model, w.part].index,
-        code=lambda w: study.code("evaluate_part", study.models[w.model].domain),
-    message:
-        "Evaluate {wildcards.part} of {wildcards.model}"
+        settings=study.evaluate_part_settings,
     script:
         "../scripts/evaluate_part.py"
+
+
+# Where a domain knows a way around the loop: whole chains in one job.
+rule simulate_chains:
+    output:
+        measurements="results/simulations/{simulation}.parquet",
+    log:
+        "results/logs/simulate_chains/{simulation}.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        settings=study.simulate_chains_settings,
+    script:
+        "../scripts/simulate_chains.py"

@@ -2,4 +2,4 @@
 
 from selfloop.runner import run
 
-run(f"selfloop.domains.{snakemake.params.domain}.evaluate_part", snakemake)
+run(f"selfloop.domains.{snakemake.params.settings['domain']}.evaluate_part", snakemake)

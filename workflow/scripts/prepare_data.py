@@ -2,4 +2,4 @@
 
 from selfloop.runner import run
 
-run(f"selfloop.domains.{snakemake.params.domain}.prepare_data", snakemake)
+run(f"selfloop.domains.{snakemake.params.settings['domain']}.prepare_data", snakemake)

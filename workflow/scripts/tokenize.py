@@ -2,4 +2,4 @@
 
 from selfloop.runner import run
 
-run(f"selfloop.domains.{snakemake.params.domain}.tokenize", snakemake)
+run(f"selfloop.domains.{snakemake.params.settings['domain']}.tokenize", snakemake)

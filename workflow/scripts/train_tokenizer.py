@@ -2,4 +2,4 @@
 
 from selfloop.runner import run
 
-run(f"selfloop.domains.{snakemake.params.domain}.train_tokenizer", snakemake)
+run(f"selfloop.domains.{snakemake.params.settings['domain']}.train_tokenizer", snakemake)

@@ -1,7 +1,8 @@
 """Rule collect_metrics: all measurements of a study in two tidy tables, and an index of its chains.
 
 A measurement is taken once per model or part, and listed under every chain that the model or part belongs to: iteration
-1 stands under every regime and sampling that starts from it.
+1 stands under every regime and sampling that starts from it. What a domain has simulated is listed beside it, under
+every experiment that asked for it; it has no files and so no place in the index.
 """
 
 import csv
@@ -42,10 +43,15 @@ CURVES = pa.schema(
 
 
 def run(job: Job) -> None:
-    """Write `metrics`, `learning_curves` and `chains`."""
+    """Write `metrics`, `learning_curves` and `chains`.
+
+    Params: `chains`, one row per chain and iteration, and `simulations`, one row {experiment, domain, file} each.
+    """
     chains = job.params["chains"]
-    for schema, rows, name in ((METRICS, _metrics(chains), "metrics"), (CURVES, _curves(chains), "learning_curves")):
-        table = pa.Table.from_pylist(list(rows), schema=schema)
+    metrics = pa.Table.from_pylist(list(_metrics(chains)), schema=METRICS)
+    metrics = pa.concat_tables([metrics, *map(_simulated, job.params["simulations"])])
+    curves = pa.Table.from_pylist(list(_curves(chains)), schema=CURVES)
+    for table, name in ((metrics, "metrics"), (curves, "learning_curves")):
         with whole_file(Path(job.output[name])) as scratch:
             pq.write_table(table, scratch, compression="zstd")
         job.log.info("%s: %d rows", job.output[name], table.num_rows)
@@ -73,6 +79,15 @@ def _curves(chains: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         place = {name: chain[name] for name, _ in CHAIN}
         for row in _curve(f"{chain['model_folder']}/learning_curve.parquet"):
             yield {**place, **row}
+
+
+def _simulated(simulation: dict[str, str]) -> pa.Table:
+    """The values of a simulation under the name of one experiment."""
+    table = pq.read_table(simulation["file"])
+    for name in ("experiment", "domain"):
+        table = table.append_column(name, pa.repeat(pa.scalar(simulation[name]), table.num_rows))
+    table = table.append_column("part", pa.nulls(table.num_rows))
+    return table.select(METRICS.names).cast(METRICS)
 
 
 @cache

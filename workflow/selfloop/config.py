@@ -19,7 +19,7 @@ from selfloop.domains.base import domain_names, load_domain, schema_path
 from selfloop.errors import UserError
 
 SCHEMA = Path(__file__).parent.parent / "schemas" / "config.schema.yaml"
-SECTIONS = ("data", "model", "training", "sampling")
+SECTIONS = ("data", "model", "training", "sampling", "simulation")
 REQUIRED = ("domain", "data", "regimes", "iterations", "seeds")
 
 TYPE_NAMES = {
@@ -133,7 +133,7 @@ def _nearest(value: str, allowed: Iterable[str]) -> str:
     lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(str(value).lower(), lower, n=1)
     hint = f"; did you mean '{lower[close[0]]}'?" if close else "."
-    return f"{hint} Allowed: {', '.join(names)}."
+    return f"{hint} Allowed: {', '.join(names) or 'none'}."
 
 
 def dotted(path: Iterable[Any]) -> str:
@@ -154,11 +154,13 @@ def load_schema(path: Path) -> dict[str, Any]:
 def with_defaults(schema: Mapping[str, Any], value: Any) -> Any:
     """`value` with the schema's defaults where a key is not said, and numbers of its type: 1 and 1.0 are one."""
     if isinstance(value, Mapping):
+        known = schema.get("properties", {})
         filled = {key: with_defaults(_property(schema, key), entry) for key, entry in value.items()}
-        for key, inner in schema.get("properties", {}).items():
+        for key, inner in known.items():
             if key not in filled and "default" in inner:
                 filled[key] = with_defaults(inner, inner["default"])
-        return filled
+        # In the schema's order, whatever the user's: Snakemake compares params as text.
+        return {key: filled[key] for key in [*known, *filled] if key in filled}
     if isinstance(value, list):
         return [with_defaults(schema.get("items", {}), entry) for entry in value]
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -27,6 +27,7 @@ class Task(Protocol):
 
     steps: int
     steps_per_epoch: float
+    unit: str  # what `size` counts, such as "tokens"
 
     def batch(self, step: int) -> Any:
         """The batch of a step, counted from 0."""
@@ -35,7 +36,7 @@ class Task(Protocol):
         """The scalar to descend."""
 
     def size(self, batch: Any) -> int:
-        """How many units (tokens, images) the batch holds, for the progress bar."""
+        """How many units the batch holds, for the progress bar."""
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Measurements on held-out data, for the learning curve."""
@@ -227,18 +228,13 @@ def fit(
             bar.update(1)
             if step % 10 == 0:
                 rate = units / (time.monotonic() - began)
-                bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
+                bar.set_postfix_str(f"{rate:,.0f} {task.unit}/s", refresh=False)
             if terminated():
                 save(done)
                 raise Terminated(f"stopped by SIGTERM at step {done} of {task.steps}; the state is saved")
             if state.is_due() and done < task.steps:
                 save(done)
     seconds = max(time.monotonic() - began, 1e-9)
-    log.info(
-        "trained %d steps, %s tokens in %.1f s (%s tokens/s)",
-        task.steps - start,
-        f"{units:,}",
-        seconds,
-        f"{units / seconds:,.0f}",
-    )
+    speed = f"{units:,} {task.unit} in {seconds:.1f} s ({units / seconds:,.0f} {task.unit}/s)"
+    log.info("trained %d steps, %s", task.steps - start, speed)
     return Fit(weights.by_name(), curve)

@@ -1,17 +1,16 @@
 """What the Snakefile asks for while it is parsed: the study of a config, code digests, and the files to make."""
 
 import os
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from snakemake.exceptions import WorkflowError
-
 from selfloop import config as configuration
 from selfloop import study as studies
 from selfloop.code import code_digest
-from selfloop.domains.base import Domain
+from selfloop.domains.base import Analysis, Domain
 from selfloop.errors import UserError
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -33,6 +32,90 @@ class Plan(studies.Study):
         """Digest of the code that a step runs; of a domain's own module where there is a domain."""
         return step_code(step, None if domain is None else domain.name)
 
+    # Inputs that the wildcards do not spell, and what else a job's result depends on. One function per job for each of
+    # the two, not one per file and value: Snakemake takes longer to call a function than the function takes, and a
+    # study has thousands of jobs.
+
+    def concatenate_input(self, wildcards: Any) -> dict[str, Any]:
+        """Inputs of a job of the rule concatenate."""
+        model = self.models[wildcards.model]
+        return {"real": model.real("train"), "parts": [folder for _, folder in model.takes]}
+
+    def train_input(self, wildcards: Any) -> dict[str, Any]:
+        """Inputs of a job of the rule train."""
+        model = self.models[wildcards.model]
+        return {"test": model.real("test"), **model.tokenizer_input}
+
+    def evaluate_part_input(self, wildcards: Any) -> dict[str, Any]:
+        """Inputs of a job of the rule evaluate_part."""
+        model = self.models[wildcards.model]
+        return {"first": f"{studies.MODELS}/{model.first}/checkpoint", "real": model.real("train")}
+
+    def prepare_data_settings(self, wildcards: Any) -> dict[str, Any]:
+        """Params of a job of the rule prepare_data."""
+        experiment = self.data[wildcards.data]
+        return {**self._of("prepare_data", experiment), "data": experiment.data}
+
+    def train_tokenizer_settings(self, wildcards: Any) -> dict[str, Any]:
+        """Params of a job of the rule train_tokenizer."""
+        experiment = self.tokenizers[wildcards.data, wildcards.tokenizer]
+        return {**self._of("train_tokenizer", experiment), "tokenizer": experiment.tokenizer}
+
+    def tokenize_settings(self, wildcards: Any) -> dict[str, Any]:
+        """Params of a job of the rule tokenize."""
+        return self._of("tokenize", self.data[wildcards.data])
+
+    def concatenate_settings(self, wildcards: Any) -> dict[str, Any]:
+        """Params of a job of the rule concatenate."""
+        model = self.models[wildcards.model]
+        settings = {"identity": model.identity, "takes": model.take_table, "budget": model.budget}
+        return {**settings, "code": self.code("training_set")}
+
+    def train_settings(self, wildcards: Any) -> dict[str, Any]:
+        """Params of a job of the rule train."""
+        model = self.models[wildcards.model]
+        experiment = model.experiment
+        return {
+            **self._of("train", experiment),
+            "identity": model.identity,
+            "model": experiment.model,
+            "training": experiment.training,
+            "state": f"{studies.RESULTS}/state/{model.name}",
+        }
+
+    def generate_settings(self, wildcards: Any) -> dict[str, Any]:
+        """Params of a job of the rule generate."""
+        model, part = self.models[wildcards.model], self.parts[wildcards.model, wildcards.part]
+        experiment = model.experiment
+        return {
+            **self._of("generate", experiment),
+            "identity": part.identity,
+            "data": experiment.data,
+            "sampling": part.sampling,
+            "precision": experiment.training.get("precision", "auto"),
+            "iteration": model.iteration,
+            "part": part.index,
+        }
+
+    def evaluate_model_settings(self, wildcards: Any) -> dict[str, Any]:
+        """Params of a job of the rule evaluate_model."""
+        return self._of("evaluate_model", self.models[wildcards.model].experiment)
+
+    def evaluate_part_settings(self, wildcards: Any) -> dict[str, Any]:
+        """Params of a job of the rule evaluate_part."""
+        experiment = self.models[wildcards.model].experiment
+        part = self.parts[wildcards.model, wildcards.part]
+        return {**self._of("evaluate_part", experiment), "part": part.index}
+
+    def simulate_chains_settings(self, wildcards: Any) -> dict[str, Any]:
+        """Params of a job of the rule simulate_chains."""
+        simulation = self.simulations[wildcards.simulation]
+        code = self.code("simulate_chains", simulation.domain)
+        return {"domain": simulation.domain.name, "code": code, "simulation": simulation.settings}
+
+    def _of(self, step: str, experiment: studies.Experiment) -> dict[str, Any]:
+        return {"domain": experiment.domain.name, "code": self.code(step, experiment.domain)}
+
     @property
     def measurement_files(self) -> list[str]:
         """What the evaluation rules write, each once."""
@@ -43,6 +126,25 @@ class Plan(studies.Study):
     def curve_files(self) -> list[str]:
         """What the train rule writes besides checkpoints."""
         return [f"{studies.MODELS}/{name}/learning_curve.parquet" for name in self.models]
+
+    @property
+    def simulation_files(self) -> list[str]:
+        """What the simulations write, each once."""
+        return [simulation.file for simulation in self.simulations.values()]
+
+    def analyses(self, domain: Domain) -> list[Analysis]:
+        """The figures and tables that a domain has of its own in this study."""
+        entries = self.checked["experiments"]
+        own = {e.name: entries[e.name] for e in self.experiments if e.domain.name == domain.name}
+        return list(domain.analyses(own))
+
+    def shown_by(self, domain: Domain) -> list[str]:
+        """The rules whose outputs show what the study has measured in a domain: shared ones, and the domain's own."""
+        shown = ["plot_headline", "write_tables"]
+        shown += ["plot_learning_curves"] if domain.curve else []
+        shown += ["plot_synthetic"] if domain.synthetic else []
+        shown += ["write_samples"] if domain.samples else []
+        return shown + [f"{domain.name}_{analysis.step}" for analysis in self.analyses(domain)]
 
     @property
     def domains(self) -> list[Domain]:
@@ -97,12 +199,13 @@ def plan_study(config: Mapping[str, Any]) -> Plan:
     """The plan of a config.
 
     Raises:
-        WorkflowError: the config is wrong; Snakemake shows the message without a traceback and exits with 1.
+        SystemExit: the config is wrong; the message is shown alone, and the exit code is 1. Around the message of any
+            other exception, Snakemake prints the lines of code that it came from.
     """
     try:
         checked = configuration.check(config)
         plan = Plan(studies.build(checked).experiments)
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        sys.exit(f"selfloop: {error}")
     plan.checked = checked
     return plan

@@ -1,19 +1,12 @@
-"""The running of a step: its log, its messages, its timing. What a step computes does not depend on this module."""
+"""From a rule's script to the step that it stands for."""
 
-import importlib
-import logging
 import sys
 import time
 from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from selfloop import preload
-from selfloop.errors import UserError
-from selfloop.job import Job
+from selfloop.execution import execute
 
 
 def run(step: str, snakemake: Any) -> None:
@@ -29,7 +22,7 @@ def run(step: str, snakemake: Any) -> None:
         "rule": snakemake.rule,
         "input": _plain(dict(snakemake.input.items())),
         "output": _plain(dict(snakemake.output.items())),
-        "params": _plain(dict(snakemake.params.items())),
+        "params": _params(snakemake.params),
         "threads": snakemake.threads,
         "every_seconds": snakemake.config.get("checkpointing", {}).get("every_seconds", 60.0),
         "log": str(snakemake.log[0]),
@@ -39,40 +32,10 @@ def run(step: str, snakemake: Any) -> None:
     sys.exit(execute(spec) if code is None else code)
 
 
-def execute(spec: Mapping[str, Any]) -> int:
-    """Run a step in this process; returns the exit code.
-
-    Raises:
-        BaseException: whatever the step raises, but for `UserError`, which is shown as a message.
-    """
-    path = Path(spec["log"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        log = _logger(file)
-        job = Job(
-            input=spec["input"],
-            output=spec["output"],
-            params=spec["params"],
-            threads=spec["threads"],
-            every_seconds=spec["every_seconds"],
-            log=log,
-            progress=partial(tqdm, file=file, mininterval=5.0, ascii=True),
-        )
-        log.info("%s begins", spec["rule"])
-        try:
-            module = importlib.import_module(spec["step"])
-            ready = time.time()
-            module.run(job)
-        except UserError as error:
-            log.error("%s", error)
-            print(f"selfloop: {spec['rule']}: {error}\nSee {path}.", file=sys.stderr)
-            return 1
-        except BaseException as error:
-            log.error("%s: %s", type(error).__name__, error, exc_info=True)
-            raise
-        work, start_up = time.time() - ready, ready - spec["began"]
-        log.info("%s is done: %.2f s of work, %.2f s of start-up", spec["rule"], work, start_up)
-    return 0
+def _params(params: Any) -> dict[str, Any]:
+    """A rule's params by name; rules with many jobs give theirs in one mapping, `settings` (see `selfloop.plan`)."""
+    named = _plain(dict(params.items()))
+    return {**named.pop("settings", {}), **named}
 
 
 def _plain(value: Any) -> Any:
@@ -84,13 +47,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return value if isinstance(value, int | float | bool) or value is None else str(value)
-
-
-def _logger(file: Any) -> logging.Logger:
-    handler = logging.StreamHandler(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
-    logger = logging.getLogger("selfloop")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    return logger

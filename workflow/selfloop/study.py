@@ -19,6 +19,7 @@ from selfloop.identity import digest
 RESULTS = "results"
 DATA = f"{RESULTS}/data"
 MODELS = f"{RESULTS}/models"
+SIMULATIONS = f"{RESULTS}/simulations"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Experiment:
     regimes: tuple[regimes.Regime, ...]
     iterations: Mapping[str, int]
     seeds: tuple[int, ...]
+    simulations: tuple[Settings, ...] = ()
 
     @cached_property
     def data_name(self) -> str:
@@ -132,6 +134,24 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Simulation:
+    """Whole chains, of many seeds, that one job of the domain computes without files between."""
+
+    domain: Domain
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """Its file's name below `SIMULATIONS`, less the suffix."""
+        return f"{self.domain.name}-{digest(self.settings)}"
+
+    @property
+    def file(self) -> str:
+        """Its measurements, as a tidy table."""
+        return f"{SIMULATIONS}/{self.name}.parquet"
+
+
+@dataclass(frozen=True)
 class Chain:
     """One model, regime, sampling and seed through its iterations; shared artifacts occur in several chains."""
 
@@ -173,6 +193,24 @@ class Study:
     def tokenizers(self) -> dict[tuple[str, str], Experiment]:
         """Tokenizers by the names of their data and their own, each with an experiment that uses it."""
         return {(e.data_name, e.tokenizer_name): e for e in reversed(self.experiments) if e.tokenizer is not None}
+
+    @cached_property
+    def simulations(self) -> dict[str, Simulation]:
+        """Simulations by name; experiments that ask for the same one share it."""
+        asked = [Simulation(e.domain, settings) for e in self.experiments for settings in e.simulations]
+        return {simulation.name: simulation for simulation in asked}
+
+    def simulation_rows(self) -> list[dict[str, str]]:
+        """One row per experiment and simulation: how the tidy table names it and which file holds its values."""
+        return [
+            {
+                "experiment": experiment.name,
+                "domain": experiment.domain.name,
+                "file": Simulation(experiment.domain, settings).file,
+            }
+            for experiment in self.experiments
+            for settings in experiment.simulations
+        ]
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per chain and iteration: how the tidy tables name it and where its files lie."""
@@ -248,10 +286,11 @@ def build(checked: Mapping[str, Any]) -> Study:
     for name, entry in checked["experiments"].items():
         iterations = entry["iterations"]
         names = entry["regimes"]
+        domain = load_domain(entry["domain"])
         experiments.append(
             Experiment(
                 name=name,
-                domain=load_domain(entry["domain"]),
+                domain=domain,
                 data=entry["data"],
                 model=entry["model"],
                 training=entry["training"],
@@ -259,6 +298,7 @@ def build(checked: Mapping[str, Any]) -> Study:
                 regimes=tuple(known[regime] for regime in names),
                 iterations={r: iterations if isinstance(iterations, int) else iterations[r] for r in names},
                 seeds=tuple(entry["seeds"]),
+                simulations=tuple(domain.simulations(entry)),
             )
         )
     return Study(tuple(experiments))

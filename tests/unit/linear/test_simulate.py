@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from selfloop.domains.linear import direct, theory
-from selfloop.domains.linear.simulate import LANES, Setting, bidiagonalize, errors_from_rows, simulate, tidy_rows
+from selfloop.domains.linear.simulate import LANES, Setting, bidiagonalize, errors_from_rows, simulate
+from selfloop.domains.linear.simulate_chains import tidy_rows
 from selfloop.errors import UserError
 
 SIGMA = ((2.0, 0.5, 0.0), (0.5, 1.0, 0.3), (0.0, 0.3, 4.0))
@@ -120,21 +121,17 @@ def test_it_runs_where_theory_has_nothing_to_say():
 
 def test_tidy_rows_are_those_of_the_metrics_table():
     simulation = simulate(Setting(3, 8, 1.0, "replace", 4), [5, 2])
-    table = tidy_rows(simulation, "linear-grid")
-    columns = ["experiment", "domain", "model", "regime", "sampling", "seed", "iteration", "split", "metric", "value"]
-    assert table.column_names == columns
+    table = tidy_rows(simulation)
     assert table.num_rows == 8
     assert table.slice(6, 1).to_pylist() == [
         {
-            "experiment": "linear-grid",
-            "domain": "linear",
             "model": "d=3, T=8, sigma2=1.0",
             "regime": "replace",
             "sampling": "gaussian",
+            "split": "simulation",
+            "metric": "excess_risk",
             "seed": 2,
             "iteration": 3,
-            "split": "test",
-            "metric": "excess_risk",
             "value": simulation.error[1, 2],
         }
     ]

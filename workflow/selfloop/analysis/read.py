@@ -18,6 +18,7 @@ METRICS_COLUMNS = [*CHAIN, "iteration", "part", "split", "metric", "value"]
 CURVES_COLUMNS = [*CHAIN, "iteration", "split", "step", "epoch", "metric", "value"]
 
 # The order of panels and columns: the paper's three regimes, its follow-up's control, then the user's own by name.
+REAL_DATA = "real data"  # where iteration 1 is shown once for all regimes
 KNOWN_REGIMES = ("replace", "accumulate", "replace-multiple", "accumulate-subsample")
 
 
@@ -51,7 +52,8 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 def regimes_in_order(names: Iterable[str]) -> list[str]:
     """Regimes as panels and columns show them: the known ones first, then the user's by name."""
     found = {str(name) for name in names}
-    return [name for name in KNOWN_REGIMES if name in found] + sorted(found.difference(KNOWN_REGIMES))
+    known = [name for name in (REAL_DATA, *KNOWN_REGIMES) if name in found]
+    return known + sorted(found.difference(known))
 
 
 def in_order(values: pd.Series) -> list[str]:

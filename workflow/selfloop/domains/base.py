@@ -8,13 +8,15 @@ A domain is one folder below `selfloop/domains`:
     train.py      run(job): training set → checkpoint and learning curve
     generate.py   run(job): checkpoint → one part, a data set of as many rows as the real train split
     evaluate_model.py, evaluate_part.py   run(job): JSON of named measurements
-    write_samples.py   run(job): a table that shows samples of every model
+    write_samples.py   run(job): a table that shows samples of every model, only where `Domain.samples` says so
+    simulate_chains.py   run(job): chains without files between, only where `Domain.simulations` asks for them
+    and one module for each of `Domain.analyses`
 
 Each step is its own module so that the code digest of a rule covers what that step uses and nothing else.
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,28 @@ from typing import Any
 from selfloop.quantity import Quantity
 
 Settings = Mapping[str, Any]  # one experiment's `data`, `model`, `training` and so on, defaults filled in
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A step of a domain's own that draws from the study's tidy metrics what no other domain shows.
+
+    Attributes:
+        step: its module in the domain's folder, with run(job); the files to write are `figures` and `tables` of
+            `job.output`.
+        figures: names of figures, for results/figures/<domain>-<name>.{png,svg}.
+        tables: names of tables, for results/tables/<domain>-<name>.{csv,md}.
+        asked: what it must know of the config, as a JSON value (`job.params["asked"]`).
+    """
+
+    step: str
+    figures: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    asked: Any = None
+
+
+def _none(_: Any) -> tuple[()]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -38,8 +62,11 @@ class Domain:
         tokenizer: what the tokenizer depends on besides the data, or None where the domain has no tokenizer.
         problems: what is wrong with an experiment that its schema cannot say; a sentence each, beginning with the key.
         headline: the measurement that answers "does it collapse?"; the main figure and table show it.
-        curve: what learning curves show.
-        synthetic: what is shown of the sampled parts.
+        curve: what learning curves show, or None where models are not trained step by step.
+        synthetic: what is shown of the sampled parts; nothing is, if it is empty.
+        samples: whether there is a table of samples.
+        simulations: of an experiment (all its keys), the settings of its simulations, one job each; JSON values.
+        analyses: of the domain's experiments by name, its own figures and tables.
     """
 
     name: str
@@ -52,8 +79,11 @@ class Domain:
     tokenizer: Callable[[Settings], Settings | None]
     problems: Callable[[Settings], list[str]]
     headline: Quantity
-    curve: Quantity
-    synthetic: tuple[Quantity, ...]
+    curve: Quantity | None = None
+    synthetic: tuple[Quantity, ...] = ()
+    samples: bool = True
+    simulations: Callable[[Settings], Sequence[Settings]] = _none
+    analyses: Callable[[Mapping[str, Settings]], Sequence[Analysis]] = _none
 
 
 FOLDER = Path(__file__).parent

@@ -23,14 +23,15 @@ noise, so that, as in the loop, iteration 1 is the same in each; settings that d
 nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from selfloop.domains.linear import theory
+from selfloop.domains.linear.design import covariance
 from selfloop.domains.linear.theory import SUBSAMPLE, Array
 from selfloop.errors import UserError
 from selfloop.identity import digest
@@ -151,23 +152,21 @@ def simulate(setting: Setting, seeds: Sequence[int]) -> Simulation:
     return Simulation(setting, numbers, error)
 
 
-def tidy_rows(simulation: Simulation, experiment: str, sampling: str = "gaussian") -> pa.Table:
-    """The errors as rows of `results/metrics.parquet`: one row per seed and iteration (1-based), seed by seed."""
-    seeds, iterations = simulation.error.shape
-    rows = seeds * iterations
-    return pa.table(
-        {
-            "experiment": [experiment] * rows,
-            "domain": ["linear"] * rows,
-            "model": [simulation.setting.label] * rows,
-            "regime": [simulation.setting.regime] * rows,
-            "sampling": [sampling] * rows,
-            "seed": np.repeat(simulation.seeds, iterations),
-            "iteration": np.tile(np.arange(1, iterations + 1), seeds),
-            "split": ["test"] * rows,
-            "metric": ["excess_risk"] * rows,
-            "value": simulation.error.ravel(),
-        }
+def setting_of(settings: Mapping[str, Any]) -> Setting:
+    """The setting that one simulation of a study asks for: keys of `data`, `ridge`, `regime` and `iterations`.
+
+    Raises:
+        UserError: a value outside its range, in words.
+    """
+    return Setting(
+        d=settings["dimension"],
+        T=settings["rows"],
+        sigma2=settings["noise_variance"],
+        regime=settings["regime"],
+        iterations=settings["iterations"],
+        covariance=covariance(settings),
+        ridge=settings["ridge"],
+        w_star=settings["w_star"],
     )
 
 

@@ -13,7 +13,7 @@ from selfloop.devices import prepare_torch
 from selfloop.domains.text.checkpoint import save_checkpoint
 from selfloop.domains.text.loss import IGNORED, cross_entropy, summed_loss, to_batch
 from selfloop.domains.text.model import Transformer, build
-from selfloop.domains.text.tokens import TokenStore
+from selfloop.domains.text.tokens import END_OF_TEXT_ID, TokenStore
 from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.job import Job
@@ -31,6 +31,8 @@ class DocumentTask:
     Each epoch is a fresh permutation; runs of `BATCHES_SORTED_TOGETHER` batches are sorted by length within, and the
     batches are shuffled again.
     """
+
+    unit = "tokens"
 
     def __init__(
         self, train: TokenStore, test: TokenStore, epochs: float, batch_size: int, seed: int, device: torch.device
@@ -89,7 +91,11 @@ def run(job: Job) -> None:
     tokens = Path(job.params["state"]) / "tokens"
     train = TokenStore.create(training_set.rows(folder, ["input_ids"]), context, tokens)
     test = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["test"])), ["input_ids"]), context)
-    job.log.info("%d documents, %s tokens to train on", len(train), f"{train.bounds[-1]:,}")
+    unfinished = int((train.tokens[train.bounds[1:] - 1] != END_OF_TEXT_ID).sum())
+    job.log.info(
+        "%d documents, %s tokens to train on; %d of them do not reach their end within the context of %d tokens",
+        len(train), f"{train.bounds[-1]:,}", unfinished, context,
+    )  # fmt: skip
     if len(train) < training["batch_size"]:
         raise UserError(
             f"{folder} has {len(train)} documents, fewer than training.batch_size, {training['batch_size']}."

@@ -1,0 +1,111 @@
+"""Bad input stops before any work, with exit code 1 and one message: the key, what it held, and what is allowed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Workflow
+
+# What Snakemake says of itself before it reads the Snakefile.
+NOTES = ("Using workflow specific profile profiles/default ", "Config file ")
+
+
+def said(workflow: Workflow) -> list[str]:
+    """What a run that must fail says, line by line."""
+    return [line for line in workflow.snakemake(code=1).output.splitlines() if not line.startswith(NOTES)]
+
+
+@pytest.fixture(scope="module")
+def workflow(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """The tiny study, not run, and some files of data."""
+    workflow = Workflow.fresh(tmp_path_factory.mktemp("bad") / "tiny", "tests/studies/tiny.yaml")
+    (workflow.folder / "stories.jsonl").write_text('{"story": "Once upon a time."}\n' * 9)
+    (workflow.folder / "few.txt").write_text("One.\n<|endoftext|>\nTwo.\n<|endoftext|>\nThree.\n")
+    return workflow
+
+
+def files(**data: Any) -> dict[str, Any]:
+    """An experiment on the user's own files."""
+    return {"data": {"source": "files", **data}}
+
+
+# What the experiment `tiny` is given, and the whole message.
+BAD = {
+    "wrong type": (
+        {"training": {"learning_rate": "fast"}},
+        "experiments.tiny.training.learning_rate: 'fast' is not a number (Peak learning rate of AdamW).",
+    ),
+    "number that YAML reads as a text": (
+        {"training": {"learning_rate": "5e-4"}},
+        "experiments.tiny.training.learning_rate: '5e-4' is not a number (Peak learning rate of AdamW)."
+        " YAML reads 5e-4 as a text; write 0.0005.",
+    ),
+    "unknown key": (
+        {"sampling": [{"temprature": 0.3}]},
+        "experiments.tiny.sampling[0]: unknown key 'temprature'; did you mean 'temperature'?"
+        " Allowed: temperature, top_k, top_p, prompt, max_length.",
+    ),
+    "unknown regime": (
+        {"regimes": ["replace", "acumulate"]},
+        "experiments.tiny.regimes: unknown regime 'acumulate'; did you mean 'accumulate'?"
+        " Allowed: replace, accumulate, replace-multiple, accumulate-subsample.",
+    ),
+    "no iterations": (
+        {"iterations": 0},
+        "experiments.tiny.iterations: 0 is not allowed: it must be at least 1"
+        " (Model-fitting iterations of every chain, or one number per regime).",
+    ),
+    "file that is not there": (
+        files(train="nowhere/*.txt"),
+        "experiments.tiny.data.train: 'nowhere/*.txt' matches no file (searched from {folder})",
+    ),
+    "text column that is not there": (
+        files(train="stories.jsonl", text_column="text"),
+        "experiments.tiny.data.text_column: 'text' is not a column of stories.jsonl (it has: story)",
+    ),
+    "fewer rows than a batch": (
+        files(train="few.txt", test="stories.jsonl", text_column="story"),
+        "experiments.tiny.training.batch_size: 8 is more than the 3 documents to train on;"
+        " take a smaller batch or more documents.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("entries", "message"), BAD.values(), ids=BAD)
+def test_one_message_and_nothing_else(workflow: Workflow, entries: dict[str, Any], message: str) -> None:
+    good = workflow.study
+
+    def spoil(study: dict[str, Any]) -> None:
+        del study["experiments"]["tiny-llama"]
+        study["experiments"]["tiny"].update(entries)
+
+    workflow.change(spoil)
+    try:
+        assert said(workflow) == [f"selfloop: {message.format(folder=workflow.folder)}"]
+    finally:
+        workflow.change(lambda study: study.update(good))
+    assert not (workflow.folder / "results").exists()
+
+
+TOP: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "unknown section": (
+        lambda study: study.update(experimens=study.pop("experiments")),
+        "the config: unknown key 'experimens'; did you mean 'experiments'?"
+        " Allowed: experiments, regimes, checkpointing, figures, tables.",
+    ),
+    "unknown experiment": (
+        lambda study: study["experiments"]["tiny-llama"].update(like="tinny"),
+        "experiments.tiny-llama.like: unknown experiment 'tinny'; did you mean 'tiny'? Allowed: tiny.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), TOP.values(), ids=TOP)
+def test_the_same_outside_of_an_experiment_s_own_keys(
+    tmp_path: Path, spoil: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    workflow = Workflow.fresh(tmp_path / "tiny", "tests/studies/tiny.yaml")
+    workflow.change(spoil)
+    assert said(workflow) == [f"selfloop: {message}"]

@@ -1,0 +1,207 @@
+"""The preloaded process and its forks: what they pass through, and that nobody outlives anybody."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from selfloop import preload
+
+from .conftest import DEADLINE, ROOT, alive, environment, wait_gone, wait_until
+
+# A step that does what the test says.
+PROBE = """
+import os, signal, sys
+from selfloop.errors import UserError
+
+def run(job):
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    what = job.params["what"]
+    if what == "wait":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+        with open(job.output["pid"] + ".partial", "w") as file:
+            file.write(str(os.getpid()))
+        os.rename(job.output["pid"] + ".partial", job.output["pid"])
+        while True:
+            signal.pause()
+    if what == "exit":
+        sys.exit(3)
+    if what == "user error":
+        raise UserError("training.epochs: 0 is not allowed.")
+    if what == "bug":
+        raise KeyError("no such thing")
+    print(f"torch is there: {'torch' in sys.modules}; cwd {os.getcwd()}; {os.environ['COLOUR']}")
+"""
+CLIENT = "import json, sys; from selfloop import preload; sys.exit(preload.run_in_fork(json.loads(sys.argv[1])))"
+PARENT = """
+import os, signal
+from selfloop import preload
+print(preload.start().pid, os.environ[preload.VARIABLE], os.environ[preload.PYTHON], sep="\\n", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A PYTHONPATH with the library and the probe."""
+    folder = tmp_path_factory.mktemp("probe")
+    (folder / "probe.py").write_text(PROBE)
+    return os.pathsep.join([str(ROOT / "workflow"), str(folder)])
+
+
+@pytest.fixture(scope="module")
+def server(library: str) -> Iterator[dict[str, str]]:
+    """A server that this process started; the environment of its clients."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", library)
+        process = preload.start()
+        assert process is not None
+        yield {
+            **environment(),
+            "PYTHONPATH": library,
+            preload.VARIABLE: os.environ[preload.VARIABLE],
+            preload.PYTHON: os.environ[preload.PYTHON],
+        }
+        socket = Path(os.environ[preload.VARIABLE])
+        preload.stop(process)
+        assert process.returncode is not None
+        assert not socket.parent.exists()
+        assert preload.VARIABLE not in os.environ
+        del os.environ[preload.PYTHON]
+
+
+@pytest.fixture
+def client(server: dict[str, str], tmp_path: Path) -> Any:
+    """Start a client for a probe."""
+    return lambda what: ask(what, server, tmp_path)
+
+
+def ask(what: str, environment: dict[str, str], folder: Path) -> "subprocess.Popen[str]":
+    """Start a client that has the probe run in a fork."""
+    # The server listens a moment after it has started.
+    wait_until(Path(environment[preload.VARIABLE]).exists, "the server's socket")
+    spec = {
+        "step": "probe",
+        "rule": "probe",
+        "input": {},
+        "output": {"pid": str(folder / "pid")},
+        "params": {"what": what},
+        "threads": 1,
+        "every_seconds": 60.0,
+        "log": str(folder / "probe.log"),
+        "began": 0.0,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", CLIENT, json.dumps(spec)],
+        env={**environment, "COLOUR": "green"},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+def fork_of(pid_file: Path) -> psutil.Process:
+    wait_until(pid_file.exists, "the step's begin")
+    return psutil.Process(int(pid_file.read_text()))
+
+
+def test_a_step_runs_in_the_fork_as_it_would_in_the_client(client: Any, tmp_path: Path) -> None:
+    process = client("nothing")
+    out, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0
+    assert out == f"to stdout\ntorch is there: True; cwd {tmp_path}; green\n"
+    assert err == "to stderr\n"
+    assert "probe is done" in (tmp_path / "probe.log").read_text()
+
+
+def test_exit_codes_pass_through(client: Any) -> None:
+    process = client("exit")
+    process.communicate(timeout=DEADLINE)
+    assert process.returncode == 3
+
+
+def test_a_user_error_is_shown_as_a_message(client: Any, tmp_path: Path) -> None:
+    process = client("user error")
+    _, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 1
+    assert err == (f"to stderr\nselfloop: probe: training.epochs: 0 is not allowed.\nSee {tmp_path / 'probe.log'}.\n")
+    log = (tmp_path / "probe.log").read_text()
+    assert "training.epochs: 0 is not allowed." in log and "Traceback" not in log
+
+
+def test_any_other_error_keeps_its_traceback(client: Any, tmp_path: Path) -> None:
+    process = client("bug")
+    _, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 1
+    assert "Traceback" in err and "KeyError: 'no such thing'" in err
+    assert "Traceback" in (tmp_path / "probe.log").read_text()
+
+
+def test_sigterm_reaches_the_step(client: Any, tmp_path: Path) -> None:
+    process = client("wait")
+    step = fork_of(tmp_path / "pid")
+    process.terminate()
+    process.communicate(timeout=DEADLINE)
+    assert process.returncode == 7
+    wait_gone([step])
+
+
+def test_a_step_dies_with_its_client(client: Any, tmp_path: Path) -> None:
+    process = client("wait")
+    step = fork_of(tmp_path / "pid")
+    process.kill()
+    wait_gone([step])
+    process.communicate(timeout=DEADLINE)
+
+
+def test_a_client_whose_step_is_killed_fails_and_the_server_goes_on(client: Any, tmp_path: Path) -> None:
+    process = client("wait")
+    fork_of(tmp_path / "pid").kill()
+    _, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 137
+    assert "was killed" in err
+    again = client("nothing")
+    assert "torch is there: True" in again.communicate(timeout=DEADLINE)[0]
+
+
+def test_the_server_and_its_steps_die_with_the_process_that_started_it(library: str, tmp_path: Path) -> None:
+    around = {**environment(), "PYTHONPATH": library}
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], env=around, stdout=subprocess.PIPE, encoding="utf-8")
+    assert parent.stdout is not None
+    pid, path, python = (parent.stdout.readline().strip() for _ in range(3))
+    server = psutil.Process(int(pid))
+    process = ask("wait", {**around, preload.VARIABLE: path, preload.PYTHON: python}, tmp_path)
+    step = fork_of(tmp_path / "pid")
+    assert alive(server) and alive(step)
+    parent.kill()
+    wait_gone([server, step])
+    _, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 137
+    assert "was killed" in err
+    parent.communicate(timeout=DEADLINE)
+
+
+def test_without_a_server_a_step_runs_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(preload.VARIABLE, raising=False)
+    assert preload.run_in_fork({}) is None
+    # One that has died leaves its socket's name.
+    monkeypatch.setenv(preload.VARIABLE, str(tmp_path / "socket"))
+    monkeypatch.setenv(preload.PYTHON, sys.prefix)
+    assert preload.run_in_fork({}) is None
+
+
+def test_a_step_of_another_environment_runs_where_it_is(
+    server: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(preload.VARIABLE, server[preload.VARIABLE])
+    monkeypatch.setenv(preload.PYTHON, "/another/environment")
+    assert preload.run_in_fork({}) is None

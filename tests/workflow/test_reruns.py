@@ -1,0 +1,268 @@
+"""Reruns are exact: after a change, Snakemake runs just what depends on it and everything downstream, nothing else.
+
+The expected sets are worked out by hand. The tiny study has one seed and one temperature, and
+
+    tiny         replace 1-3, accumulate 1-3, replace-multiple 1-2; iteration 1 is one model for all three, which
+                 samples part 0, and part 1 for replace-multiple
+    tiny-llama   replace 1
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Workflow
+
+FIGURES = {"plot_headline", "plot_learning_curves", "plot_synthetic"}
+# What every change of the measurements, or of their list, ends in.
+ANALYSIS = {"collect_metrics", "write_tables", *FIGURES}
+# The same with the table of samples, which shows each experiment's first seed.
+ALL_ANALYSIS = {*ANALYSIS, "write_samples"}
+
+
+def parts(model: str, *names: str) -> set[str]:
+    """The jobs of data sets sampled from a model, by the data sets' names."""
+    return {f"{rule} {model} {name}" for rule in ("generate", "evaluate_part") for name in names}
+
+
+def model(name: str, *part_names: str) -> set[str]:
+    """The jobs of a model and of the data sets sampled from it."""
+    return {f"{rule} {name}" for rule in ("concatenate", "train", "evaluate_model")} | parts(name, *part_names)
+
+
+def later(temperature: str = "t1", seed: int = 0) -> set[str]:
+    """The jobs of all models after iteration 1."""
+    names = ["tiny-replace-2", "tiny-replace-3", "tiny-accumulate-2", "tiny-accumulate-3", "tiny-replace-multiple-2"]
+    return set().union(*(model(f"{name} {temperature} seed{seed}", f"{temperature}-part0") for name in names))
+
+
+def append(text: str, *paths: str) -> Callable[[Workflow], None]:
+    """Add a line to the end of files."""
+
+    def edit(workflow: Workflow) -> None:
+        for path in paths:
+            with (workflow.folder / path).open("a", encoding="utf-8") as file:
+                file.write(text)
+
+    return edit
+
+
+def replace(path: str, old: str, new: str) -> Callable[[Workflow], None]:
+    """Replace a text that a file holds once."""
+
+    def edit(workflow: Workflow) -> None:
+        file = workflow.folder / path
+        text = file.read_text(encoding="utf-8")
+        assert text.count(old) == 1
+        file.write_text(text.replace(old, new), encoding="utf-8")
+
+    return edit
+
+
+def touch(*patterns: str) -> Callable[[Workflow], None]:
+    """Give files the time of now, as `touch` and `git checkout` do."""
+
+    def edit(workflow: Workflow) -> None:
+        paths = [path for pattern in patterns for path in workflow.folder.glob(pattern) if path.is_file()]
+        assert paths
+        for path in paths:
+            os.utime(path)
+
+    return edit
+
+
+def config(change: Callable[[dict[str, Any]], Any]) -> Callable[[Workflow], None]:
+    """Edit the study's config."""
+    return lambda workflow: workflow.change(change)
+
+
+def experiment(name: str, **entries: Any) -> Callable[[Workflow], None]:
+    """Replace keys of an experiment, or add an experiment."""
+    return config(lambda study: study["experiments"].setdefault(name, {}).update(entries))
+
+
+LIBRARY = "workflow/selfloop"
+
+NOTHING_CHANGED = {
+    "nothing": lambda workflow: None,
+    "touched script": touch("workflow/scripts/train.py"),
+    "git checkout": touch("Snakefile", "workflow/**/*", "config/*", "profiles/**/*", "envs/*", "tests/studies/*"),
+    "comment": append("\n# A remark.\n", "workflow/scripts/train.py", f"{LIBRARY}/fit.py", "workflow/rules/loop.smk"),
+    "docstring": replace(
+        f"{LIBRARY}/fit.py", '"""The training loop, once for every torch domain', '"""The loop, once for all'
+    ),
+    "how often trainings are saved": config(lambda study: study.update(checkpointing={"every_seconds": 1})),
+    "default written out, keys in another order": experiment(
+        "tiny-llama", model={"initializer_range": 0.02, "architecture": "llama"}
+    ),
+    "number written otherwise": experiment("tiny", sampling=[{"temperature": 1}]),
+}
+
+
+@pytest.mark.parametrize("change", NOTHING_CHANGED.values(), ids=NOTHING_CHANGED)
+def test_what_changes_no_result_reruns_nothing(copy: Workflow, change: Callable[[Workflow], None]) -> None:
+    change(copy)
+    assert copy.would_run() == set()
+
+
+CHANGED = {
+    "training code": (
+        append("\nEDITED = True\n", f"{LIBRARY}/fit.py"),
+        (model("tiny-1 seed0", "t1-part0", "t1-part1") - {"concatenate tiny-1 seed0"})
+        | (model("tiny-llama-1 seed0", "t1-part0") - {"concatenate tiny-llama-1 seed0"})
+        | later()
+        | ALL_ANALYSIS,
+    ),
+    "sampler": (
+        append("\nEDITED = True\n", f"{LIBRARY}/domains/text/sampler.py"),
+        parts("tiny-1 seed0", "t1-part0", "t1-part1")
+        | parts("tiny-llama-1 seed0", "t1-part0")
+        | later()
+        | ALL_ANALYSIS,
+    ),
+    "one figure's code": (
+        append("\nEDITED = True\n", f"{LIBRARY}/analysis/plot_learning_curves.py"),
+        {"plot_learning_curves"},
+    ),
+    "all figures' style": (append("\nEDITED = True\n", f"{LIBRARY}/analysis/style.py"), FIGURES),
+    "a figure's title": (
+        config(lambda study: study.update(figures={"titles": {"text-headline": "Tiny"}})),
+        {"plot_headline"},
+    ),
+    "temperature": (
+        experiment("tiny", sampling=[{"temperature": 0.5}]),
+        parts("tiny-1 seed0", "t0.5-part0", "t0.5-part1")
+        | parts("tiny-llama-1 seed0", "t0.5-part0")
+        | later("t0.5")
+        | ALL_ANALYSIS,
+    ),
+    "another temperature": (
+        experiment("tiny-llama", sampling=[{"temperature": 1.0}, {"temperature": 0.5}]),
+        parts("tiny-llama-1 seed0", "t0.5-part0") | ALL_ANALYSIS,
+    ),
+    "one model's layers": (
+        experiment("tiny-llama", model={"architecture": "llama", "layers": 2}),
+        model("tiny-llama-1 seed0", "t1-part0") | ALL_ANALYSIS,
+    ),
+    "a model": (
+        experiment("tiny-wide", like="tiny-llama", model={"architecture": "gpt2", "hidden_size": 24}),
+        model("tiny-wide-1 seed0", "t1-part0") | ALL_ANALYSIS,
+    ),
+    "a seed": (
+        experiment("tiny", seeds=[0, 1]),
+        model("tiny-1 seed1", "t1-part0", "t1-part1")
+        | model("tiny-llama-1 seed1", "t1-part0")
+        | later(seed=1)
+        | ANALYSIS,
+    ),
+    "a regime": (
+        experiment(
+            "tiny",
+            regimes=["replace", "accumulate", "replace-multiple", "accumulate-subsample"],
+            iterations={"replace": 3, "accumulate": 3, "replace-multiple": 2, "accumulate-subsample": 3},
+        ),
+        model("tiny-accumulate-subsample-2 t1 seed0", "t1-part0")
+        | model("tiny-accumulate-subsample-3 t1 seed0", "t1-part0")
+        | ALL_ANALYSIS,
+    ),
+    "a regime of the same parts as another": (
+        config(
+            lambda study: (
+                study.update(regimes={"newest": {"parts": [{"from": "previous"}]}}),
+                study["experiments"]["tiny-llama"].update(regimes=["replace", "newest"]),
+            )
+        ),
+        ANALYSIS,
+    ),
+    "an iteration": (
+        experiment("tiny", iterations={"replace": 4, "accumulate": 3, "replace-multiple": 2}),
+        model("tiny-replace-4 t1 seed0", "t1-part0") | ALL_ANALYSIS,
+    ),
+    # replace-multiple trains its iteration 3 on three parts of model 2, of which there is one.
+    "an iteration that takes more parts": (
+        experiment("tiny", iterations={"replace": 3, "accumulate": 3, "replace-multiple": 3}),
+        parts("tiny-replace-multiple-2 t1 seed0", "t1-part1", "t1-part2")
+        | model("tiny-replace-multiple-3 t1 seed0", "t1-part0")
+        | ALL_ANALYSIS,
+    ),
+    "fewer iterations": (
+        experiment("tiny", iterations={"replace": 2, "accumulate": 3, "replace-multiple": 2}),
+        ALL_ANALYSIS,
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), CHANGED.values(), ids=CHANGED)
+def test_a_change_reruns_what_depends_on_it(
+    copy: Workflow, change: Callable[[Workflow], None], expected: set[str]
+) -> None:
+    change(copy)
+    assert copy.would_run() == expected
+
+
+def test_a_deleted_checkpoint_is_made_again_where_it_is_needed(copy: Workflow) -> None:
+    checkpoint = f"{copy.model_folder('tiny', 'accumulate', 2)}/checkpoint"
+    before = copy.results(checkpoint.removeprefix("results/"))
+    assert before
+    for path in sorted((copy.folder / checkpoint).iterdir()):
+        path.unlink()
+    (copy.folder / checkpoint).rmdir()
+
+    # All that was made from it is there: old checkpoints can be deleted to make room.
+    assert copy.would_run() == set()
+
+    # Extending a chain that never sampled from it does not need it either.
+    copy.change(lambda study: study["experiments"]["tiny"]["iterations"].update({"replace": 4}))
+    assert copy.would_run() == model("tiny-replace-4 t1 seed0", "t1-part0") | ALL_ANALYSIS
+    copy.change(lambda study: study["experiments"]["tiny"]["iterations"].update({"replace": 3}))
+
+    # Asked for, it is trained again, from a training set that is still there, to the same bytes.
+    assert copy.snakemake(checkpoint).jobs == ["train tiny-accumulate-2 t1 seed0"]
+    assert copy.results(checkpoint.removeprefix("results/")) == before
+
+
+def test_a_deleted_measurement_brings_back_the_checkpoint_that_it_needs(copy: Workflow) -> None:
+    folder = copy.folder / copy.model_folder("tiny", "accumulate", 2)
+    (folder / "checkpoint").rename(copy.folder / "gone")
+    (folder / "measurements.json").unlink()
+    (copy.folder / "results/metrics.parquet").unlink()
+    # The training, and what is downstream of it: its own part, and the model that learns from that.
+    assert copy.would_run() == (
+        (model("tiny-accumulate-2 t1 seed0", "t1-part0") - {"concatenate tiny-accumulate-2 t1 seed0"})
+        | model("tiny-accumulate-3 t1 seed0", "t1-part0")
+        | ALL_ANALYSIS
+    )
+
+
+def test_extending_a_finished_study_trains_one_more_model_per_chain(copy: Workflow) -> None:
+    old = {path: path.stat().st_mtime_ns for path in _artifacts(copy)}
+    before = copy.results("data", "models")
+    copy.change(
+        lambda study: study["experiments"]["tiny"].update(
+            iterations={"replace": 4, "accumulate": 4, "replace-multiple": 3}
+        )
+    )
+    copy.change(lambda study: study["experiments"]["tiny-llama"].update(iterations=2))
+
+    done = copy.snakemake()
+
+    assert done.jobs == sorted(
+        model("tiny-replace-4 t1 seed0", "t1-part0")
+        | model("tiny-accumulate-4 t1 seed0", "t1-part0")
+        | parts("tiny-replace-multiple-2 t1 seed0", "t1-part1", "t1-part2")
+        | model("tiny-replace-multiple-3 t1 seed0", "t1-part0")
+        | model("tiny-llama-replace-2 t1 seed0", "t1-part0")
+        | ALL_ANALYSIS
+    )
+    assert {path: path.stat().st_mtime_ns for path in old} == old
+    after = copy.results("data", "models")
+    assert {name: after[name] for name in before} == before
+    assert copy.would_run() == set()
+
+
+def _artifacts(workflow: Workflow) -> list[Path]:
+    results = workflow.folder / "results"
+    return [path for top in ("data", "models") for path in (results / top).rglob("*") if path.is_file()]

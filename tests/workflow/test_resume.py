@@ -1,0 +1,232 @@
+"""Killing loses nothing: a training that was stopped goes on where it was, to the same bytes as one that never was."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from safetensors import safe_open
+
+from .conftest import DEADLINE, Workflow, wait_gone, wait_until
+
+STEPS = 10 * 64  # of every training of the study slow.yaml: epochs times documents, one document a batch
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """The study slow.yaml, never stopped."""
+    workflow = Workflow.fresh(tmp_path_factory.mktemp("uninterrupted") / "slow", "tests/studies/slow.yaml")
+    workflow.snakemake()
+    return workflow
+
+
+@pytest.fixture
+def prepared(uninterrupted: Workflow, tmp_path: Path) -> Workflow:
+    """The same before any training."""
+    return emptied(uninterrupted, tmp_path / "prepared")
+
+
+def emptied(workflow: Workflow, folder: Path) -> Workflow:
+    """A copy with nothing but the prepared data."""
+    copy = workflow.copy(folder)
+    for path in (folder / "results").iterdir():
+        if path.name != "data":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return copy
+
+
+@pytest.fixture(scope="module")
+def killed_once(uninterrupted: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """The same, stopped in the middle of the first training by a kill -9 of the process that trains."""
+    workflow = emptied(uninterrupted, tmp_path_factory.mktemp("killed") / "slow")
+    training = Training.begin(workflow, checkpoint(workflow))
+    training.step.kill()
+    code, output = training.end()
+    assert code == 1
+    assert "was killed" in output
+    return workflow
+
+
+@pytest.fixture
+def killed(killed_once: Workflow, tmp_path: Path) -> Workflow:
+    """A copy of it, to be gone on with."""
+    return killed_once.copy(tmp_path / "killed")
+
+
+@dataclass
+class Training:
+    """A training in its middle, and all processes that it consists of."""
+
+    workflow: Workflow
+    command: "subprocess.Popen[str]"
+    snakemake: psutil.Process
+    server: psutil.Process  # the preloaded process
+    script: psutil.Process  # what Snakemake started for the job
+    step: psutil.Process  # the fork that trains
+
+    @classmethod
+    def begin(cls, workflow: Workflow, *targets: str) -> "Training":
+        """Run until a state has been saved."""
+        command = workflow.start(*targets)
+        wait_until(lambda: saved_states(workflow) or command.poll() is not None, "a saved state")
+        assert command.poll() is None, command.communicate()[0]
+        snakemake = psutil.Process(command.pid)
+        (server,) = (child for child in snakemake.children() if "selfloop.preload" in child.cmdline())
+        (step,) = server.children()
+        (script,) = (
+            process
+            for process in snakemake.children(recursive=True)
+            if process.cmdline()[-1].endswith("train.py") and not process.cmdline()[0].endswith("sh")
+        )
+        return cls(workflow, command, snakemake, server, script, step)
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """All of them."""
+        return [self.snakemake, self.server, self.script, self.step]
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end of all processes; Snakemake's exit code and output."""
+        output, _ = self.command.communicate(timeout=DEADLINE)
+        wait_gone(self.processes)
+        return self.command.returncode, output
+
+
+def saved_states(workflow: Workflow) -> list[Path]:
+    return list((workflow.folder / "results/state").rglob("state.safetensors"))
+
+
+def saved_step(workflow: Workflow) -> int:
+    """The step that the only saved state was saved at."""
+    (path,) = saved_states(workflow)
+    with safe_open(path, framework="pt") as file:
+        step: int = json.loads(file.metadata()["values"])["step"]
+    return step
+
+
+def checkpoint(workflow: Workflow, iteration: int = 1) -> str:
+    return f"{workflow.model_folder('slow', 'replace', iteration)}/checkpoint"
+
+
+def model_files(workflow: Workflow) -> dict[str, str]:
+    """What the training of iteration 1 makes: weights, tokenizer, learning curve."""
+    name = checkpoint(workflow).removeprefix("results/").removesuffix("/checkpoint")
+    files = workflow.results(name)
+    return {path: files[path] for path in files if "/checkpoint/" in path or path.endswith("learning_curve.parquet")}
+
+
+def log(workflow: Workflow) -> str:
+    """The log of the training of iteration 1, all attempts."""
+    name = checkpoint(workflow).removeprefix("results/models/").removesuffix("/checkpoint")
+    return (workflow.folder / f"results/logs/train/{name}.log").read_text(encoding="utf-8")
+
+
+def steps_gone_on_from(workflow: Workflow) -> list[int]:
+    """Where attempts went on, by the log."""
+    return [int(step) for step in re.findall(rf"saved state at step (\d+) of {STEPS}\n", log(workflow))]
+
+
+def test_kill_9_of_snakemake_in_the_middle_of_a_training(prepared: Workflow, uninterrupted: Workflow) -> None:
+    training = Training.begin(prepared)
+    training.snakemake.kill()
+    training.end()  # nobody outlives it
+    step = saved_step(prepared)
+    assert 0 < step < STEPS
+    assert not (prepared.folder / checkpoint(prepared)).exists()
+
+    prepared.snakemake("--unlock")  # as Snakemake asks for after a kill -9
+    prepared.snakemake()
+
+    assert steps_gone_on_from(prepared) == [step]
+    assert prepared.results() == uninterrupted.results()
+    assert saved_states(prepared) == []
+    assert prepared.would_run() == set()
+
+
+def test_sigterm_to_a_training_saves_its_state(prepared: Workflow, uninterrupted: Workflow) -> None:
+    training = Training.begin(prepared, checkpoint(prepared))
+    training.script.terminate()  # as a cluster does at the time limit
+    code, output = training.end()
+    assert code == 1
+    (stopped,) = re.findall(rf"stopped by SIGTERM at step (\d+) of {STEPS}; the state is saved\n", output)
+    assert saved_step(prepared) == int(stopped) < STEPS
+    assert not (prepared.folder / checkpoint(prepared)).exists()
+
+    prepared.snakemake(checkpoint(prepared))
+
+    assert steps_gone_on_from(prepared) == [int(stopped)]
+    assert model_files(prepared) == model_files(uninterrupted)
+    assert saved_states(prepared) == []
+
+
+def test_kill_9_of_the_process_that_trains(killed: Workflow, uninterrupted: Workflow) -> None:
+    step = saved_step(killed)
+    assert 0 < step < STEPS
+    assert not (killed.folder / checkpoint(killed)).exists()
+
+    killed.snakemake(checkpoint(killed))
+
+    assert steps_gone_on_from(killed) == [step]
+    assert model_files(killed) == model_files(uninterrupted)
+    assert saved_states(killed) == []
+
+
+def kill_script(training: Training) -> None:
+    training.script.kill()
+
+
+def kill_server(training: Training) -> None:
+    training.server.kill()
+
+
+def interrupt(training: Training) -> None:
+    """What Ctrl-C in a terminal does."""
+    os.killpg(training.command.pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize("stop", [kill_script, kill_server, interrupt])
+def test_other_ways_of_stopping(prepared: Workflow, uninterrupted: Workflow, stop: Callable[[Training], None]) -> None:
+    training = Training.begin(prepared, checkpoint(prepared))
+    stop(training)
+    code, _ = training.end()  # nobody outlives anybody
+    assert code == 1
+    step = saved_step(prepared)
+    assert 0 < step < STEPS
+    assert not (prepared.folder / checkpoint(prepared)).exists()
+
+    prepared.snakemake(checkpoint(prepared))
+
+    assert steps_gone_on_from(prepared) == [step]
+    assert model_files(prepared) == model_files(uninterrupted)
+    assert saved_states(prepared) == []
+
+
+def test_changed_code_does_not_go_on_from_a_state(killed: Workflow, uninterrupted: Workflow) -> None:
+    assert saved_step(killed) > 0
+    with (killed.folder / "workflow/selfloop/fit.py").open("a", encoding="utf-8") as file:
+        file.write("\nEDITED = True\n")
+
+    killed.snakemake(checkpoint(killed))
+
+    assert "belongs to other settings, data or code; it is not used" in log(killed)
+    assert steps_gone_on_from(killed) == []
+    assert model_files(killed) == model_files(uninterrupted)
+    assert saved_states(killed) == []
+
+
+def test_a_changed_setting_does_not_go_on_from_a_state(killed: Workflow) -> None:
+    (state,) = saved_states(killed)
+    killed.change(lambda study: study["experiments"]["slow"]["training"].update(learning_rate=2.0e-3))
+
+    killed.snakemake(checkpoint(killed))
+
+    assert steps_gone_on_from(killed) == []
+    assert f"trained {STEPS} steps" in log(killed)
+    assert saved_states(killed) == [state]  # of the other setting, should it come back

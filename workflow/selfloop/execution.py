@@ -1,0 +1,61 @@
+"""The running of a step: its log, its messages, its timing. What a step computes does not depend on this module."""
+
+import importlib
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from selfloop.errors import UserError
+from selfloop.job import Job
+
+
+def execute(spec: Mapping[str, Any]) -> int:
+    """Run a step in this process; returns the exit code.
+
+    Raises:
+        BaseException: whatever the step raises, but for `UserError`, which is shown as a message.
+    """
+    path = Path(spec["log"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        log = _logger(file)
+        job = Job(
+            input=spec["input"],
+            output=spec["output"],
+            params=spec["params"],
+            threads=spec["threads"],
+            every_seconds=spec["every_seconds"],
+            log=log,
+            progress=partial(tqdm, file=file, mininterval=5.0, ascii=True),
+        )
+        log.info("%s begins", spec["rule"])
+        try:
+            module = importlib.import_module(spec["step"])
+            ready = time.time()
+            module.run(job)
+        except UserError as error:
+            log.error("%s", error)
+            print(f"selfloop: {spec['rule']}: {error}\nSee {path}.", file=sys.stderr)
+            return 1
+        except BaseException as error:
+            log.error("%s: %s", type(error).__name__, error, exc_info=True)
+            raise
+        work, start_up = time.time() - ready, ready - spec["began"]
+        log.info("%s is done: %.2f s of work, %.2f s of start-up", spec["rule"], work, start_up)
+    return 0
+
+
+def _logger(file: Any) -> logging.Logger:
+    handler = logging.StreamHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    logger = logging.getLogger("selfloop")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    return logger

@@ -136,6 +136,9 @@ WRONG: list[tuple[str, str, list[str]]] = [
         "{parts: [{from: all, amount: twice}]}",
         ["regimes.mine.parts[0].amount: 'twice' is not allowed", "a number, `iteration`, or a list with one number"],
     ),
+    ("regimes.mine", "{parts: [{from: real, amount: 2}]}", ["regimes.mine.parts[0].amount: 2", "at most 1"]),
+    ("regimes.mine", "{parts: [{from: real, amount: iteration}]}", ["regimes.mine.parts[0].amount: iteration"]),
+    ("regimes.mine", "{parts: [{from: real, amount: [0.5, 1.5]}]}", ["regimes.mine.parts[0].amount: [0.5, 1.5]"]),
     ("regimes.mine", "{parts: [{from: all, amount: 0}]}", ["parts[0].amount: 0 is not allowed", "more than 0"]),
     ("regimes.mine", "{parts: [{from: all, amount: 5e-1}]}", ["parts[0].amount: '5e-1' is not allowed", "write 0.5."]),
     (

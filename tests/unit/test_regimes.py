@@ -71,7 +71,8 @@ def test_all_takes_the_amount_of_every_model_so_far() -> None:
 
 
 def test_there_are_no_more_real_rows_than_the_real_rows() -> None:
-    assert takes(mine({"from": "real", "amount": 3}), 2) == [(REAL, 0, 1.0)]
+    with pytest.raises(ValueError, match="real rows are there once"):
+        takes(mine({"from": "real", "amount": 3}), 2)
     assert takes(mine({"from": "real", "amount": 0.5}), 2) == [(REAL, 0, 0.5)]
 
 

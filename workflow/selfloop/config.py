@@ -121,6 +121,12 @@ def _check_regime_tables(tables: Mapping[str, Any]) -> None:
         if name in regimes.BUILT_IN:
             names = ", ".join(regimes.BUILT_IN)
             raise UserError(f"regimes.{name}: '{name}' is a built-in regime ({names}); give yours another name.")
+        for place, line in enumerate(tables[name]["parts"]):
+            amount = line["amount"]
+            several = amount == "iteration" or max(amount if isinstance(amount, list) else [amount]) > 1
+            if line["from"] == "real" and several:
+                where = dotted(("regimes", name, "parts", place, "amount"))
+                raise UserError(f"{where}: {amount} is not allowed: the real rows are there once, so at most 1.")
 
 
 def _check_member(where: tuple[str, ...], value: str, allowed: Iterable[str], what: str) -> None:

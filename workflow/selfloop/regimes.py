@@ -102,7 +102,7 @@ def training_set(regime: Regime, iteration: int) -> TrainingSet:
     Whole multiples become whole parts, part 0 first; a remainder is drawn from one more part.
 
     Raises:
-        ValueError: `iteration` is below 1.
+        ValueError: `iteration` is below 1, or the regime takes more real rows than there are.
     """
     if iteration < 1:
         raise ValueError(f"iterations count from 1, not {iteration}")
@@ -112,7 +112,7 @@ def training_set(regime: Regime, iteration: int) -> TrainingSet:
     for source in regime.sources:
         amount = source.amount_at(iteration)
         if source.origin == "real":
-            takes += _pieces(REAL, min(amount, 1.0))
+            takes += _pieces(REAL, amount)
         elif source.origin == "previous":
             takes += _pieces(iteration - 1, amount)
         else:
@@ -123,6 +123,8 @@ def training_set(regime: Regime, iteration: int) -> TrainingSet:
 
 def _pieces(iteration: int, amount: float) -> list[Take]:
     whole = math.floor(amount + 1e-9)
+    if iteration == REAL and amount > 1:
+        raise ValueError(f"the real rows are there once; {amount} times is not to be had")
     takes = [Take(iteration, part) for part in range(whole)]
     if amount - whole > 1e-9:
         takes.append(Take(iteration, whole, amount=amount - whole))

@@ -37,6 +37,8 @@ def run(job: Job) -> None:
         rows = count_rows(folder)
         if rows == 0:
             raise UserError(f"{folder} has no rows; it cannot become training data.")
+        if take["weight"] != 1 or take["filter"] is not None:
+            raise ValueError("weights and filters of rows have a place in the table, but nothing applies them yet")
         masks.append(_draw(rows, take["amount"], take["skip"], stream(identity, f"take {place}")))
     if job.params["budget"] is not None:
         limit = round(job.params["budget"] * count_rows(Path(job.input["real"])))

@@ -12,8 +12,9 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-# Planning makes millions of small objects that all live on; looking for garbage among them costs time for nothing.
-gc.set_threshold(500_000, 50, 1000)
+# Planning makes millions of small objects that all live on; looking for garbage among them costs time for nothing. It is
+# looked for again as soon as jobs run (onstart, below).
+gc.disable()
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
@@ -50,6 +51,7 @@ rule all:
 
 # Steps that run on this machine are forked from a process that has imported torch; see selfloop.preload.
 onstart:
+    gc.enable()
     preloaded.append(preload.start() if workflow.local_exec else None)
 
 

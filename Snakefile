@@ -24,7 +24,7 @@ from selfloop.plan import expose_library, plan_study
 expose_library()
 
 # A config given on the command line stands alone; without one it is the default study.
-if "experiments" not in config:
+if not workflow.overwrite_configfiles:
 
     configfile: f"{workflow.basedir}/config/config.yaml"
 

@@ -95,6 +95,10 @@ TOP: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         "the config: unknown key 'experimens'; did you mean 'experiments'?"
         " Allowed: experiments, regimes, checkpointing, figures, tables.",
     ),
+    "empty file": (
+        lambda study: study.clear(),
+        "the config lacks the key 'experiments' (The experiments by name).",
+    ),
     "unknown experiment": (
         lambda study: study["experiments"]["tiny-llama"].update(like="tinny"),
         "experiments.tiny-llama.like: unknown experiment 'tinny'; did you mean 'tiny'? Allowed: tiny.",

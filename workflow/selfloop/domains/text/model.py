@@ -158,6 +158,10 @@ class Transformer(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [batch, length, vocabulary] of the next token at every position of ids [batch, length]."""
+        return F.linear(self.hidden(ids), self.head_weight)
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """What the logits are a linear map of, [batch, length, hidden], for ids [batch, length]."""
         length = ids.shape[1]
         x = self.embedding(ids)
         if self.positions is not None:
@@ -165,7 +169,8 @@ class Transformer(nn.Module):
         rotation = None if self.rotation is None else self.rotation[:, :length].to(x.dtype)
         for block in self.blocks:
             x = block(x, rotation)
-        return self._logits(x)
+        normed: Tensor = self.norm(x)
+        return normed
 
     def step(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
         """Logits [sequences, vocabulary] after ids [sequences], the next token of each sequence of the caches.
@@ -184,11 +189,12 @@ class Transformer(nn.Module):
             x = block.step(x, rotation, caches, layer)
         for cache in caches:
             cache.length += 1
-        return self._logits(x)
+        return F.linear(self.norm(x), self.head_weight)
 
-    def _logits(self, x: Tensor) -> Tensor:
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        return F.linear(self.norm(x), weight)
+    @property
+    def head_weight(self) -> Tensor:
+        """The matrix that gives the logits, [vocabulary, hidden]; GPT-2's is its embedding."""
+        return self.embedding.weight if self.head is None else self.head.weight
 
 
 def rotation_table(shape: Shape) -> Tensor:

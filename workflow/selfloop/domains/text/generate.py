@@ -3,12 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
 
-from selfloop.devices import choose_precision, prepare_torch
-from selfloop.domains.text.checkpoint import load_checkpoint
-from selfloop.domains.text.sampler import sample
+from selfloop.domains.text.engines import Request, torch_engine, vllm_engine
 from selfloop.domains.text.tokens import END_OF_TEXT_ID, SCHEMA, TokenStore
 from selfloop.errors import UserError
 from selfloop.job import Job
@@ -18,22 +15,23 @@ from selfloop.whole import whole_folder
 
 def run(job: Job) -> None:
     """Sample from `job.input.checkpoint` as many documents as the real train split has."""
-    device = prepare_torch(job.threads)
     sampling = job.params["sampling"]
     real = Path(job.input["real"])
     if sampling["prompt"] == "first-token":
         store = TokenStore.in_memory(iterate_rows(shard_paths(real), ["input_ids"]), longest=2)
-        prompts = torch.from_numpy(np.stack([store[row] for row in range(len(store))]).astype(np.int64))
+        prompts = np.stack([store[row] for row in range(len(store))]).astype(np.int64)
     else:
-        prompts = torch.full((count_rows(real), 1), END_OF_TEXT_ID)
+        prompts = np.full((count_rows(real), 1), END_OF_TEXT_ID, dtype=np.int64)
     checkpoint = Path(job.input["checkpoint"])
-    model = load_checkpoint(checkpoint, choose_precision(job.params["precision"], device), str(device))
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    engine = torch_engine if sampling["engine"] == "torch" else vllm_engine
     with job.progress(desc="sample", unit=" tokens", unit_scale=True) as bar:
-        documents = sample(model, prompts.to(device), sampling, job.params["identity"], bar.update)
+        identity, precision = job.params["identity"], job.params["precision"]
+        request = Request(checkpoint, prompts, sampling, identity, precision, job.threads, bar.update, job.log)
+        documents = engine.sample(request)
     ended = sum(len(ids) > 1 and ids[-1] == END_OF_TEXT_ID for ids in documents)
     empty = sum(len(ids) <= 2 for ids in documents)
-    sampled = sum(map(len, documents)) - prompts.numel()
+    sampled = sum(map(len, documents)) - prompts.size
     job.log.info(
         "%d documents, %s tokens sampled; %d ended, %d were cut at the maximum length, %d are empty",
         len(documents), f"{sampled:,}", ended, len(documents) - ended, empty,

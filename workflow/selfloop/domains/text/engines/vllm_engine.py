@@ -86,14 +86,19 @@ def _run_worker(python: Path, folder: Path, request: Request) -> None:
 def _environment(mine: Mapping[str, str], python: Path, threads: int) -> dict[str, str]:
     """The worker's environment: this library and nothing else of ours on its path, no network, no processes below."""
     kept = {name: value for name, value in mine.items() if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"}
+    # vLLM's own advice for CPUs: with Intel's OpenMP, threads that wait do not take the cores from those that work.
+    openmp = python.parent.parent / "lib" / "libiomp5.so"
+    preload = {"LD_PRELOAD": f"{openmp} {mine.get('LD_PRELOAD', '')}".strip()} if openmp.is_file() else {}
     quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
     return {
         **quiet,
         **kept,
+        **preload,
         "PYTHONPATH": str(LIBRARY),
         "PYTHONUNBUFFERED": "1",
         "PATH": f"{python.parent}{os.pathsep}{mine.get('PATH', '')}",  # compilers' helpers such as ninja
         "OMP_NUM_THREADS": str(threads),
+        "KMP_BLOCKTIME": "5",  # milliseconds before a waiting thread sleeps, as vLLM sets it for its own processes
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # steps that run side by side would all take the first cores
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process, which ends with the step
         "VLLM_NO_USAGE_STATS": "1",

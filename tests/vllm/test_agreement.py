@@ -3,11 +3,11 @@
 All in float32. The distribution is tested against the model's own probabilities p(next token | document so far), which
 are known exactly, so there is one sample per test and no second one to add its noise:
 
-- Every sampled token x gives u = P(a likelier token) + U·p(x), U uniform. If x was drawn from p, u is uniform on [0, 1),
+- Every sampled token x gives u = P(a likelier token) + U·p(x), U uniform. If x comes from p, u is uniform on [0, 1),
   whatever the document so far was, and independent of all others. Two statistics: chi-square of u over 50 bins, and the
   correlation of u with the token's before it and with the same place's of the document before it.
 - log p(x) of all tokens together has a known mean and variance, so the mean log-likelihood of the documents has a known
-  standard error: z = (mean − expected)/SE.
+  standard error: z = (mean - expected)/SE.
 - The first tokens' frequencies against p(first token), chi-square.
 
 Each test rejects a right sampler with probability ALPHA. What a wrong one risks (the power) is computed in
@@ -194,7 +194,7 @@ def correlations(sampled: Sampled) -> tuple[float, float]:
 
     def z(one: np.ndarray, other: np.ndarray) -> float:
         products = (one * other)[~np.isnan(one * other)]
-        return float(products.sum() * 12 / np.sqrt(len(products)))  # u − ½ has the variance 1/12
+        return float(products.sum() * 12 / np.sqrt(len(products)))  # centred, u has the variance 1/12
 
     return z(grid[:, 1:], grid[:, :-1]), z(grid[1:], grid[:-1])
 
@@ -251,9 +251,9 @@ def test_what_the_tests_would_find(checkpoints: dict[str, Path]) -> None:
     """Power: with these documents, the probability with which each test rejects a temperature that is off."""
     sampled = look_up(checkpoints["gpt2"], begun("torch", checkpoints["gpt2"], "plain"), PLAIN)
     for wrong, at_least in ((1.1, (0.999, 0.999)), (1.03, (0.99, 0.999)), (1.015, (0.3, 0.9))):
-        assert all(
-            power >= least for power, least in zip(_power(sampled, wrong), at_least, strict=True)
-        ), f"temperature {wrong}: chi-square and log-likelihood find it with probability {_power(sampled, wrong)}"
+        assert all(power >= least for power, least in zip(_power(sampled, wrong), at_least, strict=True)), (
+            f"temperature {wrong}: chi-square and log-likelihood find it with probability {_power(sampled, wrong)}"
+        )
 
 
 def _power(sampled: Sampled, temperature: float) -> tuple[float, float]:
@@ -319,7 +319,7 @@ def test_heads_that_vllm_has_no_kernel_for_are_refused(tmp_path: Path) -> None:
     train_tokenizer(["some text"], VOCABULARY).save(str(tmp_path / "tokenizer.json"))
     model = Transformer(Shape("gpt2", 32, 1, 2, 64, CONTEXT, VOCABULARY))
     save_checkpoint(model, dict(model.state_dict()), tmp_path / "tokenizer.json", tmp_path)
-    with pytest.raises(UserError, match="heads are 16 wide .*Allowed: 32, 64"):
+    with pytest.raises(UserError, match=r"heads are 16 wide .*Allowed: 32, 64"):
         sample("vllm", tmp_path, begin(2), PLAIN)
 
 

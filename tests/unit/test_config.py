@@ -263,7 +263,14 @@ def test_defaults_are_filled_in() -> None:
     checked = config.check(base())
     entry = checked["experiments"]["a"]
     assert entry["sampling"] == [
-        {"temperature": 1.0, "top_k": None, "top_p": None, "prompt": "begin-of-text", "max_length": None}
+        {
+            "temperature": 1.0,
+            "top_k": None,
+            "top_p": None,
+            "prompt": "begin-of-text",
+            "max_length": None,
+            "engine": "torch",
+        }
     ]
     assert (entry["training"]["epochs"], entry["training"]["batch_size"]) == (1.0, 8)
     assert checked["figures"]["formats"] == ["png", "svg"]

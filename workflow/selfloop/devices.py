@@ -52,3 +52,10 @@ def cache_precision(precision: str) -> torch.dtype:
     Even where products are faster in float32, attention is bound by reading. "float32" asks for exact sampling.
     """
     return torch.float32 if precision == "float32" else torch.bfloat16
+
+
+def memory(device: torch.device) -> int:
+    """Bytes of memory that the device has in all."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -8,6 +8,8 @@ from typing import Any
 from selfloop import preload
 from selfloop.execution import execute
 
+SHARED = ("train", "generate")  # rules whose jobs several processes may share, one per GPU
+
 
 def run(step: str, snakemake: Any) -> None:
     """Run the module `step` for a rule's job; `snakemake` is the object that Snakemake gives to scripts.
@@ -26,7 +28,7 @@ def run(step: str, snakemake: Any) -> None:
         "params": _params(snakemake.params),
         "threads": snakemake.threads,
         "gpus": gpus,
-        "processes": int(snakemake.resources.get("processes", max(gpus, 1))) if snakemake.rule == "train" else 1,
+        "processes": int(snakemake.resources.get("processes", max(gpus, 1))) if snakemake.rule in SHARED else 1,
         "every_seconds": snakemake.config.get("checkpointing", {}).get("every_seconds", 60.0),
         "log": str(snakemake.log[0]),
         "began": time.time(),

@@ -33,6 +33,14 @@ def slices(rows: int) -> list[range]:
     return [range(begin, min(begin + size, rows)) for begin in range(0, rows, size)]
 
 
+def share_of(rows: int, rank: int, size: int) -> range:
+    """The rows that one of `size` processes samples: whole slices, one after the other."""
+    parts = slices(rows)
+    begin, end = (len(parts) * part // size for part in (rank, rank + 1))
+    share = parts[begin:end]
+    return range(share[0].start, share[-1].stop) if share else range(0)
+
+
 @torch.inference_mode()
 def sample(
     model: Transformer,

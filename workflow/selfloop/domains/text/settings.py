@@ -2,9 +2,11 @@
 
 from selfloop.domains.base import Domain, Settings
 from selfloop.domains.text import sources
+from selfloop.domains.text.engines.vllm_python import find_vllm
 from selfloop.errors import UserError
 from selfloop.quantity import Quantity
 
+VLLM_LOWEST = 0.01  # the lowest temperature but 0 that vLLM takes as it is
 FAMILY = {"gpt2": "GPT-2", "llama": "Llama-2"}
 
 
@@ -45,8 +47,8 @@ def model_title(model: Settings) -> str:
 
 
 def sampling_slug(sampling: Settings) -> str:
-    """For example t0.3."""
-    return f"t{sampling['temperature']:g}"
+    """For example t0.3, or t0.3-vllm."""
+    return f"t{sampling['temperature']:g}" + ("" if sampling["engine"] == "torch" else f"-{sampling['engine']}")
 
 
 def sampling_title(sampling: Settings) -> str:
@@ -55,6 +57,8 @@ def sampling_title(sampling: Settings) -> str:
     words += [f"{key}={sampling[key]}" for key in ("top_k", "top_p", "max_length") if sampling[key] is not None]
     if sampling["prompt"] != "begin-of-text":
         words.append(f"prompt={sampling['prompt']}")
+    if sampling["engine"] != "torch":
+        words.append(f"engine={sampling['engine']}")
     return ", ".join(words)
 
 
@@ -82,6 +86,8 @@ def problems(experiment: Settings) -> list[str]:
             found.append(
                 f"sampling[{place}].max_length: {longest} is more than the model's context, {model['context']} tokens."
             )
+        if sampling["engine"] == "vllm":
+            found += [f"sampling[{place}].{problem}" for problem in _of_vllm(sampling)]
     if not found:
         try:
             rows = sources.known_train_rows(data)
@@ -99,6 +105,21 @@ def _allowed_heads(model: Settings) -> list[int]:
     hidden: int = model["hidden_size"]
     step = 2 if model["architecture"] == "llama" else 1
     return [heads for heads in range(1, hidden + 1) if hidden % heads == 0 and hidden // heads % step == 0]
+
+
+def _of_vllm(sampling: Settings) -> list[str]:
+    """What vLLM does not do, and whether it is there at all."""
+    found = []
+    if 0 < sampling["temperature"] < VLLM_LOWEST:
+        found.append(
+            f"temperature: {sampling['temperature']:g} would be taken as {VLLM_LOWEST} by vLLM. "
+            f"Allowed with engine: vllm are 0 and at least {VLLM_LOWEST}."
+        )
+    try:
+        find_vllm()
+    except UserError as error:
+        found.append(f"engine: {error}")
+    return found
 
 
 def _of_data(problem: str) -> str:

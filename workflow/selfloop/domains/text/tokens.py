@@ -1,5 +1,6 @@
 """Byte-level BPE, and token sequences on disk that training and evaluation read without holding them in memory."""
 
+import json
 import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -161,3 +162,9 @@ def padded(sequences: Sequence[np.ndarray]) -> np.ndarray:
     for row, sequence in zip(ids, sequences, strict=True):
         row[: len(sequence)] = sequence
     return ids
+
+
+def vocabulary_size(checkpoint: Path) -> int:
+    """The vocabulary that a checkpoint's model has, from its config.json."""
+    size: int = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    return size

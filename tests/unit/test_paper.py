@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from selfloop import config, study
-from selfloop.domains.text.settings import parameter_count
+from selfloop.domains.text.size import parameter_count
 
 PAPER = Path(__file__).parents[2] / "config" / "paper.yaml"
 

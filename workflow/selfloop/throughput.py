@@ -46,13 +46,19 @@ def device_name(threads: int | None = None) -> str:
     return f"{usable_threads(threads)} threads of this machine's CPU ({platform.machine()})"
 
 
+class Enough(Exception):
+    """A step has been timed for long enough."""
+
+
 class Clock:
     """Times what a step reports to its progress bar (`Job.progress`), which shows nothing.
 
-    The first report and what led to it are left out, as warm-up.
+    The first report and what led to it are left out, as warm-up. After so many seconds of the others, `Enough` is
+    raised within the step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = float("inf")) -> None:
+        self.seconds = seconds
         self.reports: list[tuple[float, float]] = []  # time, and how much was done
 
     def __call__(self, *_: Any, **__: Any) -> Any:
@@ -65,6 +71,8 @@ class Clock:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.reports.append((time.perf_counter(), count))
+        if len(self.reports) > 2 and self.reports[-1][0] - self.reports[0][0] > self.seconds:
+            raise Enough
 
     def rate(self, leave: int = 0) -> float:
         """Done per second, less the last `leave` reports.

@@ -3,7 +3,7 @@
 import pytest
 
 from selfloop.domains.text.measure_speed import measure_speed
-from selfloop.throughput import Clock, matrix_products
+from selfloop.throughput import Clock, Enough, matrix_products
 
 MODEL = {"architecture": "llama", "hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32, "context": 32}
 MODEL |= {"vocabulary": 300, "initializer_range": 0.02}
@@ -36,3 +36,11 @@ def test_the_clock_stands_in_for_a_progress_bar() -> None:
         bar.set_postfix_str("words", refresh=False)
         bar.update()
     assert [count for _, count in clock.reports] == [2, 1]
+
+
+def test_the_clock_stops_a_step_that_goes_on_for_long() -> None:
+    clock = Clock(seconds=0.0)
+    with clock() as bar, pytest.raises(Enough):
+        for _ in range(9):
+            bar.update()
+    assert len(clock.reports) == 3

@@ -1,6 +1,7 @@
 """How fast this machine trains a language model and samples from it: the steps themselves, on made-up documents."""
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from selfloop.domains.text.effort import forward_flops
 from selfloop.domains.text.tokens import END_OF_TEXT_ID, SCHEMA, train_tokenizer
 from selfloop.job import Job
 from selfloop.shards import ShardWriter
-from selfloop.throughput import Clock, usable_threads
+from selfloop.throughput import Clock, Enough, usable_threads
 
-STEPS = 6  # of which the first and the last, with its evaluation, are not timed
-CPU_BATCH = 8  # documents per step on a CPU, lest the largest models take minutes
+STEPS = 4  # of which the first and the last, with its evaluation, are not timed
+CPU_STEP = 5e10  # operations of a step on a CPU, at most: smaller batches where a model is large
+SECONDS = 3.0  # of sampling
 DOCUMENTS = {"cpu": 64, "cuda": 4096}  # sampled, at least
 
 
@@ -34,16 +36,19 @@ def measure_speed(
     """
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     length = max(4, min(round(units), model["context"]))
-    batch = min(training["batch_size"], CPU_BATCH) if kind == "cpu" else training["batch_size"]
+    each = forward_flops(model, length - 1)
+    batch = training["batch_size"]
+    if kind == "cpu":
+        batch = max(1, min(batch, int(CPU_STEP / (3 * each))))
     training = {**training, "epochs": 1.0, "batch_size": batch, "evaluations": 1}
     common: dict[str, Any] = {"threads": usable_threads(threads), "every_seconds": 3600.0}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train_tokenizer(["a b c"], model["vocabulary"]).save(str(folder / "tokenizer.json"))
         real, test = folder / "real", folder / "test"
-        _write(real, max(STEPS * batch, DOCUMENTS[kind]), length, model["vocabulary"])
-        _write(test, batch, length, model["vocabulary"])
         rows = max(STEPS * batch, DOCUMENTS[kind])
+        _write(real, rows, length, model["vocabulary"])
+        _write(test, batch, length, model["vocabulary"])
         take = {"amount": STEPS * batch / rows, "skip": 0.0, "weight": 1, "filter": None}
         training_set.run(
             Job(
@@ -67,19 +72,20 @@ def measure_speed(
                 **common,
             )
         )
-        trained = clock.rate(leave=1) * 3 * batch * forward_flops(model, length - 1)
-        clock = Clock()
+        trained = clock.rate(leave=1) * 3 * batch * each
+        clock = Clock(SECONDS)
         given = {"identity": "speed", "sampling": {**sampling, "max_length": length}, "iteration": 1, "part": 0}
-        generate.run(
-            Job(
-                input={"checkpoint": checkpoint, "real": str(real)},
-                output={"part": str(folder / "part")},
-                params={**given, "precision": training["precision"]},
-                progress=clock,
-                **common,
+        with suppress(Enough):
+            generate.run(
+                Job(
+                    input={"checkpoint": checkpoint, "real": str(real)},
+                    output={"part": str(folder / "part")},
+                    params={**given, "precision": training["precision"]},
+                    progress=clock,
+                    **common,
+                )
             )
-        )
-        return trained, clock.rate() * forward_flops(model, length - 1) / (length - 1)
+        return trained, clock.rate() * each / (length - 1)
 
 
 def _write(folder: Path, rows: int, length: int, vocabulary: int) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from selfloop.devices import choose_precision, prepare_torch
+from selfloop.devices import cache_precision, choose_precision, prepare_torch
 from selfloop.domains.text.checkpoint import load_checkpoint
 from selfloop.domains.text.sampler import sample
 from selfloop.domains.text.tokens import END_OF_TEXT_ID, SCHEMA, TokenStore
@@ -30,7 +30,14 @@ def run(job: Job) -> None:
     model = load_checkpoint(checkpoint, choose_precision(job.params["precision"], device), str(device))
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     with job.progress(desc="sample", unit=" tokens", unit_scale=True) as bar:
-        documents = sample(model, prompts.to(device), sampling, job.params["identity"], bar.update)
+        documents = sample(
+            model,
+            prompts.to(device),
+            sampling,
+            job.params["identity"],
+            bar.update,
+            cache_format=cache_precision(job.params["precision"]),
+        )
     ended = sum(len(ids) > 1 and ids[-1] == END_OF_TEXT_ID for ids in documents)
     empty = sum(len(ids) <= 2 for ids in documents)
     sampled = sum(map(len, documents)) - prompts.numel()

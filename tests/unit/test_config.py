@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ import yaml
 from selfloop import config, study
 from selfloop.domains.base import domain_names, schema_path
 from selfloop.errors import UserError
+from selfloop.plan import plan_study
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "config" / "README.md"
@@ -336,6 +338,19 @@ def test_iteration_1_may_be_trained_in_another_way() -> None:
     for model in built.models.values():
         assert model.training == experiment.training_of(model.iteration)
         assert model.training["epochs"] == (3.0 if model.iteration == 1 else 1.0)
+
+
+def test_the_jobs_of_iteration_1_are_told_its_own_settings() -> None:
+    built = plan_study(first_iteration(epochs=3, precision="float32"))
+    for name, model in built.models.items():
+        part = next(part for part in built.parts.values() if part.model == name)
+        training = built.train_settings(SimpleNamespace(model=name))["training"]
+        precision = built.generate_settings(SimpleNamespace(model=name, part=part.name))["precision"]
+        first = model.iteration == 1
+        assert (training["epochs"], training["precision"]) == ((3.0, "float32") if first else (1.0, "auto"))
+        assert precision == training["precision"]
+        # Params are what Snakemake compares: without the key, jobs of studies that have none are the same as ever.
+        assert "first_iteration" not in training
 
 
 def test_another_first_iteration_renames_every_model_and_part_and_keeps_the_data() -> None:

@@ -79,6 +79,17 @@ def test_a_part_is_measured_under_its_model_and_the_first_one(real: Path) -> Non
     assert found.evaluate_model == Work(4 * 4, 4 * (4 * 2 * N + attention(4)))
 
 
+def test_each_document_is_cut_to_the_context(real: Path) -> None:
+    """10 rows of 6 tokens and 5 of 2: in a context of 4 they have 4 and 2."""
+    (real / "more").mkdir()
+    with ShardWriter(real / "more", SCHEMA) as writer:
+        for row in range(5):
+            writer.append({"text": "", "input_ids": [0, 0], "iteration": 0, "part": 0, "row": row})
+    next((real / "more").iterdir()).rename(real / "train" / "shard-more.parquet")
+    work = effort(DATA, {**MODEL, "context": 4}, real).train({"epochs": 1.0, "evaluations": 1}, 1.0)
+    assert work.units == pytest.approx(10 * 3 + 5 * 1)
+
+
 def test_prepared_data_are_known_and_others_assumed(real: Path, tmp_path: Path) -> None:
     known, guessed = effort(DATA, MODEL, real), effort(DATA, MODEL, tmp_path / "nothing", rows=90)
     assert known.data.bytes == sum(path.stat().st_size for path in real.rglob("*.parquet"))

@@ -16,6 +16,7 @@ from selfloop.effort import Effort, Work
 from selfloop.errors import UserError
 
 READ_BYTES = 256 * 2**20  # local files of less than this in all are read, for their exact number of characters
+READ_TOKENS = 20_000_000  # prepared data of no more tokens are read, for the length of each document
 # Rows and tokens of data sets of the hub, by the last word of their id: (train rows, train tokens, test rows).
 # TinyStories: its page on the hub; tokens by the paper's section 2.1.
 KNOWN = {"tinystories": (2_119_719, 470e6, 21_990)}
@@ -99,14 +100,18 @@ def forward_flops(model: Settings, positions: float) -> float:
 def sizes_of(data: Settings, model: Settings, real: Path, rows: int | None = None) -> Sizes:
     """How large the real data are: as they lie prepared; else as counted in local text; else as known or assumed."""
     if any((real / "train").glob("*.parquet")) and any((real / "test").glob("*.parquet")):
-        return _prepared(real)
+        return _prepared(real, model["context"])
     if data["source"] == "packaged" or (data["source"] == "files" and _file_bytes(data) <= READ_BYTES):
         return _counted(data, model)
     return _assumed(data, model, rows)
 
 
-def _prepared(real: Path) -> Sizes:
-    """From the files' footers alone: a token is a value of the column of lists `input_ids`."""
+def _prepared(real: Path, context: int) -> Sizes:
+    """From the files' footers: a token is a value of the column of lists `input_ids`.
+
+    Where there are few tokens, the documents' lengths are read besides, and each is cut to the context.
+    """
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     counts = {}
@@ -116,6 +121,9 @@ def _prepared(real: Path) -> Sizes:
         groups = [one.row_group(number) for one in metadata for number in range(one.num_row_groups)]
         columns = [group.column(place) for group in groups for place in range(group.num_columns)]
         tokens = sum(column.num_values for column in columns if column.path_in_schema.startswith("input_ids"))
+        if tokens <= READ_TOKENS:
+            lists = (pq.read_table(path, columns=["input_ids"]).column("input_ids") for path in paths)
+            tokens = sum(pc.sum(pc.min_element_wise(pc.list_value_length(one), context)).as_py() or 0 for one in lists)
         counts[split] = (sum(one.num_rows for one in metadata), tokens, sum(path.stat().st_size for path in paths))
     (rows, tokens, size), (test_rows, test_tokens, test_size) = counts["train"], counts["test"]
     on_disk = sum(path.stat().st_size for path in real.parent.rglob("*.parquet"))

@@ -2,18 +2,24 @@
 # make test   set up .venv and run every check
 # make vllm-cpu, make vllm-gpu   set up .venv-vllm-cpu or .venv-vllm-gpu for the sampling engine `vllm`
 # make vllm   set up .venv-vllm-cpu, too, and check that engine
+# make estimate CONFIG=config/paper.yaml    what a study will cost, before anything starts
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint unit workflow vllm vllm-cpu vllm-gpu format clean
+.PHONY: run estimate test lint unit workflow vllm vllm-cpu vllm-gpu format clean
 .DELETE_ON_ERROR:
 
 run: .venv/base.stamp
 	. $(BIN)/activate && snakemake --cores $(CORES)
 
 test: lint unit workflow
+
+CONFIG ?= config/config.yaml
+SPEED ?= --measure
+estimate: .venv/base.stamp
+	@PYTHONPATH=workflow $(BIN)/python -m selfloop.estimate $(CONFIG) $(SPEED)
 
 # A stamp is touched last, so that an interrupted installation is done again.
 .venv/base.stamp: envs/base.txt envs/data.txt

@@ -1,8 +1,12 @@
 """What the study asks of the text domain while it is planned: names, sizes, and what is wrong with the settings."""
 
-from selfloop.domains.base import Domain, Settings
+from collections.abc import Mapping
+
+from selfloop.domains.base import Analysis, Domain, Settings
 from selfloop.domains.text import sources
 from selfloop.domains.text.engines.vllm_python import find_vllm
+from selfloop.domains.text.paper import paper_row
+from selfloop.domains.text.size import parameter_count
 from selfloop.errors import UserError
 from selfloop.quantity import Quantity
 
@@ -23,21 +27,6 @@ def data_slug(data: Settings) -> str:
 def model_slug(model: Settings) -> str:
     """For example gpt2-h128-l4."""
     return f"{model['architecture']}-h{model['hidden_size']}-l{model['layers']}"
-
-
-def parameter_count(model: Settings) -> int:
-    """Trainable parameters, tied embeddings counted once.
-
-    Exact for both architectures: tests compare it with the module's own count and with `transformers`.
-    """
-    hidden, layers, vocabulary = int(model["hidden_size"]), int(model["layers"]), int(model["vocabulary"])
-    inner: int = model["intermediate_size"] or 4 * hidden
-    if model["architecture"] == "gpt2":
-        block = 4 * hidden + (3 * hidden * hidden + 3 * hidden) + (hidden * hidden + hidden)
-        block += (hidden * inner + inner) + (inner * hidden + hidden)
-        return vocabulary * hidden + int(model["context"]) * hidden + layers * block + 2 * hidden
-    block = 2 * hidden + 4 * hidden * hidden + 3 * hidden * inner
-    return 2 * vocabulary * hidden + layers * block + hidden
 
 
 def model_title(model: Settings) -> str:
@@ -127,6 +116,17 @@ def _of_data(problem: str) -> str:
     return problem if problem.startswith("data") else f"data: {problem}"
 
 
+def analyses(experiments: Mapping[str, Settings]) -> list[Analysis]:
+    """The study's losses beside those of the paper's Table 2."""
+    asked = []
+    for name, entry in experiments.items():
+        for sampling in entry["sampling"]:
+            row = paper_row(entry["data"], entry["model"], entry["training"], sampling)
+            place = {"experiment": name, "sampling": sampling_title(sampling)}
+            asked.append({**place, "row": None if row is None else row.name})
+    return [Analysis("write_paper", tables=("paper",), asked=asked)]
+
+
 DOMAIN = Domain(
     name="text",
     data_slug=data_slug,
@@ -151,4 +151,5 @@ DOMAIN = Domain(
         Quantity("mean_length", "synthetic", "Mean length", "tokens"),
         Quantity("vocabulary_coverage", "synthetic", "Real vocabulary covered"),
     ),
+    analyses=analyses,
 )

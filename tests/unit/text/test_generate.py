@@ -94,7 +94,7 @@ def test_processes_that_share_a_part_make_the_same_one(
     joined.mkdir()
     join_shards(shares, joined)
     assert documents(joined) == alone
-    assert len({len(documents(share)) for share in shares}) <= 2
+    assert all(10 <= len(documents(share)) <= 20 for share in shares)
 
 
 def test_a_part_in_which_no_document_ends_stops_the_job(job: Job) -> None:
@@ -105,7 +105,7 @@ def test_a_part_in_which_no_document_ends_stops_the_job(job: Job) -> None:
 
 
 def test_a_tokenizer_of_another_vocabulary_stops_the_job(job: Job) -> None:
-    larger = train_tokenizer(["some other text, with many more and longer words in it than the first ever had"] * 9, 320)
+    larger = train_tokenizer(["some other text, with many more and longer words than the first ever had"] * 9, 320)
     assert larger.get_vocab_size() > 300
     larger.save(str(Path(job.input["checkpoint"]) / "tokenizer.json"))
     with pytest.raises(UserError, match=r"its tokenizer has 3\d\d tokens, and its model a vocabulary of 300"):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from selfloop import training_set
+from selfloop.distributed import ALONE
 from selfloop.domains.base import Settings
 from selfloop.domains.text import generate, train
 from selfloop.domains.text.effort import forward_flops
@@ -83,14 +84,16 @@ def measure_speed(
             "part": 0,
         }
         with suppress(Enough):
-            generate.run(
+            generate.sample_share(  # not `run`: hardly a document ends
                 Job(
                     input={"checkpoint": checkpoint, "real": str(real)},
                     output={"part": str(folder / "part")},
                     params={**given, "precision": training["precision"]},
                     progress=clock,
                     **common,
-                )
+                ),
+                ALONE,
+                folder / "part",
             )
         return trained, clock.rate() * each / (length - 1)
 

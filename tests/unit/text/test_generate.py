@@ -94,7 +94,8 @@ def test_processes_that_share_a_part_make_the_same_one(
     joined.mkdir()
     join_shards(shares, joined)
     assert documents(joined) == alone
-    assert all(10 <= len(documents(share)) <= 20 for share in shares)
+    sizes = [len(documents(share)) for share in shares]
+    assert max(sizes) - min(sizes) <= 10  # one slice
 
 
 def test_a_part_in_which_no_document_ends_stops_the_job(job: Job) -> None:

@@ -19,6 +19,7 @@ from selfloop.identity import stream
 from selfloop.job import Job
 from selfloop.learning_curve import write_curve
 from selfloop.saved_state import SavedState
+from selfloop.schedule import Schedule
 from selfloop.shards import iterate_rows, shard_paths
 from selfloop.whole import whole_folder
 
@@ -103,7 +104,7 @@ def run(job: Job) -> None:
     identity = job.params["identity"]
     model = build(settings, stream(identity, "weights"))
     task = DocumentTask(train, test, training["epochs"], training["batch_size"], stream(identity, "batches"), device)
-    result = fit.fit(model, task, fit.Schedule.of(training), state, device, job.progress)
+    result = fit.fit(model, task, Schedule.of(training), state, device, job.progress)
     write_curve(result.curve, Path(job.output["learning_curve"]))
     with whole_folder(Path(job.output["checkpoint"])) as scratch:
         save_checkpoint(model, result.weights, Path(job.input["tokenizer"]), scratch)

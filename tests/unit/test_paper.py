@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from selfloop import config, study
+from selfloop.domains.image import settings as image
 from selfloop.domains.text.settings import parameter_count
 
 PAPER = Path(__file__).parents[2] / "config" / "paper.yaml"
@@ -31,6 +32,11 @@ def test_the_models_have_exactly_the_papers_sizes(paper: study.Study, experiment
     assert parameter_count(found.model) == parameters
 
 
+def test_the_autoencoder_has_the_papers_size(paper: study.Study) -> None:
+    (found,) = (entry for entry in paper.experiments if entry.domain.name == "image")
+    assert image.parameter_count(found.data, found.model) == 3_937_635
+
+
 def test_both_temperatures_sample_from_one_first_model(paper: study.Study) -> None:
     first = {
         chain.models[0].name
@@ -46,8 +52,9 @@ def test_every_model_is_trained_once(paper: study.Study) -> None:
     fifth = gpt2
     three_epochs = 1 + 4 + 4
     llama = 3 * (1 + 4 + 4)
+    celeba = 1 + 3 * 4
     linear = 1 + 4 * 9
-    assert len(paper.models) == gpt2 + cold + fifth + three_epochs + llama + linear
+    assert len(paper.models) == gpt2 + cold + fifth + three_epochs + llama + celeba + linear
 
 
 def test_the_linear_grid_has_every_setting_whose_theory_holds(paper: study.Study) -> None:

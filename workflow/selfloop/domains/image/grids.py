@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from selfloop.analysis.style import add_title, styled, wrapped
 
-TILE = 0.3  # inches
+TILE, LETTER = 0.3, 0.055  # inches: an image, and a letter of a row's name
 GAP = 1  # pixels between two images
 WHITE = 255
 
@@ -38,7 +38,9 @@ def grid_figure(blocks: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]], *,
     columns = max(map(len, blocks.values()))
     widths = [max(max(map(len, panel.values())) for panel in panels.values()) for panels in blocks.values()]
     heights = [max(map(len, panels.values())) for panels in blocks.values()]
-    size = (columns * (TILE * max(widths) + 0.35) + 0.3, sum(TILE * height + 0.45 for height in heights) + 0.3)
+    labels = max(len(label) for panels in blocks.values() for rows in panels.values() for label in rows)
+    width = columns * (TILE * max(widths) + 0.2 + LETTER * labels) + 0.3
+    size = (width, sum(TILE * height + 0.3 for height in heights) + 0.3 * bool(title))
     figure = Figure(figsize=size, layout="constrained")
     ratios = [TILE * height + 0.3 for height in heights]
     grid = figure.subplots(len(blocks), columns, squeeze=False, height_ratios=ratios)
@@ -58,6 +60,7 @@ def _panel(axes: Axes, rows: Mapping[str, np.ndarray]) -> None:
     image = mosaic(list(rows.values()))
     gray = image.shape[2] == 1
     shown, colours = (image[:, :, 0], "gray") if gray else (image, None)
+    axes.set_anchor("NE")  # a panel of few rows begins where its neighbours do
     axes.imshow(shown, cmap=colours, vmin=0, vmax=WHITE, interpolation="none")
     step = next(iter(rows.values())).shape[2] + GAP
     axes.set_xticks([])

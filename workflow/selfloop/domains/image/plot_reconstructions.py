@@ -26,7 +26,7 @@ def run(job: Job) -> None:
     for row in job.params["artifacts"]:
         block = row["experiment"] + (f", {row['sampling']}" if len(samplings) > 1 else "")
         blocks.setdefault(block, {}).setdefault(row["regime"], []).append(row)
-    panels = {block: {block: _rows(regimes, job.threads)} for block, regimes in blocks.items()}
+    panels = {block: {"": _rows(regimes, job.threads)} for block, regimes in blocks.items()}
     figure = grid_figure(panels, title=job.params["titles"]["reconstructions"])
     save(figure, [Path(path) for path in job.output["figures"]])
 

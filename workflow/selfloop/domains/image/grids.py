@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from selfloop.analysis.style import add_title, styled, wrapped
 
 TILE, LETTER = 0.3, 0.055  # inches: an image, and a letter of a row's name
+MOST_COLUMNS = 3
 GAP = 1  # pixels between two images
 WHITE = 255
 
@@ -28,27 +29,33 @@ def mosaic(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 @styled
 def grid_figure(blocks: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]], *, title: str = "") -> Figure:
-    """Panels of images: one line of panels per block, and in a panel one row of images per name.
+    """Panels of images, at most three side by side, and in a panel one row of images per name.
 
     Args:
         blocks: by the name of a block (an experiment), by the name of a panel (a regime), by the name of a row (an
-            iteration): images, uint8 [images, bands, size, size].
+            iteration): images, uint8 [images, bands, size, size]. A block begins a line of its own, and bears its name
+            where there are several.
         title: above the panels; none if empty.
     """
-    columns = max(map(len, blocks.values()))
-    widths = [max(max(map(len, panel.values())) for panel in panels.values()) for panels in blocks.values()]
-    heights = [max(map(len, panels.values())) for panels in blocks.values()]
-    labels = max(len(label) for panels in blocks.values() for rows in panels.values() for label in rows)
-    width = columns * (TILE * max(widths) + 0.2 + LETTER * labels) + 0.3
-    size = (width, sum(TILE * height + 0.3 for height in heights) + 0.3 * bool(title))
+    columns = min(MOST_COLUMNS, max(map(len, blocks.values())))
+    lines: list[tuple[str, list[tuple[str, Mapping[str, np.ndarray]]]]] = []
+    for block, panels in blocks.items():
+        items = list(panels.items())
+        lines += [
+            (block if begin == 0 else "", items[begin : begin + columns]) for begin in range(0, len(items), columns)
+        ]
+    shown = [rows for _, items in lines for _, rows in items]
+    labels = max(len(label) for rows in shown for label in rows)
+    most = max(len(images) for rows in shown for images in rows.values())
+    heights = [TILE * max(len(rows) for _, rows in items) + 0.3 for _, items in lines]
+    size = (columns * (TILE * most + 0.2 + LETTER * labels) + 0.3, sum(heights) + 0.3 * bool(title))
     figure = Figure(figsize=size, layout="constrained")
-    ratios = [TILE * height + 0.3 for height in heights]
-    grid = figure.subplots(len(blocks), columns, squeeze=False, height_ratios=ratios)
-    for line, (block, panels) in zip(grid, blocks.items(), strict=True):
-        for axes in line[len(panels) :]:
-            axes.remove()
-        for axes, (name, rows) in zip(line, panels.items(), strict=False):
-            _panel(axes, rows)
+    grid = figure.subplots(len(lines), columns, squeeze=False, height_ratios=heights)
+    for line, (block, items) in zip(grid, lines, strict=True):
+        for spare in line[len(items) :]:
+            spare.remove()
+        for axes, (name, rows) in zip(line, items, strict=False):
+            _panel(axes, rows, max(len(rows) for _, rows in items))
             axes.set_title(wrapped(name, 34))
         if len(blocks) > 1:
             line[0].set_ylabel(wrapped(block, 30))
@@ -56,13 +63,14 @@ def grid_figure(blocks: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]], *,
     return figure
 
 
-def _panel(axes: Axes, rows: Mapping[str, np.ndarray]) -> None:
+def _panel(axes: Axes, rows: Mapping[str, np.ndarray], height: int) -> None:
+    """Rows of images in a panel that has room for `height` of them."""
     image = mosaic(list(rows.values()))
     gray = image.shape[2] == 1
     shown, colours = (image[:, :, 0], "gray") if gray else (image, None)
-    axes.set_anchor("NE")  # a panel of few rows begins where its neighbours do
     axes.imshow(shown, cmap=colours, vmin=0, vmax=WHITE, interpolation="none")
     step = next(iter(rows.values())).shape[2] + GAP
+    axes.set_ylim(step * height - GAP - 0.5, -0.5)
     axes.set_xticks([])
     axes.set_yticks([step * (place + 0.5) - 1 for place in range(len(rows))], list(rows))
     axes.tick_params(length=0)

@@ -47,7 +47,8 @@ def test_every_model_is_trained_once(paper: study.Study) -> None:
     three_epochs = 1 + 4 + 4
     llama = 3 * (1 + 4 + 4)
     linear = 1 + 4 * 9
-    assert len(paper.models) == gpt2 + cold + fifth + three_epochs + llama + linear
+    geodiff = 1 + 2 * 2 * 7  # two samplings share iteration 1
+    assert len(paper.models) == gpt2 + cold + fifth + three_epochs + llama + geodiff + linear
 
 
 def test_the_linear_grid_has_every_setting_whose_theory_holds(paper: study.Study) -> None:

@@ -138,8 +138,8 @@ def of_geom(data: Settings, seed: int, left_out: Counter[str]) -> Iterator[Molec
     summary = sources.summary_file(data["folder"])
     if summary is None:
         raise UserError(
-            f"data.folder: '{folder}' holds none of {', '.join(sources.SUMMARIES)}; name the folder that GEOM's archive "
-            "rdkit_folder.tar.gz unpacks to."
+            f"data.folder: '{folder}' holds none of {', '.join(sources.SUMMARIES)}; name the folder that GEOM's "
+            "archive rdkit_folder.tar.gz unpacks to."
         )
     try:
         contents = json.loads(summary.read_text(encoding="utf-8"))

@@ -58,8 +58,8 @@ def input_files(data: Settings) -> list[str]:
 def problems(data: Settings) -> Iterator[str]:
     """What is wrong with a `data` section that its schema cannot say; a sentence each, beginning with the key.
 
-    GEOM's folder is looked for when it is read, not here: the paper's study names it beside experiments that run without
-    it, and users who have not downloaded its many gigabytes can run those.
+    GEOM's folder is looked for when it is read, not here: the paper's study names it beside experiments that run
+    without it, and users who have not downloaded its many gigabytes can run those.
     """
     source = data["source"]
     if source == "rdkit" and rdkit_smiles() is None:

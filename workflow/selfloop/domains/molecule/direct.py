@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selfloop.domains.molecule.model import EdgeEncoder, GeoDiff
+from selfloop.domains.molecule.model import EdgeEncoder, GeoDiff, Interaction, LocalLayer
 
 
 def direct_losses(
@@ -81,6 +81,7 @@ def global_scores(
     fade = 0.5 * (torch.cos(length * math.pi / cutoff) + 1) * (length <= cutoff)
     atoms = model.global_embedding.weight[number]
     for layer in model.global_layers:
+        assert isinstance(layer, Interaction)
         weights = layer.filter_out(functional.softplus(layer.filter_in(edge)) - math.log(2)) * fade[:, None]
         message = layer.atoms_in(atoms)[target] * weights
         convolved = layer.atoms_out(torch.zeros_like(atoms).index_add(0, source, message))
@@ -96,6 +97,7 @@ def local_scores(
     edge = encode(model.global_edges if model.local_edges is None else model.local_edges, length, types)
     atoms = model.local_embedding.weight[number]
     for place, layer in enumerate(model.local_layers):
+        assert isinstance(layer, LocalLayer)
         message = functional.relu(atoms[target] + edge)
         mixed = layer.mlp(torch.zeros_like(atoms).index_add(0, source, message) + atoms)
         atoms = atoms + (mixed if place == len(model.local_layers) - 1 else functional.relu(mixed))

@@ -20,7 +20,7 @@ def evaluation_rows(test: Conformations) -> npt.NDArray[np.int64]:
 
 
 @torch.inference_mode()
-def test_losses(
+def held_out_losses(
     model: GeoDiff,
     levels: npt.NDArray[np.float64],
     test: Conformations,

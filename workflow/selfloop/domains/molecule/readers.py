@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,31 +94,61 @@ def of_sdf(paths: list[Path], data: Settings, left_out: Counter[str]) -> Iterato
     Raises:
         UserError: a file cannot be read.
     """
-    from rdkit import Chem, RDLogger
+    from rdkit import RDLogger
 
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
     molecules: dict[str, list[Conformation]] = {}
     names: dict[str, str] = {}
     for path in paths:
-        try:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-                for mol in Chem.ForwardSDMolSupplier(file, removeHs=False):
-                    try:
-                        if mol is None:
-                            raise Rejected("that do not parse")
-                        name = mol.GetProp("_Name")
-                        _check_size(mol, data)
-                        (conformation,) = conformations_of(mol, name)
-                        smiles = conformation.smiles
-                        if data["match_names"] and name and names.setdefault(name, smiles) != smiles:
-                            raise Rejected("that are not of the molecule of their name")
-                    except Rejected as reason:
-                        left_out[str(reason)] += 1
-                        continue
-                    molecules.setdefault(smiles, []).append(conformation)
-        except (OSError, EOFError, UnicodeDecodeError, RuntimeError) as error:
-            raise UserError(f"{path} cannot be read: {error}") from None
+        for block in entries(path):
+            try:
+                mol = _parsed(block)
+                name = mol.GetProp("_Name")
+                _check_size(mol, data)
+                (conformation,) = conformations_of(mol, name)
+                smiles = conformation.smiles
+                if data["match_names"] and name and names.setdefault(name, smiles) != smiles:
+                    raise Rejected("that are not of the molecule of their name")
+            except Rejected as reason:
+                left_out[str(reason)] += 1
+                continue
+            molecules.setdefault(smiles, []).append(conformation)
     yield from map(Molecule, molecules.values())
+
+
+def entries(path: Path) -> Iterator[str]:
+    """The entries of an SDF file, each up to its line $$$$, as texts.
+
+    rdkit's own reader would do but for damaged archives, whose error it turns into a `SystemError`.
+
+    Raises:
+        UserError: the file cannot be read, or is truncated.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            lines: list[str] = []
+            for line in file:
+                if line.startswith("$$$$"):
+                    yield "".join(lines)
+                    lines = []
+                else:
+                    lines.append(line)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if any(line.strip() for line in lines):
+        yield "".join(lines)
+
+
+def _parsed(block: str) -> "Mol":
+    from rdkit import Chem
+
+    try:
+        mol = Chem.MolFromMolBlock(block, removeHs=False)
+    except (RuntimeError, ValueError):
+        mol = None
+    if mol is None:
+        raise Rejected("that do not parse")
+    return mol
 
 
 def of_geom(data: Settings, seed: int, left_out: Counter[str]) -> Iterator[Molecule]:

@@ -16,7 +16,7 @@ from selfloop.domains.molecule.checkpoint import save_checkpoint
 from selfloop.domains.molecule.conformations import COLUMNS, Conformations, read_conformations
 from selfloop.domains.molecule.diffusion import antithetic_times, losses, sigmas
 from selfloop.domains.molecule.graph import Batch, build_batch
-from selfloop.domains.molecule.loss import evaluation_rows, test_losses
+from selfloop.domains.molecule.loss import evaluation_rows, held_out_losses
 from selfloop.domains.molecule.model import GeoDiff, build
 from selfloop.errors import UserError
 from selfloop.identity import stream
@@ -92,7 +92,7 @@ class ConformationTask:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """The losses of some real test conformations; the total one stands first and steers a plateau schedule."""
         assert isinstance(model, GeoDiff)
-        return test_losses(model, self.levels, self.test, evaluation_rows(self.test), self.device, draws=2)
+        return held_out_losses(model, self.levels, self.test, evaluation_rows(self.test), self.device, draws=2)
 
 
 def run(job: Job) -> None:

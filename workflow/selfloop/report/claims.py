@@ -4,6 +4,7 @@ A claim is about signs and orders. It is checked in every series (a model, of on
 seed that has what the claim is about, and holds where all of them agree.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -285,9 +286,8 @@ def _linear(study: Study, place: str, most: int, scale: str) -> Claim:
         ratios = []
         for _, own in [] if rows.empty else rows[rows["regime"] == regime].groupby("series", sort=False):
             means = own.groupby("iteration")["value"].mean()
-            spread = own[own["iteration"] == at]["value"]
             ratio, expected = means[at] / means[1], law(at)
-            error = spread.std() / np.sqrt(len(spread)) / spread.mean() if len(spread) > 1 else np.nan
+            error = math.hypot(*(_relative_error(own[own["iteration"] == n]["value"]) for n in (1, at)))
             results.append(bool(abs(ratio / expected - 1) < 3 * error + 1e-9))
             ratios.append(ratio)
         if ratios:
@@ -308,6 +308,11 @@ def _linear(study: Study, place: str, most: int, scale: str) -> Claim:
         else (f"simulated: {rows['series'].nunique()} settings, {rows['seed'].nunique()} seeds, {at} iterations")
     )
     return Claim(place, claim, study.named("linear", f"theory-{scale}"), setting, f"n={at}: {paper}.", ours, holds)
+
+
+def _relative_error(values: pd.Series) -> float:
+    """The standard error of a mean over the mean."""
+    return float(values.std() / np.sqrt(len(values)) / values.mean()) if len(values) > 1 else float("nan")
 
 
 def _temperature(study: Study) -> Claim:

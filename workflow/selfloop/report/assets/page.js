@@ -3,7 +3,8 @@
 window.charts = Array.from(document.querySelectorAll(".chart"), async (chart) => {
   const item = JSON.parse(chart.querySelector('script[type="application/json"]').textContent);
   const view = await Bokeh.embed.embed_item(item, chart.querySelector(".plot").id);
-  const plot = view.roots ? Array.from(view.roots)[0].model : view.model;
+  const [root] = view.roots;
+  const plot = root.model;
   const boxes = Array.from(chart.querySelectorAll("input"));
   const update = () => {
     const off = (kind, name) => boxes.some((box) => box.dataset[kind] === name && !box.checked);
@@ -14,7 +15,7 @@ window.charts = Array.from(document.querySelectorAll(".chart"), async (chart) =>
   };
   boxes.forEach((box) => box.addEventListener("change", update));
   update();
-  return plot;
+  return root;
 });
 Promise.all(window.charts).then(() => {
   document.documentElement.dataset.ready = Math.round(performance.now());

@@ -81,7 +81,10 @@ def test_every_figure_is_there_and_not_blank(browser: Chromium, page: Path, stud
     assert set(ids(browser, "figure")) == expected
     assert len(expected) >= 9
     for name in sorted(expected):
-        assert browser.evaluate(f"document.querySelector('#{name} img').naturalWidth") > 100, name
+        # Figures are decoded when they come into view.
+        image = f"document.querySelector('#{name} img')"
+        width = browser.evaluate(f"{image}.loading = 'eager', {image}.decode().then(() => {image}.naturalWidth)")
+        assert width > 100, name
         assert drawn(picture(browser, f"#{name} img", tmp_path / "figure.png")) > 0.01, name
 
 
@@ -123,7 +126,7 @@ def test_toggles_show_and_hide_regimes_and_models(browser: Chromium, page: Path,
 def test_pointing_at_a_mark_shows_its_values(browser: Chromium, page: Path) -> None:
     browser.open(page, WIDE)
     place = browser.evaluate(
-        "(async () => { const view = (await Promise.all(window.charts))[0];"
+        "(async () => { const view = (await window.charts)[0];"
         " const { data } = view.model.renderers.find(r => r.glyph.type === 'Scatter').data_source;"
         " view.el.scrollIntoView({ behavior: 'instant', block: 'center' });"
         " const { x, y } = view.el.getBoundingClientRect();"

@@ -1,22 +1,29 @@
 # make run    set up .venv and run the default study
 # make test   set up .venv and run every check
 # make report CONFIG=config/mine.yaml   the page of a study, also of one that is not finished
+# make vllm-cpu, make vllm-gpu   set up .venv-vllm-cpu or .venv-vllm-gpu for the sampling engine `vllm`
+# make vllm   set up .venv-vllm-cpu, too, and check that engine
+# make estimate CONFIG=config/paper.yaml    what a study will cost, before anything starts
 PYTHON ?= python3
 CORES ?= all
-CONFIG ?= config/config.yaml
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run report screenshot test lint unit workflow browser chromium format clean
+.PHONY: run report screenshot estimate test lint unit workflow browser chromium vllm vllm-cpu vllm-gpu format clean
 .DELETE_ON_ERROR:
 
 run: .venv/base.stamp
 	. $(BIN)/activate && snakemake --cores $(CORES)
 
+test: lint unit workflow browser
+
+CONFIG ?= config/config.yaml
+SPEED ?= --measure
+estimate: .venv/base.stamp
+	@PYTHONPATH=workflow $(BIN)/python -m selfloop.estimate $(CONFIG) $(SPEED)
+
 report: .venv/base.stamp
 	PYTHONPATH=workflow $(BIN)/python -m selfloop.report --configfile $(CONFIG)
-
-test: lint unit workflow browser
 
 # A stamp is touched last, so that an interrupted installation is done again.
 .venv/base.stamp: envs/base.txt envs/data.txt
@@ -59,6 +66,19 @@ chromium:
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
 	    apt-get update -qq && apt-get install -y -qq chromium > /dev/null; } || \
 	  { echo "the browser tests need Chromium; on Debian: apt-get install chromium"; exit 1; }
+vllm-cpu: .venv-vllm-cpu/stamp
+vllm-gpu: .venv-vllm-gpu/stamp
+
+.venv-vllm-%/stamp: envs/vllm-%.txt
+	@$(PYTHON) -m venv .venv-vllm-$* || \
+	  { echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "Installing vLLM into .venv-vllm-$* (some minutes, some gigabytes) ..."
+	.venv-vllm-$*/bin/python -m pip --disable-pip-version-check --quiet install $(NO_DEPS_$*) -r $<
+	touch $@
+NO_DEPS_cpu := --no-deps
+
+vllm: .venv/dev.stamp .venv-vllm-cpu/stamp
+	. $(BIN)/activate && SELFLOOP_VLLM_PYTHON=$(CURDIR)/.venv-vllm-cpu/bin/python python -m pytest tests/vllm
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""Training: AdamW and its schedule as they are defined, and a run that is stopped ends as one that is not."""
+"""Training: AdamW as it is defined, and a run that is stopped ends as one that is not."""
 
 import logging
 import math
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from selfloop.errors import UserError
-from selfloop.fit import Fit, FlatWeights, Optimizer, Schedule, fit
+from selfloop.fit import Fit, fit
+from selfloop.optimizer import FlatWeights, Optimizer
 from selfloop.saved_state import SavedState, Terminated, raise_on_sigterm
+from selfloop.schedule import Schedule
 
 CPU = torch.device("cpu")
 STEPS = 12
@@ -282,44 +284,21 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert curve[-1]["loss"] < 0.3 * curve[0]["loss"]
 
 
-# --- the schedule --------------------------------------------------------------------------------------------------
+# --- buffers -------------------------------------------------------------------------------------------------------
 
 
-def test_the_rate_warms_up_linearly_and_falls_as_half_a_cosine() -> None:
-    plan = schedule(learning_rate=1.0, final_learning_rate=0.2, warmup_steps=3)
-    assert [plan.rate(step, 103) for step in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    assert plan.rate(3 + 50, 103) == pytest.approx(0.6)  # half-way between 1 and 0.2
-    assert plan.rate(3 + 25, 103) == pytest.approx(0.2 + 0.8 * (1 + math.sqrt(0.5)) / 2)
-    assert plan.rate(103, 103) == pytest.approx(0.2)
-    rates = [plan.rate(step, 103) for step in range(3, 103)]
-    assert rates == sorted(rates, reverse=True)
-    assert rates[-1] > 0.2
+def test_batch_norms_statistics_survive_a_kill_and_come_with_the_weights(tmp_path: Path) -> None:
+    def run(folder: Path, task: Any) -> Fit:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 4))
+        return fit(model, task, SCHEDULE, state(folder), CPU, partial(tqdm, disable=True))
 
-
-def test_the_warm_up_is_at_most_a_tenth_of_the_run() -> None:
-    plan = schedule(learning_rate=1.0, warmup_steps=1000)
-    rates = [plan.rate(step, 50) for step in range(50)]
-    assert rates[:6] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0])
-    assert rates[6] < 1
-
-
-@pytest.mark.parametrize("steps", [1, 2, 5])
-def test_the_shortest_runs_have_a_rate(steps: int) -> None:
-    assert all(0 < SCHEDULE.rate(step, steps) <= SCHEDULE.learning_rate for step in range(steps))
-
-
-def test_no_warm_up_begins_at_the_peak() -> None:
-    assert schedule(warmup_steps=0).rate(0, 100) == SCHEDULE.learning_rate
-
-
-def test_a_constant_rate_is_one_that_ends_at_its_peak() -> None:
-    plan = schedule(warmup_steps=0, final_learning_rate=1.0)
-    assert {plan.rate(step, 10) for step in range(10)} == {SCHEDULE.learning_rate}
-
-
-def test_the_schedule_is_that_of_the_config() -> None:
-    section = {**SCHEDULE.__dict__, "epochs": 3, "batch_size": 8}
-    assert Schedule.of(section) == SCHEDULE
+    whole = run(tmp_path / "whole", Regression())
+    assert whole.weights["1.running_mean"].any()
+    assert whole.weights["1.num_batches_tracked"] == STEPS  # measuring does not count: it is in the evaluation mode
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", killed_at(7))
+    assert_same(run(tmp_path / "killed", Regression()), whole)
 
 
 # --- the optimizer -------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from html import unescape
 from pathlib import Path
 
 import yaml
@@ -34,7 +35,7 @@ def test_the_page_says_what_was_run(finished: Workflow) -> None:
     ran = [job.split()[0] for job in finished.first_run.jobs if not job.startswith("write_report")]
     assert rows == {rule: ran.count(rule) for rule in set(ran)}
     assert re.search(r"[\d,]+ tokens/s", html)
-    config = yaml.safe_load(re.findall(r"defaults filled in</summary><pre>(.*?)</pre>", html, re.DOTALL)[0])
+    config = yaml.safe_load(unescape(re.findall(r"defaults filled in</summary><pre>(.*?)</pre>", html, re.DOTALL)[0]))
     assert set(config["experiments"]) == {"tiny", "tiny-llama"}
     assert "Nothing: every chain that the study asks for is measured" in html
 

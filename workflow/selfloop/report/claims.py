@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from selfloop.domains.text.paper import ROWS
 from selfloop.quantity import Quantity
 from selfloop.report.content import number, rows_of, simulated
-from selfloop.report.published import TABLE_2
 
 LEVEL = 0.02  # a rise by less than this share of the first value counts as none ("equal or lower")
 
@@ -397,11 +397,10 @@ def _table_2(study: Study) -> Claim:
 
 
 def _table_2_text(full: bool = False) -> str:
-    rows = TABLE_2 if full else [row for row in TABLE_2 if row.fraction == 1 and row.temperature == 1]
     shown = []
-    for row in rows:
-        parts = [f"accumulate {row.accumulate}", f"replace {row.replace}"]
-        parts += [f"replace-multiple {row.multiple}"] if full and row.multiple is not None else []
-        parts += [f"t=10 {row.replace_late}"] if full and row.replace_late is not None else []
-        shown.append(f"{row.title}: {row.first} → {', '.join(parts)}")
+    for row in ROWS if full else [row for row in ROWS if row.fraction == 1 and row.temperature == 1]:
+        names = {"t=4 (acc)": "accumulate", "t=4 (repl)": "replace"}
+        names |= {"t=4 (*)": "replace-multiple", "t=10 (repl)": "t=10"} if full else {}
+        parts = [f"{name} {row.values[heading]}" for heading, name in names.items() if heading in row.values]
+        shown.append(f"{row.name}: {row.values['t=1']} → {', '.join(parts)}")
     return f"From t=1 to 4: {'; '.join(shown)}."

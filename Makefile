@@ -56,8 +56,9 @@ workflow: .venv/dev.stamp
 browser: .venv/dev.stamp chromium
 	. $(BIN)/activate && python -m pytest tests/browser
 
-# The top of the default study's page, as docs/report.png shows it.
+# README's pictures, from the finished default study: its main figure, and the top of its page.
 screenshot: .venv/dev.stamp chromium
+	cp results/figures/text-headline.png docs/default-study.png
 	$(BIN)/python tests/browser/screenshot.py results/report/index.html docs/report.png
 
 # Debian's package; elsewhere any chromium, chromium-browser or google-chrome on PATH will do.

@@ -50,7 +50,8 @@ def headline_chart(
     plot = figure(
         height=380,
         sizing_mode="stretch_width",
-        tools="pan,box_zoom,reset",
+        tools="box_zoom,reset",
+        active_drag=None,  # a finger that drags scrolls the page
         toolbar_location="above",
         x_axis_label="Model-fitting iteration",
         y_axis_label=quantity.axis,
@@ -79,6 +80,7 @@ def headline_chart(
                 ("seeds", "@seeds, from @low{0.[0000]} to @high{0.[0000]}"),
             ],
             mode="mouse",
+            visible=False,
         )
     )
     shown = regimes_in_order(rows["regime"])

@@ -16,6 +16,7 @@ from selfloop.report import spec as reports
 from selfloop.report.published import published
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+ARTIFACT_PATHS = frozenset({"checkpoint", "part", "train", "test"})  # what an `Analysis` may read besides the metrics
 
 
 def expose_library() -> None:
@@ -51,7 +52,8 @@ class Plan(studies.Study):
     def evaluate_part_input(self, wildcards: Any) -> dict[str, Any]:
         """Inputs of a job of the rule evaluate_part."""
         model = self.models[wildcards.model]
-        return {"first": f"{studies.MODELS}/{model.first}/checkpoint", "real": model.real("train")}
+        first = f"{studies.MODELS}/{model.first}/checkpoint"
+        return {"first": first, "real": model.real("train"), "test": model.real("test")}
 
     def prepare_data_settings(self, wildcards: Any) -> dict[str, Any]:
         """Params of a job of the rule prepare_data."""
@@ -107,7 +109,8 @@ class Plan(studies.Study):
         """Params of a job of the rule evaluate_part."""
         experiment = self.models[wildcards.model].experiment
         part = self.parts[wildcards.model, wildcards.part]
-        return {**self._of("evaluate_part", experiment), "part": part.index}
+        sampled = {"identity": part.identity, "sampling": part.sampling, "part": part.index}
+        return {**self._of("evaluate_part", experiment), **sampled}
 
     def simulate_chains_settings(self, wildcards: Any) -> dict[str, Any]:
         """Params of a job of the rule simulate_chains."""
@@ -139,6 +142,39 @@ class Plan(studies.Study):
         entries = self.checked["experiments"]
         own = {e.name: entries[e.name] for e in self.experiments if e.domain.name == domain.name}
         return list(domain.analyses(own))
+
+    def artifacts(self, domain: Domain) -> list[dict[str, Any]]:
+        """Of every chain of a domain and every iteration: where its model, its part 0 and its real data lie."""
+        return [
+            {
+                "experiment": chain.experiment.name,
+                "model": domain.model_title(chain.experiment.model),
+                "regime": chain.regime,
+                "sampling": domain.sampling_title(chain.sampling),
+                "seed": chain.seed,
+                "iteration": model.iteration,
+                "checkpoint": f"{studies.MODELS}/{model.name}/checkpoint",
+                "part": parts[0].folder,
+                "train": model.real("train"),
+                "test": model.real("test"),
+            }
+            for chain in self.chains
+            if chain.experiment.domain.name == domain.name
+            for model, parts in zip(chain.models, chain.parts, strict=True)
+        ]
+
+    def read_by(self, domain: Domain, analysis: Analysis) -> list[dict[str, Any]]:
+        """The artifacts that an analysis has chosen, without the paths that it does not read."""
+        unread = ARTIFACT_PATHS.difference(analysis.reads)
+        if unread == ARTIFACT_PATHS:
+            return []
+        chosen = analysis.chosen(self.artifacts(domain))
+        return [{key: value for key, value in row.items() if key not in unread} for row in chosen]
+
+    def files_read_by(self, domain: Domain, analysis: Analysis) -> list[str]:
+        """The paths of these artifacts, each once."""
+        rows = self.read_by(domain, analysis)
+        return list(dict.fromkeys(row[key] for row in rows for key in row if key in ARTIFACT_PATHS))
 
     def shown_by(self, domain: Domain) -> list[str]:
         """The rules whose outputs show what the study has measured in a domain: shared ones, and the domain's own."""

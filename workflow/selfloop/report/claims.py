@@ -166,7 +166,7 @@ def _nothing(study: Study, domain: str) -> str:
 
 def _headline(study: Study, place: str, domain: str, claim: str, paper: str, slower: bool = False) -> Claim:
     checks = _rises_and_does_not(study.rows(domain), slower)
-    names = study.named(domain, "headline")
+    names = study.named(domain, "headline", "losses")
     setting = study.settings.get(domain, "")
     return Claim(place, claim, names, setting, paper, checks.ours(_nothing(study, domain)), checks.holds)
 

@@ -35,6 +35,11 @@ from selfloop.report.verdicts import RULE
 
 LARGEST_SVG = 400_000  # bytes; of a larger figure the page shows the PNG
 LARGEST_TABLE = 200  # rows shown of a table; its file has all
+# Keys of `data` that tell a reader how large a study is; the config below the page has all.
+SETTING = (
+    *("source", "name", "rows", "fraction", "size", "molecules", "conformers"),
+    *("dimension", "noise_variance"),
+)
 TITLES = {"text": "Text", "image": "Images", "molecule": "Molecules", "linear": "Linear regression"}
 
 
@@ -274,8 +279,7 @@ def _setting(experiments: Mapping[str, Any], domain: str) -> str:
         data = ", ".join(
             str(value) if key in ("source", "name") else f"{key.replace('_', ' ')} {value}"
             for key, value in entry["data"].items()
-            if value is not None
-            and key in ("source", "name", "rows", "fraction", "dimension", "size", "noise_variance")
+            if value is not None and key in SETTING
         )
         iterations = entry["iterations"]
         counted = (

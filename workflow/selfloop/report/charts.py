@@ -12,7 +12,6 @@ from bokeh.resources import Resources
 
 from selfloop.analysis.read import in_order, over_seeds, regimes_in_order
 from selfloop.analysis.style import Mark, regime_marks
-from selfloop.quantity import Quantity
 
 _MARKERS = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond", "v": "inverted_triangle"}
 _MARKERS |= {"P": "cross", "X": "x", "*": "star"}
@@ -29,13 +28,12 @@ def library() -> str:
 
 
 def headline_chart(
-    rows: pd.DataFrame, quantity: Quantity, regimes: Sequence[str], paper: Sequence[Mapping[str, Any]] = ()
+    rows: pd.DataFrame, regimes: Sequence[str], paper: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
     """A quantity against the iteration: a line per regime and series, its band the range over seeds.
 
     Args:
         rows: as `content.rows_of` gives them; at most `MOST_SERIES` series.
-        quantity: names the vertical axis.
         regimes: all regimes of the study, so that they look the same in all its charts.
         paper: the paper's values of the same setting, with regime, series, iteration, value.
 
@@ -53,8 +51,8 @@ def headline_chart(
         tools="box_zoom,reset",
         active_drag=None,  # a finger that drags scrolls the page
         toolbar_location="above",
-        x_axis_label="Model-fitting iteration",
-        y_axis_label=quantity.axis,
+        x_axis_label=None,  # the page names the axes: horizontally, and as text that can be selected
+        y_axis_label=None,
         y_axis_type="log" if _wide(rows) else "linear",
     )
     plot.toolbar.logo = None

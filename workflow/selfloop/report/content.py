@@ -136,8 +136,8 @@ def number(value: float, signed: bool = False, figures: int = 3) -> str:
     if np.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
     sign = "+" if signed else ""
-    text = f"{value:{sign}#.{figures}g}" if 1e-3 <= abs(value) < 10**figures or value == 0 else f"{value:{sign},.0f}"
-    text = text if abs(value) >= 1e-3 or value == 0 else f"{value:{sign}.1e}"
+    text = f"{value:{sign}#.{figures}g}" if 1e-4 <= abs(value) < 10**figures or value == 0 else f"{value:{sign},.0f}"
+    text = text if abs(value) >= 1e-4 or value == 0 else f"{value:{sign}.1e}"
     return text.rstrip(".").replace("-", MINUS)
 
 

@@ -134,7 +134,7 @@ def _domain(sources: Sources, domain: Mapping[str, Any], regimes: list[str]) -> 
                 "answer": answer(found, quantity),
                 "lines": [_shown_line(line) for line in found],
                 "limits": cannot_say(found, quantity),
-                **_chart(rows, quantity, regimes, domain["published"] if quantity is headline else []),
+                **_chart(rows, regimes, domain["published"] if quantity is headline else []),
             }
         )
     return {
@@ -171,7 +171,7 @@ def _shown_line(line: Line) -> dict[str, Any]:
     }
 
 
-def _chart(rows: pd.DataFrame, quantity: Quantity, regimes: list[str], paper: list[dict[str, Any]]) -> dict[str, Any]:
+def _chart(rows: pd.DataFrame, regimes: list[str], paper: list[dict[str, Any]]) -> dict[str, Any]:
     series = list(dict.fromkeys(rows["series"]))
     shown = rows[rows["series"].isin(series[: charts.MOST_SERIES])]
     known = rows[["experiment", "sampling", "series"]].drop_duplicates()
@@ -181,7 +181,7 @@ def _chart(rows: pd.DataFrame, quantity: Quantity, regimes: list[str], paper: li
         for value in paper
         if (value["experiment"], value["sampling"]) in places
     ]
-    drawn = charts.headline_chart(shown, quantity, regimes, values)
+    drawn = charts.headline_chart(shown, regimes, values)
     return {
         "chart": drawn,
         "json": Markup(_json(drawn["item"])),  # its texts cannot end the script element that holds them

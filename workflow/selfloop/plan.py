@@ -12,6 +12,8 @@ from selfloop import study as studies
 from selfloop.code import code_digest
 from selfloop.domains.base import Analysis, Domain
 from selfloop.errors import UserError
+from selfloop.report import spec as reports
+from selfloop.report.published import published
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 ARTIFACT_PATHS = frozenset({"checkpoint", "part", "train", "test"})  # what an `Analysis` may read besides the metrics
@@ -181,6 +183,36 @@ class Plan(studies.Study):
         shown += ["plot_synthetic"] if domain.synthetic else []
         shown += ["write_samples"] if domain.samples else []
         return shown + [f"{domain.name}_{analysis.step}" for analysis in self.analyses(domain)]
+
+    def shown(self, domain: Domain) -> list[reports.Shown]:
+        """What the rules that show a domain write."""
+        return reports.shown(domain, self.shown_by(domain), self.analyses(domain))
+
+    def report_files(self) -> list[str]:
+        """The figures and tables that the study's page shows."""
+        return [file for domain in self.domains for file in reports.files(self.shown(domain), self.formats)]
+
+    def report(self) -> dict[str, Any]:
+        """What the study's page is about, as JSON values; nothing in it is only about how the study is run."""
+        domains = [
+            {**reports.domain_spec(domain, self.shown(domain)), "published": self.published(domain)}
+            for domain in self.domains
+        ]
+        config = {key: self.checked[key] for key in ("experiments", "regimes")}
+        return {"domains": domains, "experiments": self.checked["experiments"], "config": config}
+
+    def caption(self, domain: Domain, analysis: Analysis) -> str:
+        """The file that explains what a domain's own analysis shows."""
+        return reports.caption(f"{domain.name}_{analysis.step}")
+
+    def report_looks(self) -> str:
+        """Digest of what the page looks like besides its code."""
+        return reports.looks()
+
+    def published(self, domain: Domain) -> list[dict[str, Any]]:
+        """The paper's values for the domain's experiments that have its setting."""
+        own = {name: e for name, e in self.checked["experiments"].items() if e["domain"] == domain.name}
+        return published(own, {name: list(map(domain.sampling_title, e["sampling"])) for name, e in own.items()})
 
     @property
     def domains(self) -> list[Domain]:

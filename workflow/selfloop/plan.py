@@ -80,7 +80,7 @@ class Plan(studies.Study):
             **self._of("train", experiment),
             "identity": model.identity,
             "model": experiment.model,
-            "training": experiment.training,
+            "training": model.training,
             "state": f"{studies.RESULTS}/state/{model.name}",
         }
 
@@ -93,7 +93,7 @@ class Plan(studies.Study):
             "identity": part.identity,
             "data": experiment.data,
             "sampling": part.sampling,
-            "precision": experiment.training.get("precision", "auto"),
+            "precision": model.training.get("precision", "auto"),
             "iteration": model.iteration,
             "part": part.index,
         }

@@ -112,6 +112,8 @@ def test_every_model_is_trained_once_and_every_part_sampled_once(paper: study.St
     assert len(linear) == 1 + 4 * 9
     images = [model for model in paper.models.values() if model.domain.name == "image"]
     assert len(images) == 1 + 3 * 4
+    geodiff = [model for model in paper.models.values() if model.domain.name == "molecule"]
+    assert len(geodiff) == 1 + 2 * 2 * 7  # two samplings share iteration 1
 
 
 def test_the_linear_grid_has_every_setting_whose_theory_holds(paper: study.Study) -> None:

@@ -50,7 +50,8 @@ class Plan(studies.Study):
     def evaluate_part_input(self, wildcards: Any) -> dict[str, Any]:
         """Inputs of a job of the rule evaluate_part."""
         model = self.models[wildcards.model]
-        return {"first": f"{studies.MODELS}/{model.first}/checkpoint", "real": model.real("train")}
+        first = f"{studies.MODELS}/{model.first}/checkpoint"
+        return {"first": first, "real": model.real("train"), "test": model.real("test")}
 
     def prepare_data_settings(self, wildcards: Any) -> dict[str, Any]:
         """Params of a job of the rule prepare_data."""
@@ -106,7 +107,8 @@ class Plan(studies.Study):
         """Params of a job of the rule evaluate_part."""
         experiment = self.models[wildcards.model].experiment
         part = self.parts[wildcards.model, wildcards.part]
-        return {**self._of("evaluate_part", experiment), "part": part.index}
+        sampled = {"identity": part.identity, "sampling": part.sampling, "part": part.index}
+        return {**self._of("evaluate_part", experiment), **sampled}
 
     def simulate_chains_settings(self, wildcards: Any) -> dict[str, Any]:
         """Params of a job of the rule simulate_chains."""

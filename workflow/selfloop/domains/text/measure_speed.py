@@ -43,7 +43,7 @@ def measure_speed(
     batch = training["batch_size"]
     if kind == "cpu":
         batch = max(1, min(batch, int(CPU_STEP / (3 * each))))
-    training = {**training, "epochs": 1.0, "batch_size": batch, "evaluations": 1, "packing": False}
+    training = {**training, "epochs": 1.0, "batch_size": batch, "evaluations": 1, "packing": False, "compile": False}
     common: dict[str, Any] = {"threads": usable_threads(threads), "every_seconds": 3600.0}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -172,6 +172,10 @@ class Transformer(nn.Module):
         normed: Tensor = self.norm(x)
         return normed
 
+    def compile_hidden(self) -> None:
+        """Compile all of `forward` but the head, for batches of any size."""
+        self.hidden = torch.compile(self.hidden, dynamic=True)  # type: ignore[method-assign]
+
     def step(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
         """Logits [sequences, vocabulary] after ids [sequences], the next token of each sequence of the caches.
 

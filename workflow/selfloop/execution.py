@@ -1,8 +1,13 @@
 """The running of a step: its log, its messages, its timing. What a step computes does not depend on this module."""
 
 import importlib
+import json
 import logging
+import os
+import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -11,28 +16,33 @@ from typing import Any
 
 from tqdm import tqdm
 
+from selfloop.distributed import asked
 from selfloop.errors import UserError
 from selfloop.job import Job
 
 
 def execute(spec: Mapping[str, Any]) -> int:
-    """Run a step in this process; returns the exit code.
+    """Run a step in this process, or in as many as it asks for; returns the exit code.
 
     Raises:
         BaseException: whatever the step raises, but for `UserError`, which is shown as a message.
     """
+    group = asked()
+    if spec["processes"] > group.size:
+        return _execute_in_group(spec)
     path = Path(spec["log"])
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        log = _logger(file)
+        log = _logger(file, logging.INFO if group.leads else logging.WARNING)
         job = Job(
             input=spec["input"],
             output=spec["output"],
             params=spec["params"],
-            threads=spec["threads"],
+            threads=max(1, spec["threads"] // spec["processes"]),
+            gpus=spec["gpus"],
             every_seconds=spec["every_seconds"],
             log=log,
-            progress=partial(tqdm, file=file, mininterval=5.0, ascii=True),
+            progress=partial(tqdm, file=file, mininterval=5.0, ascii=True, disable=not group.leads),
         )
         log.info("%s begins", spec["rule"])
         try:
@@ -51,11 +61,29 @@ def execute(spec: Mapping[str, Any]) -> int:
     return 0
 
 
-def _logger(file: Any) -> logging.Logger:
+def _execute_in_group(spec: Mapping[str, Any]) -> int:
+    """Run a step under torchrun, one process per device; a signal to end goes to all of them."""
+    with tempfile.TemporaryDirectory(prefix="selfloop-group-") as folder:
+        file = Path(folder) / "spec.json"
+        file.write_text(json.dumps(dict(spec)), encoding="utf-8")
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+        command += [str(spec["processes"]), "--module", "selfloop.execution", str(file)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, spec["threads"] // spec["processes"]))}
+        process = subprocess.Popen(command, env=environment)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, _: process.send_signal(number))
+        return process.wait()
+
+
+def _logger(file: Any, level: int) -> logging.Logger:
     handler = logging.StreamHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("selfloop")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     logger.propagate = False
     return logger
+
+
+if __name__ == "__main__":
+    sys.exit(execute(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))

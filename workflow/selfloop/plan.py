@@ -81,7 +81,7 @@ class Plan(studies.Study):
             **self._of("train", experiment),
             "identity": model.identity,
             "model": experiment.model,
-            "training": experiment.training,
+            "training": model.training,
             "state": f"{studies.RESULTS}/state/{model.name}",
         }
 
@@ -94,7 +94,7 @@ class Plan(studies.Study):
             "identity": part.identity,
             "data": experiment.data,
             "sampling": part.sampling,
-            "precision": experiment.training.get("precision", "auto"),
+            "precision": model.training.get("precision", "auto"),
             "iteration": model.iteration,
             "part": part.index,
         }

@@ -8,6 +8,8 @@ from typing import Any
 from selfloop import preload
 from selfloop.execution import execute
 
+SHARED = ("train", "generate")  # rules whose jobs several processes may share, one per GPU
+
 
 def run(step: str, snakemake: Any) -> None:
     """Run the module `step` for a rule's job; `snakemake` is the object that Snakemake gives to scripts.
@@ -17,6 +19,7 @@ def run(step: str, snakemake: Any) -> None:
     """
     if len(snakemake.log) != 1:
         raise ValueError(f"rule {snakemake.rule} must name one log file")
+    gpus = int(snakemake.resources.get("gpu", 0))
     spec = {
         "step": step,
         "rule": snakemake.rule,
@@ -24,11 +27,13 @@ def run(step: str, snakemake: Any) -> None:
         "output": _plain(dict(snakemake.output.items())),
         "params": _params(snakemake.params),
         "threads": snakemake.threads,
+        "gpus": gpus,
+        "processes": int(snakemake.resources.get("processes", max(gpus, 1))) if snakemake.rule in SHARED else 1,
         "every_seconds": snakemake.config.get("checkpointing", {}).get("every_seconds", 60.0),
         "log": str(snakemake.log[0]),
         "began": time.time(),
     }
-    code = preload.run_in_fork(spec)
+    code = preload.run_in_fork(spec) if spec["processes"] == 1 else None
     sys.exit(execute(spec) if code is None else code)
 
 

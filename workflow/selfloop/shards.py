@@ -1,5 +1,6 @@
 """Data sets on disk: folders of zstd Parquet shards that pandas, polars, DuckDB and `datasets` open as they are."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,20 @@ class ShardWriter:
         folder: an existing folder, usually the one that `whole_folder` gives.
         schema: the columns of every shard.
         rows_per_shard: a new file begins after so many rows.
+        rows_per_group: rows that are held in memory; fewer where a row is large.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, rows_per_shard: int = ROWS_PER_SHARD) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        schema: pa.Schema,
+        rows_per_shard: int = ROWS_PER_SHARD,
+        rows_per_group: int = ROWS_PER_GROUP,
+    ) -> None:
         self.folder = Path(folder)
         self.schema = schema
         self.rows_per_shard = rows_per_shard
+        self.rows_per_group = min(rows_per_group, rows_per_shard)
         self.rows = 0
         self._buffer: list[Mapping[str, Any]] = []
         self._file: pq.ParquetWriter | None = None
@@ -42,7 +51,7 @@ class ShardWriter:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row, a mapping from column to value."""
         self._buffer.append(row)
-        if len(self._buffer) == min(ROWS_PER_GROUP, self.rows_per_shard):
+        if len(self._buffer) == self.rows_per_group:
             self._flush()
 
     def _writer(self) -> pq.ParquetWriter:
@@ -86,3 +95,14 @@ def iterate_rows(
     for path in paths:
         with pq.ParquetFile(path) as file:
             yield from file.iter_batches(batch_size=batch_rows, columns=list(columns))
+
+
+def join_shards(folders: Sequence[Path], target: Path) -> None:
+    """Make the shards of several data sets those of one, in their order, without copying; `target` exists.
+
+    A data set without rows among others adds nothing.
+    """
+    paths = [path for folder in folders for path in shard_paths(folder)]
+    filled = [path for path in paths if pq.read_metadata(path).num_rows] or paths[:1]
+    for number, path in enumerate(filled):
+        os.link(path, target / f"shard-{number:05d}.parquet")

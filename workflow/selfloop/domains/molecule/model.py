@@ -48,7 +48,7 @@ def perceptron(*sizes: int) -> nn.Sequential:
 
 def shifted_softplus(x: Tensor) -> Tensor:
     """ln(½ eˣ + ½), SchNet's activation."""
-    return functional.softplus(x) - math.log(2)
+    return functional.softplus(x).sub_(math.log(2))
 
 
 class EdgeEncoder(nn.Module):
@@ -66,11 +66,12 @@ class EdgeEncoder(nn.Module):
 
 
 def gather(messages_to_first: Tensor, messages_to_second: Tensor, pairs: Pairs, like: Tensor) -> Tensor:
-    """Sum at each atom what its pairs send: [pairs, hidden] twice → the shape of `like`, [atoms, hidden]."""
-    summed = torch.zeros_like(like)
-    width = like.shape[1]
-    summed = summed.scatter_add(0, pairs.first.unsqueeze(1).expand(-1, width), messages_to_first)
-    return summed.scatter_add(0, pairs.second.unsqueeze(1).expand(-1, width), messages_to_second)
+    """Sum at each atom what its pairs send: [pairs, hidden] twice → the shape of `like`, [atoms, hidden].
+
+    With `index_add`, since `scatter_add` has no deterministic way on a GPU.
+    """
+    summed = torch.zeros_like(like).index_add(0, pairs.first, messages_to_first)
+    return summed.index_add_(0, pairs.second, messages_to_second)
 
 
 class Interaction(nn.Module):
@@ -89,7 +90,7 @@ class Interaction(nn.Module):
 
     def forward(self, atoms: Tensor, features: Tensor, pairs: Pairs, fade: Tensor) -> Tensor:
         """From [atoms, hidden] and [pairs, hidden] to [atoms, hidden]; `fade` [pairs, 1] takes filters to 0."""
-        filters = self.filter_out(shifted_softplus(self.filter_in(features))) * fade
+        filters = self.filter_out(shifted_softplus(self.filter_in(features))).mul_(fade)
         inner = self.atoms_in(atoms)
         to_first = inner.index_select(0, pairs.second) * filters
         to_second = inner.index_select(0, pairs.first) * filters
@@ -184,9 +185,8 @@ def forces(scores: Tensor, first: Tensor, second: Tensor, units: Tensor, atoms: 
         [atoms, 3]; it turns with the positions and does not change when they are moved together.
     """
     pushes = (2.0 * scores).unsqueeze(1) * units
-    summed = pushes.new_zeros((atoms, 3))
-    summed = summed.scatter_add(0, first.unsqueeze(1).expand(-1, 3), pushes)
-    return summed.scatter_add(0, second.unsqueeze(1).expand(-1, 3), -pushes)
+    summed = pushes.new_zeros((atoms, 3)).index_add(0, first, pushes)
+    return summed.index_add_(0, second, pushes, alpha=-1)
 
 
 def build(model: Mapping[str, Any], seed: int) -> GeoDiff:

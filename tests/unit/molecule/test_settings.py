@@ -1,0 +1,82 @@
+"""What is wrong with an experiment's settings is said before any work starts, and what an analysis shows."""
+
+from typing import Any
+
+import pytest
+
+from selfloop import config
+from selfloop.domains.molecule.settings import DOMAIN, data_slug, sampling_slug, sampling_title, shown
+from selfloop.errors import UserError
+
+
+def study(**changes: dict[str, Any]) -> dict[str, Any]:
+    """A study of rdkit's molecules with some keys changed; a key is left out where its value is None."""
+    entry: dict[str, Any] = {
+        "domain": "molecule",
+        "data": {"source": "rdkit", "molecules": 10, "conformers": 2, "test_molecules": 2},
+        "training": {"batch_size": 8},
+        "regimes": ["replace"],
+        "iterations": 2,
+        "seeds": [0],
+    }
+    for section, keys in changes.items():
+        entry[section] = keys if isinstance(keys, list) else {**entry.get(section, {}), **keys}
+    return {"experiments": {"m": entry}}
+
+
+def test_a_study_that_is_right_has_the_originals_settings_as_defaults() -> None:
+    entry = config.check(study())["experiments"]["m"]
+    assert entry["model"] == {
+        "hidden_size": 128,
+        "global_layers": 6,
+        "local_layers": 4,
+        "cutoff": 10.0,
+        "edge_encoder": "separate",
+        "timesteps": 1000,
+        "beta_start": 1e-7,
+        "beta_end": 9e-3,
+    }
+    assert (entry["sampling"][0]["schedule"], entry["sampling"][0]["steps"]) == ("strided", 50)
+    assert entry["training"]["steps"] == 41000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampling": [{"steps": 2000}]}, r"sampling\[0\]\.steps: 2000 is more than model\.timesteps, 1000"),
+        ({"training": {"batch_size": 32}}, r"training\.batch_size: 32 is more than the 20 conformations"),
+        ({"data": {"rows": 5}}, r"training\.batch_size: 8 is more than the 5 conformations"),
+        ({"model": {"beta_start": 0.5}}, r"model\.beta_start: 0\.5 is more than model\.beta_end"),
+        ({"data": {"source": "pdb"}}, r"data\.source: 'pdb' is not allowed.*rdkit, sdf, rdkit_folder, geodiff"),
+        ({"data": {"source": "sdf", "train": "absent.sdf"}}, r"data\.train: 'absent\.sdf' names no file"),
+        ({"data": {"molecules": None}}, r"data\.molecules: null is not a whole number"),
+        ({"sampling": [{"schedule": "strode"}]}, r"schedule: 'strode' is not allowed.*strided"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_it_held_and_what_is_allowed(changes: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config.check(study(**changes))
+
+
+def test_names_of_data_and_samplings() -> None:
+    assert data_slug({"source": "sdf", "train": ["some/My file.sdf.gz"]}) == "my-file"
+    assert data_slug({"source": "rdkit_folder", "folder": "data/rdkit_folder/"}) == "rdkit-folder"
+    assert sampling_slug({"schedule": "noisiest", "steps": 50}) == "noisiest50"
+    assert sampling_title({"schedule": "all", "steps": 50}) == "all steps"
+
+
+def test_the_panel_shows_replace_and_accumulate_of_one_chain_at_the_first_second_and_last_iteration() -> None:
+    rows = [
+        {"experiment": e, "sampling": s, "seed": seed, "regime": regime, "iteration": n}
+        for e in ("a", "b")
+        for s in ("x", "y")
+        for seed in (0, 1)
+        for regime in ("replace-multiple", "replace", "accumulate")
+        for n in (1, 2, 3, 4)
+    ]
+    found = shown(rows)
+    assert [(row["regime"], row["iteration"]) for row in found] == [
+        (regime, n) for regime in ("replace", "accumulate") for n in (1, 2, 4)
+    ]
+    assert {(row["experiment"], row["sampling"], row["seed"]) for row in found} == {("a", "x", 0)}
+    assert [a.step for a in DOMAIN.analyses({})] == ["plot_losses", "plot_conformers"]

@@ -1,4 +1,5 @@
-# From measurements to tables, figures and pages.
+# From measurements to tables, figures and pages. Each takes seconds, less than a cluster's queue would: they run beside
+# Snakemake.
 
 
 rule collect_metrics:
@@ -12,6 +13,7 @@ rule collect_metrics:
         chains="results/chains.csv",
     log:
         "results/logs/collect_metrics.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -36,6 +38,7 @@ rule plot_headline:
         figures=expand("results/figures/{{domain}}-headline.{format}", format=study.formats),
     log:
         "results/logs/plot_headline/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -59,6 +62,7 @@ rule plot_learning_curves:
         ),
     log:
         "results/logs/plot_learning_curves/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -77,6 +81,7 @@ rule plot_synthetic:
         figures=expand("results/figures/{{domain}}-synthetic.{format}", format=study.formats),
     log:
         "results/logs/plot_synthetic/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -98,6 +103,7 @@ rule write_tables:
         trend_page="results/tables/{domain}-trend.md",
     log:
         "results/logs/write_tables/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -116,6 +122,7 @@ rule write_samples:
         samples_page="results/tables/{domain}-samples.md",
     log:
         "results/logs/write_samples/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -150,6 +157,7 @@ for domain in study.domains:
                 ),
             log:
                 f"results/logs/{analysis.step}/{domain.name}.log",
+            localrule: True
             conda:
                 "../../envs/base.yaml"
             params:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from selfloop.errors import UserError
 from selfloop.job import Job
+from selfloop.lifetime import lock_log
 
 
 def execute(spec: Mapping[str, Any]) -> int:
@@ -25,6 +26,7 @@ def execute(spec: Mapping[str, Any]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         log = _logger(file)
+        lock_log(file, log)
         job = Job(
             input=spec["input"],
             output=spec["output"],

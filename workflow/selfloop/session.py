@@ -1,0 +1,61 @@
+"""What one `snakemake` command sets up around its jobs, and clears away after them."""
+
+import gc
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import snakemake.exceptions
+from snakemake.exceptions import WorkflowError
+
+from selfloop import claim, lifetime, preload, slots, slurm_queue
+from selfloop.errors import UserError
+from selfloop.failures import failed_steps, last_lines
+
+
+class Session:
+    """One command's run of a workflow; the Snakefile makes it while it is parsed."""
+
+    def __init__(self, workflow: Any) -> None:
+        self.workflow = workflow
+        self.began = time.time()
+        self._server: subprocess.Popen[bytes] | None = None
+        if workflow.is_main_process:
+            claim.clear_stale_locks()
+            # Snakemake would advise to unlock the folder, also where another Snakemake is alive.
+            snakemake.exceptions.LockException = lambda: WorkflowError(f"selfloop: {claim.refusal()}")
+            if "--unlock" in sys.argv and claim.is_held():
+                sys.exit(f"selfloop: {claim.refusal()}")
+
+    def begin(self) -> None:
+        """Before the first job: hold the folder; let steps on this machine end with this process, share its GPUs, and
+        fork from a process that has imported torch; on a cluster, clear the queue of a killed run's jobs.
+
+        Raises:
+            WorkflowError: another Snakemake works in this folder, or the queue cannot be used; with the message alone.
+        """
+        gc.enable()
+        try:
+            claim.claim()
+            if not self.workflow.local_exec:
+                slurm_queue.cancel_leftovers()
+        except UserError as error:
+            raise WorkflowError(f"selfloop: {error}") from None
+        if self.workflow.local_exec:
+            lifetime.announce()
+            gpus = slots.offer()
+            if gpus and "gpu" not in self.workflow.global_resources:
+                self.workflow.register_resource("gpu", gpus)
+            self._server = preload.start()
+
+    def end(self) -> None:
+        """After the last job, whether it went well or not."""
+        preload.stop(self._server)
+        claim.release()
+
+    def explain(self) -> None:
+        """Show the last lines of the logs of the steps that failed."""
+        for path in failed_steps(Path("results/logs"), self.began):
+            print(f"\nThe end of {path}:\n{last_lines(path)}", file=sys.stderr)

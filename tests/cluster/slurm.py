@@ -2,9 +2,9 @@
 
     python tests/cluster/slurm.py         brings one up, says how to use it, and takes it down at Ctrl-C
 
-Everything of it (configuration, keys, sockets, logs) lies in one folder; its daemons are ended by their process ids. The
-nodes are two `slurmd` on ports of their own. Both believe in more CPUs than there are, and in a GPU that is /dev/null:
-SLURM hands it out, counts it, and sets CUDA_VISIBLE_DEVICES, as it does with one that computes.
+Everything of it (configuration, keys, sockets, logs) lies in one folder; its daemons are ended by their process ids.
+The nodes are two `slurmd` on ports of their own. Both believe in more CPUs than there are, and in a GPU that is
+/dev/null: SLURM hands it out, counts it, and sets CUDA_VISIBLE_DEVICES, as it does with one that computes.
 
 Nodes without cgroups cannot cap memory; `OverMemoryKill` samples it every second and kills a step that has too much.
 """
@@ -69,9 +69,7 @@ PropagateResourceLimits=NONE
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-NODE = (
-    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=8000 Gres=gpu:1 State=UNKNOWN"
-)
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=8000 Gres=gpu:1"
 
 
 def install() -> None:

@@ -156,7 +156,7 @@ def test_sigterm_to_a_training_saves_its_state(prepared: Workflow, uninterrupted
     training.script.terminate()  # as a cluster does at the time limit
     code, output = training.end()
     assert code == 1
-    (stopped,) = re.findall(rf"stopped by SIGTERM at step (\d+) of {STEPS}; the state is saved\n", output)
+    (stopped,) = set(re.findall(rf"stopped by SIGTERM at step (\d+) of {STEPS}; the state is saved\n", output))
     assert saved_step(prepared) == int(stopped) < STEPS
     assert not (prepared.folder / checkpoint(prepared)).exists()
 

@@ -1,9 +1,9 @@
 """One Snakemake per folder, and a folder whose Snakemake was killed is free again at once.
 
-Snakemake's own locks are files that nobody removes after a `kill -9`. Beside them, a running Snakemake holds a lock that
-the system releases with the process (flock), on a file that says who holds it. Locks that are left without it are stale
-and are cleared. Where the file names another machine, nothing is cleared: not every file system carries such a lock from
-one machine to another.
+Snakemake's own locks are files that nobody removes after a `kill -9`. Beside them, a running Snakemake holds a lock
+that the system releases with the process (flock), on a file that says who holds it. Locks that are left without it are
+stale and are cleared. Where the file names another machine, nothing is cleared: not every file system carries such a
+lock from one machine to another.
 """
 
 import fcntl
@@ -38,10 +38,8 @@ def clear_stale_locks(folder: Path = Path()) -> None:
             holder = _holder(descriptor)
             if holder.get("host") == socket.gethostname():
                 shutil.rmtree(locks)
-                print(
-                    f"selfloop: process {holder['process']}, which worked in this folder, was killed; its locks are cleared.",
-                    file=sys.stderr,
-                )
+                who = f"process {holder['process']}, which worked in this folder, was killed"
+                print(f"selfloop: {who}; its locks are cleared.", file=sys.stderr)
     finally:
         os.close(descriptor)
 
@@ -99,8 +97,8 @@ def refusal(folder: Path = Path()) -> str:
             f"a Snakemake has left this folder locked, {folder.resolve()} ({who}). If it is no more: snakemake --unlock"
         )
     return (
-        f"another Snakemake works in this folder, {folder.resolve()} ({who}). Wait for its end, or stop it with Ctrl-C; "
-        "a second study at the same time needs a folder of its own."
+        f"another Snakemake works in this folder, {folder.resolve()} ({who}). Wait for its end, or stop it with "
+        "Ctrl-C; a second study at the same time needs a folder of its own."
     )
 
 

@@ -1,9 +1,9 @@
 """A step ends with those who asked for it, and never does the work of another one that still runs.
 
 A killed Snakemake cannot end its jobs. A job that went on alone would write where the next Snakemake's job for the same
-outputs writes. So a step's process dies with the shell that Snakemake started it from, and with Snakemake itself. Where
-neither can be seen (a cluster's node that lost its controller), a lock remains: a step locks its log, and one that finds
-it locked waits.
+outputs writes. So a step's process dies with the shell that Snakemake started it from, and with Snakemake itself.
+Where neither can be seen (a cluster's node that lost its controller), a lock remains: a step locks its log, and one
+that finds it locked waits.
 """
 
 import ctypes

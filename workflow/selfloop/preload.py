@@ -42,7 +42,7 @@ def start() -> "subprocess.Popen[bytes] | None":
     """Start the server for the steps of this process's children; None where the system cannot tie lives together."""
     if not sys.platform.startswith("linux"):
         return None
-    # A name that is no file: it leaves nothing behind, whoever is killed. What a file's mode would keep out, `serve` does.
+    # A name that is no file: it leaves nothing behind, whoever is killed. `serve` keeps out what a file's mode would.
     name = f"selfloop-{secrets.token_hex(16)}"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"\0{name}")

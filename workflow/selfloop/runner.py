@@ -18,7 +18,7 @@ def run(step: str, snakemake: Any) -> None:
     preloaded process waits (see `selfloop.preload`), the step runs in a fork of it.
     """
     end_with_others()
-    # The same number of threads wherever a step runs: sums over several round differently. numpy reads it when imported.
+    # The same number wherever a step runs: sums over several threads round differently. numpy reads it when imported.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     if len(snakemake.log) != 1:
         raise ValueError(f"rule {snakemake.rule} must name one log file")

@@ -49,7 +49,7 @@ def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = 
     names = os.environ[DEVICES].split(",")
     folder = Path(os.environ[FOLDER])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    taken = None if count else []
+    taken: list[str] | None = None if count else []
     while taken is None:
         taken = _try(folder, names, min(count, len(names)))
         if taken is None:

@@ -31,7 +31,7 @@ DEADLINE = 60.0  # seconds; a daemon that has not answered by then never will
 
 # Short timers, so that a dead node is noticed and a requeued job starts again within seconds.
 CONFIGURATION = """
-ClusterName=test
+ClusterName={name}
 SlurmctldHost={host}
 SlurmctldPort={controller}
 SlurmUser=root
@@ -109,15 +109,9 @@ class Slurm:
     folder: Path
     daemons: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What its users have in their environment."""
-        return {"SLURM_CONF": str(self.folder / "slurm.conf")}
-
     def command(self, *words: str) -> str:
         """The output of one of SLURM's commands."""
-        around = {**os.environ, **self.environment}
-        done = subprocess.run(words, env=around, check=True, stdout=subprocess.PIPE, encoding="utf-8")
+        done = subprocess.run(words, check=True, stdout=subprocess.PIPE, encoding="utf-8")
         return done.stdout
 
     def start(self, name: str) -> None:
@@ -142,9 +136,8 @@ class Slurm:
 
     def states(self) -> dict[str, str]:
         """Nodes by name: "idle", "mixed", "down" and so on; none while the controller does not answer."""
-        around = {**os.environ, **self.environment}
         words = ["sinfo", "--noheader", "--Node", "--format=%N %T"]
-        done = subprocess.run(words, env=around, check=False, capture_output=True, encoding="utf-8")
+        done = subprocess.run(words, check=False, capture_output=True, encoding="utf-8")
         return dict(line.split() for line in done.stdout.splitlines()) if done.returncode == 0 else {}
 
     def wait_ready(self) -> None:
@@ -156,8 +149,7 @@ class Slurm:
         found = []
         for process in psutil.process_iter(["name", "environ"]):
             around = process.info["environ"] or {}
-            own = around.get("SLURM_CONF", "").startswith(str(self.folder))
-            if own and "SLURM_JOB_ID" in around and process.pid != os.getpid():
+            if around.get("SLURM_CLUSTER_NAME") == self.folder.name and process.pid != os.getpid():
                 found.append(process)
         return found
 
@@ -168,9 +160,10 @@ def running() -> Iterator[Slurm]:
     install()
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="slurm-test-"))
-        stack.callback(lambda: None)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)  # munged wants its socket to be reachable
         configure(folder)
+        stack.callback(announce(folder).unlink)
         slurm = Slurm(folder)
         stack.callback(stop, slurm)
         munge = [f"--{name}={folder}/munge.{name.split('-')[0]}" for name in ("socket", "key-file", "pid-file")]
@@ -192,7 +185,7 @@ def configure(folder: Path) -> None:
         controller, *ports = [one.getsockname()[1] for one in sockets]
     host = socket.gethostname()
     nodes = [NODE.format(name=name, host=host, port=port) for name, port in zip(NODES, ports, strict=True)]
-    text = CONFIGURATION.format(folder=folder, host=f"{host}(127.0.0.1)", controller=controller, nodes="\n".join(nodes))
+    text = CONFIGURATION.format(name=folder.name, folder=folder, host=f"{host}(127.0.0.1)", controller=controller, nodes="\n".join(nodes))
     (folder / "slurm.conf").write_text(text)
     (folder / "gres.conf").write_text(f"NodeName={','.join(NODES)} Name=gpu File=/dev/null\n")
     (folder / "state").mkdir()
@@ -203,10 +196,28 @@ def configure(folder: Path) -> None:
     key.write_bytes(secrets.token_bytes(128))
 
 
+def announce(folder: Path) -> Path:
+    """Link the configuration to where all of SLURM's commands look, also those within jobs; the link.
+
+    The executor plugin takes SLURM_CONF away from its jobs.
+
+    Raises:
+        SystemExit: this machine has a SLURM of its own.
+    """
+    place = Path("/etc/slurm/slurm.conf")
+    if place.is_symlink() and "slurm-test-" in str(place.readlink()):
+        place.unlink()  # of a test that was killed
+    if place.exists():
+        sys.exit(f"{place} is there already; these checks bring up a SLURM of their own, on a machine that has none.")
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(folder / "slurm.conf")
+    return place
+
+
 def stop(slurm: Slurm) -> None:
     """End all jobs and daemons, by process id."""
     if "slurmctld" in slurm.daemons:
-        subprocess.run(["scancel", "--full", "--user=root"], env={**os.environ, **slurm.environment}, check=False)
+        subprocess.run(["scancel", "--full", "--user=root"], check=False)
     left = slurm.processes()
     _, alive = psutil.wait_procs(left, timeout=5)
     for process in alive:
@@ -219,7 +230,6 @@ def stop(slurm: Slurm) -> None:
 def main() -> None:
     """Bring a cluster up and keep it until an interrupt."""
     with running() as slurm:
-        print(f"export SLURM_CONF={slurm.environment['SLURM_CONF']}")
         print(slurm.command("sinfo", "--Node", "--long"), flush=True)
         try:
             signal.pause()

@@ -24,7 +24,7 @@ rule collect_metrics:
         "../scripts/collect_metrics.py"
 
 
-# Everything below draws from the tidy tables alone: how a figure looks never retrains a model.
+# Everything below draws from the tidy tables, or shows artifacts as they are: how a figure looks never retrains a model.
 
 
 wildcard_constraints:
@@ -143,7 +143,8 @@ for domain in study.domains:
             name:
                 f"{domain.name}_{analysis.step}"
             input:
-                metrics="results/metrics.parquet",
+                metrics="results/metrics.parquet" if "metrics" in analysis.reads else [],
+                artifacts=study.files_read_by(domain, analysis),
             output:
                 figures=expand(
                     f"results/figures/{domain.name}-{{name}}.{{format}}",
@@ -164,6 +165,7 @@ for domain in study.domains:
                 domain=domain.name,
                 step=analysis.step,
                 asked=analysis.asked,
+                artifacts=study.read_by(domain, analysis),
                 titles={name: study.title(f"{domain.name}-{name}") for name in analysis.figures},
                 code=study.code(analysis.step, domain),
             script:

@@ -15,6 +15,7 @@ from selfloop.errors import UserError
 from selfloop.resources import Resources
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+ARTIFACT_PATHS = frozenset({"checkpoint", "part", "train", "test"})  # what an `Analysis` may read besides the metrics
 
 
 def expose_library() -> None:
@@ -164,6 +165,39 @@ class Plan(studies.Study):
         entries = self.checked["experiments"]
         own = {e.name: entries[e.name] for e in self.experiments if e.domain.name == domain.name}
         return list(domain.analyses(own))
+
+    def artifacts(self, domain: Domain) -> list[dict[str, Any]]:
+        """Of every chain of a domain and every iteration: where its model, its part 0 and its real data lie."""
+        return [
+            {
+                "experiment": chain.experiment.name,
+                "model": domain.model_title(chain.experiment.model),
+                "regime": chain.regime,
+                "sampling": domain.sampling_title(chain.sampling),
+                "seed": chain.seed,
+                "iteration": model.iteration,
+                "checkpoint": f"{studies.MODELS}/{model.name}/checkpoint",
+                "part": parts[0].folder,
+                "train": model.real("train"),
+                "test": model.real("test"),
+            }
+            for chain in self.chains
+            if chain.experiment.domain.name == domain.name
+            for model, parts in zip(chain.models, chain.parts, strict=True)
+        ]
+
+    def read_by(self, domain: Domain, analysis: Analysis) -> list[dict[str, Any]]:
+        """The artifacts that an analysis has chosen, without the paths that it does not read."""
+        unread = ARTIFACT_PATHS.difference(analysis.reads)
+        if unread == ARTIFACT_PATHS:
+            return []
+        chosen = analysis.chosen(self.artifacts(domain))
+        return [{key: value for key, value in row.items() if key not in unread} for row in chosen]
+
+    def files_read_by(self, domain: Domain, analysis: Analysis) -> list[str]:
+        """The paths of these artifacts, each once."""
+        rows = self.read_by(domain, analysis)
+        return list(dict.fromkeys(row[key] for row in rows for key in row if key in ARTIFACT_PATHS))
 
     def shown_by(self, domain: Domain) -> list[str]:
         """The rules whose outputs show what the study has measured in a domain: shared ones, and the domain's own."""

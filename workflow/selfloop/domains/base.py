@@ -26,9 +26,18 @@ from selfloop.quantity import Quantity
 Settings = Mapping[str, Any]  # one experiment's `data`, `model`, `training` and so on, defaults filled in
 
 
+# One chain at one iteration: its experiment, model (title), regime, sampling, seed, iteration; and the paths of the
+# model's "checkpoint", of its "part" number 0, and of the real splits "train" and "test".
+Artifacts = Mapping[str, Any]
+
+
+def _all(artifacts: Sequence[Artifacts]) -> Sequence[Artifacts]:
+    return artifacts
+
+
 @dataclass(frozen=True)
 class Analysis:
-    """A step of a domain's own that draws from the study's tidy metrics what no other domain shows.
+    """A step of a domain's own that shows what no other domain does, of the study's tidy metrics or of its artifacts.
 
     Attributes:
         step: its module in the domain's folder, with run(job); the files to write are `figures` and `tables` of
@@ -36,12 +45,18 @@ class Analysis:
         figures: names of figures, for results/figures/<domain>-<name>.{png,svg}.
         tables: names of tables, for results/tables/<domain>-<name>.{csv,md}.
         asked: what it must know of the config, as a JSON value (`job.params["asked"]`).
+        reads: "metrics" (`job.input["metrics"]`), and any of "checkpoint", "part", "train", "test": which paths of the
+            chosen artifacts are the job's inputs. `job.params["artifacts"]` is a list of the chosen, without the paths
+            that are not read.
+        chosen: of all artifacts of the domain's chains, in the study's order, those that it reads.
     """
 
     step: str
     figures: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     asked: Any = None
+    reads: tuple[str, ...] = ("metrics",)
+    chosen: Callable[[Sequence[Artifacts]], Sequence[Artifacts]] = _all
 
 
 def _none(_: Any) -> tuple[()]:

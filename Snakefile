@@ -31,7 +31,7 @@ if not workflow.overwrite_configfiles:
 
 
 study = plan_study(config, Path(workflow.basedir, "config/resources.yaml"))
-session = Session(workflow)
+session = Session(workflow, study)
 
 
 include: "workflow/rules/data.smk"
@@ -56,9 +56,8 @@ onstart:
 
 
 onsuccess:
-    session.end()
+    session.end(success=True)
 
 
 onerror:
-    session.end()
-    session.explain()
+    session.end(success=False)

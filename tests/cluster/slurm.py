@@ -185,7 +185,9 @@ def configure(folder: Path) -> None:
         controller, *ports = [one.getsockname()[1] for one in sockets]
     host = socket.gethostname()
     nodes = [NODE.format(name=name, host=host, port=port) for name, port in zip(NODES, ports, strict=True)]
-    text = CONFIGURATION.format(name=folder.name, folder=folder, host=f"{host}(127.0.0.1)", controller=controller, nodes="\n".join(nodes))
+    text = CONFIGURATION.format(
+        name=folder.name, folder=folder, host=f"{host}(127.0.0.1)", controller=controller, nodes="\n".join(nodes)
+    )
     (folder / "slurm.conf").write_text(text)
     (folder / "gres.conf").write_text(f"NodeName={','.join(NODES)} Name=gpu File=/dev/null\n")
     (folder / "state").mkdir()

@@ -162,11 +162,13 @@ class Workflow:
         return f"{studies.MODELS}/{chain.models[iteration - 1].name}"
 
     def results(self, *below: str) -> dict[str, str]:
-        """Every file below `results` but logs: a digest of its bytes, or where a link leads."""
+        """Every file below `results` but logs and the provenance: a digest of its bytes, or where a link leads."""
         found = {}
         for top in below or ("",):
             for path in (self.folder / "results" / top).rglob("*"):
                 name = str(path.relative_to(self.folder / "results"))
+                if name == "provenance.json":  # times, and names of machines
+                    continue
                 if path.is_symlink():
                     found[name] = f"-> {path.readlink()}"
                 elif path.is_file() and not name.startswith("logs/"):

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from selfloop.errors import UserError
 from selfloop.job import Job
 from selfloop.lifetime import lock_log
+from selfloop.slots import place
 
 
 def execute(spec: Mapping[str, Any]) -> int:
@@ -37,6 +38,7 @@ def execute(spec: Mapping[str, Any]) -> int:
             progress=partial(tqdm, file=file, mininterval=5.0, ascii=True),
         )
         log.info("%s begins", spec["rule"])
+        log.info("on %s", place())
         try:
             module = importlib.import_module(spec["step"])
             ready = time.time()

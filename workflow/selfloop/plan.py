@@ -199,6 +199,15 @@ class Plan(studies.Study):
         rows = self.read_by(domain, analysis)
         return list(dict.fromkeys(row[key] for row in rows for key in row if key in ARTIFACT_PATHS))
 
+    @property
+    def shown_files(self) -> list[str]:
+        """The models and data sets that figures and tables show as they are."""
+        files = [part["folder"] for domain in self.domains if domain.samples for part in self.samples(domain.name)]
+        for domain in self.domains:
+            for analysis in self.analyses(domain):
+                files += self.files_read_by(domain, analysis)
+        return list(dict.fromkeys(files))
+
     def shown_by(self, domain: Domain) -> list[str]:
         """The rules whose outputs show what the study has measured in a domain: shared ones, and the domain's own."""
         shown = ["plot_headline", "write_tables"]

@@ -1,4 +1,4 @@
-"""How far a study has come, from its files alone: outputs that are there, logs, and the locks that running steps hold."""
+"""How far a study has come, from files alone: outputs that are there, logs, and the locks that running steps hold."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

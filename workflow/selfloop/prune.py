@@ -2,11 +2,12 @@
 
 PYTHONPATH=workflow python -m selfloop.prune --configfile config/mine.yaml      (or: make prune CONFIG=config/mine.yaml)
 
-What goes: checkpoints between a chain's first and last iteration, once all that is made from them is there; saved states
-of trainings that are finished; scratch files of killed steps; and whatever no longer belongs to the study. What stays:
-every data set, measurement and learning curve, what figures and tables show, the first and the last checkpoint of every
-chain. So figures can be drawn again, and the study can have more iterations, seeds, regimes and temperatures, without
-training anything twice. A changed piece of evaluation code, though, has to train those models again.
+What goes: checkpoints between a chain's first and last iteration, once all that is made from them is there; saved
+states of trainings that are finished; scratch files of killed steps; and whatever no longer belongs to the study. What
+stays: every data set, measurement and learning curve, what figures and tables show, and the first and the last
+checkpoint of every chain. So figures can be drawn again, and the study can have more iterations, seeds, regimes and
+temperatures, without training anything twice. A changed piece of evaluation code, though, has to train those models
+again.
 """
 
 import os
@@ -63,7 +64,9 @@ def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:
     why = "of other studies or earlier settings"
     models = {Path(MODELS, name) for name in plan.models}
     parts = {Path(part.folder) for part in plan.parts.values()}
-    yield from ((path, f"models {why}") for path in sorted(Path(MODELS).glob("*/seed*/iteration*")) if path not in models)
+    yield from (
+        (path, f"models {why}") for path in sorted(Path(MODELS).glob("*/seed*/iteration*")) if path not in models
+    )
     for path in sorted(Path(MODELS).glob("*/seed*/iteration*/parts/*")):
         if path.with_name(path.name.removesuffix(".measurements.json")) not in parts and not path.name.startswith("."):
             yield path, f"sampled data {why}"

@@ -10,16 +10,18 @@ from typing import Any
 import snakemake.exceptions
 from snakemake.exceptions import WorkflowError
 
-from selfloop import claim, lifetime, preload, slots, slurm_queue
+from selfloop import claim, lifetime, preload, provenance, slots, slurm_queue
 from selfloop.errors import UserError
 from selfloop.failures import failed_steps, last_lines
+from selfloop.plan import Plan
+from selfloop.study import RESULTS
 
 
 class Session:
     """One command's run of a workflow; the Snakefile makes it while it is parsed."""
 
-    def __init__(self, workflow: Any) -> None:
-        self.workflow = workflow
+    def __init__(self, workflow: Any, plan: Plan) -> None:
+        self.workflow, self.plan = workflow, plan
         self.began = time.time()
         self._server: subprocess.Popen[bytes] | None = None
         if workflow.is_main_process:
@@ -50,12 +52,14 @@ class Session:
                 self.workflow.register_resource("gpu", gpus)
             self._server = preload.start()
 
-    def end(self) -> None:
-        """After the last job, whether it went well or not."""
+    def end(self, success: bool) -> None:
+        """After the last job: show the ends of the logs of what failed, and write where the results come from."""
         preload.stop(self._server)
+        if not success:
+            for path in failed_steps(Path(RESULTS, "logs"), self.began):
+                print(f"\nThe end of {path}:\n{last_lines(path)}", file=sys.stderr)
+        try:
+            provenance.write(self.plan, self.plan.checked, [str(file) for file in self.workflow.configfiles], success)
+        except OSError as error:  # a full disk must not hide what failed
+            print(f"selfloop: {provenance.FILE} was not written: {error}", file=sys.stderr)
         claim.release()
-
-    def explain(self) -> None:
-        """Show the last lines of the logs of the steps that failed."""
-        for path in failed_steps(Path("results/logs"), self.began):
-            print(f"\nThe end of {path}:\n{last_lines(path)}", file=sys.stderr)

@@ -7,6 +7,7 @@ queue. On a cluster SLURM does all this, and nothing here has a part in it. Ligh
 
 import fcntl
 import os
+import platform
 import re
 import tempfile
 import time
@@ -39,17 +40,29 @@ def offer() -> int:
     return len(names)
 
 
+def place() -> str:
+    """The machine and the GPUs that this process computes on, in words."""
+    words = [os.environ.get("SLURMD_NODENAME") or platform.node()]
+    words += [f"SLURM job {os.environ['SLURM_JOB_ID']}"] if "SLURM_JOB_ID" in os.environ else []
+    words += [f"GPU {os.environ[VISIBLE]}"] if os.environ.get(VISIBLE) else []
+    return ", ".join(words)
+
+
 def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = time.sleep) -> list[str]:
     """Wait for `count` GPUs, hold them until this process ends, and make them the only ones that CUDA sees here.
 
-    A step that asks for none sees none. Where no GPUs are offered, nothing changes.
+    A step that asks for none sees none, whoever hands them out: not every cluster hides them. Where there are none,
+    nothing changes.
     """
+    if count == 0:
+        os.environ[VISIBLE] = ""
+        return []
     if FOLDER not in os.environ or DEVICES not in os.environ:
         return []
     names = os.environ[DEVICES].split(",")
     folder = Path(os.environ[FOLDER])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    taken: list[str] | None = None if count else []
+    taken: list[str] | None = None
     while taken is None:
         taken = _try(folder, names, min(count, len(names)))
         if taken is None:

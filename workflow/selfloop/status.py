@@ -1,6 +1,6 @@
 """One line per chain: iterations done, what runs or has failed, and the time left. It reads files only.
 
-PYTHONPATH=workflow python -m selfloop.status --configfile config/mine.yaml     (or: make status CONFIG=config/mine.yaml)
+PYTHONPATH=workflow python -m selfloop.status --configfile config/mine.yaml    (or: make status CONFIG=config/mine.yaml)
 """
 
 from collections.abc import Sequence

@@ -1,17 +1,20 @@
 # make run    set up .venv and run the default study
 # make test   set up .venv and run every check
+# make status [CONFIG=config/mine.yaml]   one line per chain of a study: done, running, failed, time left
+# make prune  [CONFIG=config/mine.yaml]   delete what no later step needs, after asking (YES=1 does not ask)
 PYTHON ?= python3
 CORES ?= all
+CONFIG ?= config/config.yaml
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint unit workflow format clean
+.PHONY: run test lint unit workflow cluster status prune format clean
 .DELETE_ON_ERROR:
 
 run: .venv/base.stamp
 	. $(BIN)/activate && snakemake --cores $(CORES)
 
-test: lint unit workflow
+test: lint unit workflow cluster
 
 # A stamp is touched last, so that an interrupted installation is done again.
 .venv/base.stamp: envs/base.txt envs/data.txt
@@ -40,6 +43,16 @@ unit: .venv/dev.stamp
 
 workflow: .venv/dev.stamp
 	. $(BIN)/activate && python -m pytest tests/workflow
+
+# Brings up a SLURM of two nodes on this machine, from Debian's packages, and takes it down.
+cluster: .venv/dev.stamp
+	. $(BIN)/activate && python -m pytest tests/cluster
+
+status: .venv/base.stamp
+	@PYTHONPATH=workflow $(BIN)/python -m selfloop.status --configfile $(CONFIG)
+
+prune: .venv/base.stamp
+	@PYTHONPATH=workflow YES=$(YES) $(BIN)/python -m selfloop.prune --configfile $(CONFIG)
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

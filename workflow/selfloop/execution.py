@@ -1,7 +1,9 @@
 """The running of a step: its log, its messages, its timing. What a step computes does not depend on this module."""
 
+import errno
 import importlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -47,6 +49,14 @@ def execute(spec: Mapping[str, Any]) -> int:
             log.error("%s", error)
             print(f"selfloop: {spec['rule']}: {error}\nSee {path}.", file=sys.stderr)
             return 1
+        except Exception as error:
+            if not is_out_of_space(error):
+                log.error("%s: %s", type(error).__name__, error, exc_info=True)
+                raise
+            # Not into the log, which most likely lies on the same disk.
+            text = f"no space left for the step's outputs ({error}). Nothing of it was kept but an earlier saved state."
+            print(f"selfloop: {spec['rule']}: {text} Free some, and run the same command again.", file=sys.stderr)
+            return 1
         except BaseException as error:
             log.error("%s: %s", type(error).__name__, error, exc_info=True)
             raise
@@ -55,7 +65,14 @@ def execute(spec: Mapping[str, Any]) -> int:
     return 0
 
 
+def is_out_of_space(error: BaseException) -> bool:
+    """Whether an error says that a disk, or a user's share of it, is full; not all libraries keep the number."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error)
+
+
 def _logger(file: Any) -> logging.Logger:
+    logging.raiseExceptions = False  # on a full disk the step's own error is the message, not the log's
     handler = logging.StreamHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("selfloop")

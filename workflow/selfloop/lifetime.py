@@ -52,7 +52,8 @@ def _started(pid: int) -> str:
     """When a process started, in the system's ticks; empty when it is no more. A process id alone may be used again."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            return file.read().rpartition(")")[2].split()[19]
+            fields = file.read().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]  # dead, but not yet buried
     except (OSError, IndexError):
         return ""
 

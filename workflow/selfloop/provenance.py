@@ -49,6 +49,30 @@ def write(study: Study, checked: Mapping[str, Any], files: list[str], complete: 
         scratch.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
+def changes(study: Study) -> list[str]:
+    """What a user should know before more is added to the results of the current folder, a sentence each."""
+    try:
+        before = json.loads(Path(FILE).read_text(encoding="utf-8"))
+        there = list(before["config"]["content"]["experiments"])
+        versions = dict(before["versions"])
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is not ours
+        return []
+    found = []
+    if not {experiment.name for experiment in study.experiments} & set(there):
+        found.append(
+            f"{RESULTS} holds another study, of {', '.join(there)}. Its models and data stay; its tables and figures "
+            "are replaced by this study's. Give each study a folder of its own (--directory) to keep both."
+        )
+    now = {"python": platform.python_version(), **_versions()}
+    other = [f"{name} {old}, now {now[name]}" for name, old in versions.items() if now.get(name, old) != old]
+    if other:
+        found.append(
+            f"{RESULTS} was begun with other versions: {'; '.join(other)}. What is there stays; what is added may "
+            "differ in its last digits from what one version would have given. `make clean` begins anew."
+        )
+    return found
+
+
 def _versions() -> dict[str, str]:
     found = {}
     for name in PACKAGES:

@@ -1,6 +1,7 @@
 """What one `snakemake` command sets up around its jobs, and clears away after them."""
 
 import gc
+import os
 import subprocess
 import sys
 import time
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import snakemake.exceptions
-from snakemake.exceptions import WorkflowError
 
 from selfloop import claim, lifetime, preload, provenance, slots, slurm_queue
 from selfloop.errors import UserError
@@ -27,7 +27,7 @@ class Session:
         if workflow.is_main_process:
             claim.clear_stale_locks()
             # Snakemake would advise to unlock the folder, also where another Snakemake is alive.
-            snakemake.exceptions.LockException = lambda: WorkflowError(f"selfloop: {claim.refusal()}")
+            snakemake.exceptions.LockException = lambda: SystemExit(f"selfloop: {claim.refusal()}")
             if "--unlock" in sys.argv and claim.is_held():
                 sys.exit(f"selfloop: {claim.refusal()}")
 
@@ -36,21 +36,31 @@ class Session:
         fork from a process that has imported torch; on a cluster, clear the queue of a killed run's jobs.
 
         Raises:
-            WorkflowError: another Snakemake works in this folder, or the queue cannot be used; with the message alone.
+            SystemExit: another Snakemake works in this folder, or the queue cannot be used. The message is shown alone.
         """
         gc.enable()
         try:
             claim.claim()
+            check_writable(Path(RESULTS))
+            for message in provenance.changes(self.plan):
+                print(f"selfloop: {message}", file=sys.stderr)
             if not self.workflow.local_exec:
+                slurm_queue.check(self._partitions())
                 slurm_queue.cancel_leftovers()
         except UserError as error:
-            raise WorkflowError(f"selfloop: {error}") from None
+            sys.exit(f"selfloop: {error}")
         if self.workflow.local_exec:
             lifetime.announce()
             gpus = slots.offer()
             if gpus and "gpu" not in self.workflow.global_resources:
                 self.workflow.register_resource("gpu", gpus)
             self._server = preload.start()
+
+    def _partitions(self) -> set[str]:
+        """The partitions that the jobs to come ask for by name."""
+        dag = self.workflow.dag
+        jobs = [job for job in dag.needrun_jobs() if not job.is_local]
+        return {str(job.resources["slurm_partition"]) for job in jobs if "slurm_partition" in job.resources.keys()}  # noqa: SIM118
 
     def end(self, success: bool) -> None:
         """After the last job: show the ends of the logs of what failed, and write where the results come from."""
@@ -63,3 +73,13 @@ class Session:
         except OSError as error:  # a full disk must not hide what failed
             print(f"selfloop: {provenance.FILE} was not written: {error}", file=sys.stderr)
         claim.release()
+
+
+def check_writable(folder: Path) -> None:
+    """Check that results can be written.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{folder.resolve()} is read-only; results cannot be written there. Nothing was done.")

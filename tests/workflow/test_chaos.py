@@ -1,0 +1,119 @@
+"""Kill -9 at random times to random processes of a run, which is started again until it is done.
+
+The bytes are those of a run that nobody touched.
+"""
+
+import fcntl
+import random
+import signal
+import subprocess
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from selfloop import slots
+
+from .conftest import Workflow, alive, wait_gone, wait_until
+
+KILLS = 20
+SEED = 1
+KINDS = ("snakemake", "server", "step", "script", "shell")
+LONGEST = 1.2  # seconds between two kills
+
+
+def kind(process: psutil.Process, main: int) -> str | None:
+    """What a process of a run is for; None for one that is just coming or going."""
+    try:
+        line = process.cmdline()
+        if process.pid == main:
+            return "snakemake"
+        if "selfloop.preload" in line:
+            return "server" if process.ppid() == main else "step"
+        if line and line[-1].endswith(".py") and not line[0].endswith("sh"):
+            return "script"
+        return "shell" if line and line[0].endswith("sh") else None
+    except psutil.Error:
+        return None
+
+
+def processes(main: int) -> dict[str, list[psutil.Process]]:
+    """The processes of a run by what they are for."""
+    found: dict[str, list[psutil.Process]] = {}
+    try:
+        root = psutil.Process(main)
+        for process in (root, *root.children(recursive=True)):
+            if (name := kind(process, main)) is not None and alive(process):
+                found.setdefault(name, []).append(process)
+    except psutil.Error:
+        return {}
+    return found
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """The study, never killed."""
+    workflow = Workflow.fresh(tmp_path_factory.mktemp("untouched") / "chaos", "tests/studies/chaos.yaml")
+    workflow.snakemake()
+    return workflow
+
+
+def test_twenty_kills(untouched: Workflow, tmp_path: Path) -> None:
+    workflow = Workflow.fresh(tmp_path / "chaos", "tests/studies/chaos.yaml")
+    gpus = tmp_path / "gpus"
+    workflow.variables = {slots.DEVICES: "0,1", slots.FOLDER: str(gpus)}  # pretended ones
+    dice = random.Random(SEED)
+    killed: Counter[str] = Counter()
+    starts = 0
+    seen: set[psutil.Process] = set()
+    code: int | None = None
+    while code != 0:
+        command = workflow.start("--retries", "1", "--keep-going")
+        starts += 1
+        assert starts < 3 * KILLS, killed
+        while command.poll() is None and killed.total() < KILLS:
+            with suppress(subprocess.TimeoutExpired):
+                command.wait(dice.uniform(0.1, LONGEST))
+            there = processes(command.pid)
+            seen |= {process for some in there.values() for process in some}
+            wanted = dice.choice([name for name in KINDS if name in there] or ["nobody"])
+            for victim in there.get(wanted, [])[:1]:
+                victim.send_signal(signal.SIGKILL)
+                killed[wanted] += 1
+        output, _ = command.communicate(timeout=180)
+        code = command.returncode
+        wait_gone(list(seen))  # nobody outlives Snakemake
+    print(f"{killed.total()} kills, {dict(killed)}, {starts} starts")
+
+    assert killed.total() >= KILLS, f"done too early, after {dict(killed)}"
+    assert killed["snakemake"] >= 2 and killed["step"] >= 2, killed
+    assert workflow.results() == untouched.results()
+    assert workflow.would_run() == set(), output
+    assert [path for path in (workflow.folder / "results").rglob("*.partial")] == []
+    locks = workflow.folder / ".snakemake/locks"
+    assert not locks.exists() or not list(locks.iterdir())
+    assert (workflow.folder / ".snakemake/selfloop.lock").read_text() == ""
+    for path in gpus.glob("*.lock"):
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_second_snakemake_is_refused_and_the_first_goes_on(tmp_path: Path, untouched: Workflow) -> None:
+    workflow = Workflow.fresh(tmp_path / "chaos", "tests/studies/chaos.yaml")
+    first = workflow.start()
+    claim = workflow.folder / ".snakemake/selfloop.lock"
+    wait_until(lambda: claim.exists() and claim.read_text(), "the first to begin")
+    second = workflow.start()
+    output, _ = second.communicate(timeout=60)
+    assert second.returncode == 1
+    assert output.count("selfloop: ") == 1
+    assert f"another Snakemake works in this folder, {workflow.folder} (process {first.pid} on" in output
+    assert "--unlock" not in output and "Traceback" not in output
+    unlock = workflow.start("--unlock")
+    output, _ = unlock.communicate(timeout=60)
+    assert unlock.returncode == 1 and "another Snakemake works in this folder" in output
+    output, _ = first.communicate(timeout=180)
+    assert first.returncode == 0, output
+    assert workflow.results() == untouched.results()

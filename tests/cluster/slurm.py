@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,6 +150,15 @@ class Slurm:
         for process in psutil.process_iter(["name", "environ"]):
             around = process.info["environ"] or {}
             if around.get("SLURM_CLUSTER_NAME") == self.folder.name and process.pid != os.getpid():
+                found.append(process)
+        return found
+
+    def stepds(self, jobs: Sequence[str]) -> list[psutil.Process]:
+        """SLURM's own processes that watch over these jobs on their nodes."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            title = " ".join(process.info["cmdline"] or [])
+            if any(title.startswith(f"slurmstepd: [{job}.") for job in jobs):
                 found.append(process)
         return found
 

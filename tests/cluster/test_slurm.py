@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from ..workflow.conftest import Workflow
 from . import slurm as slurms
 from .slurm import Slurm
 
-DEADLINE = 420.0  # seconds; several times what the run takes
+DEADLINE = 900.0  # seconds; several times what the run takes
 OPTIONS = ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2"]
 TIME = "%Y-%m-%d %H:%M:%S"
 
@@ -144,13 +145,12 @@ class Disturbed:
     def node_dies(self, model: str) -> None:
         """The node goes with all that runs on it, and comes back."""
         node, _ = self.place(model)
+        jobs = self.slurm.command("squeue", "--noheader", "--format=%i", f"--nodelist={node}").split()
         self.slurm.kill(node)
-        for process in self.slurm.processes():
-            try:
-                if process.environ().get("SLURMD_NODENAME") == node:
-                    process.kill()
-            except psutil.Error:
-                continue
+        steps = self.slurm.stepds(jobs)  # first, for they would report what happens to the others
+        for process in [*steps, *(process for job in jobs for process in self.processes(job))]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         slurms.wait_until(lambda: self.slurm.states().get(node, "").startswith("down"), f"{node} to be noticed")
         self.slurm.start(node)
 
@@ -186,7 +186,7 @@ class Disturbed:
             for name, (model, fault) in list(pending.items()):
                 if self.log(model).exists() and self.trains(model):
                     del pending[name]
-                    done[name] = time.monotonic() - began
+                    done[name] = round(time.monotonic() - began, 1)
                     fault(model)
             time.sleep(0.2)
         self.output += self.started[-1].communicate()[0]

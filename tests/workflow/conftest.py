@@ -154,7 +154,8 @@ class Workflow:
         words.append(f"seed{model.seed}")
         if "part" in wildcards:
             part = study.parts[wildcards["model"], wildcards["part"]]
-            words.append(f"t{part.sampling['temperature']:g}-part{part.index}")
+            sampling = [f"t{part.sampling['temperature']:g}"] if "temperature" in part.sampling else []
+            words.append("-".join([*sampling, f"part{part.index}"]))
         return " ".join(words)
 
     def model_folder(self, experiment: str, regime: str, iteration: int, seed: int = 0) -> str:

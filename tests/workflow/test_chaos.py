@@ -13,16 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-import pytest
 
 from selfloop import slots
 
-from .conftest import Workflow, alive, wait_gone, wait_until
+from .conftest import DEADLINE, Workflow, alive, wait_gone, wait_until
 
 KILLS = 20
 SEED = 1
 KINDS = ("snakemake", "server", "step", "script", "shell")
-LONGEST = 0.8  # seconds from the start of some job to the next kill
+LONGEST = 0.6  # seconds from the start of some job to the next kill
 
 
 def kind(process: psutil.Process, main: int) -> str | None:
@@ -53,15 +52,7 @@ def processes(main: int) -> dict[str, list[psutil.Process]]:
     return found
 
 
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """The study, never killed."""
-    workflow = Workflow.fresh(tmp_path_factory.mktemp("untouched") / "chaos", "tests/studies/chaos.yaml")
-    workflow.snakemake()
-    return workflow
-
-
-def test_twenty_kills(untouched: Workflow, tmp_path: Path) -> None:
+def test_twenty_kills(tmp_path: Path) -> None:
     workflow = Workflow.fresh(tmp_path / "chaos", "tests/studies/chaos.yaml")
     gpus = tmp_path / "gpus"
     workflow.variables = {slots.DEVICES: "0,1", slots.FOLDER: str(gpus)}  # pretended ones
@@ -86,13 +77,18 @@ def test_twenty_kills(untouched: Workflow, tmp_path: Path) -> None:
                 wanted = dice.choice([name for name in KINDS if name in there])
                 dice.choice(there[wanted]).send_signal(signal.SIGKILL)
                 killed[wanted] += 1
-        output, _ = command.communicate(timeout=180)
+        output, _ = command.communicate(timeout=DEADLINE)
         code = command.returncode
         wait_gone(list(seen))  # nobody outlives Snakemake
+        if code == 0 and killed.total() < KILLS:  # on a fast machine
+            workflow.change(lambda study: study["experiments"]["chaos"]["seeds"].append(starts))
+            code = None
     print(f"{killed.total()} kills, {dict(killed)}, {starts} starts")
 
-    assert killed.total() >= KILLS, f"done too early, after {dict(killed)}"
     assert killed["snakemake"] >= 2 and killed["step"] >= 2, killed
+    untouched = Workflow.fresh(tmp_path / "untouched", workflow.config)
+    untouched.change(lambda study: study.update(workflow.study))
+    untouched.snakemake()
     assert workflow.results() == untouched.results()
     assert workflow.would_run() == set(), output
     assert [path for path in (workflow.folder / "results").rglob("*.partial")] == []
@@ -104,8 +100,8 @@ def test_twenty_kills(untouched: Workflow, tmp_path: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_second_snakemake_is_refused_and_the_first_goes_on(tmp_path: Path, untouched: Workflow) -> None:
-    workflow = Workflow.fresh(tmp_path / "chaos", "tests/studies/chaos.yaml")
+def test_a_second_snakemake_is_refused_and_the_first_goes_on(tmp_path: Path, finished: Workflow) -> None:
+    workflow = Workflow.fresh(tmp_path / "tiny", finished.config)
     first = workflow.start()
     claim = workflow.folder / ".snakemake/selfloop.lock"
     wait_until(lambda: claim.exists() and claim.read_text(), "the first to begin")
@@ -118,6 +114,6 @@ def test_a_second_snakemake_is_refused_and_the_first_goes_on(tmp_path: Path, unt
     unlock = workflow.start("--unlock")
     output, _ = unlock.communicate(timeout=60)
     assert unlock.returncode == 1 and "another Snakemake works in this folder" in output
-    output, _ = first.communicate(timeout=180)
+    output, _ = first.communicate(timeout=DEADLINE)
     assert first.returncode == 0, output
-    assert workflow.results() == untouched.results()
+    assert workflow.results() == finished.results()

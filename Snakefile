@@ -7,7 +7,6 @@ import gc
 import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from snakemake.utils import min_version
 
@@ -30,7 +29,7 @@ if not workflow.overwrite_configfiles:
     configfile: f"{workflow.basedir}/config/config.yaml"
 
 
-study = plan_study(config, Path(workflow.basedir, "config/resources.yaml"))
+study = plan_study(config)
 session = Session(workflow, study)
 
 

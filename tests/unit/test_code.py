@@ -192,6 +192,7 @@ TEXT_STEPS = (
     "evaluate_model",
     "evaluate_part",
     "write_samples",
+    "write_paper",
 )
 STEPS = [f"selfloop.domains.text.{step}" for step in TEXT_STEPS] + [
     "selfloop.training_set",

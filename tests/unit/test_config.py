@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ import yaml
 from selfloop import config, study
 from selfloop.domains.base import domain_names, schema_path
 from selfloop.errors import UserError
+from selfloop.plan import plan_study
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "config" / "README.md"
@@ -263,7 +265,14 @@ def test_defaults_are_filled_in() -> None:
     checked = config.check(base())
     entry = checked["experiments"]["a"]
     assert entry["sampling"] == [
-        {"temperature": 1.0, "top_k": None, "top_p": None, "prompt": "begin-of-text", "max_length": None}
+        {
+            "temperature": 1.0,
+            "top_k": None,
+            "top_p": None,
+            "prompt": "begin-of-text",
+            "max_length": None,
+            "engine": "torch",
+        }
     ]
     assert (entry["training"]["epochs"], entry["training"]["batch_size"]) == (1.0, 8)
     assert checked["figures"]["formats"] == ["png", "svg"]
@@ -319,6 +328,62 @@ def test_iterations_may_differ_by_regime() -> None:
     given["experiments"]["a"]["iterations"] = {"replace": 1, "accumulate": 4}
     built = study.build(config.check(given))
     assert {chain.regime: len(chain.models) for chain in built.chains} == {"replace": 1, "accumulate": 4}
+
+
+def first_iteration(**own: Any) -> dict[str, Any]:
+    """The base config, with settings of iteration 1's own."""
+    given = base()
+    given["experiments"]["a"]["training"]["first_iteration"] = own
+    return given
+
+
+def test_iteration_1_may_be_trained_in_another_way() -> None:
+    built = study.build(config.check(first_iteration(epochs=3, learning_rate=1.0e-3)))
+    (experiment,) = built.experiments
+    assert "first_iteration" not in experiment.training
+    assert experiment.training_of(1) == {**experiment.training, "epochs": 3.0, "learning_rate": 1.0e-3}
+    for model in built.models.values():
+        assert model.training == experiment.training_of(model.iteration)
+        assert model.training["epochs"] == (3.0 if model.iteration == 1 else 1.0)
+
+
+def test_the_jobs_of_iteration_1_are_told_its_own_settings() -> None:
+    built = plan_study(first_iteration(epochs=3, precision="float32"))
+    for name, model in built.models.items():
+        part = next(part for part in built.parts.values() if part.model == name)
+        training = built.train_settings(SimpleNamespace(model=name))["training"]
+        precision = built.generate_settings(SimpleNamespace(model=name, part=part.name))["precision"]
+        first = model.iteration == 1
+        assert (training["epochs"], training["precision"]) == ((3.0, "float32") if first else (1.0, "auto"))
+        assert precision == training["precision"]
+        # Params are what Snakemake compares: without the key, jobs of studies that have none are the same as ever.
+        assert "first_iteration" not in training
+
+
+def test_another_first_iteration_renames_every_model_and_part_and_keeps_the_data() -> None:
+    (plain_models, plain_parts), (models, parts) = names(base()), names(first_iteration(epochs=3))
+    assert (len(plain_models), len(plain_parts)) == (len(models), len(parts))
+    assert not plain_models & models
+    assert not plain_parts & parts
+
+
+def test_a_first_iteration_like_the_others_changes_no_artifacts_name() -> None:
+    assert names(first_iteration(epochs=1, batch_size=8)) == names(first_iteration()) == names(base())
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"epochs": 0}, "training.first_iteration.epochs: 0 is not allowed: it must be more than 0"),
+        ({"epoch": 1}, "training.first_iteration: unknown key 'epoch'; did you mean 'epochs'?"),
+        ({"first_iteration": {"epochs": 1}}, "training.first_iteration: unknown key 'first_iteration'"),
+        ({"batch_size": 101}, "training.first_iteration.batch_size: 101 is more than the 100 documents"),
+    ],
+)
+def test_what_is_wrong_with_a_first_iteration_is_said_by_its_key(own: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as error:
+        config.check(first_iteration(**own))
+    assert f"experiments.a.{said}" in str(error.value)
 
 
 # --- what is described ---------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from selfloop import config, study
-from selfloop.domains.text.settings import parameter_count
+from selfloop.domains.text.size import parameter_count
 
 PAPER = Path(__file__).parents[2] / "config" / "paper.yaml"
 
@@ -31,23 +31,79 @@ def test_the_models_have_exactly_the_papers_sizes(paper: study.Study, experiment
     assert parameter_count(found.model) == parameters
 
 
+def text_models(paper: study.Study) -> list[study.Model]:
+    return [model for model in paper.models.values() if model.domain.name == "text"]
+
+
+def chains(paper: study.Study, experiment: str) -> list[study.Chain]:
+    return [chain for chain in paper.chains if chain.experiment.name == experiment]
+
+
+# The settings of Table 2's rows and of Fig. 14: iterations by regime, temperature, share of the data, epochs in the
+# first iteration and in the others.
+SETTINGS = {
+    "tinystories-gpt2-9m": ({"replace": 10, "accumulate": 5, "replace-multiple": 4}, 1.0, None, 1, 1),
+    "tinystories-gpt2-9m-cold": ({"replace": 10, "accumulate": 5}, 0.3, None, 1, 1),
+    "tinystories-gpt2-9m-fifth": ({"replace": 10, "accumulate": 5, "replace-multiple": 4}, 1.0, 0.2, 1, 1),
+    "tinystories-gpt2-9m-fifth-3-epochs": ({"replace": 5, "accumulate": 5}, 1.0, 0.2, 3, 3),
+    "tinystories-gpt2-9m-first-half-epoch": ({"replace": 5, "accumulate": 5}, 1.0, None, 0.5, 1),
+    "tinystories-gpt2-9m-first-2-epochs": ({"replace": 5, "accumulate": 5}, 1.0, None, 2, 1),
+    "tinystories-gpt2-9m-first-3-epochs": ({"replace": 5, "accumulate": 5}, 1.0, None, 3, 1),
+    "tinystories-llama-12m": ({"replace": 5, "accumulate": 5}, 1.0, None, 1, 1),
+    "tinystories-llama-42m": ({"replace": 5, "accumulate": 5}, 1.0, None, 1, 1),
+    "tinystories-llama-126m": ({"replace": 5, "accumulate": 5}, 1.0, None, 1, 1),
+}
+
+
+def test_every_experiment_has_the_papers_settings(paper: study.Study) -> None:
+    text = {entry.name: entry for entry in paper.experiments if entry.domain.name == "text"}
+    assert text.keys() == SETTINGS.keys()
+    for name, (iterations, temperature, fraction, first, later) in SETTINGS.items():
+        entry = text[name]
+        assert entry.iterations == iterations
+        assert [sampling["temperature"] for sampling in entry.sampling] == [temperature]
+        assert entry.data["fraction"] == fraction
+        assert entry.data["rows"] is None
+        assert (entry.training_of(1)["epochs"], entry.training_of(2)["epochs"]) == (first, later)
+        assert entry.model["vocabulary"] == 8000
+
+
 def test_both_temperatures_sample_from_one_first_model(paper: study.Study) -> None:
-    first = {
-        chain.models[0].name
-        for chain in paper.chains
-        if chain.experiment.name in ("tinystories-gpt2-9m", "tinystories-gpt2-9m-cold")
+    hot, cold = (chains(paper, name)[0] for name in ("tinystories-gpt2-9m", "tinystories-gpt2-9m-cold"))
+    assert hot.models[0] == cold.models[0]
+    assert not {part.folder for part in hot.parts[0]} & {part.folder for part in cold.parts[0]}
+
+
+def test_amounts_of_training_in_iteration_1_share_no_model(paper: study.Study) -> None:
+    """A descendant of another first model is another model, though it is trained alike."""
+    names = ["tinystories-gpt2-9m", *(name for name in SETTINGS if "-first-" in name)]
+    found = [{model.name for chain in chains(paper, name) for model in chain.models} for name in names]
+    assert sum(map(len, found)) == len(set().union(*found)) == 17 + 3 * 9
+
+
+def test_every_model_is_trained_once_and_every_part_sampled_once(paper: study.Study) -> None:
+    """The numbers of jobs of the rules train and generate, worked out by hand.
+
+    Models: iteration 1 is one model for all regimes. Parts: each model samples part 0; for replace-multiple, model 1
+    samples 2 parts, model 2 samples 3, model 3 samples 4, and model 4, the last, part 0 alone.
+    """
+    by_hand = {  # train, generate
+        # Iteration 1; replace 2 to 10, accumulate 2 to 5, replace-multiple 2 to 4.
+        "tinystories-gpt2-9m": (1 + 9 + 4 + 3, 2 + 9 + 4 + (3 + 4 + 1)),
+        # Iteration 1 is the model above, sampled from at another temperature.
+        "tinystories-gpt2-9m-cold": (0 + 9 + 4, 1 + 9 + 4),
+        "tinystories-gpt2-9m-fifth": (1 + 9 + 4 + 3, 2 + 9 + 4 + (3 + 4 + 1)),
+        "tinystories-gpt2-9m-fifth-3-epochs": (1 + 4 + 4, 1 + 4 + 4),
+        # Each with a first model of its own.
+        "first iteration": (3 * (1 + 4 + 4), 3 * (1 + 4 + 4)),
+        "llama": (3 * (1 + 4 + 4), 3 * (1 + 4 + 4)),
     }
-    assert len(first) == 1
-
-
-def test_every_model_is_trained_once(paper: study.Study) -> None:
-    gpt2 = 1 + 9 + 4 + 3  # iteration 1, then replace to 10, accumulate to 5, replace-multiple to 4
-    cold = 9 + 4  # shares iteration 1
-    fifth = gpt2
-    three_epochs = 1 + 4 + 4
-    llama = 3 * (1 + 4 + 4)
-    linear = 1 + 4 * 9
-    assert len(paper.models) == gpt2 + cold + fifth + three_epochs + llama + linear
+    models = text_models(paper)
+    parts = [part for part in paper.parts.values() if paper.models[part.model].domain.name == "text"]
+    assert len(models) == sum(train for train, _ in by_hand.values()) == 110
+    assert len(parts) == sum(generate for _, generate in by_hand.values()) == 123
+    linear = [model for model in paper.models.values() if model.domain.name == "linear"]
+    assert len(linear) == 1 + 4 * 9
 
 
 def test_the_linear_grid_has_every_setting_whose_theory_holds(paper: study.Study) -> None:

@@ -244,3 +244,18 @@ def test_a_digest_sees_values_and_not_the_order_of_keys() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
     assert digest({"a": 1, "b": [2]}) != digest({"a": 1, "b": [3]})
     assert digest([1, 2]) != digest([2, 1])
+
+
+def test_another_first_model_renames_what_is_measured_against_it() -> None:
+    """A later model that takes real rows alone is trained alike, yet its parts are compared with the chain's first."""
+
+    def real_alone(config: dict[str, Any]) -> None:
+        config["regimes"] = {"real": {"parts": [{"from": "real"}]}}
+        config["experiments"]["a"]["regimes"] = ["real"]
+        training = {"first_iteration": {"epochs": 2}}
+        config["experiments"]["b"] = {"like": "a", "training": training}
+
+    built = build(real_alone)
+    assert len(built.models) == 6
+    for chain in built.chains:
+        assert {model.first for model in chain.models} == {chain.models[0].name}

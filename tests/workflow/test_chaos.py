@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -52,6 +53,12 @@ def processes(main: int) -> dict[str, list[psutil.Process]]:
     return found
 
 
+def one_seed_more(study: dict[str, Any]) -> None:
+    """Make the study longer."""
+    seeds = study["experiments"]["chaos"]["seeds"]
+    seeds.append(len(seeds))
+
+
 def test_twenty_kills(tmp_path: Path) -> None:
     workflow = Workflow.fresh(tmp_path / "chaos", "tests/studies/chaos.yaml")
     gpus = tmp_path / "gpus"
@@ -81,7 +88,7 @@ def test_twenty_kills(tmp_path: Path) -> None:
         code = command.returncode
         wait_gone(list(seen))  # nobody outlives Snakemake
         if code == 0 and killed.total() < KILLS:  # on a fast machine
-            workflow.change(lambda study: study["experiments"]["chaos"]["seeds"].append(starts))
+            workflow.change(one_seed_more)
             code = None
     print(f"{killed.total()} kills, {dict(killed)}, {starts} starts")
 

@@ -95,6 +95,8 @@ def ask(what: str, environment: dict[str, str], folder: Path) -> "subprocess.Pop
         "output": {"pid": str(folder / "pid")},
         "params": {"what": what},
         "threads": 1,
+        "gpus": 0,
+        "processes": 1,
         "every_seconds": 60.0,
         "log": str(folder / "probe.log"),
         "began": 0.0,

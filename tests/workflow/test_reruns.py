@@ -18,7 +18,7 @@ from .conftest import Workflow
 
 FIGURES = {"plot_headline", "plot_learning_curves", "plot_synthetic"}
 # What every change of the measurements, or of their list, ends in.
-ANALYSIS = {"collect_metrics", "write_tables", *FIGURES}
+ANALYSIS = {"collect_metrics", "write_tables", "text_write_paper", *FIGURES}
 # The same with the table of samples, which shows each experiment's first seed.
 ALL_ANALYSIS = {*ANALYSIS, "write_samples"}
 

@@ -33,7 +33,7 @@ def load_plan(configfile: Path) -> Plan:
         raise UserError(f"--configfile {configfile}: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise UserError(f"--configfile {configfile}: it holds no keys.")
-    return plan_study(config, ROOT / "config/resources.yaml")
+    return plan_study(config)
 
 
 def run(command: Callable[[Sequence[str]], int]) -> None:

@@ -21,6 +21,8 @@ from selfloop.errors import UserError
 SCHEMA = Path(__file__).parent.parent / "schemas" / "config.schema.yaml"
 SECTIONS = ("data", "model", "training", "sampling", "simulation")
 REQUIRED = ("domain", "data", "regimes", "iterations", "seeds")
+# A key of `training`, in domains whose schema has it: settings of `training` that iteration 1 has in place of the rest.
+FIRST_ITERATION = "first_iteration"
 
 TYPE_NAMES = {
     "integer": "a whole number",
@@ -80,7 +82,22 @@ def _experiment(name: str, entries: Mapping[str, Any], known_regimes: Iterable[s
                 )
     for problem in load_domain(entry["domain"]).problems(entry):
         raise UserError(f"{dotted(where)}.{problem}")
+    if entry["training"].get(FIRST_ITERATION) is not None:
+        entry["training"] = {**entry["training"], FIRST_ITERATION: _first_iteration(entry, schema, where)}
     return entry
+
+
+def _first_iteration(entry: Mapping[str, Any], schema: Mapping[str, Any], where: tuple[Any, ...]) -> dict[str, Any]:
+    """What iteration 1 really has of its own: settings that are not those of the later iterations anyway."""
+    known = _property(schema, "training")
+    known = {**known, "properties": {key: of for key, of in known["properties"].items() if key != FIRST_ITERATION}}
+    asked = entry["training"][FIRST_ITERATION]
+    _raise_first(known, asked, (*where, "training", FIRST_ITERATION))
+    filled = with_defaults(known, asked)
+    own = {key: filled[key] for key in filled if key in asked and filled[key] != entry["training"][key]}
+    for problem in load_domain(entry["domain"]).problems({**entry, "training": {**entry["training"], **own}}):
+        raise UserError(f"{dotted(where)}.{problem.replace('training.', f'training.{FIRST_ITERATION}.', 1)}")
+    return own
 
 
 def _resolve_like(name: str, entries: Mapping[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:

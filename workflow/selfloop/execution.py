@@ -2,8 +2,11 @@
 
 import errno
 import importlib
+import json
 import logging
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -15,29 +18,38 @@ from tqdm import tqdm
 
 from selfloop.errors import UserError
 from selfloop.job import Job
-from selfloop.lifetime import lock_log
+from selfloop.lifetime import die_with_parent, lock_log
 from selfloop.slots import place
 
 
 def execute(spec: Mapping[str, Any]) -> int:
-    """Run a step in this process; returns the exit code.
+    """Run a step in this process, or in as many as it asks for; returns the exit code.
 
     Raises:
         BaseException: whatever the step raises, but for `UserError`, which is shown as a message.
     """
+    from selfloop.distributed import asked  # it imports torch, which a process that has this done in a fork is spared
+
+    group = asked()
+    if spec["processes"] > group.size:
+        return _execute_in_group(spec)
+    if group.size > 1:
+        die_with_parent(os.getppid())  # torchrun
     path = Path(spec["log"])
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        log = _logger(file)
-        lock_log(file, log)
+        log = _logger(file, logging.INFO if group.leads else logging.WARNING)
+        if group.leads:
+            lock_log(file, log)
         job = Job(
             input=spec["input"],
             output=spec["output"],
             params=spec["params"],
-            threads=spec["threads"],
+            threads=max(1, spec["threads"] // spec["processes"]),
+            gpus=spec["gpus"],
             every_seconds=spec["every_seconds"],
             log=log,
-            progress=partial(tqdm, file=file, mininterval=5.0, ascii=True),
+            progress=partial(tqdm, file=file, mininterval=5.0, ascii=True, disable=not group.leads),
         )
         log.info("%s begins", spec["rule"])
         log.info("on %s", place())
@@ -71,12 +83,29 @@ def is_out_of_space(error: BaseException) -> bool:
     return full or os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error)
 
 
-def _logger(file: Any) -> logging.Logger:
+def _execute_in_group(spec: Mapping[str, Any]) -> int:
+    """Run a step under torchrun, one process per device; a signal to end goes to all of them."""
+    descriptor = os.memfd_create("spec")  # a file that is gone with this process
+    os.write(descriptor, json.dumps(dict(spec)).encode())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    command += [str(spec["processes"]), "--module", "selfloop.execution", f"/proc/{os.getpid()}/fd/{descriptor}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, spec["threads"] // spec["processes"]))}
+    process = subprocess.Popen(command, env=environment, preexec_fn=partial(die_with_parent, os.getpid()))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: process.send_signal(number))
+    return process.wait()
+
+
+def _logger(file: Any, level: int) -> logging.Logger:
     logging.raiseExceptions = False  # on a full disk the step's own error is the message, not the log's
     handler = logging.StreamHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("selfloop")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     logger.propagate = False
     return logger
+
+
+if __name__ == "__main__":
+    sys.exit(execute(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))

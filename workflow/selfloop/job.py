@@ -16,7 +16,8 @@ class Job:
     Attributes:
         input, output: paths by name.
         params: everything that the result depends on besides the inputs; a change of it reruns the step.
-        threads: CPU threads that the step may use.
+        threads: CPU threads that the step may use, per process.
+        gpus: GPUs that the step asked for; 0 where it takes what there is.
         every_seconds: how often a training saves its state (it cannot change results).
         log: where the step says what it did.
         progress: a `tqdm` that writes to the step's log.
@@ -26,6 +27,7 @@ class Job:
     output: Mapping[str, Any]
     params: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
+    gpus: int = 0
     every_seconds: float = 60.0
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("selfloop"))
     progress: Callable[..., Any] = lambda *_, **__: None

@@ -15,6 +15,7 @@ from selfloop.errors import UserError
 from selfloop.resources import Resources
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+RESOURCES = SCRIPTS.parent.parent / "config/resources.yaml"
 ARTIFACT_PATHS = frozenset({"checkpoint", "part", "train", "test"})  # what an `Analysis` may read besides the metrics
 
 
@@ -107,7 +108,7 @@ class Plan(studies.Study):
             **self._of("train", experiment),
             "identity": model.identity,
             "model": experiment.model,
-            "training": experiment.training,
+            "training": model.training,
             "state": f"{studies.RESULTS}/state/{model.name}",
         }
 
@@ -120,7 +121,7 @@ class Plan(studies.Study):
             "identity": part.identity,
             "data": experiment.data,
             "sampling": part.sampling,
-            "precision": experiment.training.get("precision", "auto"),
+            "precision": model.training.get("precision", "auto"),
             "iteration": model.iteration,
             "part": part.index,
         }
@@ -265,7 +266,7 @@ def step_code(step: str, domain: str | None) -> str:
     return code_digest(module)
 
 
-def plan_study(config: Mapping[str, Any], resources: Path) -> Plan:
+def plan_study(config: Mapping[str, Any], resources: Path = RESOURCES) -> Plan:
     """The plan of a config, whose steps ask for what the file `resources` says.
 
     Raises:

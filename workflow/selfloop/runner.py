@@ -10,6 +10,8 @@ from selfloop import preload, slots
 from selfloop.execution import execute
 from selfloop.lifetime import end_with_others
 
+SHARED = ("train", "generate")  # rules whose jobs several processes may share, one per GPU
+
 
 def run(step: str, snakemake: Any) -> None:
     """Run the module `step` for a rule's job; `snakemake` is the object that Snakemake gives to scripts.
@@ -22,6 +24,7 @@ def run(step: str, snakemake: Any) -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     if len(snakemake.log) != 1:
         raise ValueError(f"rule {snakemake.rule} must name one log file")
+    gpus = int(snakemake.resources.get("gpu", 0))
     spec = {
         "step": step,
         "rule": snakemake.rule,
@@ -29,12 +32,14 @@ def run(step: str, snakemake: Any) -> None:
         "output": _plain(dict(snakemake.output.items())),
         "params": _params(snakemake.params),
         "threads": snakemake.threads,
+        "gpus": gpus,
+        "processes": int(snakemake.resources.get("processes", max(gpus, 1))) if snakemake.rule in SHARED else 1,
         "every_seconds": snakemake.config.get("checkpointing", {}).get("every_seconds", 60.0),
         "log": str(snakemake.log[0]),
         "began": time.time(),
     }
-    slots.take(int(snakemake.resources.get("gpu", 0)))
-    code = preload.run_in_fork(spec)
+    slots.take(gpus)
+    code = preload.run_in_fork(spec) if spec["processes"] == 1 else None
     sys.exit(execute(spec) if code is None else code)
 
 

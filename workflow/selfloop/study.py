@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from selfloop import regimes
+from selfloop.config import FIRST_ITERATION
 from selfloop.domains.base import Domain, Settings, load_domain
 from selfloop.identity import digest
 
@@ -36,6 +37,11 @@ class Experiment:
     iterations: Mapping[str, int]
     seeds: tuple[int, ...]
     simulations: tuple[Settings, ...] = ()
+    first_iteration: Settings = field(default_factory=dict)  # what iteration 1 has in place of keys of `training`
+
+    def training_of(self, iteration: int) -> Settings:
+        """How the model of an iteration is trained."""
+        return {**self.training, **self.first_iteration} if iteration == 1 else self.training
 
     @cached_property
     def data_name(self) -> str:
@@ -95,6 +101,11 @@ class Model:
     def domain(self) -> Domain:
         """The domain of its experiment."""
         return self.experiment.domain
+
+    @property
+    def training(self) -> Settings:
+        """How it is trained."""
+        return self.experiment.training_of(self.iteration)
 
     @property
     def take_table(self) -> list[dict[str, Any]]:
@@ -265,7 +276,10 @@ class Study:
         earlier: list[Model],
     ) -> Model:
         made_from = [[folder, take.amount, take.skip, take.weight, take.filter] for take, folder in takes]
-        identity = digest([experiment.setting_name, seed, iteration, made_from, budget])
+        made_by = [experiment.setting_name, seed, iteration, made_from, budget]
+        # A first model of its own makes all models of its chain others, even those that take real rows alone: what they
+        # sample is measured against it. Without one, it is no part of a name.
+        identity = digest([*made_by, experiment.first_iteration] if experiment.first_iteration else made_by)
         name = model_name(experiment, seed, iteration, identity)
         if name not in self.models:
             first = earlier[0].name if earlier else name
@@ -293,7 +307,8 @@ def build(checked: Mapping[str, Any]) -> Study:
                 domain=domain,
                 data=entry["data"],
                 model=entry["model"],
-                training=entry["training"],
+                training={key: value for key, value in entry["training"].items() if key != FIRST_ITERATION},
+                first_iteration=entry["training"].get(FIRST_ITERATION) or {},
                 sampling=tuple(entry["sampling"]),
                 regimes=tuple(known[regime] for regime in names),
                 iterations={r: iterations if isinstance(iterations, int) else iterations[r] for r in names},

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from selfloop.domains.text.loss import IGNORED, by_length, cross_entropy, summed_loss, to_batch
+from selfloop.domains.text.loss import (
+    IGNORED,
+    LOGITS_AT_ONCE,
+    HeadLoss,
+    by_length,
+    cross_entropy,
+    summed_loss,
+    to_batch,
+)
 from selfloop.domains.text.model import Shape, Transformer
 from selfloop.domains.text.tokens import TokenStore
 
@@ -94,6 +102,29 @@ def test_the_summed_loss_of_all_documents_is_their_cross_entropy_times_their_tok
     loss = summed_loss(model, *to_batch([store[row] for row in range(len(store))], CPU)).item()
     tokens = store.bounds[-1] - len(store)
     assert loss / tokens == pytest.approx(cross_entropy(model, store, CPU), rel=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_the_heads_loss_and_gradients_are_those_of_autograd(
+    dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In chunks of 7 rows, the last one shorter."""
+    monkeypatch.setitem(LOGITS_AT_ONCE, False, 7 * VOCABULARY)
+    generator = torch.Generator().manual_seed(1)
+    hidden, weight = (torch.randn(rows, 16, generator=generator) for rows in (52, VOCABULARY))
+    targets = torch.randint(VOCABULARY, (52,), generator=generator)
+    found = []
+    for own in (True, False):
+        leaves = [tensor.to(dtype).requires_grad_() for tensor in (hidden, weight)]
+        if own:
+            loss = HeadLoss.apply(*leaves, targets)
+        else:
+            logits = leaves[0].float() @ leaves[1].float().t()
+            loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+        (loss / 3).backward()
+        found.append([loss.detach(), *(leaf.grad.float() for leaf in leaves)])
+    for mine, expected in zip(*found, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=tolerance, atol=tolerance * expected.abs().max())
 
 
 def test_targets_are_the_inputs_one_further_on() -> None:

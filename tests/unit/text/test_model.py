@@ -130,7 +130,7 @@ def test_steps_with_a_cache_give_the_logits_of_a_pass_over_all_positions(archite
     with torch.inference_mode():
         at_once = model(ids)
         for position in range(24):
-            logits = model.step(ids[:, position], cache, position)
+            logits = model.step(ids[:, position], [cache])
             torch.testing.assert_close(logits, at_once[:, position], rtol=1e-5, atol=1e-5)
 
 
@@ -140,11 +140,39 @@ def test_a_cache_keeps_the_sequences_it_is_told_to(architecture: str) -> None:
     cache = Cache(model.shape, 4, 9, torch.float32, torch.device("cpu"))
     with torch.inference_mode():
         for position in range(8):
-            model.step(ids[:, position], cache, position)
+            model.step(ids[:, position], [cache])
         kept = torch.tensor([3, 1])
         cache.keep(kept)
-        logits = model.step(ids[kept, 8], cache, 8)
+        logits = model.step(ids[kept, 8], [cache])
         torch.testing.assert_close(logits, model(ids[kept])[:, 8], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_sequences_at_different_positions_take_a_step_together(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second cache begins when the first is at position 5; both outgrow their first room of 4."""
+    monkeypatch.setattr("selfloop.domains.text.model.FIRST_ROOM", 4)
+    model, ids = random_model(architecture), random_ids(7, 24)
+    early, late = (Cache(model.shape, count, 24, torch.float32, torch.device("cpu")) for count in (4, 3))
+    with torch.inference_mode():
+        expected = model(ids)
+        for position in range(5):
+            model.step(ids[:4, position], [early])
+        for position in range(5, 24):
+            logits = model.step(torch.cat([ids[:4, position], ids[4:, position - 5]]), [early, late])
+            torch.testing.assert_close(logits[:4], expected[:4, position], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(logits[4:], expected[4:, position - 5], rtol=1e-5, atol=1e-5)
+
+
+def test_a_cache_may_be_in_bfloat16_under_float32_weights() -> None:
+    model, ids = random_model("llama"), random_ids(4, 24)
+    cache = Cache(model.shape, 4, 24, torch.bfloat16, torch.device("cpu"))
+    with torch.inference_mode():
+        steps = [model.step(ids[:, position], [cache]) for position in range(24)]
+    assert cache.keys.dtype == torch.bfloat16
+    assert steps[-1].dtype == torch.float32
+    torch.testing.assert_close(steps[-1], model(ids)[:, -1], rtol=0.05, atol=0.05)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

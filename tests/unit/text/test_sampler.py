@@ -195,17 +195,47 @@ def test_blocks_have_random_numbers_of_their_own(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("every", [1, 3, 1000])
-def test_that_finished_documents_leave_the_batch_changes_no_document(
-    architecture: str, every: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("batch", [200, 32])
+def test_when_documents_leave_and_join_the_batch_changes_no_document(
+    architecture: str, every: int, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = random_model(architecture)
     expected = draw(model, begin(200))
     sizes: list[int] = []
-    monkeypatch.setattr(sampler, "COMPACT_EVERY", every)
-    documents = [ids.tolist() for ids in sample(model, begin(200), PLAIN, "part", sizes.append)]
+    monkeypatch.setattr(sampler, "LOOK_EVERY", every)
+    documents = [ids.tolist() for ids in sample(model, begin(200), PLAIN, "part", sizes.append, batch=batch)]
     assert documents == expected
-    # the batch shrinks with every = 1 and never does where it is more than the longest document
-    assert (min(sizes) < 100) == (every < 1000)
+    assert max(sizes) == batch
+    if batch == 200:  # the batch shrinks with every = 1 and never does where it is more than the longest document
+        assert (min(sizes) < 100) == (every < 1000)
+    elif every == 1:  # it stays nearly full as long as a document waits
+        waiting = sizes[: len(sizes) - CONTEXT]
+        assert min(waiting) > batch * (1 - 2 * sampler.WORTH_DROPPING)
+
+
+def test_a_slice_is_the_same_whoever_samples_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "BLOCK", 20)
+    monkeypatch.setattr(sampler, "SLICES", 3)
+    model = random_model("llama", vocabulary=300)
+    parts = sampler.slices(110)
+    assert parts == [range(0, 40), range(40, 80), range(80, 110)]
+
+    def sampled(rows: range) -> list[list[int]]:
+        return [ids.tolist() for ids in sample(model, begin(len(rows)), PLAIN, "part", first_row=rows.start)]
+
+    whole = [document for rows in parts for document in sampled(rows)]
+    assert [document for rows in reversed(parts) for document in reversed(sampled(rows))] == whole[::-1]
+    # A document's random numbers are those of its row: even a part sampled at once is the same but for rounding.
+    assert whole == draw(model, begin(110))
+
+
+@pytest.mark.parametrize(("rows", "size"), [(1, 512), (512, 512), (32_768, 512), (32_769, 1024), (2_119_719, 33_280)])
+def test_a_part_has_at_most_64_slices_of_whole_blocks(rows: int, size: int) -> None:
+    parts = sampler.slices(rows)
+    assert [row for part in parts for row in (part.start, part.stop)][1:-1:2] == [part.start for part in parts[1:]]
+    assert (parts[0].start, parts[-1].stop) == (0, rows)
+    assert {len(part) for part in parts[:-1]} <= {size}
+    assert len(parts) <= sampler.SLICES
 
 
 def test_documents_that_all_finish_early_end_the_sampling() -> None:
@@ -216,4 +246,4 @@ def test_documents_that_all_finish_early_end_the_sampling() -> None:
     steps: list[int] = []
     documents = sample(model, begin(10), PLAIN, "part", steps.append)
     assert [ids.tolist() for ids in documents] == [[0, 0]] * 10
-    assert len(steps) == sampler.COMPACT_EVERY < CONTEXT
+    assert len(steps) == sampler.LOOK_EVERY < CONTEXT

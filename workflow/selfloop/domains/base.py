@@ -10,6 +10,11 @@ A domain is one folder below `selfloop/domains`:
     evaluate_model.py, evaluate_part.py   run(job): JSON of named measurements
     write_samples.py   run(job): a table that shows samples of every model, only where `Domain.samples` says so
     simulate_chains.py   run(job): chains without files between, only where `Domain.simulations` asks for them
+    effort.py     effort(data, model, real, rows) → `selfloop.effort.Effort`: what each job costs before any has run;
+                  of the sections `data` and `model`, the folder of the real data as models read them (prepared or not),
+                  and the train rows that the user says, or None. Without it, `make estimate` counts jobs alone
+    measure_speed.py   measure_speed(model, training, sampling, units, threads) → operations per second of training and
+                  of sampling on this machine, with rows of so many units; else a share of matrix products is assumed
     and one module for each of `Domain.analyses`
 
 Each step is its own module so that the code digest of a rule covers what that step uses and nothing else.

@@ -1,47 +1,111 @@
-"""Rule generate: sample one part, one document for each real one."""
+"""Rule generate: sample one part, one document for each real one.
 
+Several processes (one per GPU, under torchrun) may share a part: each samples a run of its slices, and the part is the
+same whatever their number.
+"""
+
+import shutil
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
 
-from selfloop.devices import choose_precision, prepare_torch
-from selfloop.domains.text.checkpoint import load_checkpoint
-from selfloop.domains.text.sampler import sample
-from selfloop.domains.text.tokens import END_OF_TEXT_ID, SCHEMA, TokenStore
+from selfloop.devices import prepare_torch
+from selfloop.distributed import Group, joined
+from selfloop.domains.text.engines import Request, torch_engine, vllm_engine
+from selfloop.domains.text.sampler import share_of
+from selfloop.domains.text.tokens import END_OF_TEXT_ID, SCHEMA, TokenStore, vocabulary_size
 from selfloop.errors import UserError
 from selfloop.job import Job
-from selfloop.shards import ShardWriter, count_rows, iterate_rows, shard_paths
+from selfloop.shards import ShardWriter, count_rows, iterate_rows, join_shards, shard_paths
 from selfloop.whole import whole_folder
+
+DECODED_TOGETHER = 10_000
 
 
 def run(job: Job) -> None:
     """Sample from `job.input.checkpoint` as many documents as the real train split has."""
-    device = prepare_torch(job.threads)
-    sampling = job.params["sampling"]
-    real = Path(job.input["real"])
+    with joined(prepare_torch(job.threads, job.gpus)) as group:
+        if group.size > 1 and job.params["sampling"]["engine"] != "torch":
+            raise UserError("engine vllm samples a part in one process; ask for one GPU or take the engine torch.")
+        if group.size == 1:
+            sample_share(job, group, Path(job.output["part"]))
+            return
+        shares = [Path(f"{job.output['part']}.share{rank}") for rank in range(group.size)]
+        sample_share(job, group, shares[group.rank])
+        group.wait()
+        if group.leads:
+            with whole_folder(Path(job.output["part"])) as scratch:
+                join_shards(shares, scratch)
+            for share in shares:
+                shutil.rmtree(share)
+
+
+def sample_share(job: Job, group: Group, folder: Path) -> None:
+    """Sample this process's rows of the part into `folder`."""
+    sampling, real, checkpoint = job.params["sampling"], Path(job.input["real"]), Path(job.input["checkpoint"])
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    if tokenizer.get_vocab_size() > vocabulary_size(checkpoint):
+        raise UserError(
+            f"{checkpoint}: its tokenizer has {tokenizer.get_vocab_size()} tokens, and its model a vocabulary of "
+            f"{vocabulary_size(checkpoint)}; they do not belong together."
+        )
+    in_all = count_rows(real)
+    rows = share_of(in_all, group.rank, group.size)
     if sampling["prompt"] == "first-token":
         store = TokenStore.in_memory(iterate_rows(shard_paths(real), ["input_ids"]), longest=2)
-        prompts = torch.from_numpy(np.stack([store[row] for row in range(len(store))]).astype(np.int64))
+        prompts = np.array([store[row] for row in rows], dtype=np.int64).reshape(len(rows), 2)
     else:
-        prompts = torch.full((count_rows(real), 1), END_OF_TEXT_ID)
-    checkpoint = Path(job.input["checkpoint"])
-    model = load_checkpoint(checkpoint, choose_precision(job.params["precision"], device), str(device))
-    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+        prompts = np.full((len(rows), 1), END_OF_TEXT_ID, dtype=np.int64)
+    engine = torch_engine if sampling["engine"] == "torch" else vllm_engine
     with job.progress(desc="sample", unit=" tokens", unit_scale=True) as bar:
-        documents = sample(model, prompts.to(device), sampling, job.params["identity"], bar.update)
-    ended = sum(len(ids) > 1 and ids[-1] == END_OF_TEXT_ID for ids in documents)
-    empty = sum(len(ids) <= 2 for ids in documents)
-    sampled = sum(map(len, documents)) - prompts.numel()
-    job.log.info(
-        "%d documents, %s tokens sampled; %d ended, %d were cut at the maximum length, %d are empty",
-        len(documents), f"{sampled:,}", ended, len(documents) - ended, empty,
-    )  # fmt: skip
-    if empty == len(documents):
-        raise UserError(f"{checkpoint} sampled nothing but empty documents; the model has not learnt to write.")
-    with whole_folder(Path(job.output["part"])) as scratch, ShardWriter(scratch, SCHEMA) as writer:
-        texts = tokenizer.decode_batch([ids.tolist() for ids in documents], skip_special_tokens=True)
-        for row, (text, ids) in enumerate(zip(texts, documents, strict=True)):
-            place = {"iteration": job.params["iteration"], "part": job.params["part"], "row": row}
-            writer.append({"text": text, "input_ids": ids.tolist(), **place})
+        request = Request(
+            checkpoint,
+            prompts,
+            sampling,
+            job.params["identity"],
+            job.params["precision"],
+            job.threads,
+            job.gpus,
+            bar.update,
+            job.log,
+            rows.start,
+            in_all,
+        )
+        write_documents(job, engine.sample(request), rows, tokenizer, folder)
+
+
+def write_documents(job: Job, documents: Iterable[np.ndarray], rows: range, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write documents as they come.
+
+    Raises:
+        UserError: not one of them has ended, or all are empty.
+    """
+    count = tokens = ended = empty = 0
+    with whole_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
+        remaining = iter(documents)
+        while some := list(islice(remaining, DECODED_TOGETHER)):
+            texts = tokenizer.decode_batch([ids.tolist() for ids in some], skip_special_tokens=True)
+            for text, ids in zip(texts, some, strict=True):
+                place = {"iteration": job.params["iteration"], "part": job.params["part"], "row": rows[count]}
+                writer.append({"text": text, "input_ids": ids.tolist(), **place})
+                count += 1
+                tokens += len(ids)
+                ended += int(len(ids) > 1 and ids[-1] == END_OF_TEXT_ID)
+                empty += int(len(ids) <= 2)
+        job.log.info(
+            "%d documents, %s tokens; %d ended, %d were cut at the maximum length, %d are empty",
+            count, f"{tokens:,}", ended, count - ended, empty,
+        )  # fmt: skip
+        if count and empty == count:
+            raise UserError(
+                f"{job.input['checkpoint']} sampled nothing but empty documents; the model has not learnt to write."
+            )
+        if count and not ended:
+            raise UserError(
+                f"{job.input['checkpoint']}: none of the {count} sampled documents reached its end within "
+                f"sampling.max_length ({job.params['sampling']['max_length'] or 'the context'}); train longer, or "
+                "allow longer documents."
+            )

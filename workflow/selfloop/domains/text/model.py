@@ -5,13 +5,15 @@ and their per-operation overhead decides the speed of small models. The checkpoi
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+FIRST_ROOM = 64  # positions that a new cache has room for
 
 
 @dataclass(frozen=True)
@@ -33,20 +35,45 @@ class Shape:
 
 
 class Cache:
-    """Keys and values of the tokens seen so far, allocated once for the longest sequence.
+    """Keys and values of sequences that are all at the same position, with room that doubles as they grow.
 
-    Shape of `keys` and `values`: [layers, batch, heads, length, head_size].
+    Shape of `keys` and `values`: [layers, sequences, heads, room, head_size]; the first `length` of `room` are filled.
+    The number format may be smaller than the model's: attention then runs in it.
     """
 
-    def __init__(self, shape: Shape, batch: int, length: int, dtype: torch.dtype, device: torch.device) -> None:
-        size = (shape.layers, batch, shape.heads, length, shape.head_size)
-        self.keys = torch.zeros(size, dtype=dtype, device=device)
-        self.values = torch.zeros(size, dtype=dtype, device=device)
+    def __init__(self, shape: Shape, sequences: int, longest: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.longest = longest
+        self.length = 0
+        size = (shape.layers, sequences, shape.heads, min(FIRST_ROOM, longest), shape.head_size)
+        self.keys = torch.empty(size, dtype=dtype, device=device)
+        self.values = torch.empty(size, dtype=dtype, device=device)
+
+    def __len__(self) -> int:
+        return self.keys.shape[1]
+
+    def make_room(self) -> None:
+        """See to it that there is room for one more position."""
+        room = self.keys.shape[3]
+        if self.length == room:
+            self.keys, self.values = (self._grown(old, min(2 * room, self.longest)) for old in (self.keys, self.values))
+
+    def _grown(self, old: Tensor, room: int) -> Tensor:
+        new = old.new_empty((*old.shape[:3], room, old.shape[4]))
+        new[:, :, :, : self.length] = old[:, :, :, : self.length]
+        return new
 
     def keep(self, rows: Tensor) -> None:
-        """Keep the sequences at the positions `rows` of the batch and drop the others."""
-        self.keys = self.keys.index_select(1, rows)
-        self.values = self.values.index_select(1, rows)
+        """Keep the sequences at the places `rows` and drop the others."""
+        self.keys, self.values = self.keys.index_select(1, rows), self.values.index_select(1, rows)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Note one new position's keys and values, and attend to all up to it. All [sequences, heads, head_size]."""
+        self.keys[layer, :, :, self.length] = k
+        self.values[layer, :, :, self.length] = v
+        seen = slice(0, self.length + 1)
+        keys, values = self.keys[layer, :, :, seen], self.values[layer, :, :, seen]
+        mixed = F.scaled_dot_product_attention(q[:, :, None].to(keys.dtype), keys, values)
+        return mixed[:, :, 0].to(q.dtype)
 
 
 class Linear(nn.Linear):
@@ -83,15 +110,16 @@ class Block(nn.Module):
         """All positions at once, each attending to those before it. x: [batch, length, hidden]."""
         q, k, v = self._heads(self.attention_norm(x), rotation)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self._finish(x, mixed)
+        return self._finish(x, mixed.transpose(1, 2))
 
-    def step(self, x: Tensor, rotation: Tensor | None, cache: Cache, layer: int, position: int) -> Tensor:
-        """One new position, attending to the cached ones. x: [batch, 1, hidden]."""
-        q, k, v = self._heads(self.attention_norm(x), rotation)
-        cache.keys[layer, :, :, position] = k[:, :, 0]
-        cache.values[layer, :, :, position] = v[:, :, 0]
-        seen = slice(0, position + 1)
-        mixed = F.scaled_dot_product_attention(q, cache.keys[layer, :, :, seen], cache.values[layer, :, :, seen])
+    def step(self, x: Tensor, rotation: Tensor | None, caches: Sequence[Cache], layer: int) -> Tensor:
+        """One new position of every sequence of every cache, attending to the cached ones. x: [sequences, hidden]."""
+        q, k, v = self.qkv(self.attention_norm(x)).view(len(x), 3, self.shape.heads, self.shape.head_size).unbind(1)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        sizes = [len(cache) for cache in caches]
+        pieces = zip(caches, q.split(sizes), k.split(sizes), v.split(sizes), strict=True)
+        mixed = torch.cat([cache.attend(layer, *piece) for cache, *piece in pieces])
         return self._finish(x, mixed)
 
     def _heads(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,8 +130,7 @@ class Block(nn.Module):
         return q, k, v
 
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        batch, _, length, _ = mixed.shape
-        x = x + self.attention_out(mixed.transpose(1, 2).reshape(batch, length, self.shape.hidden_size))
+        x = x + self.attention_out(mixed.reshape(x.shape))
         inner = self.feed_in(self.feed_norm(x))
         if self.shape.architecture == "gpt2":
             fed: Tensor = self.feed_out(F.gelu(inner, approximate="tanh"))
@@ -131,6 +158,10 @@ class Transformer(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [batch, length, vocabulary] of the next token at every position of ids [batch, length]."""
+        return F.linear(self.hidden(ids), self.head_weight)
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """What the logits are a linear map of, [batch, length, hidden], for ids [batch, length]."""
         length = ids.shape[1]
         x = self.embedding(ids)
         if self.positions is not None:
@@ -138,22 +169,32 @@ class Transformer(nn.Module):
         rotation = None if self.rotation is None else self.rotation[:, :length].to(x.dtype)
         for block in self.blocks:
             x = block(x, rotation)
-        return self._logits(x)
+        normed: Tensor = self.norm(x)
+        return normed
 
-    def step(self, ids: Tensor, cache: Cache, position: int) -> Tensor:
-        """Logits [batch, vocabulary] after ids [batch], the tokens at `position`; fills the cache there."""
-        x = self.embedding(ids)[:, None]
+    def step(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """Logits [sequences, vocabulary] after ids [sequences], the next token of each sequence of the caches.
+
+        The caches' sequences follow one another; those of one cache are at the same position. Fills the caches there.
+        """
+        for cache in caches:
+            cache.make_room()
+        positions = torch.cat([ids.new_full((len(cache),), cache.length) for cache in caches])
+        x = self.embedding(ids)
         if self.positions is not None:
-            x = x + self.positions.weight[position]
-        rotation = None if self.rotation is None else self.rotation[:, position : position + 1].to(x.dtype)
+            x = x + self.positions(positions)
+        rotation = None if self.rotation is None else self.rotation[:, positions, None].to(x.dtype)
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            x = block.step(x, rotation, cache, layer, position)
-        return self._logits(x)[:, 0]
+            x = block.step(x, rotation, caches, layer)
+        for cache in caches:
+            cache.length += 1
+        return F.linear(self.norm(x), self.head_weight)
 
-    def _logits(self, x: Tensor) -> Tensor:
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        return F.linear(self.norm(x), weight)
+    @property
+    def head_weight(self) -> Tensor:
+        """The matrix that gives the logits, [vocabulary, hidden]; GPT-2's is its embedding."""
+        return self.embedding.weight if self.head is None else self.head.weight
 
 
 def rotation_table(shape: Shape) -> Tensor:
@@ -166,7 +207,7 @@ def rotation_table(shape: Shape) -> Tensor:
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Rotary positions in the half-split order that `transformers` uses. x: [batch, heads, length, head_size]."""
+    """Rotary positions in the half-split order that `transformers` uses. The last dimension of x is the head's."""
     low, high = x.chunk(2, dim=-1)
     return x * rotation[0] + torch.cat([-high, low], dim=-1) * rotation[1]
 

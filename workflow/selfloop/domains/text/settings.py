@@ -1,10 +1,16 @@
 """What the study asks of the text domain while it is planned: names, sizes, and what is wrong with the settings."""
 
-from selfloop.domains.base import Domain, Settings
+from collections.abc import Mapping
+
+from selfloop.domains.base import Analysis, Domain, Settings
 from selfloop.domains.text import sources
+from selfloop.domains.text.engines.vllm_python import find_vllm
+from selfloop.domains.text.paper import paper_row
+from selfloop.domains.text.size import parameter_count
 from selfloop.errors import UserError
 from selfloop.quantity import Quantity
 
+VLLM_LOWEST = 0.01  # the lowest temperature but 0 that vLLM takes as it is
 FAMILY = {"gpt2": "GPT-2", "llama": "Llama-2"}
 
 
@@ -23,21 +29,6 @@ def model_slug(model: Settings) -> str:
     return f"{model['architecture']}-h{model['hidden_size']}-l{model['layers']}"
 
 
-def parameter_count(model: Settings) -> int:
-    """Trainable parameters, tied embeddings counted once.
-
-    Exact for both architectures: tests compare it with the module's own count and with `transformers`.
-    """
-    hidden, layers, vocabulary = int(model["hidden_size"]), int(model["layers"]), int(model["vocabulary"])
-    inner: int = model["intermediate_size"] or 4 * hidden
-    if model["architecture"] == "gpt2":
-        block = 4 * hidden + (3 * hidden * hidden + 3 * hidden) + (hidden * hidden + hidden)
-        block += (hidden * inner + inner) + (inner * hidden + hidden)
-        return vocabulary * hidden + int(model["context"]) * hidden + layers * block + 2 * hidden
-    block = 2 * hidden + 4 * hidden * hidden + 3 * hidden * inner
-    return 2 * vocabulary * hidden + layers * block + hidden
-
-
 def model_title(model: Settings) -> str:
     """For example GPT-2 (9M)."""
     millions = parameter_count(model) / 1e6
@@ -45,8 +36,8 @@ def model_title(model: Settings) -> str:
 
 
 def sampling_slug(sampling: Settings) -> str:
-    """For example t0.3."""
-    return f"t{sampling['temperature']:g}"
+    """For example t0.3, or t0.3-vllm."""
+    return f"t{sampling['temperature']:g}" + ("" if sampling["engine"] == "torch" else f"-{sampling['engine']}")
 
 
 def sampling_title(sampling: Settings) -> str:
@@ -55,6 +46,8 @@ def sampling_title(sampling: Settings) -> str:
     words += [f"{key}={sampling[key]}" for key in ("top_k", "top_p", "max_length") if sampling[key] is not None]
     if sampling["prompt"] != "begin-of-text":
         words.append(f"prompt={sampling['prompt']}")
+    if sampling["engine"] != "torch":
+        words.append(f"engine={sampling['engine']}")
     return ", ".join(words)
 
 
@@ -82,6 +75,8 @@ def problems(experiment: Settings) -> list[str]:
             found.append(
                 f"sampling[{place}].max_length: {longest} is more than the model's context, {model['context']} tokens."
             )
+        if sampling["engine"] == "vllm":
+            found += [f"sampling[{place}].{problem}" for problem in _of_vllm(sampling)]
     if not found:
         try:
             rows = sources.known_train_rows(data)
@@ -101,9 +96,35 @@ def _allowed_heads(model: Settings) -> list[int]:
     return [heads for heads in range(1, hidden + 1) if hidden % heads == 0 and hidden // heads % step == 0]
 
 
+def _of_vllm(sampling: Settings) -> list[str]:
+    """What vLLM does not do, and whether it is there at all."""
+    found = []
+    if 0 < sampling["temperature"] < VLLM_LOWEST:
+        found.append(
+            f"temperature: {sampling['temperature']:g} would be taken as {VLLM_LOWEST} by vLLM. "
+            f"Allowed with engine: vllm are 0 and at least {VLLM_LOWEST}."
+        )
+    try:
+        find_vllm()
+    except UserError as error:
+        found.append(f"engine: {error}")
+    return found
+
+
 def _of_data(problem: str) -> str:
     """A problem that begins with its key, also where it is about a file."""
     return problem if problem.startswith("data") else f"data: {problem}"
+
+
+def analyses(experiments: Mapping[str, Settings]) -> list[Analysis]:
+    """The study's losses beside those of the paper's Table 2."""
+    asked = []
+    for name, entry in experiments.items():
+        for sampling in entry["sampling"]:
+            row = paper_row(entry["data"], entry["model"], entry["training"], sampling)
+            place = {"experiment": name, "sampling": sampling_title(sampling)}
+            asked.append({**place, "row": None if row is None else row.name})
+    return [Analysis("write_paper", tables=("paper",), asked=asked)]
 
 
 DOMAIN = Domain(
@@ -130,4 +151,5 @@ DOMAIN = Domain(
         Quantity("mean_length", "synthetic", "Mean length", "tokens"),
         Quantity("vocabulary_coverage", "synthetic", "Real vocabulary covered"),
     ),
+    analyses=analyses,
 )

@@ -1,5 +1,7 @@
 """Byte-level BPE, and token sequences on disk that training and evaluation read without holding them in memory."""
 
+import json
+import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,9 +13,13 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
+from selfloop.errors import UserError
+
 # One special token begins and ends every document, as in GPT-2. It is also the padding, which no loss sees.
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TEXT_ID = 0
+# Of a mapped array: a read brings in the pages around it, some 64 KiB; so many are 130 MB.
+READS_BEFORE_RELEASE = 2000
 
 # The columns of every text data set. `input_ids` are exactly the tokens that a model sampled or that a real document
 # was encoded to, begin-of-text first, end-of-text last where the document ended; `row` counts within the part, and
@@ -55,6 +61,7 @@ class TokenStore:
     def __init__(self, tokens: np.ndarray, bounds: np.ndarray) -> None:
         self.tokens = tokens
         self.bounds = bounds
+        self._reads = 0
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -65,7 +72,41 @@ class TokenStore:
         return np.diff(self.bounds)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return self.tokens[self.bounds[index] : self.bounds[index + 1]]
+        self._reads += 1
+        if self._reads % READS_BEFORE_RELEASE == 0:
+            self._release()
+        return np.array(self.tokens[self.bounds[index] : self.bounds[index + 1]])
+
+    @property
+    def ended(self) -> np.ndarray:
+        """Whether each sequence's last token is end-of-text."""
+        pieces = []
+        for begin in range(0, len(self), READS_BEFORE_RELEASE):
+            lasts = self.bounds[1 + begin : 1 + begin + READS_BEFORE_RELEASE] - 1
+            pieces.append(self.tokens[lasts] == END_OF_TEXT_ID)
+            self._release()
+        return np.concatenate(pieces) if pieces else np.zeros(0, dtype=bool)
+
+    def check_ids(self, vocabulary: int, where: Path) -> None:
+        """See to it that all tokens are of a vocabulary of that size.
+
+        Raises:
+            UserError: one is not.
+        """
+        largest = 0
+        for begin in range(0, len(self.tokens), READS_BEFORE_RELEASE * 1000):
+            largest = max(largest, int(self.tokens[begin : begin + READS_BEFORE_RELEASE * 1000].max()))
+            self._release()
+        if largest >= vocabulary:
+            raise UserError(
+                f"{where} holds token {largest}, and the model's vocabulary has {vocabulary}: they are of different "
+                "tokenizers."
+            )
+
+    def _release(self) -> None:
+        """Give the mapped pages back. They stay in the system's cache, but count no more as this process's memory."""
+        if isinstance(self.tokens, np.memmap):
+            self.tokens._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
     @classmethod
     def create(cls, batches: Iterable[pa.RecordBatch], longest: int, folder: Path) -> "TokenStore":
@@ -79,12 +120,13 @@ class TokenStore:
             for values, sizes in _cut(batches, longest):
                 file.write(values.astype("<u2").tobytes())
                 lengths.append(sizes)
-        return cls.open(folder, np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int64))
+        np.save(folder / "bounds.npy", _bounds(lengths))
+        return cls.open(folder)
 
     @classmethod
-    def open(cls, folder: Path, lengths: np.ndarray) -> "TokenStore":
-        """Map the tokens that `create` wrote."""
-        bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    def open(cls, folder: Path) -> "TokenStore":
+        """Map what `create` wrote."""
+        bounds = np.load(folder / "bounds.npy", mmap_mode="r")
         path = folder / "tokens.uint16"
         tokens = np.memmap(path, dtype="<u2", mode="r") if bounds[-1] else np.zeros(0, dtype="<u2")
         return cls(tokens, bounds)
@@ -94,8 +136,11 @@ class TokenStore:
         """The same without a file, for test sets and single parts."""
         pieces = list(_cut(batches, longest))
         tokens = np.concatenate([values.astype("<u2") for values, _ in pieces]) if pieces else np.zeros(0, dtype="<u2")
-        lengths = np.concatenate([sizes for _, sizes in pieces]) if pieces else np.zeros(0, dtype=np.int64)
-        return cls(tokens, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+        return cls(tokens, _bounds([lengths for _, lengths in pieces]))
+
+
+def _bounds(lengths: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)]) if lengths else np.zeros(1, "i8")
 
 
 def _cut(batches: Iterable[pa.RecordBatch], longest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -117,3 +162,9 @@ def padded(sequences: Sequence[np.ndarray]) -> np.ndarray:
     for row, sequence in zip(ids, sequences, strict=True):
         row[: len(sequence)] = sequence
     return ids
+
+
+def vocabulary_size(checkpoint: Path) -> int:
+    """The vocabulary that a checkpoint's model has, from its config.json."""
+    size: int = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    return size

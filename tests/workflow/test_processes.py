@@ -1,0 +1,62 @@
+"""Several processes that train one model, under torchrun: here on a CPU's cores, where users have GPUs."""
+
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from .conftest import DEADLINE, Workflow, wait_gone, wait_until
+
+TWO = ("--set-resources", "train:processes=2")
+
+
+def curve(workflow: Workflow, folder: str) -> dict[tuple[int, str], float]:
+    """A model's learning curve: its values by step and metric."""
+    rows = pq.read_table(workflow.folder / folder / "learning_curve.parquet").to_pylist()
+    return {(row["step"], row["metric"]): row["value"] for row in rows}
+
+
+def test_two_processes_learn_as_one_does(copy: Workflow) -> None:
+    """The same global batch, so the same learning curve but for the rounding of sums in another order."""
+    folder = copy.model_folder("tiny", "replace", 1)
+    alone = curve(copy, folder)
+    target = f"{folder}/learning_curve.parquet"
+    (copy.folder / target).unlink()
+    run = copy.snakemake(*TWO, "--", target)
+    assert run.jobs == ["train tiny-1 seed0"]
+    together = curve(copy, folder)
+    assert together.keys() == alone.keys()
+    for place, value in alone.items():
+        assert together[place] == pytest.approx(value, abs=1e-5), place
+
+
+def test_a_group_that_is_stopped_goes_on_to_the_weights_of_one_that_is_not(tmp_path: Path) -> None:
+    whole = Workflow.fresh(tmp_path / "whole", "tests/studies/slow.yaml")
+    folder = whole.model_folder("slow", "replace", 1)
+    target = f"{folder}/learning_curve.parquet"
+    whole.snakemake(*TWO, "--", target)
+    stopped = Workflow.fresh(tmp_path / "stopped", "tests/studies/slow.yaml")
+    process = stopped.start(*TWO, "--", target)
+    state = stopped.folder / "results" / "state" / Path(folder).relative_to("results/models") / "state.safetensors"
+    wait_until(state.exists, "the first saved state")
+    children = psutil.Process(process.pid).children(recursive=True)
+    (script,) = (child for child in children if child.cmdline()[-1:] and child.cmdline()[-1].endswith(".train.py"))
+    script.terminate()  # as a cluster does at the time limit
+    output, _ = process.communicate(timeout=DEADLINE)
+    assert "stopped by SIGTERM at step" in output
+    wait_gone(children)
+    assert state.exists()
+    log = stopped.folder / "results" / "logs" / "train" / f"{Path(folder).relative_to('results/models')}.log"
+    stopped.snakemake(*TWO, "--", target)
+    assert "goes on from the saved state at step" in log.read_text()
+    for name in ("checkpoint/model.safetensors", "learning_curve.parquet"):
+        assert (stopped.folder / folder / name).read_bytes() == (whole.folder / folder / name).read_bytes()
+
+
+def test_more_gpus_than_there_are_is_a_message(copy: Workflow) -> None:
+    """This machine has none."""
+    target = f"{copy.model_folder('tiny', 'replace', 1)}/learning_curve.parquet"
+    (copy.folder / target).unlink()
+    output = copy.snakemake("--set-resources", "train:gpu=3", "--", target, code=1).output
+    assert "resources: gpu: the job asks for 3 GPUs, and this machine shows it 0." in output

@@ -59,9 +59,7 @@ def main() -> None:
     ran = mean((end - start).total_seconds() for _, start, end in jobs)
     worked, started = mean(w for w, _ in work), mean(s for _, s in work)
     print(f"{len(jobs)} jobs in the queue, {len(logs) - len(work)} steps beside Snakemake")
-    print(
-        f"mean seconds per job: {waited:.1f} in the queue, {ran:.1f} on the node, of which {worked:.1f} the step's work,"
-    )
+    print(f"mean seconds per job: {waited:.1f} in the queue, {ran:.1f} on the node; of these {worked:.1f} its work,")
     print(f"{started:.1f} its imports, and {ran - worked - started:.1f} for Snakemake to start twice (job and step)")
     print(f"the study: {on_cluster:.0f} s on the cluster, {here_alone:.0f} s on this machine without it")
 

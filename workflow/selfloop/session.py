@@ -44,7 +44,7 @@ class Session:
             check_writable(Path(RESULTS))
             for message in provenance.changes(self.plan):
                 print(f"selfloop: {message}", file=sys.stderr)
-            if not self.workflow.local_exec:
+            if self.workflow.executor_plugin.name == "slurm":
                 slurm_queue.check(self._partitions())
                 slurm_queue.cancel_leftovers()
         except UserError as error:

@@ -23,8 +23,9 @@ shell.wait()
 """
 LOCK = """
 import sys
-from selfloop.lifetime import lock_log
-with open(sys.argv[1], "a") as file:
+from pathlib import Path
+from selfloop.lifetime import lock_log, open_log
+with open_log(Path(sys.argv[1])) as file:
     lock_log(file, None)
     print("locked", flush=True)
     sys.stdin.read()
@@ -63,16 +64,18 @@ def test_one_process_at_a_time_does_a_step(tmp_path: Path) -> None:
     )
     assert first.stdout is not None and first.stdout.readline() == "locked\n"
     assert lifetime.is_running(path)
+    path.unlink()  # as Snakemake does before it tries again
     wait = """
 import logging, sys
-from selfloop.lifetime import lock_log
-with open(sys.argv[1], "a") as file:
+from pathlib import Path
+from selfloop.lifetime import lock_log, open_log
+with open_log(Path(sys.argv[1])) as file:
     logging.basicConfig(stream=file, format="%(message)s")
     lock_log(file, logging.getLogger("x"))
 """
     second = subprocess.Popen([sys.executable, "-c", wait, str(path)], env=LIBRARY)
     deadline = time.monotonic() + 20
-    while "another process still does this step" not in path.read_text():
+    while not path.exists() or "another process still does this step" not in path.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert second.poll() is None
@@ -84,7 +87,18 @@ with open(sys.argv[1], "a") as file:
 
 def test_a_step_that_nobody_does_is_not_running(tmp_path: Path) -> None:
     assert not lifetime.is_running(tmp_path / "no.log")
-    with (tmp_path / "some.log").open("w") as file:
+    with lifetime.open_log(tmp_path / "some.log") as file:
         lifetime.lock_log(file, logging.getLogger("x"))
         assert lifetime.is_running(tmp_path / "some.log")
     assert not lifetime.is_running(tmp_path / "some.log")
+
+
+def test_a_log_keeps_all_attempts_though_snakemake_deletes_it_between_them(tmp_path: Path) -> None:
+    path = tmp_path / "rule" / "some.log"
+    for attempt in ("first", "second"):
+        with lifetime.open_log(path) as file:
+            file.write(f"{attempt}\n")
+        assert path.read_text().endswith(f"{attempt}\n")
+        last = path.read_text()
+        path.unlink()
+    assert last == "first\nsecond\n"

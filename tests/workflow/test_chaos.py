@@ -84,7 +84,7 @@ def test_twenty_kills(tmp_path: Path) -> None:
                 wanted = dice.choice([name for name in KINDS if name in there])
                 dice.choice(there[wanted]).send_signal(signal.SIGKILL)
                 killed[wanted] += 1
-        output, _ = command.communicate(timeout=DEADLINE)
+        output, _ = command.communicate(timeout=3 * DEADLINE)
         code = command.returncode
         wait_gone(list(seen))  # nobody outlives Snakemake
         if code == 0 and killed.total() < KILLS:  # on a fast machine
@@ -121,6 +121,6 @@ def test_a_second_snakemake_is_refused_and_the_first_goes_on(tmp_path: Path, fin
     unlock = workflow.start("--unlock")
     output, _ = unlock.communicate(timeout=60)
     assert unlock.returncode == 1 and "another Snakemake works in this folder" in output
-    output, _ = first.communicate(timeout=DEADLINE)
+    output, _ = first.communicate(timeout=3 * DEADLINE)
     assert first.returncode == 0, output
     assert workflow.results() == finished.results()

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from selfloop.errors import UserError
 from selfloop.job import Job
-from selfloop.lifetime import die_with_parent, lock_log
+from selfloop.lifetime import die_with_parent, lock_log, open_log
 from selfloop.slots import place
 
 
@@ -36,8 +36,7 @@ def execute(spec: Mapping[str, Any]) -> int:
     if group.size > 1:
         die_with_parent(os.getppid())  # torchrun
     path = Path(spec["log"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
+    with open_log(path) as file:
         log = _logger(file, logging.INFO if group.leads else logging.WARNING)
         if group.leads:
             lock_log(file, log)

@@ -14,6 +14,8 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 VARIABLE = "SELFLOOP_SNAKEMAKE"  # process id and start time of the Snakemake that runs steps on this machine
@@ -58,6 +60,25 @@ def _started(pid: int) -> str:
         return ""
 
 
+def history(log: Path) -> Path:
+    """The file that a step's log is another name of. Snakemake deletes logs when it tries again; this one stays."""
+    return log.with_name(f".{log.name}.attempts")
+
+
+def open_log(log: Path) -> IO[str]:
+    """A step's log, to append to; it holds all attempts."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    kept = history(log)
+    file = kept.open("a", encoding="utf-8")
+    if not log.exists():
+        with suppress(FileExistsError):  # another process of the same step was faster
+            try:
+                log.hardlink_to(kept)
+            except OSError:  # a file system without hard links
+                log.symlink_to(kept.name)
+    return file
+
+
 def lock_log(file: IO[str], log: logging.Logger) -> None:
     """Hold the lock of a step's log until this process ends; wait while another process does the same step."""
     try:
@@ -75,10 +96,10 @@ def lock_log(file: IO[str], log: logging.Logger) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def is_running(path: str | os.PathLike[str]) -> bool:
-    """Whether a process does the step whose log is `path`."""
+def is_running(log: Path) -> bool:
+    """Whether a process does the step with this log."""
     try:
-        with open(path, "rb") as file:
+        with history(log).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

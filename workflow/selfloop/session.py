@@ -25,6 +25,9 @@ class Session:
         self.began = time.time()
         self._server: subprocess.Popen[bytes] | None = None
         if workflow.is_main_process:
+            if not is_writable(Path(RESULTS)):  # said here, since Snakemake would complain of protected outputs
+                place = Path(RESULTS).resolve()
+                print(f"selfloop: {place} is read-only; results cannot be written there.", file=sys.stderr)
             claim.clear_stale_locks()
             # Snakemake would advise to unlock the folder, also where another Snakemake is alive.
             snakemake.exceptions.LockException = lambda: SystemExit(f"selfloop: {claim.refusal()}")
@@ -41,7 +44,8 @@ class Session:
         gc.enable()
         try:
             claim.claim()
-            check_writable(Path(RESULTS))
+            if not is_writable(Path(RESULTS)):
+                sys.exit(1)
             for message in provenance.changes(self.plan):
                 print(f"selfloop: {message}", file=sys.stderr)
             if self.workflow.executor_plugin.name == "slurm":
@@ -75,11 +79,6 @@ class Session:
         claim.release()
 
 
-def check_writable(folder: Path) -> None:
-    """Check that results can be written.
-
-    Raises:
-        UserError: they cannot.
-    """
-    if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{folder.resolve()} is read-only; results cannot be written there. Nothing was done.")
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or the folder itself where there is none."""
+    return not folder.exists() or os.access(folder, os.W_OK | os.X_OK)

@@ -208,7 +208,7 @@ def ask_for_little(workflow: Workflow) -> None:
     for steps in table.values():
         for request in steps.values():
             request["mem_mb"] = 1500
-    table["linear"]["train"]["mem_mb"] = 120
+    table["linear"]["train"]["mem_mb"] = 150
     path.write_text(yaml.safe_dump(table), encoding="utf-8")
 
 
@@ -250,9 +250,9 @@ def test_a_job_that_was_killed_for_memory_comes_back_with_more(disturbed: Distur
     lines = [line.split(None, 2) for line in jobs.splitlines() if "rule_train" in line and "linear" in line]
     asked = [int(memory.removesuffix("M")) for _, memory, _ in lines]
     states = dict(zip(asked, (state for state, _, _ in lines), strict=True))
-    assert states[120] != "COMPLETED"
+    assert states[150] != "COMPLETED"
     assert states[max(asked)] == "COMPLETED"
-    assert sorted(asked) == [120 * (attempt + 1) for attempt in range(len(asked))]
+    assert sorted(asked) == [150 * (attempt + 1) for attempt in range(len(asked))]
 
 
 def test_both_nodes_work_and_gpu_steps_have_distinct_devices(disturbed: Disturbed) -> None:

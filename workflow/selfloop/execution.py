@@ -28,17 +28,16 @@ def execute(spec: Mapping[str, Any]) -> int:
     Raises:
         BaseException: whatever the step raises, but for `UserError`, which is shown as a message.
     """
-    from selfloop.distributed import asked  # it imports torch, which a process that has this done in a fork is spared
-
-    group = asked()
-    if spec["processes"] > group.size:
+    # What torchrun tells its processes; `selfloop.distributed` would import torch, which not every step needs.
+    size, leads = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
+    if spec["processes"] > size:
         return _execute_in_group(spec)
-    if group.size > 1:
+    if size > 1:
         die_with_parent(os.getppid())  # torchrun
     path = Path(spec["log"])
     with open_log(path) as file:
-        log = _logger(file, logging.INFO if group.leads else logging.WARNING)
-        if group.leads:
+        log = _logger(file, logging.INFO if leads else logging.WARNING)
+        if leads:
             lock_log(file, log)
         job = Job(
             input=spec["input"],
@@ -48,7 +47,7 @@ def execute(spec: Mapping[str, Any]) -> int:
             gpus=spec["gpus"],
             every_seconds=spec["every_seconds"],
             log=log,
-            progress=partial(tqdm, file=file, mininterval=5.0, ascii=True, disable=not group.leads),
+            progress=partial(tqdm, file=file, mininterval=5.0, ascii=True, disable=not leads),
         )
         log.info("%s begins", spec["rule"])
         log.info("on %s", place())

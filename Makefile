@@ -4,18 +4,21 @@
 # make vllm-cpu, make vllm-gpu   set up .venv-vllm-cpu or .venv-vllm-gpu for the sampling engine `vllm`
 # make vllm   set up .venv-vllm-cpu, too, and check that engine
 # make estimate CONFIG=config/paper.yaml    what a study will cost, before anything starts
+# make status [CONFIG=config/mine.yaml]   one line per chain of a study: done, running, failed, time left
+# make prune  [CONFIG=config/mine.yaml]   delete what no later step needs, after asking (YES=1 does not ask)
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run report screenshot estimate test lint unit workflow browser chromium vllm vllm-cpu vllm-gpu format clean
+.PHONY: run report screenshot estimate status prune test lint unit workflow browser chromium cluster vllm vllm-cpu
+.PHONY: vllm-gpu format clean
 .DELETE_ON_ERROR:
 
 run: .venv/base.stamp
 	. $(BIN)/activate && snakemake --cores $(CORES)
 
-test: lint unit workflow browser
+test: lint unit workflow browser cluster
 
 CONFIG ?= config/config.yaml
 SPEED ?= --measure
@@ -67,6 +70,16 @@ chromium:
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
 	    apt-get update -qq && apt-get install -y -qq chromium > /dev/null; } || \
 	  { echo "the browser tests need Chromium; on Debian: apt-get install chromium"; exit 1; }
+# Brings up a SLURM of two nodes on this machine, from Debian's packages, and takes it down.
+cluster: .venv/dev.stamp
+	. $(BIN)/activate && python -m pytest tests/cluster
+
+status: .venv/base.stamp
+	@PYTHONPATH=workflow $(BIN)/python -m selfloop.status --configfile $(CONFIG)
+
+prune: .venv/base.stamp
+	@PYTHONPATH=workflow YES=$(YES) $(BIN)/python -m selfloop.prune --configfile $(CONFIG)
+
 vllm-cpu: .venv-vllm-cpu/stamp
 vllm-gpu: .venv-vllm-gpu/stamp
 

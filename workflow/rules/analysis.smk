@@ -1,4 +1,5 @@
-# From measurements to tables, figures and pages.
+# From measurements to tables, figures and pages. Each takes seconds, less than a cluster's queue would: they run beside
+# Snakemake.
 
 
 rule collect_metrics:
@@ -12,6 +13,7 @@ rule collect_metrics:
         chains="results/chains.csv",
     log:
         "results/logs/collect_metrics.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -41,6 +43,7 @@ rule plot_headline:
         ),
     log:
         "results/logs/plot_headline/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -70,6 +73,7 @@ rule plot_learning_curves:
         ),
     log:
         "results/logs/plot_learning_curves/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -93,6 +97,7 @@ rule plot_synthetic:
         ),
     log:
         "results/logs/plot_synthetic/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -124,6 +129,7 @@ rule write_tables:
         trend_page="results/tables/{domain}-trend.md",
     log:
         "results/logs/write_tables/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -147,6 +153,7 @@ rule write_samples:
         samples_page="results/tables/{domain}-samples.md",
     log:
         "results/logs/write_samples/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -187,6 +194,7 @@ for domain in study.domains:
                 ),
             log:
                 f"results/logs/{analysis.step}/{domain.name}.log",
+            localrule: True
             conda:
                 "../../envs/base.yaml"
             params:

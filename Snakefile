@@ -36,11 +36,13 @@ session = Session(workflow, study)
 include: "workflow/rules/data.smk"
 include: "workflow/rules/loop.smk"
 include: "workflow/rules/analysis.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
+        rules.write_report.output,
         rules.collect_metrics.output,
         [
             expand(getattr(rules, name).output, domain=domain.name)

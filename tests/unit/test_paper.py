@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from selfloop import config, study
+from selfloop.domains.image import settings as image
 from selfloop.domains.text.size import parameter_count
 
 PAPER = Path(__file__).parents[2] / "config" / "paper.yaml"
@@ -29,6 +30,11 @@ def paper() -> study.Study:
 def test_the_models_have_exactly_the_papers_sizes(paper: study.Study, experiment: str, parameters: int) -> None:
     (found,) = (entry for entry in paper.experiments if entry.name == experiment)
     assert parameter_count(found.model) == parameters
+
+
+def test_the_autoencoder_has_the_papers_size(paper: study.Study) -> None:
+    (found,) = (entry for entry in paper.experiments if entry.domain.name == "image")
+    assert image.parameter_count(found.data, found.model) == 3_937_635
 
 
 def text_models(paper: study.Study) -> list[study.Model]:
@@ -104,6 +110,10 @@ def test_every_model_is_trained_once_and_every_part_sampled_once(paper: study.St
     assert len(parts) == sum(generate for _, generate in by_hand.values()) == 123
     linear = [model for model in paper.models.values() if model.domain.name == "linear"]
     assert len(linear) == 1 + 4 * 9
+    images = [model for model in paper.models.values() if model.domain.name == "image"]
+    assert len(images) == 1 + 3 * 4
+    geodiff = [model for model in paper.models.values() if model.domain.name == "molecule"]
+    assert len(geodiff) == 1 + 2 * 2 * 7  # two samplings share iteration 1
 
 
 def test_the_linear_grid_has_every_setting_whose_theory_holds(paper: study.Study) -> None:

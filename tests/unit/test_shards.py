@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selfloop import shards
-from selfloop.shards import ShardWriter, count_rows, iterate_rows, shard_paths
+from selfloop.shards import ShardWriter, count_rows, iterate_rows, join_shards, shard_paths
 
 SCHEMA = pa.schema([("text", pa.string()), ("input_ids", pa.list_(pa.int32())), ("row", pa.int64())])
 
@@ -101,3 +101,21 @@ def test_datasets_opens_the_folder(tmp_path: Path, how: str) -> None:
     where = {"data_dir": str(folder), "data_files": f"{folder}/*.parquet"}[how]
     opened = datasets.load_dataset("parquet", split="train", cache_dir=str(tmp_path / "cache"), **{how: where})
     assert opened.to_list() == [row(number) for number in range(25)]
+
+
+def test_joined_data_sets_are_one_with_their_rows_in_order_and_no_copies(tmp_path: Path) -> None:
+    folders = [write(tmp_path / str(rows), rows, rows_per_shard=4) for rows in (0, 6, 3)]
+    joined = tmp_path / "joined"
+    joined.mkdir()
+    join_shards(folders, joined)
+    assert [path.name for path in shard_paths(joined)] == [f"shard-{number:05d}.parquet" for number in range(3)]
+    numbers = pd.read_parquet(joined)["row"].tolist()
+    assert numbers == [*range(6), *range(3)]
+    assert shard_paths(joined)[0].samefile(shard_paths(folders[1])[0])
+
+
+def test_joined_empty_data_sets_are_an_empty_one(tmp_path: Path) -> None:
+    joined = tmp_path / "joined"
+    joined.mkdir()
+    join_shards([write(tmp_path / "a", 0), write(tmp_path / "b", 0)], joined)
+    assert count_rows(joined) == 0

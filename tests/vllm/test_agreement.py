@@ -250,7 +250,7 @@ def test_so_they_do_with_a_temperature_top_k_and_top_p(engine: str, checkpoints:
 def test_what_the_tests_would_find(checkpoints: dict[str, Path]) -> None:
     """Power: with these documents, the probability with which each test rejects a temperature that is off."""
     sampled = look_up(checkpoints["gpt2"], begun("torch", checkpoints["gpt2"], "plain"), PLAIN)
-    for wrong, at_least in ((1.1, (0.999, 0.999)), (1.03, (0.99, 0.999)), (1.015, (0.3, 0.9))):
+    for wrong, at_least in ((1.1, (0.999, 0.999)), (1.02, (0.9, 0.999)), (1.01, (0.01, 0.7))):
         assert all(power >= least for power, least in zip(_power(sampled, wrong), at_least, strict=True)), (
             f"temperature {wrong}: chi-square and log-likelihood find it with probability {_power(sampled, wrong)}"
         )
@@ -287,7 +287,7 @@ def test_a_temperature_of_1_1_is_found(checkpoints: dict[str, Path]) -> None:
 
 
 def test_random_numbers_that_documents_share_are_found(checkpoints: dict[str, Path]) -> None:
-    documents = begun("vllm", checkpoints["gpt2"], "plain")
+    documents = begun("torch", checkpoints["gpt2"], "plain")
     twice = [document for document in documents[:400] for _ in range(2)]
     assert correlations(look_up(checkpoints["gpt2"], twice, PLAIN))[1] > Z
 
@@ -318,9 +318,12 @@ def test_the_identity_decides_every_document_and_its_neighbours_do_not(checkpoin
 def test_heads_that_vllm_has_no_kernel_for_are_refused(tmp_path: Path) -> None:
     train_tokenizer(["some text"], VOCABULARY).save(str(tmp_path / "tokenizer.json"))
     model = Transformer(Shape("gpt2", 32, 1, 2, 64, CONTEXT, VOCABULARY))
-    save_checkpoint(model, dict(model.state_dict()), tmp_path / "tokenizer.json", tmp_path)
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    weights = {name: torch.zeros_like(weight) for name, weight in model.named_parameters()}
+    save_checkpoint(model, weights, tmp_path / "tokenizer.json", checkpoint)
     with pytest.raises(UserError, match=r"heads are 16 wide .*Allowed: 32, 64"):
-        sample("vllm", tmp_path, begin(2), PLAIN)
+        sample("vllm", checkpoint, begin(2), PLAIN)
 
 
 def test_a_killed_step_leaves_no_vllm_behind(checkpoints: dict[str, Path]) -> None:

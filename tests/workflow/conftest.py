@@ -165,7 +165,7 @@ class Workflow:
         return f"{studies.MODELS}/{chain.models[iteration - 1].name}"
 
     def results(self, *below: str) -> dict[str, str]:
-        """Every file below `results` but logs and the provenance: a digest of its bytes, or where a link leads."""
+        """Every file below `results` but logs, page and provenance, which hold times: a digest, or a link's aim."""
         found = {}
         for top in below or ("",):
             for path in (self.folder / "results" / top).rglob("*"):
@@ -174,7 +174,7 @@ class Workflow:
                     continue
                 if path.is_symlink():
                     found[name] = f"-> {path.readlink()}"
-                elif path.is_file() and not name.startswith("logs/"):
+                elif path.is_file() and not name.startswith(("logs/", "report/")):
                     found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         return found
 

@@ -1,5 +1,6 @@
 """Several processes that train one model, under torchrun: here on a CPU's cores, where users have GPUs."""
 
+import shutil
 from pathlib import Path
 
 import psutil
@@ -60,3 +61,13 @@ def test_more_gpus_than_there_are_is_a_message(copy: Workflow) -> None:
     (copy.folder / target).unlink()
     output = copy.snakemake("--set-resources", "train:gpu=3", "--", target, code=1).output
     assert "resources: gpu: the job asks for 3 GPUs, and this machine shows it 0." in output
+
+
+def test_two_processes_sample_the_part_that_one_does(copy: Workflow) -> None:
+    """Of 64 documents one process samples all and the other none: a slice is never divided (see the unit tests)."""
+    folder = next(iter((copy.folder / copy.model_folder("tiny", "replace", 1) / "parts").glob("t1-part0-??????")))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(folder)
+    copy.snakemake("--set-resources", "generate:processes=2", "--", str(folder.relative_to(copy.folder)))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir() if "share" in path.name] == []

@@ -35,7 +35,12 @@ rule plot_headline:
     input:
         metrics="results/metrics.parquet",
     output:
-        figures=expand("results/figures/{{domain}}-headline.{format}", format=study.formats),
+        figures=report(
+            expand("results/figures/{{domain}}-headline.{format}", format=study.formats),
+            caption="../captions/plot_headline.rst",
+            category="{domain}",
+            subcategory="Figures",
+        ),
     log:
         "results/logs/plot_headline/{domain}.log",
     localrule: True
@@ -45,6 +50,7 @@ rule plot_headline:
         domain="{domain}",
         quantity=lambda w: asdict(study.domain(w.domain).headline),
         title=lambda w: study.title(f"{w.domain}-headline"),
+        published=lambda w: study.published(study.domain(w.domain)),
         code=study.code("analysis.plot_headline"),
     script:
         "../scripts/plot_headline.py"
@@ -54,11 +60,16 @@ rule plot_learning_curves:
     input:
         learning_curves="results/learning_curves.parquet",
     output:
-        figures=expand(
-            "results/figures/{{domain}}-learning-curves-{x}-{scale}.{format}",
-            x=["epoch", "step"],
-            scale=["linear", "log"],
-            format=study.formats,
+        figures=report(
+            expand(
+                "results/figures/{{domain}}-learning-curves-{x}-{scale}.{format}",
+                x=["epoch", "step"],
+                scale=["linear", "log"],
+                format=study.formats,
+            ),
+            caption="../captions/plot_learning_curves.rst",
+            category="{domain}",
+            subcategory="Figures",
         ),
     log:
         "results/logs/plot_learning_curves/{domain}.log",
@@ -78,7 +89,12 @@ rule plot_synthetic:
     input:
         metrics="results/metrics.parquet",
     output:
-        figures=expand("results/figures/{{domain}}-synthetic.{format}", format=study.formats),
+        figures=report(
+            expand("results/figures/{{domain}}-synthetic.{format}", format=study.formats),
+            caption="../captions/plot_synthetic.rst",
+            category="{domain}",
+            subcategory="Figures",
+        ),
     log:
         "results/logs/plot_synthetic/{domain}.log",
     localrule: True
@@ -97,9 +113,19 @@ rule write_tables:
     input:
         metrics="results/metrics.parquet",
     output:
-        headline="results/tables/{domain}-headline.csv",
+        headline=report(
+            "results/tables/{domain}-headline.csv",
+            caption="../captions/write_tables.rst",
+            category="{domain}",
+            subcategory="Tables",
+        ),
         headline_page="results/tables/{domain}-headline.md",
-        trend="results/tables/{domain}-trend.csv",
+        trend=report(
+            "results/tables/{domain}-trend.csv",
+            caption="../captions/write_tables.rst",
+            category="{domain}",
+            subcategory="Tables",
+        ),
         trend_page="results/tables/{domain}-trend.md",
     log:
         "results/logs/write_tables/{domain}.log",
@@ -118,7 +144,12 @@ rule write_samples:
     input:
         parts=lambda w: [part["folder"] for part in study.samples(w.domain)],
     output:
-        samples="results/tables/{domain}-samples.csv",
+        samples=report(
+            "results/tables/{domain}-samples.csv",
+            caption="../captions/write_samples.rst",
+            category="{domain}",
+            subcategory="Tables",
+        ),
         samples_page="results/tables/{domain}-samples.md",
     log:
         "results/logs/write_samples/{domain}.log",
@@ -146,10 +177,15 @@ for domain in study.domains:
                 metrics="results/metrics.parquet" if "metrics" in analysis.reads else [],
                 artifacts=study.files_read_by(domain, analysis),
             output:
-                figures=expand(
-                    f"results/figures/{domain.name}-{{name}}.{{format}}",
-                    name=analysis.figures,
-                    format=study.formats,
+                figures=report(
+                    expand(
+                        f"results/figures/{domain.name}-{{name}}.{{format}}",
+                        name=analysis.figures,
+                        format=study.formats,
+                    ),
+                    caption=f"../captions/{study.caption(domain, analysis)}",
+                    category=domain.name,
+                    subcategory="Figures",
                 ),
                 tables=expand(
                     f"results/tables/{domain.name}-{{name}}.{{format}}",

@@ -12,6 +12,8 @@ from selfloop import study as studies
 from selfloop.code import code_digest
 from selfloop.domains.base import Analysis, Domain
 from selfloop.errors import UserError
+from selfloop.report import spec as reports
+from selfloop.report.published import published
 from selfloop.resources import Resources
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -78,7 +80,8 @@ class Plan(studies.Study):
     def evaluate_part_input(self, wildcards: Any) -> dict[str, Any]:
         """Inputs of a job of the rule evaluate_part."""
         model = self.models[wildcards.model]
-        return {"first": f"{studies.MODELS}/{model.first}/checkpoint", "real": model.real("train")}
+        first = f"{studies.MODELS}/{model.first}/checkpoint"
+        return {"first": first, "real": model.real("train"), "test": model.real("test")}
 
     def prepare_data_settings(self, wildcards: Any) -> dict[str, Any]:
         """Params of a job of the rule prepare_data."""
@@ -134,7 +137,8 @@ class Plan(studies.Study):
         """Params of a job of the rule evaluate_part."""
         experiment = self.models[wildcards.model].experiment
         part = self.parts[wildcards.model, wildcards.part]
-        return {**self._of("evaluate_part", experiment), "part": part.index}
+        sampled = {"identity": part.identity, "sampling": part.sampling, "part": part.index}
+        return {**self._of("evaluate_part", experiment), **sampled}
 
     def simulate_chains_settings(self, wildcards: Any) -> dict[str, Any]:
         """Params of a job of the rule simulate_chains."""
@@ -216,6 +220,36 @@ class Plan(studies.Study):
         shown += ["plot_synthetic"] if domain.synthetic else []
         shown += ["write_samples"] if domain.samples else []
         return shown + [f"{domain.name}_{analysis.step}" for analysis in self.analyses(domain)]
+
+    def shown(self, domain: Domain) -> list[reports.Shown]:
+        """What the rules that show a domain write."""
+        return reports.shown(domain, self.shown_by(domain), self.analyses(domain))
+
+    def report_files(self) -> list[str]:
+        """The figures and tables that the study's page shows."""
+        return [file for domain in self.domains for file in reports.files(self.shown(domain), self.formats)]
+
+    def report(self) -> dict[str, Any]:
+        """What the study's page is about, as JSON values; nothing in it is only about how the study is run."""
+        domains = [
+            {**reports.domain_spec(domain, self.shown(domain)), "published": self.published(domain)}
+            for domain in self.domains
+        ]
+        config = {key: self.checked[key] for key in ("experiments", "regimes")}
+        return {"domains": domains, "experiments": self.checked["experiments"], "config": config}
+
+    def caption(self, domain: Domain, analysis: Analysis) -> str:
+        """The file that explains what a domain's own analysis shows."""
+        return reports.caption(f"{domain.name}_{analysis.step}")
+
+    def report_looks(self) -> str:
+        """Digest of what the page looks like besides its code."""
+        return reports.looks()
+
+    def published(self, domain: Domain) -> list[dict[str, Any]]:
+        """The paper's values for the domain's experiments that have its setting."""
+        own = {name: e for name, e in self.checked["experiments"].items() if e["domain"] == domain.name}
+        return published(own, {name: list(map(domain.sampling_title, e["sampling"])) for name, e in own.items()})
 
     @property
     def domains(self) -> list[Domain]:

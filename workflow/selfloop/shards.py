@@ -19,12 +19,20 @@ class ShardWriter:
         folder: an existing folder, usually the one that `whole_folder` gives.
         schema: the columns of every shard.
         rows_per_shard: a new file begins after so many rows.
+        rows_per_group: rows that are held in memory, `ROWS_PER_GROUP` if None; fewer where a row is large.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, rows_per_shard: int = ROWS_PER_SHARD) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        schema: pa.Schema,
+        rows_per_shard: int = ROWS_PER_SHARD,
+        rows_per_group: int | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.schema = schema
         self.rows_per_shard = rows_per_shard
+        self.rows_per_group = min(rows_per_group or ROWS_PER_GROUP, rows_per_shard)
         self.rows = 0
         self._buffer: list[Mapping[str, Any]] = []
         self._file: pq.ParquetWriter | None = None
@@ -43,7 +51,7 @@ class ShardWriter:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row, a mapping from column to value."""
         self._buffer.append(row)
-        if len(self._buffer) == min(ROWS_PER_GROUP, self.rows_per_shard):
+        if len(self._buffer) == self.rows_per_group:
             self._flush()
 
     def _writer(self) -> pq.ParquetWriter:

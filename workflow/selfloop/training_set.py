@@ -54,7 +54,7 @@ def run(job: Job) -> None:
     job.log.info("%d rows from %d shards of %d data sets", manifest["rows"], len(shards), len(folders))
 
 
-def rows(folder: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def rows(folder: Path, columns: Sequence[str], batch_rows: int = ROWS_PER_GROUP) -> Iterator[pa.RecordBatch]:
     """The rows of a training set in their order, as record batches of the named columns."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     for shard in manifest["shards"]:
@@ -63,7 +63,7 @@ def rows(folder: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
             chosen = pq.read_table(folder / shard["selection"]).column("row").to_numpy()
         seen = 0
         with pq.ParquetFile(folder / shard["file"]) as file:
-            for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=list(columns)):
+            for batch in file.iter_batches(batch_size=batch_rows, columns=list(columns)):
                 if chosen is None:
                     yield batch
                 else:

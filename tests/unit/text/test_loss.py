@@ -127,6 +127,28 @@ def test_the_heads_loss_and_gradients_are_those_of_autograd(
         torch.testing.assert_close(mine, expected, rtol=tolerance, atol=tolerance * expected.abs().max())
 
 
+def test_a_compiled_model_has_the_same_loss_and_gradients() -> None:
+    """For batches of different sizes, with one compilation."""
+    shape = Shape("llama", 16, 1, 2, 32, 32, VOCABULARY)
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for compiled in (False, True):
+        model = Transformer(shape)
+        generator.manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(0.0, 0.3, generator=generator)
+        if compiled:
+            model.compile_hidden()
+        for rows, length in ((3, 9), (5, 17)):
+            ids = torch.arange(rows * length).view(rows, length) % VOCABULARY
+            loss = summed_loss(model, ids[:, :-1], ids[:, 1:])
+            loss.backward()
+            found.append([loss.detach(), *(parameter.grad.clone() for parameter in model.parameters())])
+    for mine, expected in zip(found[2] + found[3], found[0] + found[1], strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_targets_are_the_inputs_one_further_on() -> None:
     inputs, targets = to_batch([np.array([0, 5, 6, 0]), np.array([0, 7])], CPU)
     assert inputs.tolist() == [[0, 5, 6], [0, 7, 0]]

@@ -1,20 +1,28 @@
 """How fast this machine is, is measured with the steps that a study runs."""
 
 import pytest
+import yaml
 
+from selfloop import config
 from selfloop.domains.text.measure_speed import measure_speed
 from selfloop.throughput import Clock, Enough, matrix_products
 
-MODEL = {"architecture": "llama", "hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32, "context": 32}
-MODEL |= {"vocabulary": 300, "initializer_range": 0.02}
-TRAINING = {"epochs": 3.0, "batch_size": 4, "learning_rate": 1e-3, "final_learning_rate": 0.1, "warmup_steps": 0}
-TRAINING |= {"weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95, "clip": 1.0, "evaluations": 2, "precision": "float32"}
+ENTRY = """
+domain: text
+data: {source: packaged, name: shakespeare, rows: 100}
+model: {architecture: llama, hidden_size: 16, layers: 1, heads: 2, intermediate_size: 32, context: 32, vocabulary: 300}
+training: {epochs: 3, batch_size: 4, precision: float32}
+sampling: [{prompt: begin-of-text}, {prompt: first-token}]
+regimes: [replace]
+iterations: 1
+seeds: [0]
+"""
 
 
-@pytest.mark.parametrize("prompt", ["begin-of-text", "first-token"])
-def test_both_rates_are_measured_and_below_that_of_matrix_products(prompt: str) -> None:
-    sampling = {"temperature": 1.0, "top_k": None, "top_p": None, "prompt": prompt, "max_length": None}
-    train, generate = measure_speed(MODEL, TRAINING, sampling, 20.0, threads=1)
+@pytest.mark.parametrize("place", [0, 1])
+def test_both_rates_are_measured_and_below_that_of_matrix_products(place: int) -> None:
+    entry = config.check({"experiments": {"a": yaml.safe_load(ENTRY)}})["experiments"]["a"]
+    train, generate = measure_speed(entry["model"], entry["training"], entry["sampling"][place], 20.0, threads=1)
     products = matrix_products(threads=1)
     assert 1e5 < train < products
     assert 1e5 < generate < products

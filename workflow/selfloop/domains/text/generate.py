@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from tokenizers import Tokenizer
 
 from selfloop.devices import prepare_torch
@@ -30,21 +31,50 @@ def run(job: Job) -> None:
     with joined(prepare_torch(job.threads, job.gpus)) as group:
         if group.size > 1 and job.params["sampling"]["engine"] != "torch":
             raise UserError("engine vllm samples a part in one process; ask for one GPU or take the engine torch.")
-        if group.size == 1:
-            sample_share(job, group, Path(job.output["part"]))
-            return
         shares = [Path(f"{job.output['part']}.share{rank}") for rank in range(group.size)]
-        sample_share(job, group, shares[group.rank])
-        group.wait()
-        if group.leads:
-            with whole_folder(Path(job.output["part"])) as scratch:
-                join_shards(shares, scratch)
-            for share in shares:
-                shutil.rmtree(share)
+        try:
+            counts = sample_share(job, group, shares[group.rank])
+            group.add(counts)
+            check(job, *counts.tolist())
+            if group.leads:
+                with whole_folder(Path(job.output["part"])) as scratch:
+                    join_shards(shares, scratch)
+            group.wait()
+        finally:
+            shutil.rmtree(shares[group.rank], ignore_errors=True)
 
 
-def sample_share(job: Job, group: Group, folder: Path) -> None:
-    """Sample this process's rows of the part into `folder`."""
+def check(job: Job, count: int, tokens: int, ended: int, empty: int) -> None:
+    """See to it that the part is of use.
+
+    Raises:
+        UserError: not one of its documents has ended, or all are empty.
+    """
+    job.log.info(
+        "%d documents, %s tokens; %d ended, %d were cut at the maximum length, %d are empty",
+        count, f"{tokens:,}", ended, count - ended, empty,
+    )  # fmt: skip
+    if empty == count:
+        raise UserError(
+            f"{job.input['checkpoint']} sampled nothing but empty documents; the model has not learnt to write."
+        )
+    if not ended:
+        raise UserError(
+            f"{job.input['checkpoint']}: none of the {count} sampled documents reached its end within "
+            f"sampling.max_length ({job.params['sampling']['max_length'] or 'the context'}); train longer, or "
+            "allow longer documents."
+        )
+
+
+def sample_share(job: Job, group: Group, folder: Path) -> torch.Tensor:
+    """Sample this process's rows of the part into `folder`.
+
+    Returns:
+        int64 [4]: documents, tokens, documents that ended, and documents without a token but the prompt's.
+
+    Raises:
+        UserError: the checkpoint's tokenizer is another model's.
+    """
     sampling, real, checkpoint = job.params["sampling"], Path(job.input["real"]), Path(job.input["checkpoint"])
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     if tokenizer.get_vocab_size() > vocabulary_size(checkpoint):
@@ -74,38 +104,22 @@ def sample_share(job: Job, group: Group, folder: Path) -> None:
             rows.start,
             in_all,
         )
-        write_documents(job, engine.sample(request), rows, tokenizer, folder)
+        return write_documents(job, engine.sample(request), rows, tokenizer, folder)
 
 
-def write_documents(job: Job, documents: Iterable[np.ndarray], rows: range, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write documents as they come.
-
-    Raises:
-        UserError: not one of them has ended, or all are empty.
-    """
-    count = tokens = ended = empty = 0
+def write_documents(
+    job: Job, documents: Iterable[np.ndarray], rows: range, tokenizer: Tokenizer, folder: Path
+) -> torch.Tensor:
+    """Write documents as they come; returns the counts of `sample_share`."""
+    tokens = ended = empty = 0
+    place = {"iteration": job.params["iteration"], "part": job.params["part"]}
+    numbers, remaining = iter(rows), iter(documents)
     with whole_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
-        remaining = iter(documents)
         while some := list(islice(remaining, DECODED_TOGETHER)):
             texts = tokenizer.decode_batch([ids.tolist() for ids in some], skip_special_tokens=True)
             for text, ids in zip(texts, some, strict=True):
-                place = {"iteration": job.params["iteration"], "part": job.params["part"], "row": rows[count]}
-                writer.append({"text": text, "input_ids": ids.tolist(), **place})
-                count += 1
+                writer.append({"text": text, "input_ids": ids.tolist(), **place, "row": next(numbers)})
                 tokens += len(ids)
                 ended += int(len(ids) > 1 and ids[-1] == END_OF_TEXT_ID)
                 empty += int(len(ids) <= 2)
-        job.log.info(
-            "%d documents, %s tokens; %d ended, %d were cut at the maximum length, %d are empty",
-            count, f"{tokens:,}", ended, count - ended, empty,
-        )  # fmt: skip
-        if count and empty == count:
-            raise UserError(
-                f"{job.input['checkpoint']} sampled nothing but empty documents; the model has not learnt to write."
-            )
-        if count and not ended:
-            raise UserError(
-                f"{job.input['checkpoint']}: none of the {count} sampled documents reached its end within "
-                f"sampling.max_length ({job.params['sampling']['max_length'] or 'the context'}); train longer, or "
-                "allow longer documents."
-            )
+    return torch.tensor([len(rows), tokens, ended, empty])

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from selfloop import training_set
+from selfloop.distributed import ALONE
 from selfloop.domains.base import Settings
 from selfloop.domains.text import generate, train
 from selfloop.domains.text.effort import forward_flops
@@ -33,6 +34,8 @@ def measure_speed(
         units: tokens of a document; all are as long. The model is fresh and hardly ever ends one, so the maximum length
             of the sampled ones is just that.
         threads: CPU threads; None for all.
+
+    Training is measured with a document per row, and sampling with the engine torch, whatever the settings say.
     """
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     length = max(4, min(round(units), model["context"]))
@@ -40,7 +43,7 @@ def measure_speed(
     batch = training["batch_size"]
     if kind == "cpu":
         batch = max(1, min(batch, int(CPU_STEP / (3 * each))))
-    training = {**training, "epochs": 1.0, "batch_size": batch, "evaluations": 1}
+    training = {**training, "epochs": 1.0, "batch_size": batch, "evaluations": 1, "packing": False, "compile": False}
     common: dict[str, Any] = {"threads": usable_threads(threads), "every_seconds": 3600.0}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -74,16 +77,23 @@ def measure_speed(
         )
         trained = clock.rate(leave=1) * 3 * batch * each
         clock = Clock(SECONDS)
-        given = {"identity": "speed", "sampling": {**sampling, "max_length": length}, "iteration": 1, "part": 0}
+        given = {
+            "identity": "speed",
+            "sampling": {**sampling, "max_length": length, "engine": "torch"},
+            "iteration": 1,
+            "part": 0,
+        }
         with suppress(Enough):
-            generate.run(
+            generate.sample_share(  # not `run`: hardly a document ends
                 Job(
                     input={"checkpoint": checkpoint, "real": str(real)},
                     output={"part": str(folder / "part")},
                     params={**given, "precision": training["precision"]},
                     progress=clock,
                     **common,
-                )
+                ),
+                ALONE,
+                folder / "part",
             )
         return trained, clock.rate() * each / (length - 1)
 

@@ -1,0 +1,227 @@
+"""Training the paper's GPT-2 (9M) and Llama-2 (12M): our loop, transformers.Trainer, and the processor's limit.
+
+    PYTHONPATH=workflow python benchmarks/text_training.py [--threads 2] [--steps 6] [--models gpt2 llama]
+
+Both train on the same made-up documents, whose lengths follow TinyStories' (log-normal, 212 tokens on average, 60 to
+1,078), 32 to a batch, each side in a process of its own and with a model of transformers' sizes:
+
+- **Trainer**: `transformers.Trainer` with `bf16=True`, fused AdamW, and the collator for language models, which pads
+  each batch to its longest row. No evaluation, no saving, no reports. Dropout is off, as in ours.
+- **ours**: the training loop of the domain text, one document per row, in bfloat16 and in the number format that
+  `precision: auto` takes here; and packed.
+
+Tokens are those that are predicted, not padding. The processor's limit is its rate of large bfloat16 products, measured
+here; a model's operations are counted as 6 x parameters x tokens. Machines without AMX multiply float32 faster than
+bfloat16; a share above 1 of the bfloat16 rate is then possible.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from selfloop.domains.text.batches import DocumentTask, LanguageTask, Order, PackedTask
+from selfloop.domains.text.model import build
+from selfloop.domains.text.size import parameter_count
+from selfloop.domains.text.tokens import TokenStore
+from selfloop.fit import fit
+from selfloop.saved_state import SavedState
+from selfloop.schedule import Schedule
+
+SIZES = {"hidden_size": 256, "layers": 8, "intermediate_size": 1024, "vocabulary": 8000, "initializer_range": 0.02}
+MODELS: dict[str, dict[str, Any]] = {
+    "gpt2": {"architecture": "gpt2", "heads": 16, "context": 2048, **SIZES},
+    "llama": {"architecture": "llama", "heads": 8, "context": 2048, **SIZES},
+}
+DOCUMENTS, BATCH = 3200, 32
+WARM_UP = 2  # steps that are not timed
+
+
+def documents() -> list[np.ndarray]:
+    """Random tokens between begin- and end-of-text, as long as stories are."""
+    generator = np.random.default_rng(0)
+    lengths = np.exp(generator.normal(5.287, 0.3485, DOCUMENTS)).astype(int).clip(60, 1078)
+    return [np.concatenate([[0], generator.integers(1, 8000, length - 2), [0]]).astype("<u2") for length in lengths]
+
+
+def ours(model: dict[str, Any], steps: int, precision: str, packed: bool, device: torch.device) -> dict[str, float]:
+    """Tokens and seconds of the timed steps."""
+    rows = documents()
+    store = TokenStore(np.concatenate(rows), np.cumsum([0, *map(len, rows)]))
+    few = TokenStore(store.tokens, store.bounds[:3])
+    task: LanguageTask = DocumentTask(store, few, Order(1.0, BATCH, 0), device)
+    if packed:  # rows of 512, about as many tokens in a batch
+        task = PackedTask(store, few, Order(1.0, 13, 0), 512, device)
+    task.steps = WARM_UP + steps
+    clock = Clock(task)
+    settings = Schedule(1e-4, 0.1, 0.9, 0.95, 1.0, 1, precision)
+    with tempfile.TemporaryDirectory() as folder:
+        fit(build(model, 0), clock, settings, SavedState(Path(folder) / "s", "x", 1e9), device, lambda **_: Bar())
+    return {"tokens": clock.tokens, "seconds": clock.ended - clock.began}
+
+
+class Clock:
+    """The task, with a look at the clock after the warm-up and before the evaluation at the end."""
+
+    def __init__(self, task: LanguageTask) -> None:
+        self.task = task
+        self.steps, self.steps_per_epoch, self.unit = task.steps, task.steps_per_epoch, task.unit
+        self.batch, self.loss, self.size = self.timed_batch, task.loss, task.size
+        self.tokens = 0
+        self.began = self.ended = 0.0
+
+    def timed_batch(self, step: int) -> Any:
+        if step == WARM_UP:
+            self.began = time.perf_counter()
+        batch = self.task.batch(step)
+        if step >= WARM_UP:
+            self.tokens += self.task.size(batch)
+        return batch
+
+    def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+        if next(model.parameters()).is_cuda:
+            torch.cuda.synchronize()
+        self.ended = time.perf_counter()
+        return {"cross_entropy": 0.0}
+
+
+class Bar:
+    """Stands for a progress bar."""
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, count: int) -> None:
+        pass
+
+    def set_postfix_str(self, text: str, refresh: bool) -> None:
+        pass
+
+
+def trainer(model: dict[str, Any], steps: int, device: torch.device) -> dict[str, float]:
+    """The same with transformers.Trainer."""
+    import transformers
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+
+    common = {"vocab_size": model["vocabulary"], "bos_token_id": 0, "eos_token_id": 0}
+    if model["architecture"] == "gpt2":
+        config = transformers.GPT2Config(
+            n_embd=256, n_layer=8, n_head=16, n_positions=2048, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, **common
+        )
+        network: Any = transformers.GPT2LMHeadModel(config)
+    else:
+        config = transformers.LlamaConfig(
+            hidden_size=256, num_hidden_layers=8, num_attention_heads=8, intermediate_size=1024, **common
+        )
+        network = transformers.LlamaForCausalLM(config)
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameter_count(model)
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE({"[PAD]": 8000, "a": 1}, [])))
+    tokenizer.pad_token = "[PAD]"
+    collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm=False)
+    seen = {"tokens": 0.0, "began": 0.0, "ended": 0.0, "batches": 0}
+
+    def collate(rows: list[dict[str, Any]]) -> Any:
+        batch = collator(rows)
+        batch["input_ids"] = batch["input_ids"].clamp(max=model["vocabulary"] - 1)
+        seen["batches"] += 1
+        if seen["batches"] > WARM_UP:
+            seen["tokens"] += sum(len(row["input_ids"]) - 1 for row in rows)
+        return batch
+
+    class Watch(transformers.TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == WARM_UP:
+                seen["began"] = time.perf_counter()
+            if state.global_step == WARM_UP + steps:
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                seen["ended"] = time.perf_counter()
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = transformers.TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=BATCH,
+            max_steps=WARM_UP + steps,
+            bf16=True,
+            optim="adamw_torch_fused",
+            use_cpu=device.type == "cpu",
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_pin_memory=device.type == "cuda",
+        )
+        rows = [{"input_ids": row.tolist()} for row in documents()]
+        transformers.Trainer(network, arguments, collate, rows, callbacks=[Watch()]).train()
+    # The loader is one batch ahead.
+    batches = seen["batches"] - WARM_UP
+    return {"tokens": seen["tokens"] * steps / batches, "seconds": seen["ended"] - seen["began"]}
+
+
+def product_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Operations per second of the fastest large matrix product."""
+    best = 0.0
+    for size in (1024, 2048) if device.type == "cpu" else (8192,):
+        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        for _ in range(7):
+            began = time.perf_counter()
+            a @ b
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            best = max(best, 2 * size**3 / (time.perf_counter() - began))
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if arguments.run:
+        side, name = arguments.run.split(":")
+        model = MODELS[name]
+        if side == "trainer":
+            found = trainer(model, arguments.steps, device)
+        else:
+            found = ours(model, arguments.steps, side.removeprefix("packed-"), side.startswith("packed"), device)
+        print(json.dumps(found))
+        return
+    rates = {dtype: product_rate(dtype, device) for dtype in (torch.bfloat16, torch.float32)}
+    print(f"{device}, {arguments.threads} threads; matrix products: ", end="")
+    print(", ".join(f"{str(dtype)[6:]} {rate / 1e9:,.0f} GFLOP/s" for dtype, rate in rates.items()))
+    print(f"\n{'model':<8}{'side':<18}{'tokens/s':>10}{'ratio':>8}{'GFLOP/s':>10}{'of bfloat16 rate':>18}")
+    for name in arguments.models:
+        base = 0.0
+        for side in ("trainer", "bfloat16", "auto", "packed-auto"):
+            command = [sys.executable, __file__, "--threads", str(arguments.threads), "--steps", str(arguments.steps)]
+            done = subprocess.run([*command, "--run", f"{side}:{name}"], stdout=subprocess.PIPE, check=True, text=True)
+            found = json.loads(done.stdout.splitlines()[-1])
+            speed = found["tokens"] / found["seconds"]
+            base = base or speed
+            flops = 6 * parameter_count(MODELS[name]) * speed
+            print(
+                f"{name:<8}{side:<18}{speed:>10,.0f}{speed / base:>8.2f}{flops / 1e9:>10,.0f}"
+                f"{flops / rates[torch.bfloat16]:>18.2f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What becomes of image files of all modes and sizes, and of broken ones."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selfloop.domains.image import collection
+from selfloop.domains.image.conversion import Tally, convert, converted
+from selfloop.errors import UserError
+
+from .conftest import png, settings
+
+ORANGE = np.full((6, 6, 3), (250, 120, 10), dtype=np.uint8)
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("image", "color", "expected"),
+    [
+        (Image.fromarray(ORANGE), "rgb", (250, 120, 10)),
+        (Image.fromarray(ORANGE), "gray", (146,)),  # 0.299 R + 0.587 G + 0.114 B
+        (Image.new("L", (6, 6), 77), "rgb", (77, 77, 77)),
+        (Image.new("1", (6, 6), 1), "gray", (255,)),
+        (Image.new("RGBA", (6, 6), (250, 120, 10, 255)), "rgb", (250, 120, 10)),
+        (Image.new("RGBA", (6, 6), (250, 120, 10, 0)), "rgb", (255, 255, 255)),
+        (Image.new("LA", (6, 6), (0, 0)), "gray", (255,)),
+        (Image.fromarray(ORANGE).convert("P", palette=Image.Palette.ADAPTIVE), "rgb", (250, 120, 10)),
+        (Image.fromarray(np.full((6, 6), 77 * 256 + 13, dtype=np.uint16)), "gray", (77,)),
+    ],
+    ids=[
+        "rgb",
+        "rgb to gray",
+        "gray to rgb",
+        "bits",
+        "opaque",
+        "transparent",
+        "gray transparent",
+        "palette",
+        "16 bits",
+    ],
+)
+def test_every_mode_becomes_gray_or_rgb(image: Image.Image, color: str, expected: tuple[int, ...]) -> None:
+    picture = convert(saved(image), 4, None, color)
+    assert picture.pixels.shape == (len(expected), 4, 4)
+    assert np.abs(picture.pixels.astype(int) - np.array(expected)[:, None, None]).max() <= 1
+
+
+def test_the_centre_is_cut_and_resized() -> None:
+    pixels = np.zeros((10, 14), dtype=np.uint8)
+    pixels[3:7, 5:9] = 200
+    assert (convert(png(pixels), 4, 4, "gray").pixels == 200).all()
+    largest = convert(png(pixels), 10, None, "gray")
+    assert np.array_equal(largest.pixels[0], pixels[:, 2:12])
+    assert (largest.mode, largest.size) == ("L", (14, 10))
+
+
+def test_making_smaller_averages() -> None:
+    stripes = np.tile(np.array([0, 200], dtype=np.uint8), (32, 16))
+    small = convert(png(stripes), 4, None, "gray").pixels.astype(int)
+    assert np.abs(small - 100).max() < 12
+
+
+def test_a_photograph_is_turned_as_its_camera_says() -> None:
+    pixels = np.zeros((4, 4), dtype=np.uint8)
+    pixels[0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    turned = convert(saved(Image.fromarray(pixels), "PNG", exif=exif), 4, None, "gray").pixels[0]
+    assert np.array_equal(turned, pixels[::-1])
+
+
+def run(path: Path, **data: object) -> tuple[list[int], np.ndarray, Tally]:
+    tally = Tally()
+    blocks = list(converted(collection.of_path(path, "train", None), settings(source="files", **data), 2, tally))
+    return [row for kept, _ in blocks for row in kept], np.concatenate([pixels for _, pixels in blocks]), tally
+
+
+def test_mixed_modes_and_sizes_are_counted(folder: Callable[..., Path]) -> None:
+    files = {"a.png": png(ORANGE), "b.png": png(ORANGE[:5], "L"), "c.png": png(np.tile(ORANGE, (4, 4, 1)))}
+    rows, pixels, tally = run(folder(files), size=8, color="rgb")
+    assert (rows, pixels.shape) == ([0, 1, 2], (3, 3, 8, 8))
+    assert (tally.modes, tally.sizes) == ({"RGB": 2, "L": 1}, {(6, 6): 1, (6, 5): 1, (24, 24): 1})
+    lines = list(tally.lines("train"))
+    assert lines[0] == "train: 3 images; modes 2 x RGB, 1 x L; sizes 1 x 6x6, 1 x 6x5, 1 x 24x24"
+    assert lines[1].startswith("train: 2 images are smaller")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no image of a known format"),
+        (b"<html>not found</html>", "no image of a known format"),
+        (png(ORANGE)[:-30], ""),
+        (png(ORANGE[:3]), "6x3, smaller than data.crop, 4"),
+    ],
+    ids=["empty", "no image", "truncated", "smaller than crop"],
+)
+def test_a_broken_image_stops_the_study_or_is_left_out_and_counted(
+    folder: Callable[..., Path], content: bytes, said: str
+) -> None:
+    path = folder({"a.png": png(ORANGE), "b.png": content, "c.png": png(ORANGE)})
+    with pytest.raises(UserError, match=r"images: b\.png: the image cannot be used: .*data\.broken: drop") as caught:
+        run(path, size=4, crop=4)
+    assert said in str(caught.value)
+    rows, pixels, tally = run(path, size=4, crop=4, broken="drop")
+    assert (rows, len(pixels), tally.modes.total()) == ([0, 2], 2, 2)
+    assert "train: 1 broken images dropped" in list(tally.lines("train"))[-1]

@@ -1,0 +1,93 @@
+"""What the study asks of the image domain while it is planned."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from selfloop import config
+from selfloop.code import used_modules
+from selfloop.domains.image.settings import DOMAIN, ends, first_seeds
+from selfloop.errors import UserError
+
+EXPERIMENT: dict[str, Any] = {
+    "domain": "image",
+    "data": {"source": "packaged", "name": "orl", "size": 32, "color": "gray"},
+    "model": {"channels": [16, 32, 64], "latent": 32},
+    "training": {"batch_size": 16},
+    "regimes": ["replace"],
+    "iterations": 2,
+    "seeds": [0],
+}
+
+
+def checked(**sections: dict[str, Any]) -> dict[str, Any]:
+    entry = copy.deepcopy(EXPERIMENT)
+    for name, keys in sections.items():
+        entry[name] |= keys
+    entries: dict[str, Any] = config.check({"experiments": {"a": entry}})["experiments"]
+    return dict(entries["a"])
+
+
+def test_names_tell_the_data_and_the_model() -> None:
+    entry = checked()
+    assert DOMAIN.data_slug(entry["data"]) == "orl-32"
+    assert DOMAIN.data_slug({"source": "files", "train": ["Photos/My Faces.zip"], "size": 64}) == "my-faces-64"
+    assert DOMAIN.data_slug({"source": "hub", "name": "eurecom-ds/celeba", "size": 64}) == "celeba-64"
+    assert DOMAIN.data_slug({"source": "celeba", "path": "/data/x", "size": 64}) == "celeba-64"
+    assert DOMAIN.model_slug(entry["model"]) == "vae-16-64-z32"
+    assert DOMAIN.model_title(entry["model"]) == "VAE (16 to 64 channels)"
+    assert DOMAIN.sampling_slug(entry["sampling"][0]) == "t1"
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"data": {"size": 36}}, "experiments.a.data.size: 36 cannot be halved 3 times, .* Allowed: 8, 16, 24, 32"),
+        ({"data": {"rows": 8}}, "experiments.a.training.batch_size: 16 is more than the 8 images"),
+        ({"data": {"name": "lro"}}, "experiments.a.data.name: 'lro' are no packaged images"),
+        ({"data": {"color": "grey"}}, "experiments.a.data.color: 'grey' is not allowed; did you mean 'gray'"),
+        ({"model": {"channels": []}}, r"experiments.a.model.channels: \[\] is not allowed"),
+        ({"training": {"kl_weight": 0}}, "experiments.a.training.kl_weight: 0 is not allowed: it must be more than 0"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(sections: dict[str, dict[str, Any]], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        checked(**sections)
+
+
+def test_the_grids_show_the_first_seed_and_both_ends_of_its_chains() -> None:
+    rows = [
+        {"experiment": name, "regime": regime, "sampling": "", "seed": seed, "iteration": iteration}
+        for name, seeds in (("a", (4, 5)), ("b", (7,)))
+        for seed in seeds
+        for regime, last in (("replace", 3), ("accumulate", 2))
+        for iteration in range(1, last + 1)
+    ]
+    assert [(row["experiment"], row["seed"]) for row in first_seeds(rows)] == [("a", 4)] * 5 + [("b", 7)] * 5
+    shown = [(row["regime"], row["iteration"]) for row in ends(rows) if row["experiment"] == "a"]
+    assert shown == [("replace", 1), ("replace", 3), ("accumulate", 1), ("accumulate", 2)]
+
+
+STEPS = ["prepare_data", "train", "generate", "evaluate_model", "evaluate_part", "plot_samples", "plot_reconstructions"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_no_step_depends_on_how_a_study_is_planned(step: str) -> None:
+    used = used_modules(f"selfloop.domains.image.{step}")
+    assert used.isdisjoint({"selfloop.domains.image.settings", "selfloop.domains.base", "selfloop.study"})
+
+
+@pytest.mark.parametrize(
+    ("step", "leaves"),
+    [
+        ("train", ["sampler", "conversion", "collection", "statistics", "features", "grids"]),
+        ("generate", ["train", "loss", "conversion", "statistics", "grids"]),
+        ("evaluate_model", ["train", "sampler", "statistics", "grids"]),
+        ("evaluate_part", ["train", "sampler", "model", "grids"]),
+        ("prepare_data", ["train", "model", "loss", "grids"]),
+    ],
+)
+def test_a_step_depends_on_nothing_that_it_does_not_use(step: str, leaves: list[str]) -> None:
+    used = used_modules(f"selfloop.domains.image.{step}")
+    assert used.isdisjoint(f"selfloop.domains.image.{name}" for name in leaves)

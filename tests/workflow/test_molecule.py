@@ -1,0 +1,97 @@
+"""Molecules through the whole loop: which rows models learn from, and what lands in the tables."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from rdkit import Chem
+
+from selfloop.domains.molecule.to_sdf import write_sdf
+
+from .conftest import Workflow
+
+METRICS = {"mat_r", "mat_p", "cov_r_0.5", "cov_p_0.5", "cov_r_1.25", "cov_p_1.25"}
+FAULTS = {"bond_error", "broken_bonds", "clashes", "nan_rate"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """The molecule study, run once."""
+    workflow = Workflow.fresh(tmp_path_factory.mktemp("molecule") / "tree", "tests/studies/molecule.yaml")
+    workflow.first_run = workflow.snakemake()
+    return workflow
+
+
+def chains(finished: Workflow) -> list[dict[str, str]]:
+    with (finished.folder / "results/chains.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_model_is_trained_once_and_iteration_1_is_shared(finished: Workflow) -> None:
+    jobs = [job.split()[0] for job in finished.first_run.jobs]
+    assert jobs.count("train") == 1 + 2
+    assert jobs.count("prepare_data") == 1
+
+
+def test_a_part_holds_a_conformation_of_the_same_molecule_for_each_real_one(finished: Workflow) -> None:
+    (real,) = (finished.folder / "results/data").glob("*/documents/train")
+    expected = pq.read_table(real)
+    for row in chains(finished):
+        for folder in row["part_folders"].split():
+            part = pq.read_table(finished.folder / folder)
+            assert part.num_rows == expected.num_rows
+            for column in ("smiles", "atomic_numbers", "bonds"):
+                assert part.column(column).to_pylist() == expected.column(column).to_pylist()
+            points = np.concatenate(part.column("coordinates").to_pylist())
+            assert np.isfinite(points).all()
+            assert not np.allclose(points, np.concatenate(expected.column("coordinates").to_pylist()), atol=0.1)
+
+
+def test_accumulate_learns_from_real_and_sampled_rows_replace_from_sampled_ones(finished: Workflow) -> None:
+    for row in chains(finished):
+        manifest = json.loads((finished.folder / row["model_folder"] / "training-set/manifest.json").read_text())
+        expected = 24 if (row["regime"], row["iteration"]) == ("accumulate", "2") else 12
+        assert manifest["rows"] == expected
+
+
+def test_every_iteration_has_its_losses_and_its_coverage_and_matching(finished: Workflow) -> None:
+    metrics = pd.read_parquet(finished.folder / "results/metrics.parquet")
+    chains = metrics.groupby(["regime", "iteration"])
+    assert len(chains) == 4
+    for _, group in chains:
+        test = set(group[group["split"] == "test"]["metric"])
+        assert test == {"loss_total", "loss_global", "loss_local"} | METRICS | FAULTS
+        assert set(group[group["split"] == "synthetic"]["metric"]) == FAULTS
+
+
+def test_the_figures_are_drawn(finished: Workflow) -> None:
+    names = {path.name for path in (finished.folder / "results/figures").iterdir()}
+    assert {
+        "molecule-losses.png",
+        "molecule-conformers.png",
+        "molecule-headline.png",
+        "molecule-synthetic.png",
+    } <= names
+
+
+def test_the_same_study_gives_the_same_bytes(finished: Workflow, tmp_path: Path) -> None:
+    again = Workflow.fresh(tmp_path / "again", "tests/studies/molecule.yaml")
+    again.snakemake("results/metrics.parquet", cores=1)
+    assert again.results("data", "models") == finished.results("data", "models")
+
+
+def test_a_part_becomes_an_sdf_file(finished: Workflow, tmp_path: Path) -> None:
+    part = chains(finished)[0]["part_folders"].split()[0]
+    count = write_sdf(finished.folder / part, tmp_path / "part.sdf")
+    mols = [mol for mol in Chem.SDMolSupplier(str(tmp_path / "part.sdf"), removeHs=False, sanitize=False)]
+    table = pq.read_table(finished.folder / part)
+    assert count == len(mols) == table.num_rows
+    for mol, points, name, row in zip(
+        mols, table.column("coordinates").to_pylist(), table.column("name").to_pylist(), range(count), strict=True
+    ):
+        assert np.allclose(mol.GetConformer().GetPositions(), points, atol=1e-3)
+        assert (mol.GetProp("_Name"), mol.GetIntProp("row")) == (name, row)

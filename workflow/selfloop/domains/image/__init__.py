@@ -1,0 +1,1 @@
+"""Variational autoencoders on images: sampled from the prior, trained on their own samples."""

@@ -1,0 +1,133 @@
+"""The convolutional variational autoencoder (Kingma & Welling 2014) of the paper's appendix D.
+
+Every block halves (in the decoder: doubles) the image's sides: a 3x3 convolution of stride 2, BatchNorm, LeakyReLU.
+With channels 32, 64, 128, 256, 512, a latent of 128 dimensions and 64x64 RGB images it has 3,937,635 parameters.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BANDS = {"gray": 1, "rgb": 3}
+MOMENTUM, EPSILON, SLOPE = 0.1, 1e-5, 0.01  # of BatchNorm and LeakyReLU
+# The encoder's log-variance is held within these, so that a single wild image cannot make the loss infinite.
+LOG_VARIANCE = (-30.0, 20.0)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model's size.
+
+    Attributes:
+        size: height and width of the images; divisible by 2 to the number of channels.
+        color: "gray" or "rgb".
+        channels: of the encoder's blocks, in their order; the decoder's are the same, backwards.
+        latent: dimensions of the latent.
+    """
+
+    size: int
+    color: str
+    channels: tuple[int, ...]
+    latent: int
+
+    @classmethod
+    def of(cls, size: int, color: str, model: Mapping[str, Any]) -> "Shape":
+        """The shape that a config's `model` section gives for images of this size and colour."""
+        return cls(size, color, tuple(model["channels"]), model["latent"])
+
+    @property
+    def bands(self) -> int:
+        """Values per pixel."""
+        return BANDS[self.color]
+
+    @property
+    def values(self) -> int:
+        """Values per image."""
+        return self.bands * self.size**2
+
+
+class Norm(nn.Module):
+    """BatchNorm whose statistics and arithmetic stay float32, whatever format the activations have."""
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[rows, channels, height, width] → the same."""
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.batch_norm(x, self.mean, self.variance, weight, bias, self.training, MOMENTUM, EPSILON)
+
+
+def down(inputs: int, outputs: int) -> nn.Module:
+    """A block that halves the sides."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), Norm(outputs), nn.LeakyReLU(SLOPE, inplace=True)
+    )
+
+
+def up(inputs: int, outputs: int) -> nn.Module:
+    """A block that doubles the sides."""
+    transposed = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
+    return nn.Sequential(transposed, Norm(outputs), nn.LeakyReLU(SLOPE, inplace=True))
+
+
+class Autoencoder(nn.Module):
+    """Encoder q(z|x), a Gaussian of diagonal covariance, and decoder, the mean of p(x|z). Pixels are in [-1, 1]."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        channels = shape.channels
+        self.side = shape.size // 2 ** len(channels)
+        flat = channels[-1] * self.side**2
+        self.encoder = nn.Sequential(*_pairs(down, (shape.bands, *channels)))
+        self.mean = nn.Linear(flat, shape.latent)
+        self.log_variance = nn.Linear(flat, shape.latent)
+        self.widen = nn.Linear(shape.latent, flat)
+        self.decoder = nn.Sequential(*_pairs(up, channels[::-1]), up(channels[0], channels[0]))
+        self.paint = nn.Conv2d(channels[0], shape.bands, 3, padding=1)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, float32 [rows, latent], of images [rows, bands, size, size] in [-1, 1]."""
+        x = x.to(self.paint.weight.dtype).contiguous(memory_format=torch.channels_last)
+        flat = self.encoder(x).flatten(1)
+        return self.mean(flat).float(), self.log_variance(flat).float().clamp(*LOG_VARIANCE)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images, float32 [rows, bands, size, size] in [-1, 1], of latents [rows, latent]."""
+        wide = self.widen(z.to(self.paint.weight.dtype)).view(len(z), -1, self.side, self.side)
+        painted: Tensor = self.paint(self.decoder(wide.contiguous(memory_format=torch.channels_last)))
+        return painted.float().tanh()
+
+
+def _pairs(block: Any, channels: Sequence[int]) -> list[nn.Module]:
+    return [block(inputs, outputs) for inputs, outputs in pairwise(channels)]
+
+
+def build(shape: Shape, seed: int) -> Autoencoder:
+    """A model with torch's default initial weights, drawn from `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Autoencoder(shape)
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """uint8 images as float32 in [-1, 1]."""
+    return images.to(torch.float32).div_(127.5).sub_(1.0)
+
+
+def to_bytes(pixels: Tensor) -> Tensor:
+    """Images in [-1, 1] as uint8; the inverse of `to_pixels`."""
+    return pixels.add(1.0).mul_(127.5).round_().to(torch.uint8)

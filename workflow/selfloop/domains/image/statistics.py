@@ -1,0 +1,109 @@
+"""What a data set of features is like next to the real one: spread, modes, precision and recall."""
+
+import numpy as np
+
+NEIGHBOURS = 3  # k of precision and recall, as Kynkäänniemi et al. (2019) recommend
+CLUSTERS = 32
+KMEANS_STEPS = 20
+KERNEL_ROWS = 1_000  # images of the Vendi score, whose kernel has rows² values
+BLOCK = 1_000  # rows of distances held at once
+FLOOR = 1e-12  # a variance, of the real one's mean, below which covariances are not told apart
+
+
+def spread(sampled: np.ndarray, real: np.ndarray) -> dict[str, float]:
+    """How widely sampled features [rows, features] are spread, next to the real ones.
+
+    Returns:
+        covariance_trace_ratio: total variance, in that of the real features.
+        covariance_log_determinant_ratio: logarithm of the ratio of the determinants; it sees a single direction that is
+            lost. Directions without variance count with `FLOOR`.
+    """
+    ours, theirs = (np.cov(features.T).reshape(features.shape[1], -1) for features in (sampled, real))
+    floor = FLOOR * np.trace(theirs) / len(theirs)
+    logs = [np.log(np.maximum(np.linalg.eigvalsh(covariance), floor)).sum() for covariance in (ours, theirs)]
+    return {
+        "covariance_trace_ratio": float(np.trace(ours) / np.trace(theirs)),
+        "covariance_log_determinant_ratio": float(logs[0] - logs[1]),
+    }
+
+
+def vendi_score(features: np.ndarray, bandwidth: float) -> float:
+    """The effective number of different images (Friedman & Dieng 2023): exp of the entropy of the kernel's eigenvalues.
+
+    The kernel is exp(-distance²/(2·bandwidth²)), divided by the number of rows; n equal images score 1, n that have
+    nothing in common score n.
+    """
+    kernel = np.exp(-_squared_distances(features, features) / (2 * bandwidth**2)) / len(features)
+    values = np.linalg.eigvalsh(kernel)
+    values = values[values > 1e-12]
+    return float(np.exp(-(values * np.log(values)).sum()))
+
+
+def median_distance(features: np.ndarray) -> float:
+    """The median distance between two different rows."""
+    upper = np.triu_indices(len(features), k=1)
+    return float(np.sqrt(np.median(_squared_distances(features, features)[upper])))
+
+
+def effective_modes(sampled: np.ndarray, real: np.ndarray, seed: int) -> dict[str, float]:
+    """How many clusters of the real features the sampled ones fall into, evenly counted: exp of their shares' entropy.
+
+    Clusters are those of k-means; the value for the real features themselves stands beside it.
+    """
+    centres = _centres(real, min(CLUSTERS, max(1, len(real) // 5)), seed)
+    values = {}
+    for name, features in (("effective_modes", sampled), ("effective_modes_of_real", real)):
+        counts = np.bincount(_nearest(features, centres), minlength=len(centres))
+        shares = counts[counts > 0] / len(features)
+        values[name] = float(np.exp(-(shares * np.log(shares)).sum()))
+    return values
+
+
+def precision_and_recall(sampled: np.ndarray, real: np.ndarray) -> dict[str, float]:
+    """Share of sampled images that lie among the real ones, and of real ones that lie among the sampled.
+
+    A point lies among others if it is in the ball around one of them that reaches to its third nearest neighbour
+    (Kynkäänniemi et al. 2019).
+    """
+    return {"precision": _within(sampled, real), "recall": _within(real, sampled)}
+
+
+def _within(points: np.ndarray, others: np.ndarray) -> float:
+    neighbour = min(NEIGHBOURS, len(others) - 1)
+    radii = np.concatenate(
+        [
+            np.partition(_squared_distances(block, others), neighbour, axis=1)[:, neighbour]  # the 0th is itself
+            for block in _blocks(others)
+        ]
+    )
+    return float(np.concatenate([(_squared_distances(b, others) <= radii).any(axis=1) for b in _blocks(points)]).mean())
+
+
+def _centres(features: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Centres of k-means, from a start by k-means++ (Arthur & Vassilvitskii 2007)."""
+    generator = np.random.default_rng(seed)
+    chosen = [int(generator.integers(len(features)))]
+    nearest = _squared_distances(features, features[chosen])[:, 0]
+    while len(chosen) < count and nearest.sum() > 0:
+        chosen.append(int(generator.choice(len(features), p=nearest / nearest.sum())))
+        nearest = np.minimum(nearest, _squared_distances(features, features[chosen[-1:]])[:, 0])
+    centres = features[chosen]
+    for _ in range(KMEANS_STEPS):
+        labels = _nearest(features, centres)
+        filled = [features[labels == label].mean(axis=0) if (labels == label).any() else centre
+                  for label, centre in enumerate(centres)]  # fmt: skip
+        centres = np.stack(filled)
+    return centres
+
+
+def _nearest(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    return np.concatenate([_squared_distances(block, centres).argmin(axis=1) for block in _blocks(features)])
+
+
+def _blocks(features: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(features, -(-len(features) // BLOCK))
+
+
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    squares: np.ndarray = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    return squares.clip(0.0)

@@ -1,0 +1,1 @@
+"""Molecular conformations: GeoDiff in the loop."""

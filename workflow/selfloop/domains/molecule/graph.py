@@ -1,0 +1,148 @@
+"""A molecule's pairs of atoms: the bond graph extended to order 3, and all other pairs, from which the radius graph is
+taken at every step.
+
+Everything here is over unordered pairs (i < j). The networks' edge features are symmetric in the two atoms, so the two
+directions of an edge would cost twice the work for the same numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+BOND_TYPES = 22  # rdkit's, counted from 0
+ORDER = 3
+REMOTE = 0  # the type of every other pair
+
+
+@dataclass(frozen=True)
+class MoleculeGraph:
+    """One molecule's pairs.
+
+    Attributes:
+        atoms: how many atoms it has.
+        local: [2, local], pairs at most `ORDER` bonds apart, by their first and then their second atom.
+        types: [local], a bond's type, or `BOND_TYPES` + 1 and + 2 for pairs two and three bonds apart.
+        remote: [2, remote], all other pairs.
+    """
+
+    atoms: int
+    local: npt.NDArray[np.int16]
+    types: npt.NDArray[np.int16]
+    remote: npt.NDArray[np.int16]
+
+
+def build_graph(atoms: int, bonds: npt.NDArray[np.int64]) -> MoleculeGraph:
+    """The pairs of a molecule (Xu et al. 2022, section 5.1: bonds, and pairs two and three bonds apart).
+
+    Args:
+        atoms: how many.
+        bonds: [bonds, 3], two atoms and a type of 1 to 21.
+    """
+    bonded = np.zeros((atoms, atoms), dtype=np.int64)
+    bonded[bonds[:, 0], bonds[:, 1]] = bonds[:, 2]
+    bonded += bonded.T
+    step = (bonded > 0).astype(np.float32) + np.eye(atoms, dtype=np.float32)
+    types, reached = bonded.copy(), step > 0
+    for order in range(2, ORDER + 1):
+        further = (reached.astype(np.float32) @ step) > 0
+        types[further & ~reached] = BOND_TYPES + order - 1
+        reached = further
+    first, second = np.triu_indices(atoms, 1)
+    kinds = types[first, second]
+    pairs = np.stack([first, second]).astype(np.int16)
+    return MoleculeGraph(atoms, pairs[:, kinds > 0], kinds[kinds > 0].astype(np.int16), pairs[:, kinds == 0])
+
+
+class Batch(NamedTuple):
+    """Several molecules side by side, their atoms in one row; no padding.
+
+    Attributes:
+        atomic_numbers: [atoms].
+        molecule: [atoms], the place of each atom's molecule in the batch.
+        local: [2, local] pairs of atoms, within molecules.
+        types: [local].
+        remote: [2, remote].
+        molecules: how many.
+    """
+
+    atomic_numbers: Tensor
+    molecule: Tensor
+    local: Tensor
+    types: Tensor
+    remote: Tensor
+    molecules: int
+
+
+def build_batch(
+    graphs: Sequence[MoleculeGraph], atomic_numbers: npt.NDArray[np.int64], device: torch.device | str = "cpu"
+) -> Batch:
+    """Put graphs side by side.
+
+    Args:
+        graphs: one per molecule.
+        atomic_numbers: [atoms of all].
+        device: where the batch goes.
+    """
+    sizes = np.array([graph.atoms for graph in graphs])
+    offsets = np.cumsum(sizes) - sizes
+
+    def joined(pairs: list[npt.NDArray[np.int16]]) -> Tensor:
+        counts = [each.shape[1] for each in pairs]
+        together = np.concatenate(pairs, axis=1).astype(np.int64) + np.repeat(offsets, counts)
+        return torch.from_numpy(together).to(device)
+
+    types = np.concatenate([graph.types for graph in graphs]).astype(np.int64)
+    return Batch(
+        torch.from_numpy(np.ascontiguousarray(atomic_numbers)).to(device),
+        torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes)).to(device),
+        joined([graph.local for graph in graphs]),
+        torch.from_numpy(types).to(device),
+        joined([graph.remote for graph in graphs]),
+        len(graphs),
+    )
+
+
+class Pairs(NamedTuple):
+    """The pairs of atoms that see each other, local ones first.
+
+    Attributes:
+        first, second: [pairs], atoms.
+        types: [pairs].
+        lengths: [pairs], Å.
+        units: [pairs, 3], the direction from the second atom to the first; zeros for atoms in the same place.
+        local: how many of them are local.
+    """
+
+    first: Tensor
+    second: Tensor
+    types: Tensor
+    lengths: Tensor
+    units: Tensor
+    local: int
+
+
+def pairs_within(batch: Batch, positions: Tensor, cutoff: float) -> Pairs:
+    """The local pairs, however far apart, and the remote ones within the cutoff: the radius graph.
+
+    Every pair within the cutoff counts. The original takes at most 32 neighbours of an atom, the default of the library
+    that it calls, which breaks the symmetry of the graph in larger molecules.
+
+    Args:
+        batch: the molecules.
+        positions: [atoms, 3], Å.
+        cutoff: Å.
+    """
+    remote = positions.index_select(0, batch.remote[0]) - positions.index_select(0, batch.remote[1])
+    near = (remote.square().sum(dim=1) <= cutoff**2).nonzero().squeeze(1)
+    pairs = torch.cat([batch.local, batch.remote.index_select(1, near)], dim=1)
+    local = positions.index_select(0, batch.local[0]) - positions.index_select(0, batch.local[1])
+    differences = torch.cat([local, remote.index_select(0, near)])
+    lengths = torch.linalg.vector_norm(differences, dim=1)
+    types = torch.cat([batch.types, batch.types.new_full((len(near),), REMOTE)])
+    units = differences / lengths.clamp(min=1e-6).unsqueeze(1)
+    return Pairs(pairs[0], pairs[1], types, lengths, units, batch.local.shape[1])

@@ -1,0 +1,113 @@
+"""Pickles of molecules, read without running what they say.
+
+A pickle is a program: it may name any function of any module and call it. GEOM's archive and GeoDiff's splits are
+pickles, so they are read by an unpickler that knows a handful of names and stands its own harmless functions in for
+them. A pickle that names anything else is refused before anything of it is called.
+"""
+
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from selfloop.errors import UserError
+
+_ERRORS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+
+
+class Record:
+    """Stands for an object of which only the attributes are read, such as a `Data` of torch-geometric 1.x."""
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise pickle.UnpicklingError("an object's state is not a dictionary")
+        self.__dict__.update({str(key): value for key, value in state.items()})
+
+
+class Skipped:
+    """Stands for a tensor or a number in numpy's format, whose value nobody reads."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+def _text_to_bytes(text: Any, encoding: Any = "latin1") -> bytes:
+    """How protocol 2 writes bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("bytes are not written as latin1")
+    return text.encode("latin1")
+
+
+def _molecule(*arguments: Any) -> Any:
+    """An rdkit molecule from rdkit's own binary format, which is data and nothing else."""
+    from rdkit import Chem
+
+    if len(arguments) != 1 or not isinstance(arguments[0], bytes):
+        raise pickle.UnpicklingError("a molecule is not in rdkit's binary format")
+    return Chem.Mol(arguments[0])  # type: ignore[call-overload]
+
+
+KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
+    ("_codecs", "encode"): _text_to_bytes,
+    ("rdkit.Chem.rdchem", "Mol"): _molecule,
+    ("collections", "OrderedDict"): dict,
+    ("collections", "defaultdict"): Skipped,
+    ("torch_geometric.data.data", "Data"): Record,
+    ("torch._utils", "_rebuild_tensor_v2"): Skipped,
+    ("torch.storage", "_load_from_bytes"): Skipped,
+    ("numpy", "dtype"): Skipped,
+    ("numpy", "ndarray"): Skipped,
+    ("numpy.core.multiarray", "scalar"): Skipped,
+    ("numpy.core.multiarray", "_reconstruct"): Skipped,
+    ("numpy._core.multiarray", "scalar"): Skipped,
+    ("numpy._core.multiarray", "_reconstruct"): Skipped,
+}
+
+
+class Reader(pickle.Unpickler):
+    """An unpickler that finds the names of `KNOWN`, exactly as they stand there, and no others."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What stands for a name.
+
+        Raises:
+            UserError: the name is not known.
+        """
+        try:
+            return KNOWN[module, name]
+        except KeyError:
+            reason = f"it names {module}.{name}, which is no part of a molecule's data; nothing of it was run"
+            raise UserError(reason) from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Objects that lie elsewhere, which nothing here uses.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("it refers to objects outside itself")
+
+
+def read_pickle(source: Path | bytes | IO[bytes]) -> Any:
+    """The lists, dictionaries, numbers, texts and rdkit molecules of a pickle; other known objects as `Record`.
+
+    Raises:
+        UserError: it is damaged, or names what is not known; the message begins with the file's path, if any.
+    """
+    if isinstance(source, Path):
+        try:
+            with source.open("rb") as file:
+                return read_pickle(file)
+        except OSError as error:
+            raise UserError(f"{source}: cannot be read ({error.strerror})") from None
+        except UserError as error:
+            raise UserError(f"{source}: {error}.") from None
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        return Reader(stream).load()
+    except UserError:
+        raise
+    except (*_ERRORS, MemoryError, RecursionError, RuntimeError, UnicodeDecodeError) as error:
+        raise UserError(f"it is not a whole pickle ({type(error).__name__}: {error})") from None

@@ -1,0 +1,108 @@
+"""Rule prepare_data: real conformations as Parquet, split by molecule."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from selfloop.domains.base import Settings
+from selfloop.domains.molecule import readers, sources
+from selfloop.domains.molecule.chemistry import describe
+from selfloop.domains.molecule.conformations import Conformation, write_conformations
+from selfloop.domains.molecule.readers import Molecule
+from selfloop.errors import UserError
+from selfloop.identity import digest, stream
+from selfloop.job import Job
+
+
+def run(job: Job) -> None:
+    """Read the source that `job.params.data` names, and write both splits."""
+    data = job.params["data"]
+    left_out: Counter[str] = Counter()
+    train, test = splits(data, left_out)
+    if left_out:
+        job.log.info("left out: %s", describe(left_out))
+    for name, molecules in (("train", train), ("test", test)):
+        if not molecules:
+            reasons = f" Left out were {describe(left_out)}." if left_out else ""
+            raise UserError(f"data: no molecule is left for the {name} split.{reasons}")
+    rows = list(_thinned(conformations(train), data))
+    job.log.info("%d conformations of %d molecules to train on", len(rows), len(train))
+    write_conformations(rows, Path(job.output["train"]))
+    count = write_conformations(conformations(test), Path(job.output["test"]))
+    job.log.info("%d conformations of %d molecules to test on", count, len(test))
+
+
+def splits(data: Settings, left_out: Counter[str]) -> tuple[list[Molecule], list[Molecule]]:
+    """The molecules to train and to test on, none of them in both.
+
+    Args:
+        data: the `data` section.
+        left_out: counts what is not used, by reason.
+    """
+    seed = stream(digest(data["seed"]), "molecules")
+    wanted, wanted_test = data["molecules"], data["test_molecules"]
+    if data["source"] in ("rdkit", "rdkit_folder"):
+        if data["source"] == "rdkit":
+            molecules = readers.of_rdkit(data, seed, wanted + wanted_test, left_out)
+        else:
+            molecules = readers.of_geom(data, seed, left_out)
+        distinct = _distinct(molecules, left_out)
+        test = list(islice(distinct, wanted_test))
+        train = list(islice(distinct, wanted))
+    elif data["test"] is not None:
+        reader = readers.of_sdf if data["source"] == "sdf" else readers.of_geodiff
+        test = _drawn(list(reader(sources.matches(data["test"])[0], data, left_out)), wanted_test, seed)
+        known = {molecule.conformations[0].smiles for molecule in test}
+        everything = list(reader(sources.matches(data["train"])[0], data, left_out))
+        others = [molecule for molecule in everything if molecule.conformations[0].smiles not in known]
+        if len(others) < len(everything):
+            left_out["molecules to train on that are among those to test on"] += len(everything) - len(others)
+        train = _drawn(others, wanted, seed)
+    else:
+        everything = list(readers.of_sdf(sources.matches(data["train"])[0], data, left_out))
+        order = np.random.default_rng(seed).permutation(len(everything))
+        held_out = max(1, round(data["test_fraction"] * len(everything))) if everything else 0
+        chosen = [everything[place] for place in order]
+        test, train = chosen[:held_out][:wanted_test], chosen[held_out:][:wanted]
+    most_test = data["conformers"] if data["test_conformers"] is None else data["test_conformers"]
+    return _cut(train, data["conformers"]), _cut(test, most_test)
+
+
+def conformations(molecules: Iterable[Molecule]) -> Iterator[Conformation]:
+    """All conformations of molecules, those of one beside each other."""
+    for molecule in molecules:
+        yield from molecule.conformations
+
+
+def _distinct(molecules: Iterable[Molecule], left_out: Counter[str]) -> Iterator[Molecule]:
+    seen = set()
+    for molecule in molecules:
+        smiles = molecule.conformations[0].smiles
+        if smiles in seen:
+            left_out["molecules that were there already"] += 1
+        else:
+            seen.add(smiles)
+            yield molecule
+
+
+def _drawn(molecules: list[Molecule], wanted: int | None, seed: int) -> list[Molecule]:
+    order = np.random.default_rng(seed).permutation(len(molecules))
+    return [molecules[place] for place in order[:wanted]]
+
+
+def _cut(molecules: list[Molecule], most: int | None) -> list[Molecule]:
+    return [Molecule(molecule.conformations[:most]) for molecule in molecules]
+
+
+def _thinned(rows: Iterable[Conformation], data: Settings) -> Iterator[Conformation]:
+    """At most `data.rows` conformations, drawn by seed, in their order."""
+    everything = list(rows)
+    if data["rows"] is None or len(everything) <= data["rows"]:
+        yield from everything
+        return
+    generator = np.random.default_rng(stream(digest(data["seed"]), "rows"))
+    for place in np.sort(generator.choice(len(everything), size=data["rows"], replace=False)):
+        yield everything[place]

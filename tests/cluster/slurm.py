@@ -240,6 +240,7 @@ def stop(slurm: Slurm) -> None:
 
 def main() -> None:
     """Bring a cluster up and keep it until an interrupt."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # go down all the same
     with running() as slurm:
         print(slurm.command("sinfo", "--Node", "--long"), flush=True)
         try:

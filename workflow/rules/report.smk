@@ -10,6 +10,7 @@ rule write_report:
         page=report("results/report/index.html", caption="../captions/write_report.rst", category="The page"),
     log:
         "results/logs/write_report.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:

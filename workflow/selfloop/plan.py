@@ -211,7 +211,7 @@ class Plan(studies.Study):
         for domain in self.domains:
             for analysis in self.analyses(domain):
                 files += self.files_read_by(domain, analysis)
-        return list(dict.fromkeys(files))
+        return list(dict.fromkeys([*files, *self.report_files()]))
 
     def shown_by(self, domain: Domain) -> list[str]:
         """The rules whose outputs show what the study has measured in a domain: shared ones, and the domain's own."""

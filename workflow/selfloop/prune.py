@@ -12,6 +12,7 @@ again.
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,11 @@ def shown(count: int) -> str:
     return f"{count} bytes"
 
 
+def _agreed() -> bool:
+    print("Delete all this? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Show, ask, delete."""
     parser = commands.parser("Delete what no later step of a study needs.")
@@ -138,7 +144,7 @@ def main(arguments: Sequence[str]) -> int:
         if len(own) > 5:
             print(f"{'':14}and {len(own) - 5} more")
     print(f"{shown(sum(item.size for item in items)):>12}  in all, of {shown(size(Path(RESULTS)))}")
-    if not options.yes and input("Delete all this? [y/N] ").strip().lower() not in ("y", "yes"):
+    if not options.yes and not _agreed():
         print("Nothing was deleted.")
         return 1
     for item in items:

@@ -25,6 +25,7 @@ SAMPLING: dict[str, Any] = {
     "prompt": "first-token",
     "max_length": None,
     "engine": "torch",
+    "allow_unended": False,
 }
 
 
@@ -103,6 +104,10 @@ def test_a_part_in_which_no_document_ends_stops_the_job(job: Job) -> None:
     with pytest.raises(UserError, match=r"checkpoint: none of the 45 sampled documents reached its end within"):
         generate.run(never)
     assert list(Path(job.output["part"]).parent.glob("part*")) == []
+    generate.run(
+        replace(never, params={**never.params, "sampling": {**never.params["sampling"], "allow_unended": True}})
+    )
+    assert len(documents(Path(job.output["part"]))) == ROWS
 
 
 def test_a_tokenizer_of_another_vocabulary_stops_the_job(job: Job) -> None:

@@ -58,11 +58,11 @@ def check(job: Job, count: int, tokens: int, ended: int, empty: int) -> None:
         raise UserError(
             f"{job.input['checkpoint']} sampled nothing but empty documents; the model has not learnt to write."
         )
-    if not ended:
+    if not ended and not job.params["sampling"]["allow_unended"]:
         raise UserError(
             f"{job.input['checkpoint']}: none of the {count} sampled documents reached its end within "
-            f"sampling.max_length ({job.params['sampling']['max_length'] or 'the context'}); train longer, or "
-            "allow longer documents."
+            f"sampling.max_length ({job.params['sampling']['max_length'] or 'the context'}); train longer, allow "
+            "longer documents, or set sampling.allow_unended."
         )
 
 

@@ -1,25 +1,32 @@
 # make run    set up .venv and run the default study
 # make test   set up .venv and run every check
+# make report CONFIG=config/mine.yaml   the page of a study, also of one that is not finished
 # make vllm-cpu, make vllm-gpu   set up .venv-vllm-cpu or .venv-vllm-gpu for the sampling engine `vllm`
 # make vllm   set up .venv-vllm-cpu, too, and check that engine
 # make estimate CONFIG=config/paper.yaml    what a study will cost, before anything starts
+# make status [CONFIG=config/mine.yaml]   one line per chain of a study: done, running, failed, time left
+# make prune  [CONFIG=config/mine.yaml]   delete what no later step needs, after asking (YES=1 does not ask)
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run estimate test lint unit workflow vllm vllm-cpu vllm-gpu format clean
+.PHONY: run report screenshot estimate status prune test lint unit workflow browser chromium cluster vllm vllm-cpu
+.PHONY: vllm-gpu format clean
 .DELETE_ON_ERROR:
 
 run: .venv/base.stamp
 	. $(BIN)/activate && snakemake --cores $(CORES)
 
-test: lint unit workflow
+test: lint unit workflow browser cluster
 
 CONFIG ?= config/config.yaml
 SPEED ?= --measure
 estimate: .venv/base.stamp
 	@PYTHONPATH=workflow $(BIN)/python -m selfloop.estimate $(CONFIG) $(SPEED)
+
+report: .venv/base.stamp
+	PYTHONPATH=workflow $(BIN)/python -m selfloop.report --configfile $(CONFIG)
 
 # A stamp is touched last, so that an interrupted installation is done again.
 .venv/base.stamp: envs/base.txt envs/data.txt
@@ -48,6 +55,30 @@ unit: .venv/dev.stamp
 
 workflow: .venv/dev.stamp
 	. $(BIN)/activate && python -m pytest tests/workflow
+
+browser: .venv/dev.stamp chromium
+	. $(BIN)/activate && python -m pytest tests/browser
+
+# README's pictures, from the finished default study: its main figure, and the top of its page.
+screenshot: .venv/dev.stamp chromium
+	cp results/figures/text-headline.png docs/default-study.png
+	$(BIN)/python tests/browser/screenshot.py results/report/index.html docs/report.png
+
+# Debian's package; elsewhere any chromium, chromium-browser or google-chrome on PATH will do.
+chromium:
+	@command -v chromium chromium-browser google-chrome > /dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
+	    apt-get update -qq && apt-get install -y -qq chromium > /dev/null; } || \
+	  { echo "the browser tests need Chromium; on Debian: apt-get install chromium"; exit 1; }
+# Brings up a SLURM of two nodes on this machine, from Debian's packages, and takes it down.
+cluster: .venv/dev.stamp
+	. $(BIN)/activate && python -m pytest tests/cluster
+
+status: .venv/base.stamp
+	@PYTHONPATH=workflow $(BIN)/python -m selfloop.status --configfile $(CONFIG)
+
+prune: .venv/base.stamp
+	@PYTHONPATH=workflow YES=$(YES) $(BIN)/python -m selfloop.prune --configfile $(CONFIG)
 
 vllm-cpu: .venv-vllm-cpu/stamp
 vllm-gpu: .venv-vllm-gpu/stamp

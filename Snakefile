@@ -13,13 +13,13 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 # Planning makes millions of small objects that all live on; looking for garbage among them costs time for nothing. It is
-# looked for again as soon as jobs run (onstart, below).
+# looked for again as soon as jobs run.
 gc.disable()
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
-from selfloop import preload
 from selfloop.plan import expose_library, plan_study
+from selfloop.session import Session
 
 expose_library()
 
@@ -30,17 +30,19 @@ if not workflow.overwrite_configfiles:
 
 
 study = plan_study(config)
-preloaded = []
+session = Session(workflow, study)
 
 
 include: "workflow/rules/data.smk"
 include: "workflow/rules/loop.smk"
 include: "workflow/rules/analysis.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
+        rules.write_report.output,
         rules.collect_metrics.output,
         [
             expand(getattr(rules, name).output, domain=domain.name)
@@ -49,15 +51,14 @@ rule all:
         ],
 
 
-# Steps that run on this machine are forked from a process that has imported torch; see selfloop.preload.
+# What stands around the jobs: one Snakemake per folder, this machine's GPUs, a process to fork from; see selfloop.session.
 onstart:
-    gc.enable()
-    preloaded.append(preload.start() if workflow.local_exec else None)
+    session.begin()
 
 
 onsuccess:
-    preload.stop(preloaded.pop())
+    session.end(success=True)
 
 
 onerror:
-    preload.stop(preloaded.pop())
+    session.end(success=False)

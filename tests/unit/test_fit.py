@@ -218,6 +218,33 @@ def test_a_saved_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert not saved.folder.exists()
 
 
+def test_a_state_that_takes_long_to_save_is_due_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("selfloop.saved_state.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("selfloop.saved_state.save_file", slow_save := _SlowSave(now, seconds=3.0))
+    saved = state(tmp_path, every_seconds=60.0)
+    now[0] = 60.0
+    assert saved.is_due()
+    saved.save({}, {})
+    assert slow_save.calls == 1
+    now[0] = 63.0 + 149.0  # saving is at most 2 % of the time: 3 s of 150 s
+    assert not saved.is_due()
+    now[0] = 63.0 + 151.0
+    assert saved.is_due()
+
+
+class _SlowSave:
+    """Stands for a slow disk."""
+
+    def __init__(self, now: list[float], seconds: float) -> None:
+        self.now, self.seconds, self.calls = now, seconds, 0
+
+    def __call__(self, tensors: object, path: Path, metadata: object) -> None:
+        self.calls += 1
+        self.now[0] += self.seconds
+        Path(path).touch()
+
+
 def test_a_state_is_due_so_many_seconds_after_the_last_one(tmp_path: Path) -> None:
     assert state(tmp_path, every_seconds=0.0).is_due()
     assert not state(tmp_path, every_seconds=1000.0).is_due()

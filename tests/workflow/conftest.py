@@ -22,8 +22,8 @@ from selfloop import study as studies
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = Path(__file__).parent / "plugins"
-TREE = ("Snakefile", "workflow", "config", "profiles", "envs", "tests/studies")
-DEADLINE = 120.0  # seconds; far more than anything here takes
+TREE = ("Snakefile", "workflow", "config", "profiles", "slurm", "envs", "tests/studies")
+DEADLINE = 300.0  # seconds; far more than anything here takes
 
 
 def environment() -> dict[str, str]:
@@ -69,6 +69,7 @@ class Workflow:
 
     def __init__(self, folder: Path, config: str) -> None:
         self.folder, self.config = folder, config
+        self.variables: dict[str, str] = {}  # of the environment, besides a user's
 
     @classmethod
     def fresh(cls, folder: Path, config: str) -> "Workflow":
@@ -99,15 +100,16 @@ class Workflow:
         edit(study)
         (self.folder / self.config).write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
 
-    def start(self, *arguments: str, cores: int = 2) -> subprocess.Popen[str]:
-        """Start Snakemake, with a process group of its own as in a terminal."""
+    def start(self, *arguments: str, cores: int | None = 2) -> subprocess.Popen[str]:
+        """Start Snakemake, with a process group of its own as in a terminal; `cores` None leaves them to a profile."""
         # The options that take lists stand first, since they would take targets, too.
-        options = ["--logger", "jobs", "--configfile", self.config, "--cores", str(cores)]
+        options = ["--logger", "jobs", "--configfile", self.config]
+        options += [] if cores is None else ["--cores", str(cores)]
         self.noted.unlink(missing_ok=True)
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", *options, *arguments],
             cwd=self.folder,
-            env=environment() | {"JOBS": str(self.noted)},
+            env=environment() | self.variables | {"JOBS": str(self.noted)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -148,11 +150,12 @@ class Workflow:
         words = [rule, f"{model.experiment.name}-{model.iteration}"]
         if model.iteration > 1:
             words = [rule, f"{model.experiment.name}-{chain.regime}-{model.iteration}"]
-            words.append(model.domain.sampling_slug(chain.sampling))
+            words.append(f"t{chain.sampling['temperature']:g}")
         words.append(f"seed{model.seed}")
         if "part" in wildcards:
             part = study.parts[wildcards["model"], wildcards["part"]]
-            words.append(f"{model.domain.sampling_slug(part.sampling)}-part{part.index}")
+            sampling = [f"t{part.sampling['temperature']:g}"] if "temperature" in part.sampling else []
+            words.append("-".join([*sampling, f"part{part.index}"]))
         return " ".join(words)
 
     def model_folder(self, experiment: str, regime: str, iteration: int, seed: int = 0) -> str:
@@ -162,14 +165,16 @@ class Workflow:
         return f"{studies.MODELS}/{chain.models[iteration - 1].name}"
 
     def results(self, *below: str) -> dict[str, str]:
-        """Every file below `results` but logs: a digest of its bytes, or where a link leads."""
+        """Every file below `results` but those that hold times (logs, page, provenance): a digest, or a link's aim."""
         found = {}
         for top in below or ("",):
             for path in (self.folder / "results" / top).rglob("*"):
                 name = str(path.relative_to(self.folder / "results"))
+                if name == "provenance.json":  # times, and names of machines
+                    continue
                 if path.is_symlink():
                     found[name] = f"-> {path.readlink()}"
-                elif path.is_file() and not name.startswith("logs/"):
+                elif path.is_file() and not name.startswith(("logs/", "report/")):
                     found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         return found
 

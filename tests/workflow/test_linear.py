@@ -242,5 +242,6 @@ def test_more_simulated_seeds_rerun_no_model_and_a_finished_study_reruns_nothing
     assert announced["simulate_chains"] == 2 * 4
     assert set(announced) == {
         *("simulate_chains", "collect_metrics", "plot_headline", "plot_synthetic", "write_tables"),
+        "write_report",
         *("linear_plot_theory", "linear_plot_spread", "linear_write_theory", "all", "total"),
     }

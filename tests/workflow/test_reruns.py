@@ -16,7 +16,8 @@ import pytest
 
 from .conftest import Workflow
 
-FIGURES = {"plot_headline", "plot_learning_curves", "plot_synthetic"}
+# The study's page shows the figures.
+FIGURES = {"plot_headline", "plot_learning_curves", "plot_synthetic", "write_report"}
 # What every change of the measurements, or of their list, ends in.
 ANALYSIS = {"collect_metrics", "write_tables", "text_write_paper", *FIGURES}
 # The same with the table of samples, which shows each experiment's first seed.
@@ -125,12 +126,12 @@ CHANGED = {
     ),
     "one figure's code": (
         append("\nEDITED = True\n", f"{LIBRARY}/analysis/plot_learning_curves.py"),
-        {"plot_learning_curves"},
+        {"plot_learning_curves", "write_report"},
     ),
     "all figures' style": (append("\nEDITED = True\n", f"{LIBRARY}/analysis/style.py"), FIGURES),
     "a figure's title": (
         config(lambda study: study.update(figures={"titles": {"text-headline": "Tiny"}})),
-        {"plot_headline"},
+        {"plot_headline", "write_report"},
     ),
     "temperature": (
         experiment("tiny", sampling=[{"temperature": 0.5}]),

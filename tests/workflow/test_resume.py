@@ -141,8 +141,9 @@ def test_kill_9_of_snakemake_in_the_middle_of_a_training(prepared: Workflow, uni
     assert 0 < step < STEPS
     assert not (prepared.folder / checkpoint(prepared)).exists()
 
-    prepared.snakemake("--unlock")  # as Snakemake asks for after a kill -9
-    prepared.snakemake()
+    again = prepared.snakemake()  # and no --unlock before it
+
+    assert f"process {training.snakemake.pid}, which worked in this folder, was killed; its locks" in again.output
 
     assert steps_gone_on_from(prepared) == [step]
     assert prepared.results() == uninterrupted.results()
@@ -155,7 +156,7 @@ def test_sigterm_to_a_training_saves_its_state(prepared: Workflow, uninterrupted
     training.script.terminate()  # as a cluster does at the time limit
     code, output = training.end()
     assert code == 1
-    (stopped,) = re.findall(rf"stopped by SIGTERM at step (\d+) of {STEPS}; the state is saved\n", output)
+    (stopped,) = set(re.findall(rf"stopped by SIGTERM at step (\d+) of {STEPS}; the state is saved\n", output))
     assert saved_step(prepared) == int(stopped) < STEPS
     assert not (prepared.folder / checkpoint(prepared)).exists()
 

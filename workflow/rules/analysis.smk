@@ -1,4 +1,5 @@
-# From measurements to tables, figures and pages.
+# From measurements to tables, figures and pages. Each takes seconds, less than a cluster's queue would: they run beside
+# Snakemake.
 
 
 rule collect_metrics:
@@ -12,6 +13,7 @@ rule collect_metrics:
         chains="results/chains.csv",
     log:
         "results/logs/collect_metrics.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -33,15 +35,22 @@ rule plot_headline:
     input:
         metrics="results/metrics.parquet",
     output:
-        figures=expand("results/figures/{{domain}}-headline.{format}", format=study.formats),
+        figures=report(
+            expand("results/figures/{{domain}}-headline.{format}", format=study.formats),
+            caption="../captions/plot_headline.rst",
+            category="{domain}",
+            subcategory="Figures",
+        ),
     log:
         "results/logs/plot_headline/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
         domain="{domain}",
         quantity=lambda w: asdict(study.domain(w.domain).headline),
         title=lambda w: study.title(f"{w.domain}-headline"),
+        published=lambda w: study.published(study.domain(w.domain)),
         code=study.code("analysis.plot_headline"),
     script:
         "../scripts/plot_headline.py"
@@ -51,14 +60,20 @@ rule plot_learning_curves:
     input:
         learning_curves="results/learning_curves.parquet",
     output:
-        figures=expand(
-            "results/figures/{{domain}}-learning-curves-{x}-{scale}.{format}",
-            x=["epoch", "step"],
-            scale=["linear", "log"],
-            format=study.formats,
+        figures=report(
+            expand(
+                "results/figures/{{domain}}-learning-curves-{x}-{scale}.{format}",
+                x=["epoch", "step"],
+                scale=["linear", "log"],
+                format=study.formats,
+            ),
+            caption="../captions/plot_learning_curves.rst",
+            category="{domain}",
+            subcategory="Figures",
         ),
     log:
         "results/logs/plot_learning_curves/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -74,9 +89,15 @@ rule plot_synthetic:
     input:
         metrics="results/metrics.parquet",
     output:
-        figures=expand("results/figures/{{domain}}-synthetic.{format}", format=study.formats),
+        figures=report(
+            expand("results/figures/{{domain}}-synthetic.{format}", format=study.formats),
+            caption="../captions/plot_synthetic.rst",
+            category="{domain}",
+            subcategory="Figures",
+        ),
     log:
         "results/logs/plot_synthetic/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -92,12 +113,23 @@ rule write_tables:
     input:
         metrics="results/metrics.parquet",
     output:
-        headline="results/tables/{domain}-headline.csv",
+        headline=report(
+            "results/tables/{domain}-headline.csv",
+            caption="../captions/write_tables.rst",
+            category="{domain}",
+            subcategory="Tables",
+        ),
         headline_page="results/tables/{domain}-headline.md",
-        trend="results/tables/{domain}-trend.csv",
+        trend=report(
+            "results/tables/{domain}-trend.csv",
+            caption="../captions/write_tables.rst",
+            category="{domain}",
+            subcategory="Tables",
+        ),
         trend_page="results/tables/{domain}-trend.md",
     log:
         "results/logs/write_tables/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -112,10 +144,16 @@ rule write_samples:
     input:
         parts=lambda w: [part["folder"] for part in study.samples(w.domain)],
     output:
-        samples="results/tables/{domain}-samples.csv",
+        samples=report(
+            "results/tables/{domain}-samples.csv",
+            caption="../captions/write_samples.rst",
+            category="{domain}",
+            subcategory="Tables",
+        ),
         samples_page="results/tables/{domain}-samples.md",
     log:
         "results/logs/write_samples/{domain}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -139,10 +177,15 @@ for domain in study.domains:
                 metrics="results/metrics.parquet" if "metrics" in analysis.reads else [],
                 artifacts=study.files_read_by(domain, analysis),
             output:
-                figures=expand(
-                    f"results/figures/{domain.name}-{{name}}.{{format}}",
-                    name=analysis.figures,
-                    format=study.formats,
+                figures=report(
+                    expand(
+                        f"results/figures/{domain.name}-{{name}}.{{format}}",
+                        name=analysis.figures,
+                        format=study.formats,
+                    ),
+                    caption=f"../captions/{study.caption(domain, analysis)}",
+                    category=domain.name,
+                    subcategory="Figures",
                 ),
                 tables=expand(
                     f"results/tables/{domain.name}-{{name}}.{{format}}",
@@ -151,6 +194,7 @@ for domain in study.domains:
                 ),
             log:
                 f"results/logs/{analysis.step}/{domain.name}.log",
+            localrule: True
             conda:
                 "../../envs/base.yaml"
             params:

@@ -16,6 +16,11 @@ rule prepare_data:
         "results/logs/prepare_data/{data}.log",
     conda:
         "../../envs/base.yaml"
+    threads: study.threads("prepare_data")
+    resources:
+        gpu=study.asks("prepare_data", "gpu"),
+        mem_mb=study.asks("prepare_data", "mem_mb"),
+        runtime=study.asks("prepare_data", "runtime"),
     params:
         settings=study.prepare_data_settings,
     script:
@@ -31,6 +36,11 @@ rule train_tokenizer:
         "results/logs/train_tokenizer/{data}-{tokenizer}.log",
     conda:
         "../../envs/base.yaml"
+    threads: study.threads("train_tokenizer")
+    resources:
+        gpu=study.asks("train_tokenizer", "gpu"),
+        mem_mb=study.asks("train_tokenizer", "mem_mb"),
+        runtime=study.asks("train_tokenizer", "runtime"),
     params:
         settings=study.train_tokenizer_settings,
     script:
@@ -49,6 +59,11 @@ rule tokenize:
         "results/logs/tokenize/{data}-{tokenizer}.log",
     conda:
         "../../envs/base.yaml"
+    threads: study.threads("tokenize")
+    resources:
+        gpu=study.asks("tokenize", "gpu"),
+        mem_mb=study.asks("tokenize", "mem_mb"),
+        runtime=study.asks("tokenize", "runtime"),
     params:
         settings=study.tokenize_settings,
     script:

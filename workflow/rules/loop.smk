@@ -6,6 +6,7 @@ wildcard_constraints:
     part="[^/]+-[0-9a-f]{6}",
 
 
+# It links files and copies none, and every model waits for it: it runs beside Snakemake, not in a cluster's queue.
 rule concatenate:
     input:
         unpack(study.concatenate_input),
@@ -13,6 +14,7 @@ rule concatenate:
         training_set=directory("results/models/{model}/training-set"),
     log:
         "results/logs/concatenate/{model}.log",
+    localrule: True
     conda:
         "../../envs/base.yaml"
     params:
@@ -32,6 +34,11 @@ rule train:
         "results/logs/train/{model}.log",
     conda:
         "../../envs/base.yaml"
+    threads: study.threads("train")
+    resources:
+        gpu=study.asks("train", "gpu"),
+        mem_mb=study.asks("train", "mem_mb"),
+        runtime=study.asks("train", "runtime"),
     params:
         settings=study.train_settings,
     script:
@@ -48,6 +55,11 @@ rule generate:
         "results/logs/generate/{model}/{part}.log",
     conda:
         "../../envs/base.yaml"
+    threads: study.threads("generate")
+    resources:
+        gpu=study.asks("generate", "gpu"),
+        mem_mb=study.asks("generate", "mem_mb"),
+        runtime=study.asks("generate", "runtime"),
     params:
         settings=study.generate_settings,
     script:
@@ -64,6 +76,11 @@ rule evaluate_model:
         "results/logs/evaluate_model/{model}.log",
     conda:
         "../../envs/base.yaml"
+    threads: study.threads("evaluate_model")
+    resources:
+        gpu=study.asks("evaluate_model", "gpu"),
+        mem_mb=study.asks("evaluate_model", "mem_mb"),
+        runtime=study.asks("evaluate_model", "runtime"),
     params:
         settings=study.evaluate_model_settings,
     script:
@@ -81,6 +98,11 @@ rule evaluate_part:
         "results/logs/evaluate_part/{model}/{part}.log",
     conda:
         "../../envs/base.yaml"
+    threads: study.threads("evaluate_part")
+    resources:
+        gpu=study.asks("evaluate_part", "gpu"),
+        mem_mb=study.asks("evaluate_part", "mem_mb"),
+        runtime=study.asks("evaluate_part", "runtime"),
     params:
         settings=study.evaluate_part_settings,
     script:
@@ -95,6 +117,11 @@ rule simulate_chains:
         "results/logs/simulate_chains/{simulation}.log",
     conda:
         "../../envs/base.yaml"
+    threads: study.threads("simulate_chains")
+    resources:
+        gpu=study.asks("simulate_chains", "gpu"),
+        mem_mb=study.asks("simulate_chains", "mem_mb"),
+        runtime=study.asks("simulate_chains", "runtime"),
     params:
         settings=study.simulate_chains_settings,
     script:

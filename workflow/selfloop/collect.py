@@ -49,7 +49,7 @@ def run(job: Job) -> None:
     """
     chains = job.params["chains"]
     metrics = pa.Table.from_pylist(list(_metrics(chains)), schema=METRICS)
-    metrics = pa.concat_tables([metrics, *map(_simulated, job.params["simulations"])])
+    metrics = pa.concat_tables([metrics, *map(simulated, job.params["simulations"])])
     curves = pa.Table.from_pylist(list(_curves(chains)), schema=CURVES)
     for table, name in ((metrics, "metrics"), (curves, "learning_curves")):
         with whole_file(Path(job.output[name])) as scratch:
@@ -67,21 +67,21 @@ def run(job: Job) -> None:
 def _metrics(chains: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for chain in chains:
         place = {name: chain[name] for name, _ in CHAIN}
-        for row in _measurements(f"{chain['model_folder']}/measurements.json"):
+        for row in measurements(f"{chain['model_folder']}/measurements.json"):
             yield {**place, **row}
         for folder in chain["part_folders"]:
-            for row in _measurements(f"{folder}.measurements.json"):
+            for row in measurements(f"{folder}.measurements.json"):
                 yield {**place, **row}
 
 
 def _curves(chains: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for chain in chains:
         place = {name: chain[name] for name, _ in CHAIN}
-        for row in _curve(f"{chain['model_folder']}/learning_curve.parquet"):
+        for row in curve(f"{chain['model_folder']}/learning_curve.parquet"):
             yield {**place, **row}
 
 
-def _simulated(simulation: dict[str, str]) -> pa.Table:
+def simulated(simulation: dict[str, str]) -> pa.Table:
     """The values of a simulation under the name of one experiment."""
     table = pq.read_table(simulation["file"])
     for name in ("experiment", "domain"):
@@ -91,12 +91,14 @@ def _simulated(simulation: dict[str, str]) -> pa.Table:
 
 
 @cache
-def _measurements(path: str) -> list[dict[str, Any]]:
+def measurements(path: str) -> list[dict[str, Any]]:
+    """The rows that an evaluation step wrote."""
     rows: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
     return rows
 
 
 @cache
-def _curve(path: str) -> list[dict[str, Any]]:
+def curve(path: str) -> list[dict[str, Any]]:
+    """The rows of a learning curve."""
     rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     return rows

@@ -214,6 +214,12 @@ def _innermost(error: ValidationError) -> ValidationError:
     return fits[0] if fits else error
 
 
+def check_against(schema: Mapping[str, Any], value: Any) -> None:
+    """Raise `UserError` for the first thing in `value` that `schema` does not allow."""
+    _check_plain(value, ())
+    _raise_first(schema, value, ())
+
+
 def _message(error: ValidationError, root: Mapping[str, Any], where: tuple[Any, ...]) -> str:
     path = tuple(error.absolute_path)
     key = dotted((*where, *path)) or "the config"

@@ -12,8 +12,12 @@ from selfloop import study as studies
 from selfloop.code import code_digest
 from selfloop.domains.base import Analysis, Domain
 from selfloop.errors import UserError
+from selfloop.report import spec as reports
+from selfloop.report.published import published
+from selfloop.resources import Resources
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+RESOURCES = SCRIPTS.parent.parent / "config/resources.yaml"
 ARTIFACT_PATHS = frozenset({"checkpoint", "part", "train", "test"})  # what an `Analysis` may read besides the metrics
 
 
@@ -28,6 +32,32 @@ class Plan(studies.Study):
     """A study, and what its rules need to know besides."""
 
     checked: Mapping[str, Any]
+    resources: Resources
+
+    def threads(self, step: str) -> Any:
+        """CPUs that a job of the rule `step` asks for, as its directive `threads` wants it."""
+        return self._asked(step, "cpus", lambda wildcards: self.resources.of(step, self._domain(wildcards))["cpus"])
+
+    def asks(self, step: str, what: str) -> Any:
+        """How much of the resource `what` a job of the rule `step` asks for, as its directive `resources` wants it."""
+        amount = self.resources.amount
+        first = self._asked(step, what, None)
+        if first is not None and amount(step, self.domains[0].name, what, 2) == first:
+            return first
+        return lambda wildcards, attempt: amount(step, self._domain(wildcards), what, attempt)
+
+    def _asked(self, step: str, what: str, otherwise: Any) -> Any:
+        """The number where it is the same in all domains of the study: Snakemake takes its time to call a function."""
+        amounts = {self.resources.of(step, domain.name)[what] for domain in self.domains}
+        return amounts.pop() if len(amounts) == 1 else otherwise
+
+    def _domain(self, wildcards: Any) -> str:
+        """Name of the domain that a job belongs to."""
+        if "model" in wildcards.keys():  # noqa: SIM118 (a list with names, not a mapping)
+            return self.models[wildcards.model].domain.name
+        if "data" in wildcards.keys():  # noqa: SIM118
+            return self.data[wildcards.data].domain.name
+        return self.simulations[wildcards.simulation].domain.name
 
     def code(self, step: str, domain: Domain | None = None) -> str:
         """Digest of the code that a step runs; of a domain's own module where there is a domain."""
@@ -174,6 +204,15 @@ class Plan(studies.Study):
         rows = self.read_by(domain, analysis)
         return list(dict.fromkeys(row[key] for row in rows for key in row if key in ARTIFACT_PATHS))
 
+    @property
+    def shown_files(self) -> list[str]:
+        """The models and data sets that figures and tables show as they are."""
+        files = [part["folder"] for domain in self.domains if domain.samples for part in self.samples(domain.name)]
+        for domain in self.domains:
+            for analysis in self.analyses(domain):
+                files += self.files_read_by(domain, analysis)
+        return list(dict.fromkeys(files))
+
     def shown_by(self, domain: Domain) -> list[str]:
         """The rules whose outputs show what the study has measured in a domain: shared ones, and the domain's own."""
         shown = ["plot_headline", "write_tables"]
@@ -181,6 +220,36 @@ class Plan(studies.Study):
         shown += ["plot_synthetic"] if domain.synthetic else []
         shown += ["write_samples"] if domain.samples else []
         return shown + [f"{domain.name}_{analysis.step}" for analysis in self.analyses(domain)]
+
+    def shown(self, domain: Domain) -> list[reports.Shown]:
+        """What the rules that show a domain write."""
+        return reports.shown(domain, self.shown_by(domain), self.analyses(domain))
+
+    def report_files(self) -> list[str]:
+        """The figures and tables that the study's page shows."""
+        return [file for domain in self.domains for file in reports.files(self.shown(domain), self.formats)]
+
+    def report(self) -> dict[str, Any]:
+        """What the study's page is about, as JSON values; nothing in it is only about how the study is run."""
+        domains = [
+            {**reports.domain_spec(domain, self.shown(domain)), "published": self.published(domain)}
+            for domain in self.domains
+        ]
+        config = {key: self.checked[key] for key in ("experiments", "regimes")}
+        return {"domains": domains, "experiments": self.checked["experiments"], "config": config}
+
+    def caption(self, domain: Domain, analysis: Analysis) -> str:
+        """The file that explains what a domain's own analysis shows."""
+        return reports.caption(f"{domain.name}_{analysis.step}")
+
+    def report_looks(self) -> str:
+        """Digest of what the page looks like besides its code."""
+        return reports.looks()
+
+    def published(self, domain: Domain) -> list[dict[str, Any]]:
+        """The paper's values for the domain's experiments that have its setting."""
+        own = {name: e for name, e in self.checked["experiments"].items() if e["domain"] == domain.name}
+        return published(own, {name: list(map(domain.sampling_title, e["sampling"])) for name, e in own.items()})
 
     @property
     def domains(self) -> list[Domain]:
@@ -231,8 +300,8 @@ def step_code(step: str, domain: str | None) -> str:
     return code_digest(module)
 
 
-def plan_study(config: Mapping[str, Any]) -> Plan:
-    """The plan of a config.
+def plan_study(config: Mapping[str, Any], resources: Path = RESOURCES) -> Plan:
+    """The plan of a config, whose steps ask for what the file `resources` says.
 
     Raises:
         SystemExit: the config is wrong; the message is shown alone, and the exit code is 1. Around the message of any
@@ -241,6 +310,7 @@ def plan_study(config: Mapping[str, Any]) -> Plan:
     try:
         checked = configuration.check(config)
         plan = Plan(studies.build(checked).experiments)
+        plan.resources = Resources(resources)
     except UserError as error:
         sys.exit(f"selfloop: {error}")
     plan.checked = checked

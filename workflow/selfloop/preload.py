@@ -9,22 +9,22 @@ Nobody outlives anybody: the server dies with Snakemake, a fork dies with the se
 it, and a script that loses its fork fails.
 """
 
-import ctypes
 import json
 import os
+import secrets
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-VARIABLE = "SELFLOOP_PRELOAD"  # the socket's path
+from selfloop.lifetime import die_with_parent
+
+VARIABLE = "SELFLOOP_PRELOAD"  # the socket's name
 PYTHON = "SELFLOOP_PRELOAD_PYTHON"  # the interpreter behind it; a rule in another environment runs where it is
 MODULES = (
     "torch",
@@ -36,43 +36,45 @@ MODULES = (
     "safetensors.torch",
     "tqdm",
 )
-PR_SET_PDEATHSIG = 1
 
 
 def start() -> "subprocess.Popen[bytes] | None":
     """Start the server for the steps of this process's children; None where the system cannot tie lives together."""
     if not sys.platform.startswith("linux"):
         return None
-    folder = tempfile.mkdtemp(prefix="selfloop-")  # mode 0700: nobody else may send work
-    path = os.path.join(folder, "socket")
-    command = [sys.executable, "-m", __name__, path, str(os.getpid())]
+    # A name that is no file: it leaves nothing behind, whoever is killed. `serve` keeps out what a file's mode would.
+    name = f"selfloop-{secrets.token_hex(16)}"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"\0{name}")
+    listener.listen(64)
     # numpy settles its number of threads when it is imported, before there is a step with a number of its own. Two
     # threads for small matrices take eight times as long as one where other steps run beside them.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=False, env=environment)
-    os.environ[VARIABLE], os.environ[PYTHON] = path, sys.prefix
+    with listener:  # the server has a copy, and the name goes with the server
+        descriptor = listener.fileno()
+        command = [sys.executable, "-m", __name__, str(descriptor), str(os.getpid())]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[descriptor])
+    os.environ[VARIABLE], os.environ[PYTHON] = name, sys.prefix
     return process
 
 
 def stop(process: "subprocess.Popen[bytes] | None") -> None:
     """End the server."""
-    path = os.environ.pop(VARIABLE, None)
-    if process is not None and path is not None:
+    if process is not None and os.environ.pop(VARIABLE, None) is not None:
         process.terminate()
         process.wait()
-        Path(path).unlink(missing_ok=True)
-        Path(path).parent.rmdir()
 
 
 def run_in_fork(spec: Mapping[str, Any]) -> int | None:
     """Run a step in a fork of the preloaded process; its exit code, or None where there is no such process."""
-    path = os.environ.get(VARIABLE)
-    if path is None or os.environ.get(PYTHON) != sys.prefix:
+    name = os.environ.get(VARIABLE)
+    if name is None or os.environ.get(PYTHON) != sys.prefix:
         return None
     connection = socket.socket(socket.AF_UNIX)
     try:
-        connection.connect(path)
+        connection.connect(f"\0{name}")
     except OSError:
+        connection.close()
         return None
     with connection:
         request = json.dumps({"spec": spec, "cwd": os.getcwd(), "environment": dict(os.environ)}).encode()
@@ -95,12 +97,10 @@ def run_in_fork(spec: Mapping[str, Any]) -> int | None:
     return int(struct.unpack("!q", answer)[0])
 
 
-def serve(path: str, parent: int) -> None:
-    """Listen on the socket `path` and fork for each request, until the process `parent` is gone."""
-    _die_with_parent(parent)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(64)
+def serve(descriptor: int, parent: int) -> None:
+    """Fork for each request to the listening socket `descriptor`, until the process `parent` is gone."""
+    die_with_parent(parent)
+    listener = socket.socket(fileno=descriptor)
     # An interrupt from the terminal is for the steps; the server ends with Snakemake.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries the forks
@@ -109,16 +109,22 @@ def serve(path: str, parent: int) -> None:
     while True:
         connection, _ = listener.accept()
         with connection:
-            if os.fork() == 0:
+            if _user(connection) == os.getuid() and os.fork() == 0:
                 listener.close()
                 _work(connection)
+
+
+def _user(connection: socket.socket) -> int:
+    """The user whose process is at the other end."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
 
 
 def _work(connection: socket.socket) -> None:
     """The forked side: become the step, run it, answer with the exit code. Does not return."""
     code = 1
     try:
-        _die_with_parent(os.getppid())
+        die_with_parent(os.getppid())
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         header, descriptors, _, _ = socket.recv_fds(connection, 8, 2)
@@ -154,12 +160,6 @@ def _die_with_client(connection: socket.socket) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _die_with_parent(parent: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the call
-        os._exit(1)
-
-
 def _receive(connection: socket.socket, size: int) -> bytes | None:
     """Exactly `size` bytes, or None if the stream ends before."""
     pieces = b""
@@ -172,4 +172,4 @@ def _receive(connection: socket.socket, size: int) -> bytes | None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]))
+    serve(int(sys.argv[1]), int(sys.argv[2]))

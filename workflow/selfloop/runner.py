@@ -1,12 +1,14 @@
 """From a rule's script to the step that it stands for."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from selfloop import preload
+from selfloop import preload, slots
 from selfloop.execution import execute
+from selfloop.lifetime import end_with_others
 
 SHARED = ("train", "generate")  # rules whose jobs several processes may share, one per GPU
 
@@ -17,6 +19,9 @@ def run(step: str, snakemake: Any) -> None:
     A `UserError` ends the process with its message and exit code 1; any other exception keeps its traceback. Where a
     preloaded process waits (see `selfloop.preload`), the step runs in a fork of it.
     """
+    end_with_others()
+    # The same number wherever a step runs: sums over several threads round differently. numpy reads it when imported.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     if len(snakemake.log) != 1:
         raise ValueError(f"rule {snakemake.rule} must name one log file")
     gpus = int(snakemake.resources.get("gpu", 0))
@@ -33,6 +38,7 @@ def run(step: str, snakemake: Any) -> None:
         "log": str(snakemake.log[0]),
         "began": time.time(),
     }
+    slots.take(gpus)
     code = preload.run_in_fork(spec) if spec["processes"] == 1 else None
     sys.exit(execute(spec) if code is None else code)
 

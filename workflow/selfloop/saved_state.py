@@ -21,6 +21,8 @@ from torch import Tensor
 
 from selfloop.whole import whole_file
 
+LARGEST_SHARE = 0.02  # of the training's time may go into saving; large states on slow disks are saved less often
+
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +44,7 @@ class SavedState:
     Args:
         folder: where the state lies; it is made when first needed.
         fingerprint: names everything that the training depends on.
-        every_seconds: how often `is_due` says yes.
+        every_seconds: how often `is_due` says yes, at most.
     """
 
     def __init__(self, folder: Path, fingerprint: str, every_seconds: float) -> None:
@@ -51,17 +53,22 @@ class SavedState:
         self.fingerprint = fingerprint
         self.every_seconds = every_seconds
         self._saved_at = time.monotonic()
+        self._took = 0.0
 
     def is_due(self) -> bool:
-        """Whether it is time to save again."""
-        return time.monotonic() - self._saved_at >= self.every_seconds
+        """Whether to save now: after `every_seconds` (0: always), or later where saving would cost too much."""
+        return not self.every_seconds or time.monotonic() - self._saved_at >= max(
+            self.every_seconds, self._took / LARGEST_SHARE
+        )
 
     def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Replace the saved state; a kill in the middle leaves the one before."""
+        began = time.monotonic()
         metadata = {"fingerprint": self.fingerprint, "values": json.dumps(values)}
         with whole_file(self.path) as scratch:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, scratch, metadata=metadata)
         self._saved_at = time.monotonic()
+        self._took = self._saved_at - began
 
     def load(self) -> Snapshot | None:
         """The saved state, or None where there is none that belongs to this training."""

@@ -19,7 +19,7 @@ class ShardWriter:
         folder: an existing folder, usually the one that `whole_folder` gives.
         schema: the columns of every shard.
         rows_per_shard: a new file begins after so many rows.
-        rows_per_group: rows that are held in memory; fewer where a row is large.
+        rows_per_group: rows that are held in memory, `ROWS_PER_GROUP` if None; fewer where a row is large.
     """
 
     def __init__(
@@ -27,12 +27,12 @@ class ShardWriter:
         folder: Path,
         schema: pa.Schema,
         rows_per_shard: int = ROWS_PER_SHARD,
-        rows_per_group: int = ROWS_PER_GROUP,
+        rows_per_group: int | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.schema = schema
         self.rows_per_shard = rows_per_shard
-        self.rows_per_group = min(rows_per_group, rows_per_shard)
+        self.rows_per_group = min(rows_per_group or ROWS_PER_GROUP, rows_per_shard)
         self.rows = 0
         self._buffer: list[Mapping[str, Any]] = []
         self._file: pq.ParquetWriter | None = None

@@ -97,8 +97,8 @@ def test_mixed_modes_and_sizes_are_counted(folder: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "cannot identify image file"),
-        (b"<html>not found</html>", "cannot identify image file"),
+        (b"", "no image of a known format"),
+        (b"<html>not found</html>", "no image of a known format"),
         (png(ORANGE)[:-30], ""),
         (png(ORANGE[:3]), "6x3, smaller than data.crop, 4"),
     ],

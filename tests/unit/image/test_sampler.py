@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from selfloop.distributed import Group
 from selfloop.domains.image import sampler
 from selfloop.domains.image.model import Autoencoder, Shape, build
 from selfloop.domains.image.pictures import decode
@@ -34,6 +35,14 @@ def test_an_image_depends_on_the_part_and_its_block_alone(model: Autoencoder, mo
     assert np.array_equal(sampled(model, 32), images[:32])
     assert not np.array_equal(images[:16], images[16:32])
     assert not np.array_equal(sampled(model, 40, "q"), images)
+
+
+def test_processes_share_a_part_and_give_the_same_images(model: Autoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "BLOCK", 16)
+    shares = [np.concatenate(list(sampler.sample(model, 70, 1.0, "p", CPU, Group(rank, 3)))) for rank in range(3)]
+    assert [len(share) for share in shares] == [16, 32, 22]
+    assert np.array_equal(np.concatenate(shares), sampled(model, 70))
+    assert list(sampler.sample(model, 10, 1.0, "p", CPU, Group(0, 3))) == []  # one block, and the last takes it
 
 
 def test_temperature_is_the_latents_deviation(model: Autoencoder) -> None:

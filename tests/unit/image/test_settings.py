@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from selfloop import config
+from selfloop.code import used_modules
 from selfloop.domains.image.settings import DOMAIN, ends, first_seeds
 from selfloop.errors import UserError
 
@@ -66,3 +67,27 @@ def test_the_grids_show_the_first_seed_and_both_ends_of_its_chains() -> None:
     assert [(row["experiment"], row["seed"]) for row in first_seeds(rows)] == [("a", 4)] * 5 + [("b", 7)] * 5
     shown = [(row["regime"], row["iteration"]) for row in ends(rows) if row["experiment"] == "a"]
     assert shown == [("replace", 1), ("replace", 3), ("accumulate", 1), ("accumulate", 2)]
+
+
+STEPS = ["prepare_data", "train", "generate", "evaluate_model", "evaluate_part", "plot_samples", "plot_reconstructions"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_no_step_depends_on_how_a_study_is_planned(step: str) -> None:
+    used = used_modules(f"selfloop.domains.image.{step}")
+    assert used.isdisjoint({"selfloop.domains.image.settings", "selfloop.domains.base", "selfloop.study"})
+
+
+@pytest.mark.parametrize(
+    ("step", "leaves"),
+    [
+        ("train", ["sampler", "conversion", "collection", "statistics", "features", "grids"]),
+        ("generate", ["train", "loss", "conversion", "statistics", "grids"]),
+        ("evaluate_model", ["train", "sampler", "statistics", "grids"]),
+        ("evaluate_part", ["train", "sampler", "model", "grids"]),
+        ("prepare_data", ["train", "model", "loss", "grids"]),
+    ],
+)
+def test_a_step_depends_on_nothing_that_it_does_not_use(step: str, leaves: list[str]) -> None:
+    used = used_modules(f"selfloop.domains.image.{step}")
+    assert used.isdisjoint(f"selfloop.domains.image.{name}" for name in leaves)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from selfloop import training_set
+from selfloop.distributed import ALONE, Group
 from selfloop.domains.image import evaluate_part, generate, pictures, train
 from selfloop.domains.image.loss import terms
 from selfloop.domains.image.model import Shape, build
@@ -48,18 +49,18 @@ TRAINING: dict[str, Any] = {
 }
 
 
-def task(rows: int = 21, identity: str = "a", **training: Any) -> ImageTask:
+def task(rows: int = 21, identity: str = "a", group: Group = ALONE, **training: Any) -> ImageTask:
     """A task whose images are all different and, the first column aside, gray."""
     images = np.full((rows, 1, 8, 8), 100, dtype=np.uint8)
     images[:, 0, :, 0] = np.arange(rows)[:, None]
-    return ImageTask(images, blobs(5), TRAINING | training, 4, identity, CPU)
+    return ImageTask(images, blobs(5), TRAINING | training, 4, identity, CPU, group)
 
 
 def seen(task: ImageTask, steps: range) -> list[int]:
     """The images of some steps, by number, flipped or not."""
     found = []
     for step in steps:
-        images, _ = task.batch(step)
+        images, _, _ = task.batch(step)
         found += torch.where(images[:, 0, 0, 0] == 100, images[:, 0, 0, -1], images[:, 0, 0, 0]).tolist()
     return found
 
@@ -78,7 +79,7 @@ def test_a_batch_is_a_function_of_its_step_and_the_training_alone() -> None:
     expected = [forwards.batch(step) for step in range(9)]
     torch.manual_seed(3)
     for step in reversed(range(9)):
-        assert all(torch.equal(a, b) for a, b in zip(backwards.batch(step), expected[step], strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(backwards.batch(step)[:2], expected[step][:2], strict=True))
     assert seen(other, range(3)) != seen(forwards, range(3))
     assert not torch.equal(expected[0][1], expected[1][1])
 
@@ -94,10 +95,21 @@ def test_about_half_the_images_are_mirrored_and_none_where_flip_is_off() -> None
 def test_the_loss_is_the_mean_of_both_terms() -> None:
     one, model = task(), build(Shape(8, "gray", (4,), 4), 0)
     batch = one.batch(0)
-    error, divergence = terms(model, *batch)
     with torch.no_grad():
+        error, divergence = terms(model, *batch[:2])
         loss = one.loss(model, batch).item()
     assert loss == pytest.approx(float(error.mean() + 0.001 * divergence.mean()))
+
+
+def test_processes_share_every_batch_and_their_losses_add_up_to_its_own() -> None:
+    model = build(Shape(8, "gray", (4,), 4), 0).eval()
+    alone, shares = task(), [task(group=Group(rank, 3)) for rank in range(3)]
+    for step in range(alone.steps):
+        found = [number for each in shares for number in seen(each, range(step, step + 1))]
+        assert sorted(found) == sorted(seen(alone, range(step, step + 1)))
+        with torch.no_grad():
+            parts = sum(each.loss(model, each.batch(step)).item() for each in shares)
+            assert parts == pytest.approx(alone.loss(model, alone.batch(step)).item(), rel=1e-5)
 
 
 # --- the steps -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Figures of measurements against the iteration. A tidy table goes in, a figure comes out; `style.save` writes it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.artist import Artist
@@ -31,11 +32,19 @@ from selfloop.errors import UserError
 from selfloop.quantity import Quantity
 
 BAND = "lowest to highest seed"
+PAPER = "the paper, same setting"
+PAPER_MARK: dict[str, Any] = {"marker": "*", "markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
 
 
 @styled
 def headline_figure(
-    metrics: pd.DataFrame, domain: str, quantity: Quantity, *, title: str = "", scale: Scale = "linear"
+    metrics: pd.DataFrame,
+    domain: str,
+    quantity: Quantity,
+    *,
+    title: str = "",
+    scale: Scale = "linear",
+    published: Sequence[Mapping[str, Any]] = (),
 ) -> Figure:
     """A quantity against the iteration, one panel per regime and one line per model (the paper's Fig. 2).
 
@@ -48,6 +57,8 @@ def headline_figure(
         quantity: its headline metric, or another measurement of the model itself.
         title: above the panels; none if empty.
         scale: of the vertical axis.
+        published: the paper's values of experiments that have its setting, with experiment, sampling, regime, iteration
+            and value; they are hollow stars in their model's colour.
 
     Raises:
         UserError: the table has no such values.
@@ -65,11 +76,12 @@ def headline_figure(
             for sampling, dash in dashes.items():
                 line = own[(own["label"] == label) & (own["sampling"] == sampling)]
                 banded |= _line(axes, line, series_name(label, sampling, len(dashes)), mark, dash)
+        _published(axes, own, published, marks)
         scale_values(axes, scale)
         _mark_iterations(axes, rows["iteration"])
     figure.supylabel(axis_label(quantity), fontsize="medium")
     add_title(figure, title)
-    _legends(figure, "Model", marks, dashes, banded)
+    _legends(figure, "Model", marks, dashes, banded, bool(published))
     return figure
 
 
@@ -141,6 +153,18 @@ def _line(axes: Axes, rows: pd.DataFrame, name: str, mark: Mark, dash: LineStyle
     return True
 
 
+def _published(
+    axes: Axes, rows: pd.DataFrame, published: Sequence[Mapping[str, Any]], marks: Mapping[str, Mark]
+) -> None:
+    """The paper's values beside the rows of one regime that have their setting."""
+    for value in published:
+        own = rows[(rows["experiment"] == value["experiment"]) & (rows["sampling"] == value["sampling"])]
+        own = own[own["regime"] == value["regime"]]
+        if len(own):
+            colour = marks[str(own["label"].iloc[0])].colour
+            axes.plot(value["iteration"], value["value"], color=colour, **PAPER_MARK)
+
+
 def _panels(count: int, share_y: bool) -> tuple[Figure, list[Axes]]:
     """Panels by rows of at most three, the most that a text width holds."""
     columns = min(count, 3)
@@ -163,7 +187,14 @@ def _mark_iterations(axes: Axes, iterations: pd.Series) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
-def _legends(figure: Figure, heading: str, marks: dict[str, Mark], dashes: dict[str, LineStyle], banded: bool) -> None:
+def _legends(
+    figure: Figure,
+    heading: str,
+    marks: dict[str, Mark],
+    dashes: dict[str, LineStyle],
+    banded: bool,
+    paper: bool = False,
+) -> None:
     """Colours above, dash patterns (if there are several) and the meaning of the band below, right of the panels."""
     lines = [Line2D([], [], color=mark.colour, marker=mark.marker, label=name) for name, mark in marks.items()]
     figure.legend(lines, [wrapped(name, 24) for name in marks], title=heading, loc="outside right upper")
@@ -171,6 +202,7 @@ def _legends(figure: Figure, heading: str, marks: dict[str, Mark], dashes: dict[
     if len(dashes) > 1:
         notes += [Line2D([], [], color="#555555", linestyle=dash, label=name) for name, dash in dashes.items()]
     notes += [Patch(color="#555555", alpha=0.3, linewidth=0, label=BAND)] if banded else []
+    notes += [Line2D([], [], color="#555555", label=PAPER, **PAPER_MARK)] if paper else []
     if notes:
         names = [wrapped(str(note.get_label()), 24) for note in notes]
         figure.legend(notes, names, loc="outside right lower")

@@ -13,6 +13,10 @@ def run(job: Job) -> None:
     """Draw `params.quantity` of `params.domain` to the output files."""
     metrics = read_metrics(Path(job.input["metrics"]))
     figure = headline_figure(
-        metrics, job.params["domain"], Quantity(**job.params["quantity"]), title=job.params["title"]
+        metrics,
+        job.params["domain"],
+        Quantity(**job.params["quantity"]),
+        title=job.params["title"],
+        published=job.params["published"],
     )
     save(figure, [Path(path) for path in job.output["figures"]])

@@ -16,6 +16,18 @@ def slope(iterations: pd.Series, values: pd.Series) -> float:
     return float(np.dot(x, y) / np.dot(x, x))
 
 
+def slopes(table: pd.DataFrame) -> pd.Series:
+    """`slope` of every row of a table whose columns are iterations and whose rows are, for example, seeds."""
+    y = table.to_numpy(float)
+    x = np.where(np.isnan(y), np.nan, table.columns.to_numpy(float))
+    several = np.isfinite(y).sum(axis=1) >= 2
+    found = np.full(len(table), np.nan)
+    x, y = x[several], y[several]
+    x = x - np.nanmean(x, axis=1, keepdims=True)
+    found[several] = np.nansum(x * y, axis=1) / np.nansum(x * x, axis=1)
+    return pd.Series(found, index=table.index)
+
+
 def mean_interval(values: pd.Series, confidence: float = 0.95) -> tuple[float, float, float]:
     """Mean of independent values (one per seed) and the ends of its confidence interval by Student's t.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from selfloop.domains.image.collection import Collection
 from selfloop.errors import UserError
@@ -105,6 +105,8 @@ def converted(
         content = images.read(index)
         try:
             return convert(content, data["size"], data["crop"], data["color"])
+        except UnidentifiedImageError:  # whose message names an address in memory
+            return "it is no image of a known format"
         except BROKEN as error:
             return " ".join(str(error).split()) or type(error).__name__
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from selfloop.errors import UserError
 
@@ -61,6 +61,8 @@ def decode(data: bytes, where: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             pixels = np.asarray(image)
+    except UnidentifiedImageError:
+        raise UserError(f"{where}: the image cannot be decoded (it is of no known format).") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{where}: the image cannot be decoded ({error}).") from error
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):

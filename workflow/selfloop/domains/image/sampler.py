@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import torch
 
+from selfloop.distributed import ALONE, Group
 from selfloop.domains.image.model import Autoencoder, to_bytes
 from selfloop.domains.image.pictures import encode_png
 from selfloop.errors import UserError
@@ -15,9 +16,15 @@ from selfloop.identity import stream
 BLOCK = 512  # images that share a stream of random numbers; part of what a part is, so not a setting
 
 
+def share(count: int, group: Group) -> tuple[int, int]:
+    """The first of the blocks of `count` images that this process samples, and the one after the last."""
+    blocks = -(-count // BLOCK)
+    return blocks * group.rank // group.size, blocks * (group.rank + 1) // group.size
+
+
 @torch.inference_mode()
 def sample(
-    model: Autoencoder, count: int, temperature: float, identity: str, device: torch.device
+    model: Autoencoder, count: int, temperature: float, identity: str, device: torch.device, group: Group = ALONE
 ) -> Iterator[np.ndarray]:
     """Images of latents drawn from the prior N(0, 1), times `temperature`: the means of p(x|z), without its noise.
 
@@ -26,6 +33,7 @@ def sample(
         count: images in all.
         temperature: the latents' standard deviation; 1 is the prior.
         identity: names the part; its random numbers derive from it.
+        group: the processes that share the part; this one samples its run of the blocks.
 
     Yields:
         blocks of uint8 [rows, bands, size, size].
@@ -33,7 +41,9 @@ def sample(
     Raises:
         UserError: the model paints what is no number.
     """
-    for number, begin in enumerate(range(0, count, BLOCK)):
+    first, end = share(count, group)
+    for number in range(first, end):
+        begin = number * BLOCK
         generator = torch.Generator().manual_seed(stream(identity, f"block {number}"))
         latents = temperature * torch.randn(min(BLOCK, count - begin), model.shape.latent, generator=generator)
         pixels = model.decode(latents.to(device))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from selfloop import fit, training_set
 from selfloop.devices import prepare_torch
+from selfloop.distributed import ALONE, Group, joined
 from selfloop.domains.image import pictures
 from selfloop.domains.image.checkpoint import save_checkpoint
 from selfloop.domains.image.loss import measure, terms
@@ -39,6 +40,7 @@ class ImageTask:
         latent: dimensions of the model's latent.
         identity: names the training; its random numbers derive from it and the step.
         device: where the model is.
+        group: the processes that share every batch. BatchNorm sees the statistics of its own share.
     """
 
     unit = "images"
@@ -51,7 +53,9 @@ class ImageTask:
         latent: int,
         identity: str,
         device: torch.device,
+        group: Group = ALONE,
     ) -> None:
+        self.group = group
         self.rows = len(train)
         self.test = torch.from_numpy(test)
         self.kl_weight, self.flip, self.latent = training["kl_weight"], bool(training["flip"]), latent
@@ -67,27 +71,30 @@ class ImageTask:
         order = np.random.default_rng([stream(self.identity, "order"), epoch]).permutation(self.rows)
         return np.array_split(order, self.batches_per_epoch)
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images, uint8 [rows, bands, size, size], and noise [rows, latent] of a step."""
+    def batch(self, step: int) -> tuple[Tensor, Tensor, int]:
+        """Images, uint8 [rows, bands, size, size], and noise [rows, latent] of a step, and the whole batch's images."""
         rows = self._epoch(step // self.batches_per_epoch)[step % self.batches_per_epoch]
         generator = torch.Generator(self.device).manual_seed(stream(self.identity, f"step {step}"))
         noise = torch.randn(len(rows), self.latent, generator=generator, device=self.device)
+        flipped = torch.rand(len(rows), generator=generator, device=self.device) < 0.5
+        count, share = len(rows), slice(self.group.rank, None, self.group.size)
+        rows, noise, flipped = rows[share], noise[share], flipped[share]
         if self._resident is None:
             images = torch.from_numpy(self._train[rows]).to(self.device)
         else:
             images = self._resident[torch.from_numpy(rows).to(self.device)]
         if self.flip:
-            flipped = torch.rand(len(rows), generator=generator, device=self.device) < 0.5
             images = torch.where(flipped[:, None, None, None], images.flip(3), images)
-        return images, noise
+        return images, noise, count
 
-    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, int]) -> Tensor:
         """Squared error per pixel value plus the weighted divergence from the prior, means over the batch."""
         assert isinstance(model, Autoencoder)
-        error, divergence = terms(model, *batch)
-        return error.mean() + self.kl_weight * divergence.mean()
+        images, noise, count = batch
+        error, divergence = terms(model, images, noise)
+        return (error.sum() + self.kl_weight * divergence.sum()) / count
 
-    def size(self, batch: tuple[Tensor, Tensor]) -> int:
+    def size(self, batch: tuple[Tensor, Tensor, int]) -> int:
         """Images of the batch."""
         return len(batch[0])
 
@@ -106,12 +113,24 @@ def _on_device(images: np.ndarray, device: torch.device) -> Tensor | None:
 
 def run(job: Job) -> None:
     """Train from `job.input.training_set`; write a checkpoint and a learning curve."""
-    device = prepare_torch(job.threads)
+    device = prepare_torch(job.threads, job.gpus)
+    with joined(device) as group:
+        train_model(job, device, group)
+
+
+def train_model(job: Job, device: torch.device, group: Group) -> None:
+    """The same as one of a group of processes; the one that leads writes.
+
+    Raises:
+        UserError: there are too few images for a batch, or a batch has too few for the processes.
+    """
     training = job.params["training"]
     state = SavedState(Path(job.params["state"]), job.fingerprint(), job.every_seconds)
     folder, test_folder = Path(job.input["training_set"]), Path(job.input["test"])
     batches = training_set.rows(folder, ["image"], pictures.ROWS_PER_GROUP)
-    train = pictures.mapped(batches, str(folder), job.threads, Path(job.params["state"]) / "images.uint8")
+    # Each process has a copy of its own: one that the leading process writes would still need its shape told.
+    target = Path(job.params["state"]) / f"images-{group.rank}.uint8"
+    train = pictures.mapped(batches, str(folder), job.threads, target)
     batches = iterate_rows(shard_paths(test_folder), ["image"], pictures.ROWS_PER_GROUP)
     test = pictures.in_memory(batches, str(test_folder), job.threads)
     if train.shape[1:] != test.shape[1:]:
@@ -121,12 +140,18 @@ def run(job: Job) -> None:
     )
     if len(train) < training["batch_size"]:
         raise UserError(f"{folder} has {len(train)} images, fewer than training.batch_size, {training['batch_size']}.")
+    if training["batch_size"] < 2 * group.size:
+        raise UserError(
+            f"training.batch_size: {training['batch_size']} is less than 2 images for each of {group.size} processes."
+        )
     identity = job.params["identity"]
     shape = Shape.of(train.shape[2], COLORS[train.shape[1]], job.params["model"])
     model = build(shape, stream(identity, "weights"))
     job.log.info("%s parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}")
-    task = ImageTask(train, test, training, shape.latent, identity, device)
-    result = fit.fit(model, task, Schedule.of(training), state, device, job.progress)
+    task = ImageTask(train, test, training, shape.latent, identity, device, group)
+    result = fit.fit(model, task, Schedule.of(training), state, device, job.progress, group)
+    if not group.leads:
+        return
     write_curve(result.curve, Path(job.output["learning_curve"]))
     with whole_folder(Path(job.output["checkpoint"])) as scratch:
         save_checkpoint(shape, training["kl_weight"], result.weights, scratch)

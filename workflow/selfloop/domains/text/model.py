@@ -66,14 +66,17 @@ class Cache:
         """Keep the sequences at the places `rows` and drop the others."""
         self.keys, self.values = self.keys.index_select(1, rows), self.values.index_select(1, rows)
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Note one new position's keys and values, and attend to all up to it. All [sequences, heads, head_size]."""
+    def attend(self, layer: int, qkv: Tensor) -> Tensor:
+        """Note one new position's keys and values, and attend to all up to it.
+
+        qkv: [sequences, 3, heads, head_size] in the cache's number format; gives [sequences, heads, head_size].
+        """
+        q, k, v = qkv.unbind(1)
         self.keys[layer, :, :, self.length] = k
         self.values[layer, :, :, self.length] = v
         seen = slice(0, self.length + 1)
         keys, values = self.keys[layer, :, :, seen], self.values[layer, :, :, seen]
-        mixed = F.scaled_dot_product_attention(q[:, :, None].to(keys.dtype), keys, values)
-        return mixed[:, :, 0].to(q.dtype)
+        return F.scaled_dot_product_attention(q[:, :, None], keys, values)[:, :, 0]
 
 
 class Linear(nn.Linear):
@@ -114,13 +117,12 @@ class Block(nn.Module):
 
     def step(self, x: Tensor, rotation: Tensor | None, caches: Sequence[Cache], layer: int) -> Tensor:
         """One new position of every sequence of every cache, attending to the cached ones. x: [sequences, hidden]."""
-        q, k, v = self.qkv(self.attention_norm(x)).view(len(x), 3, self.shape.heads, self.shape.head_size).unbind(1)
+        qkv = self.qkv(self.attention_norm(x)).view(len(x), 3, self.shape.heads, self.shape.head_size)
         if rotation is not None:
-            q, k = rotate(q, rotation), rotate(k, rotation)
-        sizes = [len(cache) for cache in caches]
-        pieces = zip(caches, q.split(sizes), k.split(sizes), v.split(sizes), strict=True)
-        mixed = torch.cat([cache.attend(layer, *piece) for cache, *piece in pieces])
-        return self._finish(x, mixed)
+            qkv[:, :2] = rotate(qkv[:, :2], rotation)
+        pieces = qkv.to(caches[0].keys.dtype).split([len(cache) for cache in caches])
+        mixed = torch.cat([cache.attend(layer, piece) for cache, piece in zip(caches, pieces, strict=True)])
+        return self._finish(x, mixed.to(x.dtype))
 
     def _heads(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         batch, length, _ = x.shape
@@ -187,7 +189,7 @@ class Transformer(nn.Module):
         x = self.embedding(ids)
         if self.positions is not None:
             x = x + self.positions(positions)
-        rotation = None if self.rotation is None else self.rotation[:, positions, None].to(x.dtype)
+        rotation = None if self.rotation is None else self.rotation[:, positions, None, None].to(x.dtype)
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             x = block.step(x, rotation, caches, layer)

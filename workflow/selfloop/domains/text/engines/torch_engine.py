@@ -1,6 +1,9 @@
 """The engine `torch`: our own sampler, in this process."""
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 
 import numpy as np
 import torch
@@ -27,22 +30,32 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     cache_format = cache_precision(request.precision)
     batch = batch_size(model, request.sampling["max_length"] or model.shape.context, cache_format, device)
     request.log.info("%d documents at once, cache in %s", batch, str(cache_format).removeprefix("torch."))
-    prompts = torch.from_numpy(request.prompts)
-    request.on_tokens(0)
-    first, last = request.first_row, request.first_row + len(prompts)
-    for rows in slices(request.part_rows or last):
-        if not first <= rows.start < last:
-            continue
-        yield from sample_documents(
-            model,
-            prompts[rows.start - first : rows.stop - first].to(device),
-            dict(request.sampling),
-            request.identity,
-            request.on_tokens,
-            rows.start,
-            cache_format,
-            batch,
+    first, last = request.first_row, request.first_row + len(request.prompts)
+    mine = [rows for rows in slices(request.part_rows or last) if first <= rows.start < last]
+    counting = Lock()
+
+    def count(tokens: int) -> None:
+        with counting:
+            request.on_tokens(tokens)
+
+    def documents(rows: range) -> list[np.ndarray]:
+        prompts = torch.from_numpy(request.prompts[rows.start - first : rows.stop - first]).to(device)
+        return sample_documents(
+            model, prompts, dict(request.sampling), request.identity, count, rows.start, cache_format, batch
         )
+
+    request.on_tokens(0)
+    # On a CPU a slice per thread: threads that share every small operation would mostly wait for each other.
+    side_by_side = min(request.threads, len(mine)) if device.type == "cpu" else 1
+    torch.set_num_threads(max(1, request.threads // max(1, side_by_side)))
+    with ThreadPoolExecutor(max(1, side_by_side)) as pool:
+        waiting: deque[Future[list[np.ndarray]]] = deque()
+        for rows in mine:
+            waiting.append(pool.submit(documents, rows))
+            if len(waiting) > side_by_side:  # no more in memory than are being sampled, and one
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
 
 
 def batch_size(model: Transformer, longest: int, cache_format: torch.dtype, device: torch.device) -> int:

@@ -1,0 +1,319 @@
+"""A study on a real SLURM, in which everything goes wrong that goes wrong on clusters.
+
+The tables are those of a run that nothing happened to.
+"""
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from selfloop import config as configuration
+from selfloop import study as studies
+from selfloop.lifetime import is_running
+
+from ..workflow.conftest import Workflow
+from . import slurm as slurms
+from .slurm import Slurm
+
+DEADLINE = 900.0  # seconds; several times what the run takes
+OPTIONS = ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2"]
+TIME = "%Y-%m-%d %H:%M:%S"
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Slurm]:
+    """A SLURM of two nodes that each have a GPU slot."""
+    with slurms.running() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """The same study on this machine, which nothing happens to."""
+    workflow = Workflow.fresh(tmp_path_factory.mktemp("undisturbed") / "study", "tests/studies/cluster.yaml")
+    workflow.snakemake()
+    return workflow
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt of a step, by its log."""
+
+    rule: str
+    begin: datetime
+    end: datetime
+    node: str
+    job: str | None  # SLURM's number
+    gpu: str | None
+
+
+def attempts(workflow: Workflow) -> list[Attempt]:
+    """All attempts of all steps."""
+    found = []
+    logs = workflow.folder / "results/logs"
+    for path in sorted(logs.rglob("*.log")):
+        for part in re.split(r"(?m)^(?=\S+ \S+ \w+ begins$)", path.read_text(encoding="utf-8"))[1:]:
+            times = [
+                datetime.strptime(text, TIME) for text in re.findall(r"(?m)^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", part)
+            ]
+            where = re.search(r" on (\S+?)(?:, SLURM job (\d+))?(?:, GPU (\S+))?\n", part)
+            if where is not None:
+                rule = path.relative_to(logs).parts[0].removesuffix(".log")
+                found.append(Attempt(rule, times[0], times[-1], *where.groups()))
+    return found
+
+
+class Disturbed:
+    """The study on the cluster, while its trainings are disturbed."""
+
+    def __init__(self, workflow: Workflow, slurm: Slurm) -> None:
+        self.workflow, self.slurm = workflow, slurm
+        study = studies.build(configuration.check(workflow.study))
+        chains = {(chain.experiment.name, chain.seed): chain for chain in study.chains}
+        self.models = {seed: chains["faults", seed].models[0].name for seed in range(4)}
+        self.second = chains["loop", 0].models[1].name
+        self.loop = [f"{studies.MODELS}/{model.name}" for model in chains["loop", 0].models]
+        self.parts = [part.folder for parts in chains["loop", 0].parts for part in parts]
+        (linear,) = [model for model in study.models.values() if model.domain.name == "linear"]
+        self.linear = linear.name
+        self.output = ""
+        self.started: list[subprocess.Popen[str]] = []
+
+    def targets(self) -> list[str]:
+        """All trainings, and of one chain and one domain everything; the cheap rest can be done anywhere."""
+        measured = [f"{folder}/measurements.json" for folder in (*self.loop, f"{studies.MODELS}/{self.linear}")]
+        measured += [f"{part}.measurements.json" for part in self.parts]
+        return measured + [f"{studies.MODELS}/{name}/checkpoint" for name in self.models.values()]
+
+    def start(self) -> None:
+        """Start Snakemake as it is typed."""
+        self.started.append(self.workflow.start(*OPTIONS, *self.targets(), cores=None))
+
+    def log(self, model: str) -> Path:
+        """The log of a training."""
+        return self.workflow.folder / f"results/logs/train/{model}.log"
+
+    def text(self, model: str) -> str:
+        """What it says."""
+        return self.log(model).read_text(encoding="utf-8")
+
+    def trains(self, model: str) -> bool:
+        """Whether a training runs, has been seen by SLURM, and has saved a state."""
+        state = self.workflow.folder / f"results/state/{model}/state.safetensors"
+        return is_running(self.log(model)) and state.exists() and " begins\n" in self.text(model)
+
+    def place(self, model: str) -> tuple[str, str]:
+        """Node and SLURM job of a training."""
+        node, job = re.findall(r" on (\S+), SLURM job (\d+)", self.text(model))[-1]
+        return node, job
+
+    def processes(self, job: str) -> list[psutil.Process]:
+        """What runs of a job."""
+        found = []
+        for process in self.slurm.processes():
+            try:
+                if process.environ().get("SLURM_JOB_ID") == job:
+                    found.append(process)
+            except psutil.Error:  # it has ended meanwhile
+                continue
+        return found
+
+    # The faults. Each is done to a training that runs and has saved a state.
+
+    def requeued(self, model: str) -> None:
+        """As an administrator or a job of higher priority does."""
+        self.slurm.command("scontrol", "requeue", self.place(model)[1])
+
+    def out_of_time(self, model: str) -> None:
+        """The time limit comes; the training is held up, so that it cannot be done before."""
+        _, job = self.place(model)
+        for process in self.processes(job):
+            if any(word.endswith("train.py") for word in process.cmdline()):
+                process.suspend()  # SLURM wakes whom it tells to end
+        self.slurm.command("scontrol", "update", f"JobId={job}", f"EndTime={time.strftime('%H:%M:%S')}")
+
+    def node_dies(self, model: str) -> None:
+        """The node goes with all that runs on it, and comes back."""
+        node, _ = self.place(model)
+        jobs = self.slurm.command("squeue", "--noheader", "--format=%i", f"--nodelist={node}").split()
+        self.slurm.kill(node)
+        steps = self.slurm.stepds(jobs)  # first, for they would report what happens to the others
+        for process in [*steps, *(process for job in jobs for process in self.processes(job))]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        slurms.wait_until(lambda: self.slurm.states().get(node, "").startswith("down"), f"{node} to be noticed")
+        self.slurm.start(node)
+
+    def snakemake_dies(self, model: str) -> None:
+        """Snakemake is killed while its jobs run, and the same command is typed again."""
+        killed = self.started[-1]
+        killed.kill()
+        self.output += killed.communicate(timeout=DEADLINE)[0]
+        assert self.trains(model)
+        self.start()
+
+    def controller_restarts(self, model: str) -> None:
+        """SLURM's controller is killed and started again."""
+        self.slurm.kill("slurmctld")
+        time.sleep(2)
+        self.slurm.start("slurmctld")
+        self.slurm.wait_ready()
+
+    def run(self) -> dict[str, float]:
+        """Run until all is done; when each fault was done, in seconds after the start."""
+        pending: dict[str, tuple[str, Callable[[str], None]]] = {
+            "requeued": (self.models[0], self.requeued),
+            "out of time": (self.models[1], self.out_of_time),
+            "node dies": (self.models[2], self.node_dies),
+            "Snakemake dies": (self.models[3], self.snakemake_dies),
+            "controller restarts": (self.second, self.controller_restarts),
+        }
+        began = time.monotonic()
+        done = {}
+        self.start()
+        while self.started[-1].poll() is None:
+            assert time.monotonic() - began < DEADLINE, "the run takes too long"
+            for name, (model, fault) in list(pending.items()):
+                if self.log(model).exists() and self.trains(model):
+                    del pending[name]
+                    done[name] = round(time.monotonic() - began, 1)
+                    fault(model)
+            time.sleep(0.2)
+        self.output += self.started[-1].communicate()[0]
+        assert not pending, f"never done: {list(pending)}\n{self.output}"
+        return done
+
+    def stop(self) -> None:
+        """Kill what is left."""
+        for process in self.started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+
+
+def ask_for_little(workflow: Workflow) -> None:
+    """Let the steps fit on the test cluster's nodes; but a linear training is given too little memory."""
+    path = workflow.folder / "config/resources.yaml"
+    table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for steps in table.values():
+        for request in steps.values():
+            request["mem_mb"] = 1500
+    table["linear"]["train"]["mem_mb"] = 150
+    path.write_text(yaml.safe_dump(table), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def disturbed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disturbed]:
+    """The study, run on the cluster with all faults, and its tables made."""
+    workflow = Workflow.fresh(tmp_path_factory.mktemp("disturbed") / "study", "tests/studies/cluster.yaml")
+    ask_for_little(workflow)
+    study = Disturbed(workflow, slurm)
+    try:
+        print(study.run())
+    finally:
+        study.stop()
+    assert study.started[-1].returncode == 0, study.output
+    yield study
+
+
+def test_the_tables_are_those_of_an_undisturbed_run(disturbed: Disturbed, undisturbed: Workflow) -> None:
+    left = disturbed.workflow.snakemake()  # what was no target above: evaluations of the other chains, tables, figures
+    assert not any(job.startswith("train") for job in left.jobs)
+    assert disturbed.workflow.results() == undisturbed.results()
+    assert disturbed.workflow.would_run() == set()
+
+
+def test_every_training_went_on_from_its_state(disturbed: Disturbed) -> None:
+    for seed, model in disturbed.models.items():
+        assert "goes on from the saved state at step" in disturbed.text(model), seed
+    assert "stopped by SIGTERM at step" in disturbed.text(disturbed.models[1])  # out of time
+    assert "stopped by SIGTERM at step" in disturbed.text(disturbed.models[3])  # cancelled by the next Snakemake
+    assert re.search(r"cancels \d+ jobs? of a Snakemake that was killed", disturbed.output)
+
+
+def test_a_restarted_controller_is_not_noticed(disturbed: Disturbed) -> None:
+    assert disturbed.text(disturbed.second).count(" begins\n") == 1
+
+
+def test_a_job_that_was_killed_for_memory_comes_back_with_more(disturbed: Disturbed) -> None:
+    jobs = disturbed.slurm.command("squeue", "--states=all", "--noheader", "--format=%T %m %k")
+    lines = [line.split(None, 2) for line in jobs.splitlines() if "rule_train" in line and "linear" in line]
+    asked = [int(memory.removesuffix("M")) for _, memory, _ in lines]
+    states = dict(zip(asked, (state for state, _, _ in lines), strict=True))
+    assert states[150] != "COMPLETED"
+    assert states[max(asked)] == "COMPLETED"
+    assert sorted(asked) == [150 * (attempt + 1) for attempt in range(len(asked))]
+
+
+def test_both_nodes_work_and_gpu_steps_have_distinct_devices(disturbed: Disturbed) -> None:
+    found = [attempt for attempt in attempts(disturbed.workflow) if attempt.job is not None]
+    assert {attempt.node for attempt in found} == {"n1", "n2"}
+    with_gpu = [attempt for attempt in found if attempt.gpu is not None]
+    assert {(attempt.node, attempt.gpu) for attempt in with_gpu} == {("n1", "0"), ("n2", "0")}
+    together = [
+        (one, other)
+        for place, one in enumerate(with_gpu)
+        for other in with_gpu[:place]
+        if one.begin < other.end and other.begin < one.end and one.job != other.job
+    ]
+    assert together
+    for one, other in together:
+        assert (one.node, one.gpu) != (other.node, other.gpu)
+
+
+def test_steps_of_the_cpu_have_no_gpu_and_steps_of_seconds_no_job(disturbed: Disturbed) -> None:
+    found = attempts(disturbed.workflow)
+    in_queue = {attempt.rule for attempt in found if attempt.job is not None}
+    assert in_queue == {
+        "prepare_data", "train_tokenizer", "tokenize", "train", "generate", "evaluate_model", "evaluate_part",
+    }  # fmt: skip
+    of_cpu = [
+        attempt for attempt in found if attempt.rule in {"prepare_data", "train_tokenizer", "tokenize", "concatenate"}
+    ]
+    assert of_cpu and all(attempt.gpu is None for attempt in of_cpu)
+    linear = attempts_of(disturbed, disturbed.linear)
+    assert linear and all(attempt.gpu is None for attempt in linear)
+
+
+def attempts_of(disturbed: Disturbed, model: str) -> list[Attempt]:
+    """The attempts of one model's training."""
+    text = disturbed.text(model)
+    jobs = set(re.findall(r"SLURM job (\d+)", text))
+    return [attempt for attempt in attempts(disturbed.workflow) if attempt.job in jobs]
+
+
+def test_a_partition_that_is_not_there_is_one_message(slurm: Slurm, tmp_path: Path) -> None:
+    workflow = Workflow.fresh(tmp_path / "study", "tests/studies/linear.yaml")
+    process = workflow.start(*OPTIONS, "--default-resources", "slurm_partition=nosuch", cores=None)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    messages = re.findall(r"selfloop: .*", output)
+    assert len(messages) == 1 and "nosuch" in messages[0] and "main" in messages[0], output
+    assert workflow.results("data", "models") == {}
+
+
+def test_without_sbatch_there_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = Workflow.fresh(tmp_path / "study", "tests/studies/linear.yaml")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "sh", "git", "which"):
+        (tools / name).symlink_to(
+            next(Path(folder, name) for folder in ("/usr/bin", "/bin") if Path(folder, name).exists())
+        )
+    monkeypatch.setenv("PATH", str(tools))
+    process = workflow.start(*OPTIONS, cores=None)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (message,) = re.findall(r"selfloop: .*", output)
+    assert "no sbatch on the PATH" in message
+    assert workflow.results("data", "models") == {}

@@ -1,0 +1,67 @@
+"""Tables of a small study, and its page, without any file of a real one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from selfloop.analysis.read import CURVES_COLUMNS, METRICS_COLUMNS
+from selfloop.plan import Plan, plan_study
+from selfloop.report.page import Sources, render
+
+CONFIG = {
+    "experiments": {
+        "plays": {
+            "domain": "text",
+            "data": {"source": "packaged", "name": "shakespeare"},
+            "model": {"architecture": "gpt2"},
+            "regimes": ["replace", "accumulate"],
+            "iterations": 4,
+            "seeds": [0, 1, 2],
+        }
+    }
+}
+LOSSES = {"replace": [4.0, 4.4, 4.8, 5.2], "accumulate": [4.0, 3.95, 3.9, 3.9]}
+
+
+def plan(experiments: Mapping[str, Any] = CONFIG["experiments"]) -> Plan:
+    return plan_study({"experiments": experiments})
+
+
+def measured(
+    losses: Mapping[str, Sequence[float]] = LOSSES,
+    seeds: Sequence[int] = (0, 1, 2),
+    experiment: str = "plays",
+    **same: Any,
+) -> pd.DataFrame:
+    """Test cross-entropy by regime and iteration; seed s lies 0.01 s above, and as much more at each later one."""
+    base = {"experiment": experiment, "domain": "text", "model": "GPT-2 (1M)", "sampling": "temperature=1.0"}
+    base |= {"part": None, "split": "test", "metric": "cross_entropy"} | same
+    rows = [
+        {**base, "regime": regime, "seed": seed, "iteration": t, "value": value + 0.01 * seed * t}
+        for regime, values in losses.items()
+        for seed in seeds
+        for t, value in enumerate(values, start=1)
+    ]
+    return pd.DataFrame(rows, columns=METRICS_COLUMNS)
+
+
+def curves(metrics: pd.DataFrame, steps: Callable[[str, int], int]) -> pd.DataFrame:
+    """Learning curves that end in the metrics, after so many steps."""
+    rows = [
+        {**row, "step": steps(row["regime"], row["iteration"]) * share // 2, "epoch": share / 2}
+        for row in metrics.to_dict("records")
+        for share in (1, 2)
+    ]
+    return pd.DataFrame(rows, columns=CURVES_COLUMNS)
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Callable[..., str]:
+    def of(metrics: pd.DataFrame, curve: pd.DataFrame | None = None, study: Plan | None = None, **about: Any) -> str:
+        curve = pd.DataFrame(columns=CURVES_COLUMNS) if curve is None else curve
+        return render(Sources((study or plan()).report(), metrics, curve, tmp_path, **about))
+
+    return of

@@ -1,0 +1,124 @@
+"""Every figure and table of the paper has a row, and a row says what the tables say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from selfloop.analysis.read import CURVES_COLUMNS, METRICS_COLUMNS
+from selfloop.quantity import Quantity
+from selfloop.report.claims import Claim, Study, claims
+
+from .conftest import curves, measured
+
+PLACES = [*(f"Fig. {n}" for n in (2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16)), "Table 1", "Table 2"]
+LOSS = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token")
+RISK = Quantity("excess_risk", "test", "Excess risk", "squared unit of y")
+EPOCH = 100
+
+
+def row(place: str, metrics: pd.DataFrame, curve: pd.DataFrame | None = None, **headlines: Quantity) -> Claim:
+    curve = pd.DataFrame(columns=CURVES_COLUMNS) if curve is None else curve
+    names = ["text-headline", "text-learning-curves-epoch-log", "text-samples", "linear-theory-log"]
+    study = Study(metrics, curve, headlines or {"text": LOSS}, {"text": "small"}, {}, names)
+    (found,) = (claim for claim in claims(study) if claim.place == place)
+    return found
+
+
+def test_every_figure_and_table_has_a_row_even_where_nothing_was_measured() -> None:
+    nothing = Study(pd.DataFrame(columns=METRICS_COLUMNS), pd.DataFrame(columns=CURVES_COLUMNS), {}, {}, {}, [])
+    found = claims(nothing)
+    assert [claim.place for claim in found] == PLACES
+    assert {claim.holds for claim in found} == {"not here"}
+    assert all(claim.claim and claim.paper and claim.ours for claim in found)
+
+
+def test_a_claim_holds_where_every_seed_agrees() -> None:
+    found = row("Fig. 2", measured())
+    assert (found.holds, found.counterpart, found.setting) == ("holds", ("text-headline",), "small")
+    assert "True in 3 of 3" in found.ours
+    assert "replace 4.01 → 5.24, accumulate 4.01 → 3.94" in found.ours
+
+
+def test_a_claim_holds_in_part_or_not_at_all() -> None:
+    metrics = measured()
+    metrics.loc[(metrics["seed"] == 1) & (metrics["regime"] == "replace") & (metrics["iteration"] == 4), "value"] = 3.0
+    assert row("Fig. 2", metrics).holds == "in part"
+    swapped = {"replace": [4.0, 3.9, 3.8, 3.7], "accumulate": [4.0, 4.2, 4.4, 4.6]}
+    assert row("Fig. 2", measured(swapped)).holds == "does not hold"
+
+
+def test_accumulate_may_not_rise_beyond_a_fiftieth() -> None:
+    assert row("Fig. 2", measured({"replace": [4.0, 5.0], "accumulate": [4.0, 4.05]}, seeds=[0])).holds == "holds"
+    assert (
+        row("Fig. 2", measured({"replace": [4.0, 5.0], "accumulate": [4.0, 4.2]}, seeds=[0])).holds == "does not hold"
+    )
+
+
+def test_learning_curves_must_take_more_steps_under_accumulate() -> None:
+    metrics = measured()
+    growing = curves(metrics, lambda regime, t: EPOCH * (t if regime == "accumulate" else 1))
+    assert row("Fig. 11", metrics, growing).holds == "holds"
+    assert "steps under accumulate 100 → 400" in row("Fig. 11", metrics, growing).ours
+    assert row("Fig. 11", metrics, curves(metrics, lambda *_: EPOCH)).holds == "in part"
+    assert row("Fig. 10", metrics, growing).counterpart == ("text-learning-curves-epoch-log",)
+
+
+def test_temperatures_are_compared_where_there_are_several() -> None:
+    warm = measured()
+    assert row("Fig. 13", warm).ours == "Not run here: one sampling temperature."
+    cold = measured({"replace": [4.0, 5.0, 6.0, 7.0], "accumulate": [4.0, 4.0, 4.0, 4.0]}, sampling="temperature=0.3")
+    assert row("Fig. 13", pd.concat([warm, cold])).holds == "holds"
+    mild = measured({"replace": [4.0, 4.1, 4.1, 4.2], "accumulate": [4.0, 4.0, 4.0, 4.0]}, sampling="temperature=0.3")
+    assert row("Fig. 13", pd.concat([warm, mild])).holds == "does not hold"
+
+
+def test_a_first_model_that_trains_otherwise_is_found_by_its_steps() -> None:
+    metrics = measured()
+    assert row("Fig. 14", metrics, curves(metrics, lambda *_: EPOCH)).holds == "not here"
+    longer = curves(metrics, lambda _, t: EPOCH * (3 if t == 1 else 1))
+    found = row("Fig. 14", metrics, longer)
+    assert found.holds == "holds"
+    assert "3 times the later steps at first" in found.ours
+
+
+def simulated(noise: float = 0.05, **laws: np.ndarray) -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    tables = [
+        measured({regime: law}, seeds=[0], domain="linear", split="simulation", metric="excess_risk").assign(seed=seed)
+        for regime, law in laws.items()
+        for seed in range(30)
+    ]
+    metrics = pd.concat(tables, ignore_index=True)
+    return metrics.assign(value=metrics["value"] * (1 + noise * generator.normal(size=len(metrics))))
+
+
+def test_simulations_are_held_against_theory() -> None:
+    n = np.arange(1, 101)
+    true = {"replace": n * 1.0, "accumulate": np.cumsum(1 / n**2), "replace-multiple": np.cumsum(1 / n)}
+    found = row("Fig. 16", simulated(**true), linear=RISK)
+    assert found.holds == "holds"
+    assert found.paper == "n=100: replace 100, accumulate 1.63, replace-multiple 5.19."
+    assert found.setting == "simulated: 1 settings, 30 seeds, 100 iterations"
+    wrong = row("Fig. 16", simulated(**true | {"accumulate": n * 1.0}), linear=RISK)
+    assert wrong.holds == "in part"
+    assert "theory in 2 of 3" in wrong.ours
+
+
+def test_table_2_checks_signs_and_orders_at_the_fourth_iteration() -> None:
+    regimes = {
+        "replace": [4.0, 4.4, 4.8, 5.2],
+        "accumulate": [4.0, 3.9, 3.9, 3.9],
+        "replace-multiple": [4.0, 4.2, 4.4, 4.6],
+    }
+    assert row("Table 2", measured(regimes)).holds == "holds"
+    above = regimes | {"replace-multiple": [4.0, 5.0, 6.0, 7.0]}
+    assert row("Table 2", measured(above)).holds == "in part"
+    assert row("Table 2", measured({"replace": [4.0, 4.4]})).ours == "No chain of this study reaches four iterations."
+
+
+@pytest.mark.parametrize(("quality", "holds"), [((5.0, 4.0), "holds"), ((4.0, 5.0), "does not hold")])
+def test_samples_are_held_against_the_first_model(quality: tuple[float, float], holds: str) -> None:
+    replace, accumulate = quality
+    values = {"replace": [4.0, replace], "accumulate": [4.0, accumulate]}
+    samples = measured(values, metric="cross_entropy_under_first_model", split="synthetic", part=0)
+    assert row("Table 1", pd.concat([measured(), samples])).holds == holds

@@ -1,0 +1,123 @@
+"""The page as a file: whole, safe, and honest about what is missing."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from selfloop.analysis.read import METRICS_COLUMNS
+from selfloop.analysis.tables import samples_markdown, samples_table
+from selfloop.report.page import duration, markdown
+
+from .conftest import CONFIG, measured, plan
+
+HOSTILE = '<script>window.hit=1</script><img src=x onerror="window.hit=1">[a](javascript:hit) ![b](http://c) </script>'
+
+
+class Elements(HTMLParser):
+    """All start tags, and the content of scripts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_the_page_asks_the_network_for_nothing(page: Callable[..., str]) -> None:
+    elements = Elements(page(measured()))
+    sources = [
+        a.get("src") or a.get("href") or "" for t, a in elements.tags if t in ("script", "img", "link", "iframe")
+    ]
+    assert all(source.startswith("data:") for source in sources if source)
+    policy = next(a["content"] or "" for a in elements.of("meta") if a.get("http-equiv"))
+    assert "default-src 'none'" in policy
+
+
+def test_every_part_of_a_domain_is_there(page: Callable[..., str]) -> None:
+    html = page(measured())
+    for said in (
+        "Does the loop collapse?",
+        "Test cross-entropy",
+        "collapsed",
+        "bounded",
+        "Against the paper",
+        "The rule",
+    ):
+        assert said in html
+    assert len(re.findall(r"<tr><td>(Fig\. \d+|Table \d)</td>", html)) == 16
+
+
+def test_hostile_text_does_nothing(page: Callable[..., str], tmp_path: Path) -> None:
+    """Sampled text, and names that a user gave."""
+    study = plan({HOSTILE[:0] + "plays": CONFIG["experiments"]["plays"]})
+    metrics = measured().assign(model=f"GPT {HOSTILE}")
+    (tmp_path / "tables").mkdir()
+    table = samples_table([(HOSTILE, "replace", HOSTILE, 0, 1, HOSTILE)])
+    (tmp_path / "tables/text-samples.md").write_text(samples_markdown(table))
+    harmless, hostile = Elements(page(measured(), study=study)), Elements(page(metrics, study=study))
+    assert "text-samples-table" in page(metrics, study=study)
+    for tag in ("script", "img"):
+        assert len(hostile.of(tag)) == len(harmless.of(tag))
+    assert not any("onerror" in attributes for _, attributes in hostile.tags)
+    assert not any((a.get("href") or "").startswith(("javascript:", "http:")) for a in hostile.of("a"))
+
+
+def test_the_chart_s_data_cannot_end_their_element(page: Callable[..., str]) -> None:
+    html = page(measured().assign(model=HOSTILE))
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', html, re.DOTALL)
+    assert HOSTILE in json.dumps(json.loads(data), ensure_ascii=False).replace('\\"', '"')
+
+
+def test_markdown_makes_tables_and_nothing_that_acts() -> None:
+    html = markdown("| a | b |\n|---|---|\n| <b>x</b> | ![p](http://x) [l](http://y) <http://z> |\n")
+    assert "<table>" in html and "<b>" not in html and "<a" not in html and "<img" not in html
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        (pd.DataFrame(columns=METRICS_COLUMNS), "Nothing has been measured yet."),
+        (measured(seeds=[0]), "One seed:"),
+        (measured({"replace": [4.0], "accumulate": [4.0]}), "One iteration:"),
+        (measured({"replace": [4.0, 4.4]}), "One regime (replace):"),
+        (measured({"replace": [4.0, math.nan, 5.0, math.inf]}), "is not finite and left out"),
+        (measured({"replace": [math.nan, math.nan]}), "No seed has a finite value at iteration 1."),
+        (measured().query("iteration < 3 or seed == 0"), "2 of 4 iterations; not yet 3, 4"),
+    ],
+)
+def test_a_page_without_enough_says_so(page: Callable[..., str], metrics: pd.DataFrame, said: str) -> None:
+    assert said in page(metrics, unfinished=True)
+
+
+def test_the_same_results_give_the_same_page(page: Callable[..., str]) -> None:
+    def numbered(html: str) -> str:  # a process that renders twice numbers its charts on
+        return re.sub(r'"p\d+"', '"p"', html)
+
+    assert numbered(page(measured())) == numbered(page(measured()))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.004, "0 s"),
+        (0.42, "0.42 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 0 s"),
+        (200.0, "3 min 20 s"),
+        (7500.0, "2 h 5 min"),
+    ],
+)
+def test_durations_read_well(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown

@@ -1,0 +1,44 @@
+"""What the commands beside Snakemake have in common: they take a config as Snakemake does, and build its plan."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import yaml
+
+from selfloop.errors import UserError
+from selfloop.plan import Plan, plan_study
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """A parser of command lines with the option --configfile."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--configfile", type=Path, default=ROOT / "config/config.yaml", help="the study; as in Snakemake")
+    return made
+
+
+def load_plan(configfile: Path) -> Plan:
+    """The plan of the study that a config file describes.
+
+    Raises:
+        UserError: the file cannot be read.
+        SystemExit: the config is wrong.
+    """
+    try:
+        config = yaml.safe_load(configfile.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"--configfile {configfile}: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"--configfile {configfile}: it holds no keys.")
+    return plan_study(config)
+
+
+def run(command: Callable[[Sequence[str]], int]) -> None:
+    """Run a command; a `UserError` is shown as its message."""
+    try:
+        sys.exit(command(sys.argv[1:]))
+    except UserError as error:
+        sys.exit(f"selfloop: {error}")

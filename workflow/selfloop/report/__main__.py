@@ -1,0 +1,65 @@
+"""The page of a study as far as it is there: python -m selfloop.report [--configfile FILE] [--output FILE].
+
+Run it where Snakemake runs, with the folder `workflow` on PYTHONPATH, as `make report` does. It changes nothing else.
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from selfloop.errors import UserError
+from selfloop.plan import plan_study
+from selfloop.quantity import Quantity
+from selfloop.report import partial
+from selfloop.report.content import gaps
+from selfloop.report.page import Sources, render
+from selfloop.whole import whole_file
+
+DEFAULT = Path(__file__).parents[3] / "config" / "config.yaml"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the page; a wrong config ends with its message and exit code 1."""
+    parser = argparse.ArgumentParser(
+        prog="python -m selfloop.report", description="The page of a study, finished or not."
+    )
+    parser.add_argument("--configfile", type=Path, default=DEFAULT, help="the study (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("results/report/index.html"), help="default: %(default)s")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        study = plan_study(_read(given.configfile))
+        spec = study.report()
+        metrics, curves = partial.measured(study.rows(), study.simulation_rows())
+        headlines = {domain["name"]: Quantity(**domain["headline"]) for domain in spec["domains"]}
+        holes = gaps(spec["experiments"], metrics, headlines)
+        missing = [file for file in study.report_files() if not Path(file).is_file()]
+        unfinished = bool(holes or missing)
+        with tempfile.TemporaryDirectory() as folder:
+            if unfinished:
+                partial.draw(spec["domains"], metrics, curves, Path(folder))
+            page = render(Sources(spec, metrics, curves, Path("results"), Path(folder), unfinished))
+    except UserError as error:
+        sys.exit(f"selfloop: {error}")
+    with whole_file(given.output) as scratch:
+        scratch.write_text(page, encoding="utf-8")
+    print(f"{given.output}: {len(page.encode()) / 1e6:.1f} MB" + (" (the study is not finished)" if unfinished else ""))
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"--configfile {path} cannot be read: {error}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"--configfile {path} holds {type(config).__name__}; a config is a mapping with `experiments`.")
+    return config
+
+
+if __name__ == "__main__":
+    main()

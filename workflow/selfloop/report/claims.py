@@ -1,0 +1,406 @@
+"""The paper's figures and tables, a row each: what it claims, what this study has in its place, and whether it holds.
+
+A claim is about signs and orders. It is checked in every series (a model, of one experiment and sampling) and every
+seed that has what the claim is about, and holds where all of them agree.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from selfloop.domains.text.paper import ROWS
+from selfloop.quantity import Quantity
+from selfloop.report.content import number, rows_of, simulated
+
+LEVEL = 0.02  # a rise by less than this share of the first value counts as none ("equal or lower")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of the section "Against the paper".
+
+    Attributes:
+        place: the figure or table.
+        claim: what the paper says there, in our words.
+        counterpart: names of our figures and tables that the page may show, in order.
+        setting: what our counterpart was run with.
+        paper: the paper's value, or that it gives none.
+        ours: this study's value, or why there is none.
+        holds: "holds", "does not hold", "in part" or "not here".
+    """
+
+    place: str
+    claim: str
+    counterpart: tuple[str, ...]
+    setting: str
+    paper: str
+    ours: str
+    holds: str
+
+
+@dataclass(frozen=True)
+class Checks:
+    """How often a claim was true, and values to show for it."""
+
+    results: tuple[bool, ...]
+    values: tuple[str, ...]
+
+    @property
+    def holds(self) -> str:
+        """The claim's standing."""
+        if not self.results:
+            return "not here"
+        return "holds" if all(self.results) else "in part" if any(self.results) else "does not hold"
+
+    def ours(self, none: str, most: int = 6) -> str:
+        """The values, and in how many cases the claim is true."""
+        if not self.results:
+            return none
+        shown = [*self.values[:most], *([f"and {len(self.values) - most} more"] if len(self.values) > most else [])]
+        return f"{'; '.join(shown)}. True in {sum(self.results)} of {len(self.results)} (series and seeds)."
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the claims are checked against.
+
+    Attributes:
+        metrics, curves: the tidy tables.
+        headlines: each domain's headline quantity; a domain that the study does not have is not there.
+        settings: a line per domain that says with what it was run.
+        synthetic: each domain's quantities of sampled data.
+        names: the figures and tables that the page may show.
+    """
+
+    metrics: pd.DataFrame
+    curves: pd.DataFrame
+    headlines: Mapping[str, Quantity]
+    settings: Mapping[str, str]
+    synthetic: Mapping[str, Sequence[Quantity]]
+    names: Sequence[str]
+
+    def rows(self, domain: str) -> pd.DataFrame:
+        """The headline quantity of a domain; empty where the study does not have it."""
+        if domain not in self.headlines:
+            return pd.DataFrame(columns=["experiment", "series", "sampling", "regime", "seed", "iteration", "value"])
+        return rows_of(self.metrics, domain, self.headlines[domain])
+
+    def named(self, domain: str, *words: str) -> tuple[str, ...]:
+        """The domain's figures and tables whose name holds one of the words."""
+        found = [name for word in words for name in self.names if name.startswith(f"{domain}-") and word in name]
+        return tuple(dict.fromkeys(found))
+
+
+def claims(study: Study) -> list[Claim]:
+    """All rows, in the paper's order: Figs. 2-7 and 9-16, Tables 1 and 2."""
+    return [
+        _headline(study, "Fig. 2", "text", "Test cross-entropy rises when data are replaced, and not when they "
+                  "accumulate, in every model.", _table_2_text()),
+        _curves(study, "Fig. 3", ("epoch-linear",)),
+        _molecule(study),
+        _headline(study, "Fig. 5", "image", "Test loss rises swiftly when images are replaced; accumulated, it rises "
+                  "much more slowly.", "A figure without numbers.", slower=True),
+        _diversity(study),
+        _linear(study, "Fig. 7", 10, "linear"),
+        _curves(study, "Fig. 9", ("epoch-linear",)),
+        _curves(study, "Fig. 10", ("epoch-log",)),
+        _curves(study, "Fig. 11", ("step-linear",), steps=True),
+        _curves(study, "Fig. 12", ("step-log",), steps=True),
+        _temperature(study),
+        _first_iteration(study),
+        _reconstructions(study),
+        _linear(study, "Fig. 16", 100, "log"),
+        _samples(study),
+        _table_2(study),
+    ]  # fmt: skip
+
+
+def _changes(
+    rows: pd.DataFrame, regime: str, iteration: int | None = None
+) -> dict[tuple[str, int], tuple[float, float]]:
+    """By series and seed, the values at iteration 1 and at `iteration` (if None, the last), where both are finite."""
+    found = {}
+    for (series, seed), chain in rows[rows["regime"] == regime].groupby(["series", "seed"], sort=False):
+        values = chain.set_index("iteration")["value"]
+        values = values[np.isfinite(values.to_numpy(float))]
+        last = int(values.index.max()) if iteration is None and len(values) else iteration
+        if 1 in values.index and last in values.index and last != 1:
+            found[str(series), int(str(seed))] = (float(values[1]), float(values[last]))
+    return found
+
+
+def _means(name: str, pairs: Sequence[tuple[float, float]]) -> str:
+    first, last = (float(np.mean(side)) for side in zip(*pairs, strict=True))
+    return f"{name} {number(first)} → {number(last)}"
+
+
+def _of_series(changes: Mapping[tuple[str, int], tuple[float, float]], series: str) -> list[tuple[float, float]]:
+    return [pair for (name, _), pair in changes.items() if name == series]
+
+
+def _rises_and_does_not(rows: pd.DataFrame, slower: bool = False) -> Checks:
+    """Replace rises; accumulate does not (or, `slower`, by less)."""
+    replaced, accumulated = _changes(rows, "replace"), _changes(rows, "accumulate")
+    results, values = [], []
+    both = [key for key in replaced if key in accumulated]
+    for key in both:
+        rise, other = (pair[1] - pair[0] for pair in (replaced[key], accumulated[key]))
+        allowed = rise if slower else LEVEL * abs(accumulated[key][0])
+        results.append(rise > 0 and other < min(rise, allowed))
+    for series in dict.fromkeys(series for series, _ in both):
+        pairs = [
+            (name, _of_series(found, series)) for name, found in (("replace", replaced), ("accumulate", accumulated))
+        ]
+        values.append(f"{series}: {', '.join(_means(name, own) for name, own in pairs)}")
+    return Checks(tuple(results), tuple(values))
+
+
+def _nothing(study: Study, domain: str) -> str:
+    if domain not in study.headlines:
+        return f"This study has no {domain} experiment."
+    return "Nothing to compare: it takes replace and accumulate over two iterations at least."
+
+
+def _headline(study: Study, place: str, domain: str, claim: str, paper: str, slower: bool = False) -> Claim:
+    checks = _rises_and_does_not(study.rows(domain), slower)
+    names = study.named(domain, "headline", "losses")
+    setting = study.settings.get(domain, "")
+    return Claim(place, claim, names, setting, paper, checks.ours(_nothing(study, domain)), checks.holds)
+
+
+def _molecule(study: Study) -> Claim:
+    claim = "Test loss rises when conformers are replaced, nearly all of it at the first model that is trained on "
+    claim += "synthetic ones, and stays about constant when they accumulate."
+    row = _headline(study, "Fig. 4", "molecule", claim, "A figure without numbers.")
+    at_once = [
+        (second[1] - second[0]) / (last[1] - last[0])
+        for rows in [study.rows("molecule")]
+        for last, second in zip(_changes(rows, "replace").values(), _changes(rows, "replace", 2).values(), strict=False)
+        if last[1] > last[0]
+    ]
+    if not at_once:
+        return row
+    return replace(row, ours=f"{row.ours} Of the rise under replace, {np.mean(at_once):.0%} is there at iteration 2.")
+
+
+def _final_losses(study: Study) -> pd.DataFrame:
+    """The last point of every learning curve in the domain text, with the curve's last step as a column."""
+    curves = study.curves[(study.curves["domain"] == "text") & (study.curves["split"] == "test")]
+    if curves.empty or "text" not in study.headlines:
+        return pd.DataFrame(columns=["series", "regime", "seed", "iteration", "value", "step"])
+    keys = ["experiment", "model", "sampling", "regime", "seed", "iteration"]
+    last = curves.loc[curves.groupby(keys, sort=False)["step"].idxmax()]
+    known = study.rows("text")[["experiment", "model", "sampling", "series"]].drop_duplicates()
+    return last.merge(known, on=["experiment", "model", "sampling"], how="inner")
+
+
+def _curves(study: Study, place: str, kinds: tuple[str, ...], steps: bool = False) -> Claim:
+    claim = "Learning curves of later iterations end higher when data are replaced, and not when they accumulate" + (
+        ", where later iterations take more gradient steps." if steps else "."
+    )
+    rows = _final_losses(study)
+    checks = _rises_and_does_not(rows)
+    if steps:
+        taken = _changes(rows.assign(value=rows["step"].astype(float)), "accumulate")
+        values = [
+            f"steps under accumulate {first:.0f} → {last:.0f}" for first, last in list(dict.fromkeys(taken.values()))
+        ]
+        results = [last > first for first, last in taken.values()]
+        checks = Checks((*checks.results, *results), (*checks.values, *values))
+    names = study.named("text", *(f"learning-curves-{kind}" for kind in kinds))
+    setting = study.settings.get("text", "")
+    paper = "A figure without numbers" + ("; an epoch of accumulated data is n times as many steps." if steps else ".")
+    return Claim(place, claim, names, setting, paper, checks.ours(_nothing(study, "text")), checks.holds)
+
+
+def _diversity(study: Study) -> Claim:
+    found = [
+        q for q in study.synthetic.get("image", ()) if any(w in q.metric for w in ("variance", "diversity", "spread"))
+    ]
+    names = study.named("image", "sample", "grid", "synthetic")
+    claim = "Sampled faces end as a single mode when images are replaced; accumulated, they stay diverse."
+    none = _nothing(study, "image") if not found else "The sampled images' diversity is not measured here."
+    checks = _ends_in_order(study, "image", found[0], "replace", "accumulate") if found else Checks((), ())
+    setting = study.settings.get("image", "")
+    return Claim("Fig. 6", claim, names, setting, "Pictures, no numbers.", checks.ours(none), checks.holds)
+
+
+def _reconstructions(study: Study) -> Claim:
+    found = [
+        metric
+        for metric in study.metrics["metric"][study.metrics["domain"] == "image"].unique()
+        if "reconstruction" in str(metric)
+    ]
+    claim = "Reconstructions of test images collapse when images are replaced, and stay accurate when they accumulate."
+    none = "Reconstruction errors are not measured here." if "image" in study.headlines else _nothing(study, "image")
+    checks = Checks((), ())
+    if found:
+        rows = rows_of(study.metrics, "image", Quantity(str(found[0]), "test", "Reconstruction error"))
+        checks = _rises_and_does_not(rows, slower=True)
+    names = study.named("image", "reconstruction")
+    setting = study.settings.get("image", "")
+    return Claim("Fig. 15", claim, names, setting, "Pictures, no numbers.", checks.ours(none), checks.holds)
+
+
+def _ends_in_order(study: Study, domain: str, quantity: Quantity, lower: str, higher: str) -> Checks:
+    """At the last iteration that both have, a quantity is lower under one regime than under another."""
+    rows = rows_of(study.metrics, domain, quantity)
+    if rows.empty:
+        return Checks((), ())
+    results, values = [], []
+    for series, own in rows.groupby("series", sort=False):
+        ends = {}
+        for regime in (lower, higher):
+            table = own[own["regime"] == regime].pivot_table(index="iteration", columns="seed", values="value")
+            ends[regime] = table[table.index > 1]
+        common = ends[lower].index.intersection(ends[higher].index)
+        if len(common) == 0:
+            continue
+        low, high = (ends[regime].loc[common.max()] for regime in (lower, higher))
+        results += [bool(low[seed] < high[seed]) for seed in low.index.intersection(high.index)]
+        values.append(
+            f"{series}, {quantity.label} at t={common.max()}: "
+            f"{lower} {number(low.mean())}, {higher} {number(high.mean())}"
+        )
+    return Checks(tuple(results), tuple(values))
+
+
+def _linear(study: Study, place: str, most: int, scale: str) -> Claim:
+    """Ratios to iteration 1, over which the theory's prefactor cancels: n, the sum of 1/k², the sum of 1/k."""
+    quantity = study.headlines.get("linear")
+    rows = pd.DataFrame() if quantity is None else rows_of(study.metrics, "linear", simulated(quantity))
+    laws: dict[str, Callable[[int], float]] = {
+        "replace": float,
+        "accumulate": lambda n: sum(1 / k**2 for k in range(1, n + 1)),
+    }
+    if scale == "log":
+        laws["replace-multiple"] = lambda n: sum(1 / k for k in range(1, n + 1))
+    claim = "The test error grows like n when data are replaced, and stays below π²/6 times its first value when they "
+    claim += "accumulate" + (", and like log n under replace-multiple." if scale == "log" else ".")
+    at = most if rows.empty else min(most, int(rows["iteration"].max()))
+    results, values = [], []
+    for regime, law in laws.items():
+        ratios = []
+        for _, own in [] if rows.empty else rows[rows["regime"] == regime].groupby("series", sort=False):
+            means = own.groupby("iteration")["value"].mean()
+            ratio, expected = means[at] / means[1], law(at)
+            error = math.hypot(*(_relative_error(own[own["iteration"] == n]["value"]) for n in (1, at)))
+            results.append(bool(abs(ratio / expected - 1) < 3 * error + 1e-9))
+            ratios.append(ratio)
+        if ratios:
+            values.append(f"{regime} {number(min(ratios))} to {number(max(ratios))}")
+    paper = ", ".join(f"{regime} {number(law(at))}" for regime, law in laws.items())
+    ours = (
+        f"Error at n={at} over that at n=1: {', '.join(values)} (lowest to highest setting). "
+        f"Within 3 standard errors of theory in {sum(results)} of {len(results)} (settings and regimes)."
+    )
+    # With many settings, a share of them lies outside three standard errors by chance.
+    share = sum(results) / len(results) if results else 0.0
+    holds = "not here" if not results else "holds" if share >= 0.95 else "in part" if share > 0 else "does not hold"
+    if not results:
+        ours = _nothing(study, "linear") if quantity is None else "No simulation in this study."
+    setting = (
+        ""
+        if rows.empty
+        else (f"simulated: {rows['series'].nunique()} settings, {rows['seed'].nunique()} seeds, {at} iterations")
+    )
+    return Claim(place, claim, study.named("linear", f"theory-{scale}"), setting, f"n={at}: {paper}.", ours, holds)
+
+
+def _relative_error(values: pd.Series) -> float:
+    """The standard error of a mean over the mean."""
+    return float(values.std() / np.sqrt(len(values)) / values.mean()) if len(values) > 1 else float("nan")
+
+
+def _temperature(study: Study) -> Claim:
+    rows = study.rows("text")
+    claim = "At a low sampling temperature the loss rises faster when data are replaced; accumulated, it does not rise."
+    results, values = [], []
+    if not rows.empty:
+        rows = rows.assign(cold=rows["sampling"].str.extract(r"temperature=([\d.]+)", expand=False).astype(float))
+        for model, own in rows.groupby("model", sort=False):
+            by = {float(str(t)): _changes(part, "replace") for t, part in own.groupby("cold")}
+            if len(by) < 2:
+                continue
+            means = {t: float(np.mean([b - a for a, b in found.values()])) for t, found in by.items() if found}
+            if len(means) > 1:
+                ordered = [means[t] for t in sorted(means)]
+                results.append(ordered[0] > ordered[-1])
+                rise = ", ".join(f"{number(rise, True)} at {t:g}" for t, rise in sorted(means.items()))
+                values.append(f"{model} under replace: {rise}")
+    checks = Checks(tuple(results), tuple(values))
+    none = "Not run here: one sampling temperature." if not rows.empty else _nothing(study, "text")
+    paper = "GPT-2 (9M): 1.82 → 5.82 at temperature 0.3, 1.82 → 2.39 at 1.0 (Table 2)."
+    names, setting = study.named("text", "headline"), study.settings.get("text", "")
+    return Claim("Fig. 13", claim, names, setting, paper, checks.ours(none), checks.holds)
+
+
+def _first_iteration(study: Study) -> Claim:
+    claim = "However long the first model is trained, replacing raises the loss of the later ones."
+    last = _final_losses(study)
+    results, values = [], []
+    for series, own in last[last["regime"] == "replace"].groupby("series", sort=False):
+        steps = own.groupby("iteration")["step"].mean()
+        if {1, 2} <= set(steps.index) and not 0.98 < steps[1] / steps[2] < 1.02:
+            changes = _changes(own.assign(series=series), "replace")
+            results += [after > before for before, after in changes.values()]
+            values.append(
+                _means(f"{series}, {steps[1] / steps[2]:.2g} times the later steps at first:", list(changes.values()))
+            )
+    checks = Checks(tuple(results), tuple(values))
+    none = "Not run here: every first model is trained like the later ones."
+    none = none if "text" in study.headlines else _nothing(study, "text")
+    names, setting = study.named("text", "headline"), study.settings.get("text", "")
+    return Claim("Fig. 14", claim, names, setting, "A figure without numbers.", checks.ours(none), checks.holds)
+
+
+def _samples(study: Study) -> Claim:
+    quantity = Quantity("cross_entropy_under_first_model", "synthetic", "cross-entropy of the samples under model 1")
+    checks = _ends_in_order(study, "text", quantity, "accumulate", "replace") if "text" in study.headlines else None
+    checks = checks or Checks((), ())
+    claim = "Samples get worse when data are replaced, and keep their quality when they accumulate. "
+    claim += "(Measured here: samples of the last model that both have are less likely under model 1.)"
+    names, setting = study.named("text", "samples"), study.settings.get("text", "")
+    return Claim(
+        "Table 1", claim, names, setting, "Samples, no numbers.", checks.ours(_nothing(study, "text")), checks.holds
+    )
+
+
+def _table_2(study: Study) -> Claim:
+    rows = study.rows("text")
+    changes = {regime: _changes(rows, regime, 4) for regime in ("accumulate", "replace", "replace-multiple")}
+    late = _changes(rows, "replace", 10)
+    results, values = [], []
+    for key, (before, after) in changes["replace"].items():
+        results.append(after > before)
+        if key in changes["accumulate"]:
+            results.append(changes["accumulate"][key][1] <= before * (1 + LEVEL))
+        if key in changes["replace-multiple"]:
+            results.append(before < changes["replace-multiple"][key][1] < after)
+        if key in late:
+            results.append(late[key][1] > after)
+    for series in dict.fromkeys(series for series, _ in changes["replace"]):
+        parts = []
+        for name, found in (*changes.items(), ("replace at t=10", late)):
+            if own := _of_series(found, series):
+                parts.append(f"{name} {number(float(np.mean([b - a for a, b in own])), True)}")
+        values.append(f"{series}, change to t=4: {', '.join(parts)}")
+    checks = Checks(tuple(results), tuple(values))
+    claim = "Signs of the changes to t=1: accumulate down, replace up and at t=10 further up, replace-multiple between."
+    setting = study.settings.get("text", "")
+    names = study.named("text", "paper", "headline")
+    none = _nothing(study, "text") if rows.empty else "No chain of this study reaches four iterations."
+    return Claim("Table 2", claim, names, setting, _table_2_text(full=True), checks.ours(none, 8), checks.holds)
+
+
+def _table_2_text(full: bool = False) -> str:
+    shown = []
+    for row in ROWS if full else [row for row in ROWS if row.fraction == 1 and row.temperature == 1]:
+        names = {"t=4 (acc)": "accumulate", "t=4 (repl)": "replace"}
+        names |= {"t=4 (*)": "replace-multiple", "t=10 (repl)": "t=10"} if full else {}
+        parts = [f"{name} {row.values[heading]}" for heading, name in names.items() if heading in row.values]
+        shown.append(f"{row.name}: {row.values['t=1']} → {', '.join(parts)}")
+    return f"From t=1 to 4: {'; '.join(shown)}."

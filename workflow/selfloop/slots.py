@@ -1,0 +1,93 @@
+"""This machine's GPUs, one for each step that asks for one.
+
+Snakemake counts GPUs but hands out none. A step locks a file per GPU that it takes (flock: the system releases it with
+the process, however that ends) and sees these GPUs alone; steps of other studies on the same machine are in the same
+queue. On a cluster SLURM does all this, and nothing here has a part in it. Light: torch is not imported.
+"""
+
+import fcntl
+import os
+import platform
+import re
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+DEVICES = "SELFLOOP_GPUS"  # the devices to share, such as "0,1"; those that there are, if it is not set
+FOLDER = "SELFLOOP_GPU_LOCKS"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+_held: list[int] = []  # a lock lives as long as its descriptor is open
+
+
+def devices() -> list[str]:
+    """The GPUs that steps on this machine may take: as told, else those visible to CUDA, else all."""
+    for variable in (DEVICES, VISIBLE):
+        if variable in os.environ:
+            names = [name.strip() for name in os.environ[variable].split(",")]
+            return [name for name in names if name and name != "-1"]
+    nodes = [path for path in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name)]
+    return [str(number) for number in range(len(nodes))]  # CUDA counts those that it sees from 0
+
+
+def offer() -> int:
+    """Let the steps of this process's children share this machine's GPUs; how many there are."""
+    names = devices()
+    if names:
+        os.environ[DEVICES] = ",".join(names)
+        os.environ.setdefault(FOLDER, os.path.join(tempfile.gettempdir(), f"selfloop-gpus-of-user-{os.getuid()}"))
+    return len(names)
+
+
+def place() -> str:
+    """The machine and the GPUs that this process computes on, in words."""
+    words = [os.environ.get("SLURMD_NODENAME") or platform.node()]
+    words += [f"SLURM job {os.environ['SLURM_JOB_ID']}"] if "SLURM_JOB_ID" in os.environ else []
+    words += [f"GPU {os.environ[VISIBLE]}"] if os.environ.get(VISIBLE) else []
+    return ", ".join(words)
+
+
+def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = time.sleep) -> list[str]:
+    """Wait for `count` GPUs, hold them until this process ends, and make them the only ones that CUDA sees here.
+
+    A step that asks for none sees none, whoever hands them out: not every cluster hides them. Where there are none,
+    nothing changes.
+    """
+    if count == 0:
+        os.environ[VISIBLE] = ""
+        return []
+    if FOLDER not in os.environ or DEVICES not in os.environ:
+        return []
+    names = os.environ[DEVICES].split(",")
+    folder = Path(os.environ[FOLDER])
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    taken: list[str] | None = None
+    while taken is None:
+        taken = _try(folder, names, min(count, len(names)))
+        if taken is None:
+            wait(poll_seconds)
+    os.environ[VISIBLE] = ",".join(taken)
+    return taken
+
+
+def _try(folder: Path, names: Sequence[str], count: int) -> list[str] | None:
+    """Lock `count` of the devices, or none of them."""
+    # One at a time chooses: two steps that each hold one of two GPUs and want both would wait forever.
+    with (folder / "choosing").open("w") as choosing:
+        fcntl.flock(choosing, fcntl.LOCK_EX)
+        found: dict[str, int] = {}
+        for name in names:
+            descriptor = os.open(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                continue
+            found[name] = descriptor
+            if len(found) == count:
+                _held.extend(found.values())
+                return list(found)
+        for descriptor in found.values():
+            os.close(descriptor)
+        return None

@@ -198,6 +198,7 @@ def main() -> None:
             print(f"{model_title(model):<14}{'(bound)':<15}{most:>10,.0f}")
             print(f"{'':<14}{'(no overlap)':<15}{apart:>10,.0f}{apart / most:>10.0%}", flush=True)
             sampling = {"temperature": 1.0, "top_k": None, "top_p": None, "prompt": "begin-of-text"}
+            sampling["allow_unended"] = True
             sampling["max_length"] = arguments.length
             spec = {
                 "input": {"checkpoint": str(write_model(model, folder)), "real": str(folder / "real")},

@@ -271,6 +271,7 @@ def test_defaults_are_filled_in() -> None:
             "top_p": None,
             "prompt": "begin-of-text",
             "max_length": None,
+            "allow_unended": False,
             "engine": "torch",
         }
     ]

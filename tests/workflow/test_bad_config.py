@@ -45,7 +45,7 @@ BAD = {
     "unknown key": (
         {"sampling": [{"temprature": 0.3}]},
         "experiments.tiny.sampling[0]: unknown key 'temprature'; did you mean 'temperature'?"
-        " Allowed: temperature, top_k, top_p, prompt, max_length.",
+        " Allowed: temperature, top_k, top_p, prompt, max_length, allow_unended, engine.",
     ),
     "unknown regime": (
         {"regimes": ["replace", "acumulate"]},

@@ -100,7 +100,7 @@ def estimate(plan: Plan, speed_of: SpeedOf | None = None, rows: int | None = Non
     units = {line.unit for line in lines if line.unit}
     total = _line("in all", units.pop() if len(units) == 1 else "units", everything)
     shown = [rule for domain in plan.domains for rule in plan.shown_by(domain)]
-    jobs = total.jobs | Counter(["collect_metrics", *shown])
+    jobs = total.jobs | Counter(["collect_metrics", "write_report", *shown])
     return [*lines, Line(total.name, total.unit, jobs, total.work, total.hours)], list(assumed)
 
 

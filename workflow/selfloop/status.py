@@ -3,6 +3,7 @@
 PYTHONPATH=workflow python -m selfloop.status --configfile config/mine.yaml    (or: make status CONFIG=config/mine.yaml)
 """
 
+import math
 from collections.abc import Sequence
 
 from selfloop import commands
@@ -15,7 +16,7 @@ def duration(seconds: float | None) -> str:
     """A time in hours, minutes and seconds; "?" where it is not known."""
     if seconds is None:
         return "?"
-    minutes, whole = divmod(round(seconds), 60)
+    minutes, whole = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{whole:02d}"
 

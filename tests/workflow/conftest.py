@@ -150,12 +150,11 @@ class Workflow:
         words = [rule, f"{model.experiment.name}-{model.iteration}"]
         if model.iteration > 1:
             words = [rule, f"{model.experiment.name}-{chain.regime}-{model.iteration}"]
-            words.append(f"t{chain.sampling['temperature']:g}")
+            words.append(model.domain.sampling_slug(chain.sampling))
         words.append(f"seed{model.seed}")
         if "part" in wildcards:
             part = study.parts[wildcards["model"], wildcards["part"]]
-            sampling = [f"t{part.sampling['temperature']:g}"] if "temperature" in part.sampling else []
-            words.append("-".join([*sampling, f"part{part.index}"]))
+            words.append(f"{model.domain.sampling_slug(part.sampling)}-part{part.index}")
         return " ".join(words)
 
     def model_folder(self, experiment: str, regime: str, iteration: int, seed: int = 0) -> str:

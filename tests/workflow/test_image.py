@@ -80,7 +80,7 @@ def test_how_the_grids_look_trains_nothing_and_other_samples_redraw_them(faces: 
 
     assert faces.would_run() == set()
     append("grids.py")
-    assert faces.would_run() == {"image_plot_samples", "image_plot_reconstructions"}
+    assert faces.would_run() == {"image_plot_samples", "image_plot_reconstructions", "write_report"}
     append("sampler.py")
     jobs = faces.would_run()
     assert "image_plot_samples" in jobs

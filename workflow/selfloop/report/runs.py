@@ -38,6 +38,9 @@ class StepTimes:
         return [(unit, done / seconds) for unit, (done, seconds) in self.amounts.items() if seconds > 0]
 
 
+OWN_LOG = "write_report.log"
+
+
 def step_times(logs: Path) -> dict[str, StepTimes]:
     """The times of all jobs whose log says that they are done, by rule, the longest first.
 
@@ -75,6 +78,8 @@ def failures(logs: Path) -> list[tuple[str, str]]:
     """Logs whose job did not end well on its last run, each with the last line that says something."""
     found = []
     for path in sorted(logs.rglob("*.log")) if logs.is_dir() else []:
+        if path.name == OWN_LOG:  # the page's own job is under way
+            continue
         lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         last = max((place for place, line in enumerate(lines) if line.endswith(" begins")), default=None)
         if last is not None and not any(_DONE.search(line) for line in lines[last:]):

@@ -28,6 +28,7 @@ from .slurm import Slurm
 DEADLINE = 900.0  # seconds; several times what the run takes
 OPTIONS = ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2"]
 TIME = "%Y-%m-%d %H:%M:%S"
+STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
 @pytest.fixture(scope="session")
@@ -62,10 +63,9 @@ def attempts(workflow: Workflow) -> list[Attempt]:
     found = []
     logs = workflow.folder / "results/logs"
     for path in sorted(logs.rglob("*.log")):
-        for part in re.split(r"(?m)^(?=\S+ \S+ \w+ begins$)", path.read_text(encoding="utf-8"))[1:]:
-            times = [
-                datetime.strptime(text, TIME) for text in re.findall(r"(?m)^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", part)
-            ]
+        # Not at the beginning of a line: a step that is killed leaves its progress bar without an end of line.
+        for part in re.split(rf"(?m)(?={STAMP} \w+ begins$)", path.read_text(encoding="utf-8"))[1:]:
+            times = [datetime.strptime(text, TIME) for text in re.findall(STAMP, part)]
             where = re.search(r" on (\S+?)(?:, SLURM job (\d+))?(?:, GPU (\S+))?\n", part)
             if where is not None:
                 rule = path.relative_to(logs).parts[0].removesuffix(".log")

@@ -6,6 +6,7 @@ The tables are those of a run that nothing happened to.
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -128,6 +129,28 @@ class Disturbed:
                 continue
         return found
 
+    def hold(self, model: str) -> None:
+        """Suspend a training, so that it is not over before its fault comes."""
+        for process in self.processes(self.place(model)[1]):
+            with suppress(psutil.Error):
+                if any(word.endswith("train.py") for word in process.cmdline()):
+                    process.suspend()
+
+    def go_on(self, model: str) -> None:
+        """Wake a training that was held."""
+        for process in self.processes(self.place(model)[1]):
+            with suppress(psutil.Error):
+                process.resume()
+
+    def hold_until_told(self, waiting: set[str], over: threading.Event) -> None:
+        """Hold every training of `waiting` once it has saved a state; faults come one after the other."""
+        held: set[str] = set()
+        while not over.wait(0.05):
+            for model in waiting - held:
+                if self.log(model).exists() and self.trains(model) and model in waiting:
+                    self.hold(model)
+                    held.add(model)
+
     # The faults. Each is done to a training that runs and has saved a state.
 
     def requeued(self, model: str) -> None:
@@ -137,9 +160,7 @@ class Disturbed:
     def out_of_time(self, model: str) -> None:
         """The time limit comes; the training is held up, so that it cannot be done before."""
         _, job = self.place(model)
-        for process in self.processes(job):
-            if any(word.endswith("train.py") for word in process.cmdline()):
-                process.suspend()  # SLURM wakes whom it tells to end
+        self.hold(model)  # SLURM wakes whom it tells to end
         self.slurm.command("scontrol", "update", f"JobId={job}", f"EndTime={time.strftime('%H:%M:%S')}")
 
     def node_dies(self, model: str) -> None:
@@ -181,17 +202,37 @@ class Disturbed:
         began = time.monotonic()
         done = {}
         self.start()
+        waiting, over = {model for model, _ in pending.values()}, threading.Event()
+        holder = threading.Thread(target=self.hold_until_told, args=(waiting, over), daemon=True)
+        holder.start()
+        try:
+            self.disturb(pending, waiting, done, began)
+        finally:
+            over.set()
+            holder.join()
+        self.output += self.started[-1].communicate()[0]
+        assert not pending, f"never done: {list(pending)}\n{self.output}"
+        return done
+
+    def disturb(
+        self,
+        pending: dict[str, tuple[str, Callable[[str], None]]],
+        waiting: set[str],
+        done: dict[str, float],
+        began: float,
+    ) -> None:
+        """Do the faults that are pending, each as soon as its training runs, until Snakemake has ended."""
         while self.started[-1].poll() is None:
             assert time.monotonic() - began < DEADLINE, "the run takes too long"
             for name, (model, fault) in list(pending.items()):
                 if self.log(model).exists() and self.trains(model):
                     del pending[name]
                     done[name] = round(time.monotonic() - began, 1)
+                    waiting.discard(model)
+                    time.sleep(0.2)  # for the holder, if it is at it
+                    self.go_on(model)
                     fault(model)
             time.sleep(0.2)
-        self.output += self.started[-1].communicate()[0]
-        assert not pending, f"never done: {list(pending)}\n{self.output}"
-        return done
 
     def stop(self) -> None:
         """Kill what is left."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import pandas as pd
@@ -32,6 +33,8 @@ from selfloop.report.content import (
 from selfloop.report.places import ASSETS, CAPTIONS
 from selfloop.report.published import PAPER, SAME_SETTING
 from selfloop.report.verdicts import RULE
+
+PLAIN = " !$()*+,-./:;=?@[]^_{|}~'"  # what an SVG's address may hold as it is, besides letters and digits
 
 LARGEST_SVG = 400_000  # bytes; of a larger figure the page shows the PNG
 LARGEST_TABLE = 200  # rows shown of a table; its file has all
@@ -195,13 +198,12 @@ def _figures(sources: Sources, shown: Mapping[str, Any]) -> list[dict[str, Any]]
     for name in shown["figures"]:
         path = _figure_file(sources, name)
         if path is not None:
-            kind = "svg+xml" if path.suffix == ".svg" else "png"
             files = [f"{name}{suffix}" for suffix in (".svg", ".png")]
             found.append(
                 {
                     "name": name,
                     "caption": caption(shown["caption"]),
-                    "source": f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}",
+                    "source": data_address(path),
                     "files": [file for file in files if (sources.results / "figures" / file).is_file()],
                     "fresh": sources.drawn is not None and path.is_relative_to(sources.drawn),
                     "old": sources.unfinished and path.is_relative_to(sources.results),
@@ -332,3 +334,15 @@ def _in_script(code: str) -> str:
 
 def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def data_address(path: Path) -> str:
+    """A figure's file as an address that holds it.
+
+    An SVG is text, of which few characters need three in an address; base64 would make it larger by a third.
+    """
+    if path.suffix == ".svg":
+        # An address may hold no line ends. Between words of XML a space does as well.
+        text = path.read_text(encoding="utf-8").replace("\r", "").replace("\n", " ")
+        return f"data:image/svg+xml,{quote(text, safe=PLAIN)}"
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

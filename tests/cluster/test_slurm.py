@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -161,7 +161,9 @@ class Disturbed:
         """The time limit comes; the training is held up, so that it cannot be done before."""
         _, job = self.place(model)
         self.hold(model)  # SLURM wakes whom it tells to end
-        self.slurm.command("scontrol", "update", f"JobId={job}", f"EndTime={time.strftime('%H:%M:%S')}")
+        # With its date: a time of day that has just gone by would be tomorrow's.
+        soon = (datetime.now() + timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%S")
+        self.slurm.command("scontrol", "update", f"JobId={job}", f"EndTime={soon}")
 
     def node_dies(self, model: str) -> None:
         """The node goes with all that runs on it, and comes back."""

@@ -63,7 +63,7 @@ MessageTimeout=10
 KillWait=10
 CompleteWait=0
 InactiveLimit=0
-MinJobAge=300
+MinJobAge=3600
 LaunchParameters=send_gids
 PropagateResourceLimits=NONE
 {nodes}

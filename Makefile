@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 run: .venv/base.stamp
 	. $(BIN)/activate && snakemake --cores $(CORES)
 
-test: lint unit workflow browser
+test: lint unit workflow browser cluster
 
 CONFIG ?= config/config.yaml
 SPEED ?= --measure
@@ -70,7 +70,7 @@ chromium:
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
 	    apt-get update -qq && apt-get install -y -qq chromium > /dev/null; } || \
 	  { echo "the browser tests need Chromium; on Debian: apt-get install chromium"; exit 1; }
-# Not part of `make test` yet. Brings up a SLURM of two nodes on this machine, from Debian's packages, and takes it down.
+# Brings up a SLURM of two nodes on this machine, from Debian's packages, and takes it down.
 cluster: .venv/dev.stamp
 	. $(BIN)/activate && python -m pytest tests/cluster
 

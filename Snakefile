@@ -3,6 +3,7 @@
 #   snakemake --cores all                                   the study of config/config.yaml
 #   snakemake --cores all --configfile config/mine.yaml     another one
 
+import atexit
 import gc
 import os
 import sys
@@ -13,15 +14,18 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 # Planning makes millions of small objects that all live on; looking for garbage among them costs time for nothing. It is
-# looked for again as soon as jobs run.
+# looked for again as soon as jobs run, and never in what ends with the process.
 gc.disable()
+atexit.register(gc.freeze)
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from selfloop.plan import expose_library, plan_study
+from selfloop.planning_cache import keep_what_repeats
 from selfloop.session import Session
 
 expose_library()
+keep_what_repeats()
 
 # A config given on the command line stands alone; without one it is the default study.
 if not workflow.overwrite_configfiles:

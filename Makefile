@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 run: .venv/base.stamp
 	. $(BIN)/activate && snakemake --cores $(CORES)
 
-test: lint unit workflow browser cluster
+test: lint unit workflow browser cluster vllm
 
 CONFIG ?= config/config.yaml
 SPEED ?= --measure

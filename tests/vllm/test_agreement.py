@@ -73,7 +73,8 @@ def sample(
     engine: str, checkpoint: Path, prompts: np.ndarray, sampling: Mapping[str, Any], identity: str = "part"
 ) -> list[np.ndarray]:
     """Documents, in float32."""
-    return ENGINES[engine].sample(Request(checkpoint, prompts, sampling, identity, precision="float32", threads=1))
+    request = Request(checkpoint, prompts, sampling, identity, precision="float32", threads=1)
+    return list(ENGINES[engine].sample(request))
 
 
 def begin(count: int = DOCUMENTS) -> np.ndarray:

@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow"))
 
-from selfloop.devices import prepare_torch
+from selfloop.devices import keep_freed_memory, prepare_torch
 from selfloop.domains.image import collection
 from selfloop.domains.image.conversion import MODES, Tally, converted
 from selfloop.domains.image.model import Shape, build
@@ -133,6 +133,7 @@ def our_steps(images: np.ndarray, shape: Shape, device: torch.device) -> Iterato
     """Images of each step of `selfloop.fit`'s loop, less its saving and measuring."""
     training: dict[str, Any] = {"epochs": 10**6, "batch_size": BATCH, "kl_weight": KL_WEIGHT, "flip": True}
     schedule = Schedule(0.005, 0.0, 0.9, 0.999, 1.0, 1, "float32", schedule="exponential", decay=0.95)
+    keep_freed_memory()
     task = ImageTask(images, images[:1], training, shape.latent, "benchmark", device)
     model = build(shape, 0).to(device).train()
     optimizer = Optimizer(FlatWeights(model, torch.float32), schedule)

@@ -19,7 +19,6 @@ def prepare_torch(threads: int, gpus: int = 0) -> torch.device:
         UserError: there are fewer.
     """
     torch.set_num_threads(threads)
-    keep_freed_memory()
     there = torch.cuda.device_count()
     if gpus > max(there, 1):
         raise UserError(
@@ -35,10 +34,11 @@ def prepare_torch(threads: int, gpus: int = 0) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, for its next allocation.
+    """Let this process keep the memory that it frees from now on, for its next allocation.
 
     glibc gives every large block back to the kernel, which hands it out again in pages of 4 KiB that it clears first:
-    of an image model's step that is a quarter. Other C libraries are left as they are.
+    of an image model's step that is a quarter. For loops whose steps all allocate blocks of the same sizes: those of
+    varying sizes fragment the memory, and the peak grows. Other C libraries are left as they are.
     """
     if not hasattr(libc := ctypes.CDLL(None), "mallopt"):
         return

@@ -14,6 +14,7 @@ from selfloop.errors import UserError
 from selfloop.identity import stream
 
 BLOCK = 512  # images that share a stream of random numbers; part of what a part is, so not a setting
+AT_ONCE = {"cpu": 32, "cuda": BLOCK}  # images that are painted together: more would not stay in a processor's caches
 
 
 def share(count: int, group: Group) -> tuple[int, int]:
@@ -46,7 +47,7 @@ def sample(
         begin = number * BLOCK
         generator = torch.Generator().manual_seed(stream(identity, f"block {number}"))
         latents = temperature * torch.randn(min(BLOCK, count - begin), model.shape.latent, generator=generator)
-        pixels = model.decode(latents.to(device))
+        pixels = torch.cat([model.decode(some) for some in torch.split(latents.to(device), AT_ONCE[device.type])])
         if not torch.isfinite(pixels).all():
             raise UserError(f"images {begin} to {begin + len(latents) - 1} hold NaN; the model is broken.")
         yield to_bytes(pixels).cpu().numpy()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfloop import fit, training_set
-from selfloop.devices import prepare_torch
+from selfloop.devices import keep_freed_memory, prepare_torch
 from selfloop.distributed import ALONE, Group, joined
 from selfloop.domains.image import pictures
 from selfloop.domains.image.checkpoint import save_checkpoint
@@ -149,6 +149,7 @@ def train_model(job: Job, device: torch.device, group: Group) -> None:
     model = build(shape, stream(identity, "weights"))
     job.log.info("%s parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}")
     task = ImageTask(train, test, training, shape.latent, identity, device, group)
+    keep_freed_memory()  # every step allocates the same blocks
     result = fit.fit(model, task, Schedule.of(training), state, device, job.progress, group)
     if not group.leads:
         return

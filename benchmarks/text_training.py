@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfloop.devices import prepare_torch
 from selfloop.domains.text.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.model import build
 from selfloop.domains.text.size import parameter_count
@@ -201,7 +200,6 @@ def main() -> None:
         if side == "trainer":
             found = trainer(model, arguments.steps, device)
         else:
-            device = prepare_torch(arguments.threads)
             found = ours(model, arguments.steps, side.removeprefix("packed-"), side.startswith("packed"), device)
         print(json.dumps(found))
         return

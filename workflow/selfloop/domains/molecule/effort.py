@@ -7,6 +7,7 @@ forwards for the pass backwards. They depend on how many atoms and pairs of atom
 from pathlib import Path
 
 from selfloop.domains.base import Settings
+from selfloop.domains.molecule.draws import LEARNING_CURVE_DRAWS, LEARNING_CURVE_ROWS, TEST_DRAWS
 from selfloop.domains.molecule.settings import parameter_count
 from selfloop.effort import Effort, Work
 from selfloop.errors import UserError
@@ -18,7 +19,6 @@ ATOMS = 44.4
 LOCAL_PAIRS = 5.0
 # In zstd shards: bytes per atom. Measured on the same: 19 and 10.
 BYTES_PER_ATOM = 12
-LEARNING_CURVE_ROWS, LEARNING_CURVE_DRAWS, TEST_DRAWS = 64, 2, 8  # of train.py, loss.py and evaluate_model.py
 
 
 def effort(data: Settings, model: Settings, real: Path, rows: int | None = None) -> Effort:

@@ -6,12 +6,12 @@ import torch
 
 from selfloop.domains.molecule.conformations import Conformations
 from selfloop.domains.molecule.diffusion import losses
+from selfloop.domains.molecule.draws import LEARNING_CURVE_ROWS
 from selfloop.domains.molecule.graph import build_batch
 from selfloop.domains.molecule.model import GeoDiff
 from selfloop.identity import stream
 
 BATCH = 32
-LEARNING_CURVE_ROWS = 64
 
 
 def evaluation_rows(test: Conformations) -> npt.NDArray[np.int64]:

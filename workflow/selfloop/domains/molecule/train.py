@@ -15,6 +15,7 @@ from selfloop.devices import prepare_torch
 from selfloop.domains.molecule.checkpoint import save_checkpoint
 from selfloop.domains.molecule.conformations import COLUMNS, Conformations, read_conformations
 from selfloop.domains.molecule.diffusion import antithetic_times, losses, sigmas
+from selfloop.domains.molecule.draws import LEARNING_CURVE_DRAWS
 from selfloop.domains.molecule.graph import Batch, build_batch
 from selfloop.domains.molecule.loss import evaluation_rows, held_out_losses
 from selfloop.domains.molecule.model import GeoDiff, build
@@ -92,7 +93,8 @@ class ConformationTask:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """The losses of some real test conformations; the total one stands first and steers a plateau schedule."""
         assert isinstance(model, GeoDiff)
-        return held_out_losses(model, self.levels, self.test, evaluation_rows(self.test), self.device, draws=2)
+        rows = evaluation_rows(self.test)
+        return held_out_losses(model, self.levels, self.test, rows, self.device, LEARNING_CURVE_DRAWS)
 
 
 def run(job: Job) -> None:

@@ -33,11 +33,12 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow"))
 
-from selfloop.devices import keep_freed_memory, prepare_torch
+from selfloop.devices import prepare_torch
 from selfloop.domains.image import collection
 from selfloop.domains.image.conversion import MODES, Tally, converted
 from selfloop.domains.image.model import Shape, build
 from selfloop.domains.image.train import ImageTask
+from selfloop.memory import keep_freed_memory
 from selfloop.optimizer import FlatWeights, Optimizer
 from selfloop.schedule import Schedule
 

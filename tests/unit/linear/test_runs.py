@@ -12,7 +12,8 @@ from selfloop import collect
 from selfloop.domains.linear import theory
 from selfloop.domains.linear.figures import spread_figure, theory_figure
 from selfloop.domains.linear.runs import Run, comparison, comparison_summary, law_quantiles, read_runs
-from selfloop.domains.linear.simulate import Setting, setting_of, simulate
+from selfloop.domains.linear.setting import Setting, setting_of
+from selfloop.domains.linear.simulate import simulate
 from selfloop.domains.linear.simulate_chains import run as simulate_chains
 from selfloop.domains.linear.write_theory import page
 from selfloop.errors import UserError

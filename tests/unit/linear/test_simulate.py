@@ -1,11 +1,16 @@
 """The fast paths: the values of the stacked loop given its data, its law given none, and streams that keep apart."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from selfloop.domains.linear import direct, theory
-from selfloop.domains.linear.simulate import LANES, Setting, bidiagonalize, errors_from_rows, simulate
+from selfloop.domains.linear.setting import Setting
+from selfloop.domains.linear.simulate import bidiagonalize, errors_from_rows, lanes, simulate
 from selfloop.domains.linear.simulate_chains import tidy_rows
+from selfloop.domains.linear.subsample import INVERTED_UP_TO, PRODUCTS_UP_TO, draw_picks
 from selfloop.errors import UserError
 
 SIGMA = ((2.0, 0.5, 0.0), (0.5, 1.0, 0.3), (0.0, 0.3, 4.0))
@@ -33,6 +38,15 @@ def test_so_they_have_in_one_dimension_and_with_fewer_rows_than_dimensions(regim
         np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("d", [INVERTED_UP_TO + 1, PRODUCTS_UP_TO + 1])
+def test_so_they_have_in_many_dimensions_where_subsampling_computes_differently(d):
+    setting = Setting(d, 3 * d, 1.0, theory.SUBSAMPLE, 4)
+    draws = direct.draw(setting, seed=0)
+    expected = direct.errors(setting, direct.fits(setting, draws))
+    actual = errors_from_rows(setting, draws.X, draws.noise, draws.picks)
+    np.testing.assert_allclose(actual, expected, rtol=1e-10)
+
+
 def test_a_pick_with_too_few_distinct_rows_is_fitted_with_the_minimum_norm():
     setting = Setting(3, 4, 1.0, theory.SUBSAMPLE, 5, SIGMA, w_star=W_STAR)
     draws = direct.draw(setting, seed=0)
@@ -41,6 +55,23 @@ def test_a_pick_with_too_few_distinct_rows_is_fitted_with_the_minimum_norm():
     expected = direct.errors(setting, direct.fits(setting, draws))
     actual = errors_from_rows(setting, draws.X, draws.noise, draws.picks)
     np.testing.assert_allclose(actual, expected, rtol=1e-10)
+
+
+def test_picks_are_different_rows_of_the_pool_and_every_set_is_equally_likely():
+    """Chi-square over the 20 sets of 3 out of 6 and the 84 of 3 out of 9, level 1e-4.
+
+    Power: one set that comes 2.5% of the time too often is found, as the last line checks.
+    """
+    rounds = (np.random.default_rng([0, r]) for r in itertools.count())
+    picks = draw_picks(rounds, iterations=3, width=20_000, T=3)
+    for n, pick in enumerate(picks, start=1):
+        assert (pick[:, 0] >= 0).all()
+        assert (np.diff(pick, axis=1) > 0).all()
+        assert (pick[:, -1] < 3 * n).all()
+    for pick, sets, limit in ((picks[1], 20, 50.9), (picks[2], 84, 139.6)):
+        assert _chi_square(pick, sets) < limit
+        slightly_off = np.concatenate([pick[:19_500], np.tile(pick[:1], (500, 1))])
+        assert _chi_square(slightly_off, sets) > limit
 
 
 def test_the_bidiagonal_form_keeps_singular_values_and_the_noise_that_matters():
@@ -76,10 +107,12 @@ def test_both_paths_have_the_same_law(setting):
 @pytest.mark.parametrize("regime", theory.REGIMES)
 @pytest.mark.parametrize("ridge", [0.0, 0.2])
 def test_a_seed_does_not_depend_on_its_company_and_a_longer_run_goes_on_from_a_shorter(regime, ridge):
-    together = simulate(Setting(3, 8, 2.0, regime, 6, ridge=ridge), range(LANES + 5)).error
-    alone = simulate(Setting(3, 8, 2.0, regime, 6, ridge=ridge), [LANES + 2, 7]).error
-    longer = simulate(Setting(3, 8, 2.0, regime, 9, ridge=ridge), range(LANES + 5)).error
-    np.testing.assert_array_equal(alone, together[[LANES + 2, 7]])
+    setting = Setting(3, 8, 2.0, regime, 6, ridge=ridge)
+    width = lanes(setting)
+    together = simulate(setting, range(width + 5)).error
+    alone = simulate(setting, [width + 2, 7]).error
+    longer = simulate(replace(setting, iterations=9), range(width + 5)).error
+    np.testing.assert_array_equal(alone, together[[width + 2, 7]])
     np.testing.assert_array_equal(longer[:, :6], together)
     assert len(np.unique(together)) == together.size
 
@@ -171,6 +204,13 @@ def test_bad_settings_are_refused_in_words(values, message):
 def test_bad_seeds_are_refused(seeds):
     with pytest.raises(UserError, match="seeds must be"):
         simulate(Setting(3, 8, 1.0, "replace"), seeds)
+
+
+def _chi_square(picks: np.ndarray, sets: int) -> float:
+    """The distance of how often each set is picked from the uniform distribution."""
+    seen = np.unique(picks, axis=0, return_counts=True)[1]
+    expected = len(picks) / sets
+    return float(((seen - expected) ** 2).sum() / expected + (sets - len(seen)) * expected)
 
 
 def _ks(one: np.ndarray, other: np.ndarray) -> float:

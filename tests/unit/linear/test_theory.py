@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from selfloop.domains.linear import direct, theory
-from selfloop.domains.linear.simulate import Setting, simulate
+from selfloop.domains.linear.setting import Setting
+from selfloop.domains.linear.simulate import simulate
 from selfloop.errors import UserError
 
 SIGMA = ((2.0, 0.5, 0.0), (0.5, 1.0, 0.3), (0.0, 0.3, 4.0))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfloop import fit, training_set
-from selfloop.devices import keep_freed_memory, prepare_torch
+from selfloop.devices import prepare_torch
 from selfloop.distributed import ALONE, Group, joined
 from selfloop.domains.image import pictures
 from selfloop.domains.image.checkpoint import save_checkpoint
@@ -19,6 +19,7 @@ from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.job import Job
 from selfloop.learning_curve import write_curve
+from selfloop.memory import keep_freed_memory
 from selfloop.saved_state import SavedState
 from selfloop.schedule import Schedule
 from selfloop.shards import iterate_rows, shard_paths

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selfloop.domains.linear.simulate import Integers, Setting, Simulation
-from selfloop.domains.linear.theory import SUBSAMPLE, Array
+from selfloop.domains.linear.setting import Setting
+from selfloop.domains.linear.simulate import Simulation
+from selfloop.domains.linear.theory import SUBSAMPLE, Array, Integers
 from selfloop.identity import digest
 
 

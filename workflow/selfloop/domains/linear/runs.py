@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from selfloop.domains.linear import theory
-from selfloop.domains.linear.simulate import Setting, setting_of
+from selfloop.domains.linear.setting import Setting, setting_of
 from selfloop.domains.linear.theory import SUBSAMPLE, Array
 from selfloop.errors import UserError
 

@@ -70,7 +70,7 @@ def problems(experiment: Settings) -> list[str]:
 
 
 def _data_problems(experiment: Settings) -> Iterator[str]:
-    from selfloop.domains.linear.simulate import setting_of
+    from selfloop.domains.linear.setting import setting_of
 
     data = experiment["data"]
     covariance = data["covariance"]
@@ -89,7 +89,7 @@ def _data_problems(experiment: Settings) -> Iterator[str]:
 
 def _simulation_problems(experiment: Settings) -> Iterator[str]:
     from selfloop.domains.linear import theory
-    from selfloop.domains.linear.simulate import setting_of
+    from selfloop.domains.linear.setting import setting_of
 
     for regime in experiment["regimes"]:
         if regime not in theory.REGIMES:

@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfloop.domains.linear.simulate import Simulation, setting_of, simulate
+from selfloop.domains.linear.setting import setting_of
+from selfloop.domains.linear.simulate import Simulation, simulate
 from selfloop.job import Job
+from selfloop.memory import keep_freed_memory
 from selfloop.whole import whole_file
 
 SPLIT = "simulation"  # apart from "test", which the loop's models are measured on
@@ -15,6 +17,7 @@ SPLIT = "simulation"  # apart from "test", which the loop's models are measured 
 
 def run(job: Job) -> None:
     """Write the table of `tidy_rows`, for as many seeds, from 0, as the settings say."""
+    keep_freed_memory()  # every block of seeds allocates the same arrays
     settings = job.params["simulation"]
     simulation = simulate(setting_of(settings), range(settings["seeds"]))
     with whole_file(Path(job.output["measurements"])) as scratch:

@@ -44,6 +44,7 @@ import numpy.typing as npt
 from selfloop.errors import UserError
 
 Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 SUBSAMPLE = "accumulate-subsample"
 

@@ -10,7 +10,7 @@ import selfloop
 # Pages that the kernel hands out, and clears, in ten rounds of a step that allocates some blocks and frees them all.
 FAULTS = """
 import resource, torch
-from selfloop.devices import keep_freed_memory
+from selfloop.memory import keep_freed_memory
 {setting}
 def step():
     first = torch.ones(2**23)

@@ -451,7 +451,8 @@ def test_the_readmes_examples_are_right() -> None:
 
 
 # Studies that ask their user for a file.
-ASKED = {"molecules.yaml": "conformers.sdf.gz", "tinystories-small.yaml": "stories.txt"}
+ASKED = {"learning-rates.yaml": "stories.txt", "molecules.yaml": "conformers.sdf.gz"}
+ASKED |= {"tinystories-small.yaml": "stories.txt"}
 
 
 STUDIES = [path for path in (ROOT / "config").glob("*.yaml") if path.name != "resources.yaml"]
@@ -464,5 +465,5 @@ def test_the_studies_of_this_repository_are_right(path: Path, tmp_path: Path, mo
     monkeypatch.setattr("selfloop.domains.text.settings.find_vllm", lambda: Path(sys.executable))
     if path.name in ASKED:
         monkeypatch.chdir(tmp_path)
-        Path(ASKED[path.name]).write_text("Once upon a time.\n<|endoftext|>\n" * 2000, encoding="utf-8")
+        Path(ASKED[path.name]).write_text("Once upon a time.\n<|endoftext|>\n" * 3000, encoding="utf-8")
     assert study.build(config.check(yaml.safe_load(path.read_text(encoding="utf-8")))).models

@@ -28,6 +28,7 @@ N = 4288
 DATA = {"source": "hub", "name": "someone/something", "rows": None, "fraction": None, "test_rows": None}
 DATA |= {"test_fraction": 0.1}
 SAMPLING = {"temperature": 1.0, "top_k": None, "top_p": None, "prompt": "begin-of-text", "max_length": None}
+ONCE = {"epochs": 1.0, "evaluations": 1, "evaluation_rows": None}
 
 
 def attention(positions: int) -> int:
@@ -54,11 +55,13 @@ def test_a_pass_forwards_takes_two_operations_per_parameter_and_the_attentions(r
 
 def test_a_training_is_three_passes_over_its_tokens_and_the_evaluations(real: Path) -> None:
     """6·N per token: of 6 tokens in a row 5 are predicted. 10 rows, twice as many in the training set, 3 epochs."""
-    work = effort(DATA, MODEL, real).train({"epochs": 3.0, "evaluations": 7}, 2.0)
+    work = effort(DATA, MODEL, real).train({"epochs": 3.0, "evaluations": 7, "evaluation_rows": None}, 2.0)
     assert work.units == 3 * 2 * 10 * 5
     test = 4 * (4 * 2 * N + attention(4))
     assert work.flops == 3 * 2 * 10 * (5 * 6 * N + 3 * attention(5)) + 7 * test
     assert work.bytes == 4 * N
+    few = effort(DATA, MODEL, real).train({"epochs": 3.0, "evaluations": 7, "evaluation_rows": 1}, 2.0)
+    assert work.flops - few.flops == 7 * test * 3 / 4
 
 
 def test_a_part_has_a_row_for_each_real_one(real: Path) -> None:
@@ -86,7 +89,7 @@ def test_each_document_is_cut_to_the_context(real: Path) -> None:
         for row in range(5):
             writer.append({"text": "", "input_ids": [0, 0], "iteration": 0, "part": 0, "row": row})
     next((real / "more").iterdir()).rename(real / "train" / "shard-more.parquet")
-    work = effort(DATA, {**MODEL, "context": 4}, real).train({"epochs": 1.0, "evaluations": 1}, 1.0)
+    work = effort(DATA, {**MODEL, "context": 4}, real).train(ONCE, 1.0)
     assert work.units == pytest.approx(10 * 3 + 5 * 1)
 
 
@@ -96,14 +99,14 @@ def test_prepared_data_are_known_and_others_assumed(real: Path, tmp_path: Path) 
     assert len(known.assumed) == 1
     assert len(guessed.assumed) == 4
     # Documents of 1,000 characters are longer than the context. A tenth of the rows is held out: 90 are left of 100.
-    assert guessed.train({"epochs": 1.0, "evaluations": 1}, 1.0).units == 90 * 15
+    assert guessed.train(ONCE, 1.0).units == 90 * 15
     assert guessed.evaluate_model.units == pytest.approx(10 * 15)
 
 
 def test_data_of_unknown_size_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.name: how large 'someone/something' is.*--rows"):
         effort(DATA, MODEL, tmp_path)
-    assert effort({**DATA, "rows": 30}, MODEL, tmp_path).train({"epochs": 1.0, "evaluations": 1}, 1.0).units == 30 * 15
+    assert effort({**DATA, "rows": 30}, MODEL, tmp_path).train(ONCE, 1.0).units == 30 * 15
 
 
 def test_tinystories_is_as_large_as_the_paper_says(tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ def test_tinystories_is_as_large_as_the_paper_says(tmp_path: Path) -> None:
         found = effort({**whole, "fraction": fraction}, model, tmp_path)
         # All tokens but each row's first are predicted.
         expected = (fraction or 1) * 470e6 - rows
-        assert found.train({"epochs": 1.0, "evaluations": 1}, 1.0).units == pytest.approx(expected)
+        assert found.train(ONCE, 1.0).units == pytest.approx(expected)
         assert found.evaluate_model.units == pytest.approx(21_990 * (470e6 / 2_119_719 - 1))
 
 

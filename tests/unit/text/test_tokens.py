@@ -56,6 +56,13 @@ def test_a_slice_of_a_batch_is_just_its_rows(make: Make, begin: int, length: int
     assert lists(store) == [sequence[:4] for sequence in SEQUENCES[begin : begin + length]]
 
 
+@pytest.mark.parametrize(("rows", "kept"), [(None, 5), (9, 5), (5, 5), (2, 2), (1, 1)])
+def test_the_first_documents_are_a_store_of_their_own(make: Make, rows: int | None, kept: int) -> None:
+    store = make([batch(SEQUENCES)], 100).first(rows)
+    assert lists(store) == SEQUENCES[:kept]
+    assert store.lengths.tolist() == [5, 3, 0, 9, 1][:kept]
+
+
 def test_no_batch_gives_an_empty_store(make: Make) -> None:
     assert len(make([], 10)) == 0
 

@@ -59,7 +59,8 @@ def effort(data: Settings, model: Settings, real: Path, rows: int | None = None)
 
     def train(training: Settings, amount: float) -> Work:
         seen = training["epochs"] * amount * sizes.rows
-        flops = 3 * seen * forward_flops(model, length - 1) + training["evaluations"] * test
+        curve = min(1.0, (training["evaluation_rows"] or math.inf) / sizes.test_rows)
+        flops = 3 * seen * forward_flops(model, length - 1) + training["evaluations"] * curve * test
         return Work(seen * (length - 1), flops, 4 * parameters)
 
     def sampled_length(sampling: Settings) -> float:

@@ -138,6 +138,10 @@ class TokenStore:
         tokens = np.concatenate([values.astype("<u2") for values, _ in pieces]) if pieces else np.zeros(0, dtype="<u2")
         return cls(tokens, _bounds([lengths for _, lengths in pieces]))
 
+    def first(self, rows: int | None) -> "TokenStore":
+        """Its first documents, as many as `rows`; all of them for None, or where there are no more."""
+        return self if rows is None else TokenStore(self.tokens, self.bounds[: rows + 1])
+
 
 def _bounds(lengths: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)]) if lengths else np.zeros(1, "i8")

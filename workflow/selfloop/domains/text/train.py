@@ -60,11 +60,12 @@ def train_model(job: Job, device: torch.device, group: Group) -> None:
     identity = job.params["identity"]
     model = build(settings, stream(identity, "weights"))
     order = Order(training["epochs"], training["batch_size"], stream(identity, "batches"), group)
+    curve = test.first(training["evaluation_rows"])
     task: LanguageTask
     if training["packing"]:
-        task = PackedTask(train, test, order, context, device)
+        task = PackedTask(train, curve, order, context, device)
     else:
-        task = DocumentTask(train, test, order, device)
+        task = DocumentTask(train, curve, order, device)
     if training["compile"] is True or (training["compile"] == "auto" and worth_compiling(task.steps, device)):
         job.log.info("the model is compiled")
         model.compile_hidden()

@@ -30,6 +30,7 @@ MODEL = {"architecture": "gpt2", "hidden_size": 256, "layers": 8, "heads": 16, "
 MODEL |= {"context": 2048, "vocabulary": 8000, "initializer_range": 0.02}
 TRAINING = {"batch_size": 32, "packing": False, "compile": False, "learning_rate": 5e-4, "final_learning_rate": 0.1}
 TRAINING |= {"warmup_steps": 0, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95, "clip": 1.0, "evaluations": 1}
+TRAINING |= {"evaluation_rows": None}
 
 
 def write(folder: Path, rows: int) -> None:

@@ -141,6 +141,22 @@ def test_learning_curves_by_step_on_a_log_scale_leave_out_the_step_zero(curves, 
     assert figure.get_supxlabel() == "Gradient step"
 
 
+def test_learning_curves_of_a_study_of_one_iteration_share_a_panel_with_a_line_per_model(curves, loss):
+    first = curves[curves["iteration"] == 1]
+    others = [first.assign(experiment=f"rate-{k}", model=f"Rate {k}", value=first["value"] + k) for k in range(1, 9)]
+    axes, *rest = learning_figure(pd.concat([first, *others]), "text", loss).axes
+    assert not rest
+    lines = lines_of(axes)
+    assert len(lines) == 9
+    looks = {(line.get_color(), line.get_linestyle()) for line in lines.values()}
+    assert len(looks) == 9
+    shifted = [name for name in lines if "Rate 8" in name]
+    np.testing.assert_allclose(
+        lines[shifted[0]].get_ydata(), lines[next(iter(lines))].get_ydata() + 8
+    )  # and once: the regimes share these models
+    assert len(axes.get_lines()) == 9 * (1 + first["seed"].nunique())
+
+
 def test_the_mean_ends_where_the_shortest_seed_ends(curves, loss):
     stopped = curves[~((curves["seed"] == 1) & (curves["step"] > 12))]
     np.testing.assert_allclose(lines_of(learning_figure(stopped, "text", loss).axes[0])["1"].get_xdata(), [0, 0.5])

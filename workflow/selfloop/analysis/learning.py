@@ -1,20 +1,36 @@
 """Learning curves. A tidy table goes in, a figure comes out; `style.save` writes it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from selfloop.analysis.read import in_order, regimes_in_order, select
-from selfloop.analysis.style import PANEL, Scale, add_title, regime_title, scale_values, series_name, styled, wrapped
+from selfloop.analysis.style import (
+    MODEL_MARKS,
+    PANEL,
+    LineStyle,
+    Mark,
+    Scale,
+    add_title,
+    line_styles,
+    model_marks,
+    regime_title,
+    scale_values,
+    series_name,
+    styled,
+    wrapped,
+)
 from selfloop.errors import UserError
 from selfloop.quantity import Quantity
+
+AXIS_NAMES = {"epoch": "Epoch", "step": "Gradient step"}
 
 
 @styled
@@ -28,6 +44,9 @@ def learning_figure(
     title: str = "",
 ) -> Figure:
     """Learning curves: a column per regime, a row per model, a line per iteration (the paper's Figs. 3 and 9-12).
+
+    A study of one iteration compares trainings, not generations, and its models depend on neither regime nor sampling:
+    it gets one panel, a line per model.
 
     A strong line is the mean over seeds as far as all of them go, faint lines are the seeds. Evaluations of different
     seeds are matched by their number in the run: the same share of the run, if not always the same step.
@@ -50,6 +69,8 @@ def learning_figure(
             raise UserError(
                 f"no positive {x} and {quantity.metric} in domain {domain}: a log scale has nothing to show"
             )
+    if rows["iteration"].max() == 1:
+        return _trainings(rows, quantity, x, scale, title)
     samplings = in_order(rows["sampling"])
     pairs = rows[["label", "sampling"]].drop_duplicates()
     regimes = regimes_in_order(rows["regime"])
@@ -64,13 +85,9 @@ def learning_figure(
                 axes.set_title(wrapped(regime_title(regime), 24))
             chain = rows[(rows["label"] == label) & (rows["sampling"] == sampling) & (rows["regime"] == regime)]
             for iteration, own in chain.groupby("iteration"):
-                _curve(axes, own, x, str(iteration), colours(int(str(iteration)) - 1))
-            if scale == "log":
-                scale_values(axes, "log")
-                axes.set_xscale("log")
-                axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-                axes.xaxis.set_minor_formatter(NullFormatter())
-    figure.supxlabel({"epoch": "Epoch", "step": "Gradient step"}[x], fontsize="medium")
+                _curve(axes, own, x, str(iteration), Mark(to_hex(colours(int(str(iteration)) - 1)), ""))
+            _scale(axes, scale)
+    figure.supxlabel(AXIS_NAMES[x], fontsize="medium")
     figure.supylabel(quantity.axis, fontsize="medium")
     add_title(figure, title)
     steps = ScalarMappable(BoundaryNorm(np.arange(last + 1) + 0.5, last), colours)
@@ -82,12 +99,42 @@ def learning_figure(
     return figure
 
 
-def _curve(axes: Axes, rows: pd.DataFrame, x: str, name: str, colour: tuple[float, float, float, float]) -> None:
+def _trainings(rows: pd.DataFrame, quantity: Quantity, x: Literal["epoch", "step"], scale: Scale, title: str) -> Figure:
+    """One panel, a line per model, for a study in which every chain is its first model."""
+    labels = in_order(rows["label"])
+    marks = model_marks(labels)
+    # A colour that comes again comes with another dash.
+    rounds = [str(number // MODEL_MARKS) for number in range(len(labels))]
+    dashes = line_styles(list(dict.fromkeys(rounds)))
+    figure = Figure(figsize=(4 * PANEL[0], 2 * PANEL[1]), layout="constrained")
+    axes = figure.subplots()
+    for label, turn in zip(labels, rounds, strict=True):
+        own = rows[rows["label"] == label].drop_duplicates(["seed", "step"])
+        _curve(axes, own, x, wrapped(label, 30), marks[label], dashes[turn])
+    _scale(axes, scale)
+    axes.set_xlabel(AXIS_NAMES[x])
+    axes.set_ylabel(quantity.axis)
+    add_title(figure, title)
+    note = "\n(faint lines: single seeds)" if rows["seed"].nunique() > 1 else ""
+    figure.legend(loc="outside right upper", title=f"Model{note}")
+    return figure
+
+
+def _scale(axes: Axes, scale: Scale) -> None:
+    if scale == "log":
+        scale_values(axes, "log")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _curve(axes: Axes, rows: pd.DataFrame, x: str, name: str, mark: Mark, dash: LineStyle = "-") -> None:
     seeds = [own.sort_values("step") for _, own in rows.groupby("seed")]
+    look: dict[str, Any] = {"color": mark.colour, "linestyle": dash}
     if len(seeds) > 1:
         for own in seeds:
-            axes.plot(own[x], own["value"], color=colour, linewidth=0.5, alpha=0.4)
+            axes.plot(own[x], own["value"], linewidth=0.5, alpha=0.4, **look)
     common = min(map(len, seeds))
     where = np.mean([own[x].to_numpy(float)[:common] for own in seeds], axis=0)
     values = pd.DataFrame([own["value"].to_numpy(float)[:common] for own in seeds]).mean(axis=0)  # without NaN
-    axes.plot(where, values, color=colour, label=name, marker="." if common == 1 else "")
+    axes.plot(where, values, label=name, marker="." if common == 1 else mark.marker, **look)

@@ -80,6 +80,7 @@ _MODELS = tuple(
         zip(("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#777777"), "os^DvPX", strict=True),
     )
 )
+MODEL_MARKS = len(_MODELS)  # models after which marks come again
 _LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 

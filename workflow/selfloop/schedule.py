@@ -9,6 +9,11 @@ from typing import Any
 IMPROVEMENT = 1e-4
 
 
+def steps_of(epochs: float, batches_per_epoch: int) -> int:
+    """Optimizer steps of so many epochs, rounded up; 1.1 epochs of 50 batches are 55, though 1.1 * 50 is a bit more."""
+    return math.ceil(round(epochs * batches_per_epoch, 6))
+
+
 @dataclass(frozen=True)
 class Schedule:
     """AdamW's settings and the learning rate over the run; a domain's schema need not offer those with a default.

@@ -12,6 +12,7 @@ from selfloop.domains.text.batches import DocumentTask, Order, PackedTask
 from selfloop.domains.text.loss import IGNORED, cross_entropy
 from selfloop.domains.text.model import build
 from selfloop.domains.text.tokens import TokenStore
+from selfloop.schedule import steps_of
 
 CPU = torch.device("cpu")
 DOCUMENTS = 103
@@ -147,8 +148,20 @@ def test_every_packed_token_counts_alike(store: TokenStore) -> None:
     assert one.tokens_per_batch == pytest.approx(np.mean(sizes))
 
 
-def test_a_document_that_was_cut_keeps_its_last_token_when_packed() -> None:
-    cut = TokenStore(np.array([0, 5, 6, 7, 0, 8, 0], dtype="<u2"), np.array([0, 4, 7]))  # the first has no end
-    one = PackedTask(cut, cut, Order(1, 8, 0), 16, CPU)
-    (row,) = one.rows(0)
-    assert row.tolist() in ([0, 5, 6, 7, 0, 8, 0], [0, 8, 0, 5, 6, 7, 0])
+@pytest.mark.parametrize("context", [2, 3, 16])
+def test_a_document_that_was_cut_keeps_its_last_token_when_packed_and_does_not_end(context: int) -> None:
+    """What a packed model learns to predict are the documents' own tokens, as where a document has a row."""
+    cut = TokenStore(np.array([0, 5, 6, 7, 0, 8, 0, 0, 9], dtype="<u2"), np.array([0, 4, 7, 9]))  # two have no end
+    for seed in range(6):  # all orders
+        one = PackedTask(cut, cut, Order(1, 8, seed), context, CPU)
+        inputs, targets = one.batch(0)
+        real = targets != IGNORED
+        assert sorted(targets[real].tolist()) == [0, 5, 6, 7, 8, 9]
+        after = dict(zip(targets[real].tolist(), inputs[real].tolist(), strict=True))
+        assert after == {5: 0, 6: 5, 7: 6, 8: 0, 0: 8, 9: 0}
+        assert one.tokens_per_batch == int(real.sum())
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1.0, 50), (1.1, 55), (2.2, 110), (0.01, 1), (0.03, 2), (1.001, 51)])
+def test_a_part_of_an_epoch_is_the_batches_that_it_begins(epochs: float, steps: int) -> None:
+    assert steps_of(epochs, 50) == steps

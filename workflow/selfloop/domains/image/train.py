@@ -21,7 +21,7 @@ from selfloop.job import Job
 from selfloop.learning_curve import write_curve
 from selfloop.memory import keep_freed_memory
 from selfloop.saved_state import SavedState
-from selfloop.schedule import Schedule
+from selfloop.schedule import Schedule, steps_of
 from selfloop.shards import iterate_rows, shard_paths
 from selfloop.whole import whole_folder
 
@@ -63,7 +63,7 @@ class ImageTask:
         self.identity, self.device = identity, device
         self.batches_per_epoch = math.ceil(self.rows / training["batch_size"])
         self.steps_per_epoch = float(self.batches_per_epoch)
-        self.steps = math.ceil(training["epochs"] * self.batches_per_epoch)
+        self.steps = steps_of(training["epochs"], self.batches_per_epoch)
         self._train = train
         self._resident = _on_device(train, device)
         self._epoch = lru_cache(maxsize=2)(self._batches)

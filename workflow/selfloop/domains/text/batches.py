@@ -13,6 +13,7 @@ from selfloop.distributed import ALONE, Group
 from selfloop.domains.text.loss import IGNORED, cross_entropy, summed_loss, to_batch
 from selfloop.domains.text.model import Transformer
 from selfloop.domains.text.tokens import END_OF_TEXT_ID, TokenStore
+from selfloop.schedule import steps_of
 
 BATCHES_SORTED_TOGETHER = 50
 
@@ -45,7 +46,7 @@ class LanguageTask:
         self.test, self.order, self.device = test, order, device
         self.batches_per_epoch = batches_per_epoch
         self.steps_per_epoch = float(batches_per_epoch)
-        self.steps = math.ceil(order.epochs * batches_per_epoch)
+        self.steps = steps_of(order.epochs, batches_per_epoch)
         self.tokens_per_batch = tokens / batches_per_epoch
 
     def rows(self, step: int) -> Sequence[np.ndarray]:
@@ -114,18 +115,20 @@ class DocumentTask(LanguageTask):
 class PackedTask(LanguageTask):
     """Rows of `context` tokens cut from the documents one after the other, in a fresh permutation at each epoch.
 
-    The begin-of-text of the next document is the end-of-text of the one before. A row may begin within a document, and
+    The begin-of-text of the next document is the end-of-text of the one before; after one that was cut before its end
+    it is no target, so that no model learns to end where documents were cut. A row may begin within a document, and
     attention reaches back over its begin-of-text, as is usual for packed language models. The last row of an epoch may
     be shorter; there is no other padding.
     """
 
     def __init__(self, train: TokenStore, test: TokenStore, order: Order, context: int, device: torch.device) -> None:
         self.train, self.context = train, context
-        ended = train.tokens[train.bounds[1:] - 1] == END_OF_TEXT_ID
-        self._lengths = train.lengths - ((train.lengths > 1) & ended)
+        self._ended = (train.lengths > 1) & train.ended
+        self._lengths = train.lengths - self._ended
         self._tokens = int(self._lengths.sum())
         rows = math.ceil(self._tokens / context)
-        super().__init__(test, order, math.ceil(rows / order.batch_size), self._tokens, device)
+        predicted = self._tokens - int((~self._ended).sum())
+        super().__init__(test, order, math.ceil(rows / order.batch_size), predicted, device)
         self._rows_in_all = rows
         self._epoch = lru_cache(maxsize=2)(self._permutation)
 
@@ -135,7 +138,10 @@ class PackedTask(LanguageTask):
         return order, np.cumsum(self._lengths[order])
 
     def rows(self, step: int) -> Sequence[np.ndarray]:
-        """The packed rows of a step: `context` tokens and the one that follows them."""
+        """The packed rows of a step: `context` tokens and the one that follows them.
+
+        A begin-of-text that is no target is `IGNORED`, which `to_batch` takes for begin-of-text where it is an input.
+        """
         epoch, place = divmod(step, self.batches_per_epoch)
         first = place * self.order.batch_size
         return [self._row(epoch, row) for row in range(first, min(first + self.order.batch_size, self._rows_in_all))]
@@ -144,10 +150,17 @@ class PackedTask(LanguageTask):
         order, ends = self._epoch(epoch)
         begin, end = row * self.context, min((row + 1) * self.context, self._tokens)
         first, last = np.searchsorted(ends, [begin, end - 1], side="right")
-        pieces = [self.train[document][: self._lengths[document]] for document in order[first : last + 1]]
         start = ends[first] - self._lengths[order[first]]
-        follows = END_OF_TEXT_ID  # after the last document of the epoch
-        if end < self._tokens:
-            after = np.searchsorted(ends, end, side="right")
-            follows = self.train[order[after]][end - (ends[after] - self._lengths[order[after]])]
-        return np.append(np.concatenate(pieces)[begin - start : end - start], np.array(follows, dtype="<u2"))
+        # One more document than the row reaches into, for the token that follows the row.
+        pieces = [self._piece(order, place) for place in range(first, min(last + 2, len(order)))]
+        pieces.append(self._begin(order, len(order)))
+        return np.concatenate(pieces)[begin - start : end - start + 1]
+
+    def _piece(self, order: np.ndarray, place: int) -> np.ndarray:
+        """The document at that place, without its end-of-text."""
+        tokens = self.train[order[place]][1 : self._lengths[order[place]]]
+        return np.concatenate([self._begin(order, place), tokens], dtype=np.int32)
+
+    def _begin(self, order: np.ndarray, place: int) -> np.ndarray:
+        """The begin-of-text there, as the target that the document before it makes of it."""
+        return np.array([END_OF_TEXT_ID if place == 0 or self._ended[order[place - 1]] else IGNORED], dtype=np.int32)

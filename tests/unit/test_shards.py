@@ -28,6 +28,16 @@ def write(folder: Path, rows: int, **options: Any) -> Path:
     return folder
 
 
+def test_large_rows_are_held_in_smaller_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "HELD_AT_ONCE", 20)
+    (path,) = shard_paths(write(tmp_path / "data", 10))
+    with pq.ParquetFile(path) as file:
+        assert file.metadata.num_rows == 10
+        # Each row has 7 characters and 0, 1, 2, 3, 4 list entries in turn.
+        assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [3, 2, 3, 2]
+    assert [value for batch in iterate_rows([path], ["row"]) for value in batch["row"].to_pylist()] == list(range(10))
+
+
 @pytest.mark.parametrize(
     ("rows", "per_shard", "expected"),
     [(0, 10, [0]), (1, 10, [1]), (10, 10, [10]), (11, 10, [10, 1]), (25, 10, [10, 10, 5]), (7, 1, [1] * 7)],

@@ -10,16 +10,18 @@ import pyarrow.parquet as pq
 
 ROWS_PER_SHARD = 100_000
 ROWS_PER_GROUP = 10_000
+HELD_AT_ONCE = 2**25
 
 
 class ShardWriter:
-    """Append rows to a folder of shards; memory is bounded by one row group.
+    """Append rows to a folder of shards; memory is bounded by one row group, and that by its rows and their size.
 
     Args:
         folder: an existing folder, usually the one that `whole_folder` gives.
         schema: the columns of every shard.
         rows_per_shard: a new file begins after so many rows.
-        rows_per_group: rows that are held in memory, `ROWS_PER_GROUP` if None; fewer where a row is large.
+        rows_per_group: rows that are held in memory, `ROWS_PER_GROUP` if None; fewer where rows hold more than
+            `HELD_AT_ONCE` characters, bytes and list entries.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class ShardWriter:
         self.rows_per_group = min(rows_per_group or ROWS_PER_GROUP, rows_per_shard)
         self.rows = 0
         self._buffer: list[Mapping[str, Any]] = []
+        self._held = 0
         self._file: pq.ParquetWriter | None = None
 
     def __enter__(self) -> "ShardWriter":
@@ -51,7 +54,8 @@ class ShardWriter:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row, a mapping from column to value."""
         self._buffer.append(row)
-        if len(self._buffer) == self.rows_per_group:
+        self._held += sum(len(value) for value in row.values() if isinstance(value, str | bytes | list))
+        if len(self._buffer) == self.rows_per_group or self._held >= HELD_AT_ONCE:
             self._flush()
 
     def _writer(self) -> pq.ParquetWriter:
@@ -61,6 +65,7 @@ class ShardWriter:
         return self._file
 
     def _flush(self) -> None:
+        self._held = 0
         while self._buffer:
             room = self.rows_per_shard - self.rows % self.rows_per_shard
             rows, self._buffer = self._buffer[:room], self._buffer[room:]
@@ -91,10 +96,11 @@ def count_rows(folder: Path) -> int:
 def iterate_rows(
     paths: Sequence[Path], columns: Sequence[str], batch_rows: int = ROWS_PER_GROUP
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches of the named columns, shard after shard, without holding a shard in memory."""
+    """Record batches of the named columns, shard after shard; a row group at most is in memory, or `batch_rows`."""
     for path in paths:
         with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=batch_rows, columns=list(columns))
+            for group in range(file.num_row_groups):
+                yield from file.iter_batches(batch_size=batch_rows, row_groups=[group], columns=list(columns))
 
 
 def join_shards(folders: Sequence[Path], target: Path) -> None:

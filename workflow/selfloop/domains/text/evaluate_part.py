@@ -6,7 +6,7 @@ from selfloop.devices import prepare_torch
 from selfloop.domains.text.checkpoint import load_checkpoint
 from selfloop.domains.text.loss import cross_entropy
 from selfloop.domains.text.statistics import text_statistics
-from selfloop.domains.text.tokens import TokenStore
+from selfloop.domains.text.tokens import TokenStore, token_types
 from selfloop.job import Job
 from selfloop.measurements import write_measurements
 from selfloop.shards import iterate_rows, shard_paths
@@ -18,14 +18,14 @@ def run(job: Job) -> None:
     sampler = load_checkpoint(Path(job.input["checkpoint"]), device=str(device))
     context = sampler.shape.context
     part = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["part"])), ["input_ids"]), context)
-    real = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["real"])), ["input_ids"]), context)
+    real_types = token_types(iterate_rows(shard_paths(Path(job.input["real"])), ["input_ids"]), context)
     values = {"cross_entropy_under_sampling_model": cross_entropy(sampler, part, device)}
     if job.input["first"] == job.input["checkpoint"]:
         values["cross_entropy_under_first_model"] = values["cross_entropy_under_sampling_model"]
     else:
         first = load_checkpoint(Path(job.input["first"]), device=str(device))
         values["cross_entropy_under_first_model"] = cross_entropy(first, part, device)
-    values |= text_statistics(part, real)
+    values |= text_statistics(part, real_types)
     for metric, value in values.items():
         job.log.info("%s %.4f", metric, value)
     write_measurements(Path(job.output["measurements"]), "synthetic", values, job.params["part"])

@@ -1,40 +1,71 @@
-"""What a set of sampled documents is like, without any model."""
+"""What a set of sampled documents is like, without any model; in memory are its tokens and its different n-grams."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
 from selfloop.domains.text.tokens import END_OF_TEXT_ID, TokenStore
 
+TOKENS_AT_ONCE = 2**22
 
-def text_statistics(part: TokenStore, real: TokenStore) -> dict[str, float]:
+
+def text_statistics(part: TokenStore, real_types: np.ndarray) -> dict[str, float]:
     """Diversity and length of a part.
+
+    Args:
+        part: the documents.
+        real_types: the token types of the real documents, each once.
 
     Returns:
         distinct_1, distinct_2, distinct_3: different n-grams of tokens over all n-grams, within documents (Li et al.
         2016); duplicate_share: documents that equal an earlier one; mean_length: tokens per document without begin- and
         end-of-text; vocabulary_coverage: share of the token types of the real documents that occur in the part.
     """
-    documents = [_content(part[row]) for row in range(len(part))]
-    values = {f"distinct_{n}": distinct(documents, n) for n in (1, 2, 3)}
-    values["duplicate_share"] = 1 - len({document.tobytes() for document in documents}) / len(documents)
-    values["mean_length"] = float(np.mean([len(document) for document in documents]))
-    real_types = np.setdiff1d(np.unique(real.tokens), [END_OF_TEXT_ID])
-    values["vocabulary_coverage"] = len(np.intersect1d(real_types, part.tokens)) / len(real_types)
+    begins, ends = _contents(part)
+    values = {f"distinct_{n}": distinct(part, n) for n in (1, 2, 3)}
+    hashes = {
+        hashlib.blake2b(part.tokens[begin:end].tobytes(), digest_size=16).digest()
+        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+    }
+    values["duplicate_share"] = 1 - len(hashes) / len(part)
+    values["mean_length"] = float((ends - begins).mean())
+    types = np.setdiff1d(real_types, [END_OF_TEXT_ID])
+    values["vocabulary_coverage"] = len(np.intersect1d(types, part.tokens)) / len(types)
     return values
 
 
-def distinct(documents: list[np.ndarray], n: int) -> float:
-    """Different n-grams over all n-grams; 0 where no document is that long."""
-    grams = []
-    for document in documents:
-        if len(document) >= n:
-            window = np.lib.stride_tricks.sliding_window_view(document.astype(np.uint64), n)
-            grams.append(sum(window[:, place] << np.uint64(16 * place) for place in range(n)))
-    if not grams:
-        return 0.0
-    together = np.concatenate(grams)
-    return len(np.unique(together)) / len(together)
+def distinct(part: TokenStore, n: int) -> float:
+    """Different n-grams over all n-grams, for n of at most 4; 0 where no document is that long."""
+    count = 0
+    found = np.zeros(0, dtype=np.uint64)
+    waiting: list[np.ndarray] = []
+    for grams in _grams(part, n):
+        count += len(grams)
+        waiting.append(np.unique(grams))
+        if sum(map(len, waiting)) > max(len(found), TOKENS_AT_ONCE):  # so that merging all costs a few sorts of all
+            found, waiting = np.unique(np.concatenate([found, *waiting])), []
+    return len(np.unique(np.concatenate([found, *waiting]))) / count if count else 0.0
 
 
-def _content(document: np.ndarray) -> np.ndarray:
-    end = -1 if len(document) > 1 and document[-1] == END_OF_TEXT_ID else None
-    return np.asarray(document[1:end])
+def _grams(part: TokenStore, n: int) -> Iterator[np.ndarray]:
+    """The n-grams of some documents at a time, each as one number."""
+    begins, ends = _contents(part)
+    counts = np.maximum(ends - begins - (n - 1), 0)
+    groups = np.cumsum(counts) // TOKENS_AT_ONCE
+    cuts = [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(part)]
+    for first, last in pairwise(cuts):
+        some = counts[first:last]
+        before = np.cumsum(some) - some
+        places = np.repeat(begins[first:last] - before, some) + np.arange(some.sum())
+        grams = np.zeros(len(places), dtype=np.uint64)
+        for place in range(n):
+            grams |= part.tokens[places + place].astype(np.uint64) << np.uint64(16 * place)
+        yield grams
+
+
+def _contents(part: TokenStore) -> tuple[np.ndarray, np.ndarray]:
+    """Where each document begins and ends in the tokens, without begin- and end-of-text."""
+    begins = np.minimum(part.bounds[:-1] + 1, part.bounds[1:])
+    return begins, part.bounds[1:] - ((part.lengths > 1) & part.ended)

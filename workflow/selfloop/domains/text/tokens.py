@@ -160,6 +160,14 @@ def _cut(batches: Iterable[pa.RecordBatch], longest: int) -> Iterator[tuple[np.n
         yield values[position < np.repeat(kept, lengths)], kept.astype(np.int64)
 
 
+def token_types(batches: Iterable[pa.RecordBatch], longest: int) -> np.ndarray:
+    """The different tokens among the first `longest` of every row, in order; memory is bounded by one record batch."""
+    types = np.zeros(0, dtype=np.int64)
+    for values, _ in _cut(batches, longest):
+        types = np.union1d(types, values)
+    return types
+
+
 def padded(sequences: Sequence[np.ndarray]) -> np.ndarray:
     """int64 [rows, longest]: sequences side by side, filled up with -1."""
     ids = np.full((len(sequences), max(map(len, sequences))), -1, dtype=np.int64)

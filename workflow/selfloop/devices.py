@@ -26,6 +26,7 @@ def prepare_torch(threads: int, gpus: int = 0) -> torch.device:
         )
     if there == 0:
         return torch.device("cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS may sum in another order each time
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)

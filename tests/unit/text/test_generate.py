@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -108,6 +109,33 @@ def test_a_part_in_which_no_document_ends_stops_the_job(job: Job) -> None:
         replace(never, params={**never.params, "sampling": {**never.params["sampling"], "allow_unended": True}})
     )
     assert len(documents(Path(job.output["part"]))) == ROWS
+
+
+@pytest.mark.parametrize(("prompt", "given"), [("begin-of-text", 1), ("first-token", 2)])
+def test_a_document_with_nothing_but_its_prompt_is_empty(job: Job, tmp_path: Path, prompt: str, given: int) -> None:
+    """Counted by the tokens that were sampled, whether or not end-of-text is one of them."""
+    asked = replace(job, params={**job.params, "sampling": {**SAMPLING, "prompt": prompt}})
+    begin = [END_OF_TEXT_ID, 7][:given]
+    sampled = [[*begin, END_OF_TEXT_ID], begin, [*begin, 9], [*begin, 9, END_OF_TEXT_ID]]
+    counts = generate.write_documents(
+        asked, [np.array(ids) for ids in sampled], range(4), given, TOKENIZER, tmp_path / prompt
+    )
+    assert counts.tolist() == [4, sum(map(len, sampled)), 2, 2]
+
+
+def test_what_processes_add_up_lies_on_their_device(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL adds up nothing else. There is no GPU here: the device "meta" stands for one, up to the sum."""
+    added: list[str] = []
+
+    def add(group: Group, tensor: torch.Tensor) -> None:
+        added.append(tensor.device.type)
+        raise InterruptedError
+
+    monkeypatch.setattr(generate, "prepare_torch", lambda *_: torch.device("meta"))
+    monkeypatch.setattr(Group, "add", add)
+    with pytest.raises(InterruptedError):
+        generate.run(job)
+    assert added == ["meta"]
 
 
 def test_a_tokenizer_of_another_vocabulary_stops_the_job(job: Job) -> None:

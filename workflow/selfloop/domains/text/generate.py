@@ -28,12 +28,14 @@ DECODED_TOGETHER = 10_000
 
 def run(job: Job) -> None:
     """Sample from `job.input.checkpoint` as many documents as the real train split has."""
-    with joined(prepare_torch(job.threads, job.gpus)) as group:
+    device = prepare_torch(job.threads, job.gpus)
+    with joined(device) as group:
         if group.size > 1 and job.params["sampling"]["engine"] != "torch":
             raise UserError("engine vllm samples a part in one process; ask for one GPU or take the engine torch.")
         shares = [Path(f"{job.output['part']}.share{rank}") for rank in range(group.size)]
         try:
-            counts = sample_share(job, group, shares[group.rank])
+            # On the device: GPUs that share a part add up what lies on them, and nothing else.
+            counts = sample_share(job, group, shares[group.rank]).to(device)
             group.add(counts)
             check(job, *counts.tolist())
             if group.leads:
@@ -104,13 +106,13 @@ def sample_share(job: Job, group: Group, folder: Path) -> torch.Tensor:
             rows.start,
             in_all,
         )
-        return write_documents(job, engine.sample(request), rows, tokenizer, folder)
+        return write_documents(job, engine.sample(request), rows, prompts.shape[1], tokenizer, folder)
 
 
 def write_documents(
-    job: Job, documents: Iterable[np.ndarray], rows: range, tokenizer: Tokenizer, folder: Path
+    job: Job, documents: Iterable[np.ndarray], rows: range, given: int, tokenizer: Tokenizer, folder: Path
 ) -> torch.Tensor:
-    """Write documents as they come; returns the counts of `sample_share`."""
+    """Write documents as they come, each with `given` tokens of prompt; returns the counts of `sample_share`."""
     tokens = ended = empty = 0
     place = {"iteration": job.params["iteration"], "part": job.params["part"]}
     numbers, remaining = iter(rows), iter(documents)
@@ -119,7 +121,8 @@ def write_documents(
             texts = tokenizer.decode_batch([ids.tolist() for ids in some], skip_special_tokens=True)
             for text, ids in zip(texts, some, strict=True):
                 writer.append({"text": text, "input_ids": ids.tolist(), **place, "row": next(numbers)})
+                ends = len(ids) > 1 and bool(ids[-1] == END_OF_TEXT_ID)
                 tokens += len(ids)
-                ended += int(len(ids) > 1 and ids[-1] == END_OF_TEXT_ID)
-                empty += int(len(ids) <= 2)
+                ended += ends
+                empty += len(ids) - ends <= given
     return torch.tensor([len(rows), tokens, ended, empty])

@@ -113,6 +113,11 @@ WRONG: list[tuple[str, str, list[str]]] = [
     ("experiments.a.seeds", "[0, 1, 0]", ["experiments.a.seeds: [0, 1, 0] is not allowed: 0 stands there twice"]),
     ("experiments.a.regimes", "[replace, replace]", ["experiments.a.regimes", "'replace' stands there twice"]),
     ("experiments.a.sampling", "[{}, {temperature: 1}]", ["experiments.a.sampling[1]", "the same as sampling[0]"]),
+    (
+        "experiments.a.sampling",
+        "[{}, {allow_unended: true}]",
+        ["experiments.a.sampling[1]: tables call it 'temperature=1.0', and sampling[0] as well"],
+    ),
     # iterations by regime
     (
         "experiments.a.iterations",
@@ -241,6 +246,8 @@ def test_fewer_documents_than_a_batch_are_counted_in_the_files(tmp_path: Path) -
     path.write_text("".join(f"story {number}\n<|endoftext|>\n" for number in range(8)))
     # one of eight is held out for the test
     assert "training.batch_size: 8 is more than the 7 documents to train on" in message(files_config(path))
+    path.write_text("the only story\n<|endoftext|>\n")
+    assert f"experiments.a.data.train: '{path}' has none to train on" in message(files_config(path))
     path.write_text("".join(f"story {number}\n<|endoftext|>\n" for number in range(9)))
     assert config.check(files_config(path))["experiments"]["a"]["data"]["train"] == str(path)
 

@@ -68,6 +68,14 @@ def _experiment(name: str, entries: Mapping[str, Any], known_regimes: Iterable[s
         if same < place:
             key = dotted((*where, "sampling", place))
             raise UserError(f"{key}: {_shown(sampling)} is the same as sampling[{same}]; leave one of them out.")
+    domain = load_domain(entry["domain"])
+    titles = [domain.sampling_title(sampling) for sampling in entry["sampling"]]
+    for place, title in enumerate(titles):
+        if (same := titles.index(title)) < place:
+            raise UserError(
+                f"{dotted((*where, 'sampling', place))}: tables call it '{title}', and sampling[{same}] as well; "
+                "make them differ in what shapes the samples, or leave one of them out."
+            )
     for regime in entry["regimes"]:
         _check_member((*where, "regimes"), regime, known_regimes, "regime")
     iterations = entry["iterations"]

@@ -51,9 +51,11 @@ def test_the_papers_study_has_every_row_of_table_2() -> None:
         lambda entry: entry["training"].update(first_iteration={"epochs": 2}),
         lambda entry: entry["data"].update(fraction=0.5),
         lambda entry: entry["data"].update(rows=1000),
+        lambda entry: entry["data"].update(min_characters=3000),
         lambda entry: entry["data"].update(name="somebody/OtherStories"),
         lambda entry: entry.update(sampling=[{"temperature": 0.5}]),
         lambda entry: entry.update(sampling=[{"top_k": 10}]),
+        lambda entry: entry.update(sampling=[{"max_length": 20}]),
         lambda entry: entry.update(sampling=[{"top_p": 0.9}]),
     ],
 )

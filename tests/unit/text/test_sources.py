@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selfloop.domains.text import files, packaged, sources
+from selfloop.domains.text import files, packaged, settings, sources
 from selfloop.errors import UserError
 
 SEPARATOR = "<|endoftext|>"
@@ -343,6 +343,35 @@ def test_files_that_are_not_there_or_of_unknown_kind_are_problems(tmp_path: Path
     assert "is a folder" in found[2]
     assert "names no file" in sources.problems(section(train=None))[0]
     assert "is among the files of data.train too" in sources.problems(section(train=held_out, test=held_out))[0]
+
+
+def test_a_file_is_the_same_under_all_its_paths(tmp_path: Path, held_out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_txt(tmp_path / "stories.txt", STORIES)
+    (tmp_path / "link.txt").symlink_to(path)
+    assert files.matches(["stories.txt", path, "link.txt"]) == ([Path("stories.txt")], [])
+    for test in ("stories.txt", "./stories.txt", "link.txt"):
+        (problem,) = sources.problems(section(train=path, test=test))
+        assert problem.startswith(f"data.test: '{Path(test)}' is among the files of data.train too")
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "parquet"])
+def test_a_link_that_leads_nowhere_is_a_problem(tmp_path: Path, held_out: str, suffix: str) -> None:
+    (tmp_path / f"gone.{suffix}").symlink_to(tmp_path / "nothing")
+    (problem,) = sources.problems(section(train=f"{tmp_path}/gone*", test=held_out, rows=1))
+    assert problem.startswith("data.train: '") and problem.endswith("cannot be read: No such file or directory")
+
+
+def test_one_split_of_the_hub_for_train_and_test_is_a_problem() -> None:
+    (problem,) = sources.problems(section(source="hub", name="a/b", test_split="train"))
+    assert problem.startswith("data.test_split: 'train' is data.train_split too")
+
+
+def test_a_file_in_a_folder_called_data_is_named_as_a_file() -> None:
+    """Its name begins like the key."""
+    assert settings.of_data("data/rows.jsonl, line 2: no") == "data: data/rows.jsonl, line 2: no"
+    assert settings.of_data("data.rows: 2 is more") == "data.rows: 2 is more"
+    assert settings.of_data("data: no") == "data: no"
 
 
 def test_rows_and_fraction_together_are_a_problem(held_out: str) -> None:

@@ -30,20 +30,21 @@ Raw = Iterator[tuple[object, str]]  # a value that should be a document, and its
 
 
 def matches(patterns: str | list[str] | None) -> tuple[list[Path], list[str]]:
-    """The files that paths and globs name, each once, and the patterns that name none.
+    """The files that paths and globs name, each once under its first name, and the patterns that name none.
 
     Files come in the order of the patterns, those of one glob sorted. A path that is there is taken as it is, even
     where it holds glob characters.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}  # by where links lead
     unmatched = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns or []:
         expanded = os.path.expanduser(pattern)
         names = [expanded] if os.path.exists(expanded) else sorted(glob.glob(expanded, recursive=True))
-        found.update(dict.fromkeys(Path(name) for name in names))
+        for path in map(Path, names):
+            found.setdefault(path.resolve(), path)
         if not names:
             unmatched.append(pattern)
-    return list(found), unmatched
+    return list(found.values()), unmatched
 
 
 def compression(path: Path) -> str | None:

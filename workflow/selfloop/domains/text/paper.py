@@ -73,12 +73,16 @@ def paper_row(data: Settings, model: Settings, training: Settings, sampling: Set
     """The row of Table 2 with the same settings, or None.
 
     Compared are the data (TinyStories from the hub, and the share of it), the model's architecture and exact size, the
-    temperature, the epochs, and that nothing else shapes the samples or iteration 1. What the paper leaves open (heads,
-    batch, learning rate, prompts) is not.
+    temperature, the epochs, and that nothing else shapes the data, the samples or iteration 1. What the paper leaves
+    open (heads, batch, learning rate, prompts) is not.
     """
-    if data["source"] != "hub" or data["name"].rsplit("/", 1)[-1].lower() != "tinystories" or data["rows"] is not None:
+    if data["source"] != "hub" or data["name"].rsplit("/", 1)[-1].lower() != "tinystories":
+        return None
+    if data["rows"] is not None or data["min_characters"] > 1:
         return None
     if model["vocabulary"] != VOCABULARY or training.get("first_iteration"):
+        return None
+    if sampling["max_length"] not in (None, model["context"]):
         return None
     if sampling["top_k"] is not None or sampling["top_p"] not in (None, 1.0):
         return None

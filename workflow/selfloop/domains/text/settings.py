@@ -59,7 +59,7 @@ def tokenizer(model: Settings) -> Settings:
 def problems(experiment: Settings) -> list[str]:
     """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
     data, model, training = experiment["data"], experiment["model"], experiment["training"]
-    found = [_of_data(problem) for problem in sources.problems(data)]
+    found = [of_data(problem) for problem in sources.problems(data)]
     allowed = _allowed_heads(model)
     if model["heads"] not in allowed:
         reason = "divide model.hidden_size"
@@ -81,8 +81,11 @@ def problems(experiment: Settings) -> list[str]:
         try:
             rows = sources.known_train_rows(data)
         except UserError as error:
-            return [_of_data(str(error))]
-        if rows is not None and rows < training["batch_size"]:
+            return [of_data(str(error))]
+        if rows == 0:
+            least = "one document" if data.get("test") else "two documents, as one is for the test split"
+            found.append(f"data.train: {data['train']!r} has none to train on (allowed are files of at least {least})")
+        elif rows is not None and rows < training["batch_size"]:
             found.append(
                 f"training.batch_size: {training['batch_size']} is more than the {rows} documents to train on; "
                 "take a smaller batch or more documents."
@@ -111,9 +114,9 @@ def _of_vllm(sampling: Settings) -> list[str]:
     return found
 
 
-def _of_data(problem: str) -> str:
+def of_data(problem: str) -> str:
     """A problem that begins with its key, also where it is about a file."""
-    return problem if problem.startswith("data") else f"data: {problem}"
+    return problem if problem.startswith(("data.", "data:")) else f"data: {problem}"
 
 
 def analyses(experiments: Mapping[str, Settings]) -> list[Analysis]:

@@ -58,7 +58,7 @@ def problems(data: Mapping[str, Any]) -> list[str]:
     if data["source"] == "packaged":
         found += _packaged_problems(str(data["name"]))
     if data["source"] == "hub":
-        found += _hub_problems(data["name"])
+        found += _hub_problems(data)
     if not found and data["rows"] is not None:
         try:
             available = _available_train_rows(data)
@@ -102,13 +102,16 @@ def _file_problems(data: Mapping[str, Any]) -> list[str]:
         paths[key], unmatched = files.matches(data.get(key))
         found += [f"data.{key}: {pattern!r} matches no file (searched from {os.getcwd()})" for pattern in unmatched]
         for path in paths[key]:
-            if path.is_dir():
+            if not path.exists():  # a link that leads nowhere
+                found.append(f"data.{key}: '{path}' cannot be read: No such file or directory")
+            elif path.is_dir():
                 found.append(f"data.{key}: '{path}' is a folder (allowed are its files, e.g. '{path}/*.parquet')")
             elif files.kind(path) is None:
                 found.append(f"data.{key}: '{path}' has an unknown extension (allowed are {files.ALLOWED})")
             else:
                 found += _column_problems(path, str(data["text_column"]))
-    for path in sorted(set(paths["train"]) & set(paths["test"])):
+    train = {path.resolve() for path in paths["train"]}
+    for path in (path for path in paths["test"] if path.resolve() in train):
         found.append(
             f"data.test: '{path}' is among the files of data.train too (allowed are files of its own, or null)"
         )
@@ -140,9 +143,14 @@ def _packaged_problems(name: str) -> list[str]:
     return []
 
 
-def _hub_problems(name: object) -> list[str]:
-    if not name:
-        return [f"data.name: {name!r} names no data set (allowed is a hub id such as 'roneneldan/TinyStories')"]
+def _hub_problems(data: Mapping[str, Any]) -> list[str]:
+    if not data["name"]:
+        return [f"data.name: {data['name']!r} names no data set (allowed is a hub id such as 'roneneldan/TinyStories')"]
+    if data["test_split"] == data["train_split"]:
+        return [
+            f"data.test_split: {data['test_split']!r} is data.train_split too (allowed are a split of its own, or null,"
+            " which draws data.test_fraction of the train split)"
+        ]
     if importlib.util.find_spec("datasets") is None:
         return ["data.source: 'hub' needs the Python package `datasets`, which is not installed"]
     return []

@@ -43,10 +43,18 @@ def distinct(part: TokenStore, n: int) -> float:
     waiting: list[np.ndarray] = []
     for grams in _grams(part, n):
         count += len(grams)
-        waiting.append(np.unique(grams))
+        waiting.append(_different(grams))
         if sum(map(len, waiting)) > max(len(found), TOKENS_AT_ONCE):  # so that merging all costs a few sorts of all
-            found, waiting = np.unique(np.concatenate([found, *waiting])), []
-    return len(np.unique(np.concatenate([found, *waiting]))) / count if count else 0.0
+            found, waiting = _different(np.concatenate([found, *waiting])), []
+    return len(_different(np.concatenate([found, *waiting]))) / count if count else 0.0
+
+
+def _different(numbers: np.ndarray) -> np.ndarray:
+    """Each number once. Sorting takes a tenth of the time of `np.unique`, which hashes."""
+    numbers = np.sort(numbers)
+    new = np.ones(len(numbers), dtype=bool)
+    new[1:] = numbers[1:] != numbers[:-1]
+    return numbers[new]
 
 
 def _grams(part: TokenStore, n: int) -> Iterator[np.ndarray]:

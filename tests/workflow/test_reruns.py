@@ -267,3 +267,18 @@ def test_extending_a_finished_study_trains_one_more_model_per_chain(copy: Workfl
 def _artifacts(workflow: Workflow) -> list[Path]:
     results = workflow.folder / "results"
     return [path for top in ("data", "models") for path in (results / top).rglob("*") if path.is_file()]
+
+
+def test_a_job_on_a_cluster_records_what_it_was_made_from(tmp_path: Path) -> None:
+    """What a killed Snakemake's jobs finish is made anew after a change, like everything else.
+
+    A node runs its job as is done here, with the main process elsewhere; here there never is one.
+    """
+    workflow = Workflow.fresh(tmp_path / "tiny", "tests/studies/tiny.yaml")
+    workflow.snakemake("--mode", "remote", "--nolock", "--no-hooks", "--until", "train_tokenizer", cores=1)
+    made = {"prepare_data", "train_tokenizer"}
+    assert not made & workflow.would_run()
+    replace(
+        "workflow/selfloop/domains/text/prepare_data.py", 'Path(job.output["test"])', 'Path(str(job.output["test"]))'
+    )(workflow)
+    assert made <= workflow.would_run()

@@ -14,6 +14,7 @@ from selfloop import claim, lifetime, preload, provenance, slots, slurm_queue
 from selfloop.errors import UserError
 from selfloop.failures import failed_steps, last_lines
 from selfloop.plan import Plan
+from selfloop.records import record_where_jobs_run
 from selfloop.study import RESULTS
 
 
@@ -33,6 +34,8 @@ class Session:
             snakemake.exceptions.LockException = lambda: SystemExit(f"selfloop: {claim.refusal()}")
             if "--unlock" in sys.argv and claim.is_held():
                 sys.exit(f"selfloop: {claim.refusal()}")
+        else:
+            record_where_jobs_run()
 
     def begin(self) -> None:
         """Before the first job: hold the folder; let steps on this machine end with this process, share its GPUs, and

@@ -4,7 +4,11 @@ import logging
 import math
 import os
 import signal
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from selfloop.distributed import Group
 from selfloop.errors import UserError
 from selfloop.fit import Fit, fit
 from selfloop.optimizer import FlatWeights, Optimizer
@@ -326,6 +331,71 @@ def test_batch_norms_statistics_survive_a_kill_and_come_with_the_weights(tmp_pat
     with pytest.raises(Killed):
         run(tmp_path / "killed", killed_at(7))
     assert_same(run(tmp_path / "killed", Regression()), whole)
+
+
+class Meeting:
+    """Where the threads that stand for a group's processes add up."""
+
+    def __init__(self, size: int) -> None:
+        self.barrier = threading.Barrier(size, timeout=60)
+        self.brought: list[Tensor] = [torch.empty(0)] * size
+
+    def add(self, rank: int, tensor: Tensor) -> None:
+        self.brought[rank] = tensor.clone()
+        self.barrier.wait()
+        tensor.copy_(torch.stack(self.brought).sum(dim=0))
+        self.barrier.wait()
+
+
+@dataclass(frozen=True)
+class Member(Group):
+    """A thread that stands for one of a group's processes."""
+
+    meeting: Meeting = field(default_factory=lambda: Meeting(2))
+
+    def add(self, tensor: Tensor) -> None:
+        self.meeting.add(self.rank, tensor)
+
+
+def test_batch_norms_statistics_are_those_of_all_processes_and_survive_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process sees its own share of every batch, and only one of them saves. Here they are threads."""
+    monkeypatch.setattr("selfloop.fit.raise_on_sigterm", lambda: nullcontext(lambda: False))
+
+    class Share(Regression):
+        def __init__(self, member: Member, killed_at: int | None) -> None:
+            super().__init__()
+            self.member, self.killed_at = member, killed_at
+
+        def batch(self, step: int) -> tuple[Tensor, Tensor]:
+            if step == self.killed_at:
+                raise Killed
+            inputs, targets = super().batch(step)
+            return inputs[self.member.rank :: 2], targets[self.member.rank :: 2]
+
+    def run(folder: Path, killed_at: int | None = None) -> list[Fit]:
+        meeting = Meeting(2)
+        members = [Member(rank, 2, meeting) for rank in range(2)]
+        models = []
+        for _ in members:
+            torch.manual_seed(0)
+            models.append(nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 4)))
+
+        def one(member: Member) -> Fit:
+            task = Share(member, killed_at)
+            hidden = partial(tqdm, disable=True)
+            return fit(models[member.rank], task, SCHEDULE, state(folder), CPU, hidden, member)
+
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(one, members))
+
+    whole = run(tmp_path / "whole")
+    assert_same(*whole)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", killed_at=7)
+    for one, other in zip(run(tmp_path / "killed"), whole, strict=True):
+        assert_same(one, other)
 
 
 # --- the optimizer -------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -117,11 +117,12 @@ def fit(
             group.add(of_all)
             losses += of_all
             optimizer.step(schedule.rate(step, task.steps, task.steps_per_epoch, watched))
+            _average(buffers.values(), group)
             units += task.size(batch)
             done = step + 1
             if done in points:
                 mean = mean_loss(done)
-                measured = _measure(model, task, group, buffers, done)
+                measured = _measure(model, task, done)
                 curve.append({"step": done, "epoch": done / task.steps_per_epoch, "loss": mean, **measured})
                 watched.append(_watched(curve[-1]))
                 losses.zero_()
@@ -149,11 +150,22 @@ def saved_buffers(model: nn.Module) -> dict[str, Tensor]:
     return {name: buffer for name, buffer in model.named_buffers() if name in kept}
 
 
-def _measure(model: nn.Module, task: Task, group: Group, buffers: dict[str, Tensor], done: int) -> dict[str, float]:
-    for buffer in buffers.values():
-        if group.size > 1 and buffer.is_floating_point():  # each process has seen its own share
-            group.add(buffer)
-            buffer /= group.size
+def _average(buffers: Iterable[Tensor], group: Group) -> None:
+    """Give all processes the mean of their buffers: each has seen its own share of the batch.
+
+    After every step, so that the state that one of them saves is the state of all.
+    """
+    kept = [buffer for buffer in buffers if buffer.is_floating_point()]
+    if group.size == 1 or not kept:
+        return
+    together = torch.cat([buffer.flatten() for buffer in kept])
+    group.add(together)
+    together /= group.size
+    for buffer, mean in zip(kept, torch.split(together, [buffer.numel() for buffer in kept]), strict=True):
+        buffer.copy_(mean.view_as(buffer))
+
+
+def _measure(model: nn.Module, task: Task, done: int) -> dict[str, float]:
     model.eval()
     measured = task.evaluate(model)
     model.train()

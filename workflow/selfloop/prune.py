@@ -84,7 +84,8 @@ def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:
 def _states(plan: Plan) -> Iterator[tuple[Path, str]]:
     for path in sorted(Path(RESULTS, "state").glob("*/seed*/iteration*")):
         name = str(path.relative_to(Path(RESULTS, "state")))
-        if name not in plan.models or Path(MODELS, name, "learning_curve.parquet").exists():
+        outputs = [Path(MODELS, name, output) for output in ("checkpoint", "learning_curve.parquet")]
+        if name not in plan.models or all(output.exists() for output in outputs):
             yield path, "saved states that no training goes on from"
 
 

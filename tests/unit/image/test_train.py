@@ -173,6 +173,18 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_bits(job: Job, monkeypat
     assert not Path(job.params["state"]).exists()
 
 
+def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(job)
+    assert not Path(job.output["learning_curve"]).exists()
+
+
 def test_a_training_that_explodes_ends_with_a_message_and_leaves_no_checkpoint(job: Job) -> None:
     wild = replace(job, params={**job.params, "training": TRAINING | {"learning_rate": 1e30, "clip": 1e30}})
     with pytest.raises(UserError, match=r"(loss|kl_nats) became (nan|inf) before step \d+; try a lower learning_rate"):

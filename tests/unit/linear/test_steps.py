@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from selfloop.domains.linear import evaluate_model, evaluate_part, generate, prepare_data
+from selfloop import training_set
+from selfloop.domains.linear import evaluate_model, evaluate_part, generate, prepare_data, train
 from selfloop.domains.linear.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.linear.design import covariance, factor, target
 from selfloop.domains.linear.rows import read_rows, write_rows
@@ -68,6 +69,23 @@ def test_ridge_is_per_row(drawn: tuple[np.ndarray, np.ndarray]) -> None:
     assert rank == 7
     twice, _, _ = fit([(X, y), (X, y)], ridge=0.3)
     assert np.abs(twice - expected).max() < 1e-13
+
+
+def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    real, target, curve = str(prepare(tmp_path) / "train"), str(tmp_path / "training-set"), tmp_path / "curve.parquet"
+    takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
+    concatenate = {"identity": "t", "takes": takes, "budget": None}
+    training_set.run(Job({"real": real, "parts": [real]}, {"training_set": target}, concatenate))
+    outputs = {"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(curve)}
+    monkeypatch.setattr(train, "save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(Job({"training_set": target}, outputs, {"training": {"ridge": 0.0}}))
+    assert not curve.exists()
 
 
 def test_too_few_distinct_rows_are_fitted_with_the_shortest_parameters(drawn: tuple[np.ndarray, np.ndarray]) -> None:

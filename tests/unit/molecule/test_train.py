@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from selfloop import training_set
+from selfloop.domains.molecule import train as training_step
 from selfloop.domains.molecule.checkpoint import load_checkpoint, save_checkpoint
-from selfloop.domains.molecule.conformations import Conformations
+from selfloop.domains.molecule.conformations import Conformations, write_conformations
 from selfloop.domains.molecule.diffusion import losses, sigmas
 from selfloop.domains.molecule.loss import evaluation_rows, held_out_losses
 from selfloop.domains.molecule.model import build
 from selfloop.domains.molecule.train import ConformationTask
 from selfloop.errors import UserError
 from selfloop.fit import fit
+from selfloop.job import Job
 from selfloop.saved_state import SavedState, Terminated
 from selfloop.schedule import Schedule
 
@@ -103,6 +106,26 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(
         train(tmp_path / "stopped", stop_after)
     resumed = train(tmp_path / "stopped")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
+    molecules: Conformations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    real, target, curve = str(tmp_path / "real"), str(tmp_path / "training-set"), tmp_path / "curve.parquet"
+    write_conformations((molecules[row] for row in range(len(molecules))), Path(real))
+    takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
+    concatenate = {"identity": "t", "takes": takes, "budget": None}
+    training_set.run(Job({"real": real, "parts": [real]}, {"training_set": target}, concatenate))
+    training = TRAINING | {"steps": 2, "batch_size": 4}
+    params = {"identity": "a", "model": MODEL, "training": training, "state": str(tmp_path / "state")}
+    outputs = {"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(curve)}
+    monkeypatch.setattr(training_step, "save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        training_step.run(Job({"training_set": target, "test": real}, outputs, params, progress=_Quiet))
+    assert not curve.exists()
 
 
 def test_training_lowers_the_test_loss(molecules: Conformations) -> None:

@@ -5,7 +5,7 @@ A domain is one folder below `selfloop/domains`:
     settings.py   DOMAIN, a `Domain` (this file's dataclass), and schema.yaml, the schema of its config sections
     prepare_data.py   run(job): real documents → data sets `train` and `test`
     train_tokenizer.py, tokenize.py   run(job), only where `Domain.tokenizer` asks for them
-    train.py      run(job): training set → checkpoint and learning curve
+    train.py      run(job): training set → checkpoint and, last of all, learning curve: where it is, training is done
     generate.py   run(job): checkpoint → one part, a data set of as many rows as the real train split
     evaluate_model.py, evaluate_part.py   run(job): JSON of named measurements
     write_samples.py   run(job): a table that shows samples of every model, only where `Domain.samples` says so

@@ -154,7 +154,7 @@ def train_model(job: Job, device: torch.device, group: Group) -> None:
     result = fit.fit(model, task, Schedule.of(training), state, device, job.progress, group)
     if not group.leads:
         return
-    write_curve(result.curve, Path(job.output["learning_curve"]))
     with whole_folder(Path(job.output["checkpoint"])) as scratch:
         save_checkpoint(shape, training["kl_weight"], result.weights, scratch)
+    write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it says that the training is done
     state.delete()

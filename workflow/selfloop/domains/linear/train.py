@@ -23,8 +23,8 @@ def run(job: Job) -> None:
         job.log.warning("the rows span %d of %d dimensions; of all best fits this is the shortest", rank, len(w))
     if not np.isfinite(w).all():
         raise UserError(f"{folder} led to parameters that are not finite.")
-    write_curve([], Path(job.output["learning_curve"]))
     save_checkpoint(w, Path(job.output["checkpoint"]))
+    write_curve([], Path(job.output["learning_curve"]))  # last: it says that the training is done
 
 
 def fit(batches: Iterable[tuple[Array, Array]], ridge: float) -> tuple[Array, int, int]:

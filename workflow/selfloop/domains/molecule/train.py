@@ -118,6 +118,6 @@ def run(job: Job) -> None:
     seed = stream(identity, "batches")
     task = ConformationTask(train, test, sigmas(settings), training["steps"], training["batch_size"], seed, device)
     result = fit.fit(model, task, Schedule.of(training), state, device, job.progress)
-    write_curve(result.curve, Path(job.output["learning_curve"]))
     save_checkpoint(result.weights, settings, Path(job.output["checkpoint"]))
+    write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it says that the training is done
     state.delete()

@@ -218,9 +218,23 @@ def test_a_saved_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert loaded.tensors.keys() == tensors.keys()
     assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in tensors.items())
     assert [path.name for path in saved.folder.iterdir()] == ["state.safetensors"]
-    saved.delete()
-    assert saved.load() is None
-    assert not saved.folder.exists()
+
+
+def test_a_state_outlives_its_training_and_what_lies_beside_it_does_not(tmp_path: Path) -> None:
+    """Until Snakemake has recorded the outputs, a kill has the training done again."""
+    saved = state(tmp_path)
+    saved.delete_the_rest()  # of a training that was too short to save anything or write there
+    for saves in (False, True):
+        (saved.folder / "tokens").mkdir(parents=True)
+        (saved.folder / "tokens/tokens.uint16").write_bytes(bytes(10))
+        (saved.folder / "images-0.uint8").write_bytes(bytes(10))
+        if saves:
+            saved.save({}, {"step": 3})
+        saved.delete_the_rest()
+        left = saved.folder.iterdir() if saved.folder.exists() else None
+        assert left is None if not saves else [path.name for path in left or ()] == ["state.safetensors"]
+    loaded = saved.load()
+    assert loaded is not None and loaded.values == {"step": 3}
 
 
 def test_a_state_that_takes_long_to_save_is_due_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

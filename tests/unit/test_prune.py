@@ -1,5 +1,6 @@
 """What may be deleted of a study, and what has to stay."""
 
+import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -58,4 +59,16 @@ def test_the_state_of_a_training_without_a_checkpoint_stays(plan: Plan) -> None:
     assert str(state) in pruned(plan)
     Path("results/models", name, "checkpoint/model.safetensors").unlink()
     Path("results/models", name, "checkpoint").rmdir()
+    assert str(state) not in pruned(plan)
+
+
+def test_the_state_of_a_training_stays_until_its_model_is_evaluated(plan: Plan) -> None:
+    """Snakemake may not have recorded the training: a kill right after it has it done again."""
+    name = plan.chains[0].models[2].name
+    state = made(Path("results/state", name, "state.safetensors")).parent
+    curve, measured = (Path("results/models", name, file) for file in ("learning_curve.parquet", "measurements.json"))
+    assert str(state) in pruned(plan)
+    os.utime(curve, ns=(0, measured.stat().st_mtime_ns + 1))  # measured was the model of an earlier training
+    assert str(state) not in pruned(plan)
+    measured.unlink()
     assert str(state) not in pruned(plan)

@@ -115,6 +115,11 @@ def checkpoint(workflow: Workflow, iteration: int = 1) -> str:
     return f"{workflow.model_folder('slow', 'replace', iteration)}/checkpoint"
 
 
+def evaluated(workflow: Workflow) -> str:
+    """What the evaluation of iteration 1 writes."""
+    return f"{workflow.model_folder('slow', 'replace', 1)}/measurements.json"
+
+
 def model_files(workflow: Workflow) -> dict[str, str]:
     """What the training of iteration 1 makes: weights, tokenizer, learning curve."""
     name = checkpoint(workflow).removeprefix("results/").removesuffix("/checkpoint")
@@ -151,6 +156,26 @@ def test_kill_9_of_snakemake_in_the_middle_of_a_training(prepared: Workflow, uni
     assert prepared.would_run() == set()
 
 
+def test_kill_9_of_snakemake_before_it_knows_that_a_training_is_done(
+    prepared: Workflow, uninterrupted: Workflow
+) -> None:
+    training = Training.begin(prepared)
+    training.snakemake.suspend()
+    wait_gone([training.step, training.script])
+    training.snakemake.kill()
+    training.end()
+    assert (prepared.folder / checkpoint(prepared)).exists()
+    step = saved_step(prepared)
+    assert STEPS / 2 < step < STEPS  # at most 0.1 s before the end
+
+    again = prepared.snakemake()
+
+    assert "train slow-1 seed0" in again.jobs  # nobody recorded the first one
+    assert steps_gone_on_from(prepared) == [step]
+    assert prepared.results() == uninterrupted.results()
+    assert saved_states(prepared) == []
+
+
 def test_sigterm_to_a_training_saves_its_state(prepared: Workflow, uninterrupted: Workflow) -> None:
     training = Training.begin(prepared, checkpoint(prepared))
     training.script.terminate()  # as a cluster does at the time limit
@@ -160,7 +185,7 @@ def test_sigterm_to_a_training_saves_its_state(prepared: Workflow, uninterrupted
     assert saved_step(prepared) == int(stopped) < STEPS
     assert not (prepared.folder / checkpoint(prepared)).exists()
 
-    prepared.snakemake(checkpoint(prepared))
+    prepared.snakemake(evaluated(prepared))
 
     assert steps_gone_on_from(prepared) == [int(stopped)]
     assert model_files(prepared) == model_files(uninterrupted)
@@ -172,7 +197,7 @@ def test_kill_9_of_the_process_that_trains(killed: Workflow, uninterrupted: Work
     assert 0 < step < STEPS
     assert not (killed.folder / checkpoint(killed)).exists()
 
-    killed.snakemake(checkpoint(killed))
+    killed.snakemake(evaluated(killed))
 
     assert steps_gone_on_from(killed) == [step]
     assert model_files(killed) == model_files(uninterrupted)
@@ -202,7 +227,7 @@ def test_other_ways_of_stopping(prepared: Workflow, uninterrupted: Workflow, sto
     assert 0 < step < STEPS
     assert not (prepared.folder / checkpoint(prepared)).exists()
 
-    prepared.snakemake(checkpoint(prepared))
+    prepared.snakemake(evaluated(prepared))
 
     assert steps_gone_on_from(prepared) == [step]
     assert model_files(prepared) == model_files(uninterrupted)
@@ -214,7 +239,7 @@ def test_changed_code_does_not_go_on_from_a_state(killed: Workflow, uninterrupte
     with (killed.folder / "workflow/selfloop/fit.py").open("a", encoding="utf-8") as file:
         file.write("\nEDITED = True\n")
 
-    killed.snakemake(checkpoint(killed))
+    killed.snakemake(evaluated(killed))
 
     assert "belongs to other settings, data or code; it is not used" in log(killed)
     assert steps_gone_on_from(killed) == []
@@ -226,7 +251,7 @@ def test_a_changed_setting_does_not_go_on_from_a_state(killed: Workflow) -> None
     (state,) = saved_states(killed)
     killed.change(lambda study: study["experiments"]["slow"]["training"].update(learning_rate=2.0e-3))
 
-    killed.snakemake(checkpoint(killed))
+    killed.snakemake(evaluated(killed))
 
     assert steps_gone_on_from(killed) == []
     assert f"trained {STEPS} steps" in log(killed)

@@ -83,6 +83,7 @@ rule evaluate_model:
         runtime=study.asks("evaluate_model", "runtime"),
     params:
         settings=study.evaluate_model_settings,
+        state="results/state/{model}",  # the training's saved one, which is deleted at the end
     script:
         "../scripts/evaluate_model.py"
 

@@ -3,10 +3,10 @@
 PYTHONPATH=workflow python -m selfloop.prune --configfile config/mine.yaml      (or: make prune CONFIG=config/mine.yaml)
 
 What goes: checkpoints between a chain's first and last iteration, once all that is made from them is there; saved
-states of trainings that are finished; scratch files of killed steps; and whatever no longer belongs to the study. What
-stays: every data set, measurement and learning curve, what figures and tables show, and the first and the last
-checkpoint of every chain. So figures can be drawn again, and the study can have more iterations, seeds, regimes and
-temperatures, without training anything twice. A changed piece of evaluation code, though, has to train those models
+states of trainings whose models are evaluated; scratch files of killed steps; and whatever no longer belongs to the
+study. What stays: every data set, measurement and learning curve, what figures and tables show, and the first and the
+last checkpoint of every chain. So figures can be drawn again, and the study can have more iterations, seeds, regimes
+and temperatures, without training anything twice. A changed piece of evaluation code, though, has to train those models
 again.
 """
 
@@ -84,9 +84,15 @@ def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:
 def _states(plan: Plan) -> Iterator[tuple[Path, str]]:
     for path in sorted(Path(RESULTS, "state").glob("*/seed*/iteration*")):
         name = str(path.relative_to(Path(RESULTS, "state")))
-        outputs = [Path(MODELS, name, output) for output in ("checkpoint", "learning_curve.parquet")]
-        if name not in plan.models or all(output.exists() for output in outputs):
+        if name not in plan.models or _is_evaluated(Path(MODELS, name)):
             yield path, "saved states that no training goes on from"
+
+
+def _is_evaluated(model: Path) -> bool:
+    """Whether a model was evaluated since its training, which Snakemake has recorded then and does not do again."""
+    curve, measured = model / "learning_curve.parquet", model / "measurements.json"
+    there = all(path.exists() for path in (model / "checkpoint", curve, measured))
+    return there and measured.stat().st_mtime_ns >= curve.stat().st_mtime_ns
 
 
 def _scratch() -> Iterator[tuple[Path, str]]:

@@ -1,6 +1,7 @@
 """From a rule's script to the step that it stands for."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -11,6 +12,9 @@ from selfloop.execution import execute
 from selfloop.lifetime import end_with_others
 
 SHARED = ("train", "generate")  # rules whose jobs several processes may share, one per GPU
+# It follows every training, and begins when Snakemake has recorded that one: only then does no kill have it done again,
+# and the state that it has saved, the rule's param `state`, is of no use any more.
+AFTER_TRAINING = "evaluate_model"
 
 
 def run(step: str, snakemake: Any) -> None:
@@ -40,7 +44,10 @@ def run(step: str, snakemake: Any) -> None:
     }
     slots.take(gpus)
     code = preload.run_in_fork(spec) if spec["processes"] == 1 else None
-    sys.exit(execute(spec) if code is None else code)
+    code = execute(spec) if code is None else code
+    if code == 0 and snakemake.rule == AFTER_TRAINING:
+        shutil.rmtree(spec["params"]["state"], ignore_errors=True)
+    sys.exit(code)
 
 
 def _params(params: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,19 @@ class SavedState:
             return None
         return Snapshot(tensors, json.loads(metadata["values"]))
 
-    def delete(self) -> None:
-        """Remove the folder, once the outputs are in their place."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def delete_the_rest(self) -> None:
+        """Remove what lies beside the state in its folder, once the outputs are in their place.
+
+        The state itself stays: until Snakemake has recorded the outputs, a kill has the training done again. The step
+        evaluate_model deletes it (see `selfloop.runner`).
+        """
+        for path in self.folder.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path != self.path:
+                path.unlink(missing_ok=True)
+        with suppress(OSError):  # the state is there
+            self.folder.rmdir()
 
 
 @contextmanager

@@ -153,6 +153,7 @@ def weights(job: Job) -> dict[str, torch.Tensor]:
 
 def test_a_training_that_is_stopped_goes_on_to_the_same_bits(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     train.run(job)
+    assert not Path(job.params["state"]).exists()
     expected, curve = weights(job), pq.read_table(job.output["learning_curve"])
     real_batch, asked = ImageTask.batch, []
 
@@ -170,7 +171,7 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_bits(job: Job, monkeypat
     assert all(torch.equal(weights(job)[name], expected[name]) for name in expected)
     assert any("mean" in name and tensor.abs().sum() > 0 for name, tensor in expected.items() if "encoder" in name)
     assert pq.read_table(job.output["learning_curve"]) == curve
-    assert not Path(job.params["state"]).exists()
+    assert [path.name for path in Path(job.params["state"]).iterdir()] == ["state.safetensors"]  # until it is evaluated
 
 
 def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(

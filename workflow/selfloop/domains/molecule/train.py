@@ -120,4 +120,4 @@ def run(job: Job) -> None:
     result = fit.fit(model, task, Schedule.of(training), state, device, job.progress)
     save_checkpoint(result.weights, settings, Path(job.output["checkpoint"]))
     write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it says that the training is done
-    state.delete()
+    state.delete_the_rest()

@@ -75,4 +75,4 @@ def train_model(job: Job, device: torch.device, group: Group) -> None:
     with whole_folder(Path(job.output["checkpoint"])) as scratch:
         save_checkpoint(model, result.weights, Path(job.input["tokenizer"]), scratch)
     write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it says that the training is done
-    state.delete()
+    state.delete_the_rest()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selfloop.failures import is_done, tail
 from selfloop.lifetime import is_running
-from selfloop.study import MODELS, RESULTS, Chain, Model
+from selfloop.study import DATA, MODELS, RESULTS, Chain, Experiment, Model
 
 BAR = re.compile(r"(\d+)%\|[^|]*\| *\S+ \[([\d:]+)<([\d:?]+)")
 WORK = re.compile(r" is done: ([\d.]+) s of work, ([\d.]+) s of start-up")
@@ -16,7 +16,13 @@ WORK = re.compile(r" is done: ([\d.]+) s of work, ([\d.]+) s of start-up")
 
 @dataclass(frozen=True)
 class Step:
-    """One job of a chain: its rule, its main output and its log; `units` say how its time grows with its input."""
+    """One job of a chain.
+
+    Attributes:
+        rule, log: its rule and its log.
+        output: its main output, of several the one that it writes last.
+        units: how its time grows with its input; 0 where no time is estimated, since it takes little or is done once.
+    """
 
     rule: str
     output: Path
@@ -56,17 +62,28 @@ def _seconds(clock: str) -> float:
 
 
 def steps(chain: Chain) -> list[list[Step]]:
-    """A chain's jobs by iteration, in their order."""
-    return [
+    """A chain's jobs by iteration, in their order; those that prepare the real data belong to the first."""
+    found = [
         list(_of_model(model, [part.name for part in parts]))
         for model, parts in zip(chain.models, chain.parts, strict=True)
     ]
+    return [[*_of_data(chain.experiment), *found[0]], *found[1:]]
+
+
+def _of_data(experiment: Experiment) -> Iterator[Step]:
+    logs, data = Path(RESULTS, "logs"), experiment.data_name
+    yield Step("prepare_data", Path(DATA, data, "documents/test"), logs / f"prepare_data/{data}.log", 0.0)
+    if experiment.tokenizer_file is not None:
+        name = f"{data}-{experiment.tokenizer_name}"
+        yield Step("train_tokenizer", Path(experiment.tokenizer_file), logs / f"train_tokenizer/{name}.log", 0.0)
+        yield Step("tokenize", Path(DATA, experiment.real_name, "test"), logs / f"tokenize/{name}.log", 0.0)
 
 
 def _of_model(model: Model, parts: Sequence[str]) -> Iterator[Step]:
     folder, logs = Path(MODELS, model.name), Path(RESULTS, "logs")
     rows = sum(take.amount for take, _ in model.takes)
     units = rows if model.budget is None else min(rows, model.budget)
+    yield Step("concatenate", folder / "training-set", logs / f"concatenate/{model.name}.log", 0.0)
     yield Step("train", folder / "learning_curve.parquet", logs / f"train/{model.name}.log", units)
     for part in parts:
         yield Step("generate", folder / "parts" / part, logs / f"generate/{model.name}/{part}.log")
@@ -102,7 +119,7 @@ def speeds(chains: Sequence[Chain]) -> Mapping[tuple[str, str], float]:
             if step.log in seen:
                 continue
             seen.add(step.log)
-            if step.state == "done" and step.seconds is not None:
+            if step.units and step.state == "done" and step.seconds is not None:
                 key = (chain.experiment.setting_name, step.rule)
                 seconds, units = totals.get(key, (0.0, 0.0))
                 totals[key] = (seconds + step.seconds, units + step.units)
@@ -112,14 +129,15 @@ def speeds(chains: Sequence[Chain]) -> Mapping[tuple[str, str], float]:
 def progress(chain: Chain, known: Mapping[tuple[str, str], float]) -> Progress:
     """Where a chain is, given the speeds of finished steps."""
     jobs = steps(chain)
-    done = sum(all(step.state == "done" for step in iteration) for iteration in jobs)
+    # What steps without a time have made is of use to the others alone, and may be gone when these are done.
+    done = sum(all(step.state == "done" for step in iteration if step.units) for iteration in jobs)
     words = []
     left: float | None = 0.0
     for number, iteration in enumerate(jobs, start=1):
         for step in iteration:
             if step.state == "done":
                 continue
-            speed = known.get((chain.experiment.setting_name, step.rule))
+            speed = known.get((chain.experiment.setting_name, step.rule)) if step.units else 0.0
             needed = None if speed is None else speed * step.units
             if step.state == "running":
                 bar = step.bar

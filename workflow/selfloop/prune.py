@@ -11,6 +11,7 @@ again.
 """
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,9 +20,12 @@ from pathlib import Path
 
 from selfloop import claim, commands
 from selfloop.errors import UserError
+from selfloop.lifetime import is_running
 from selfloop.plan import Plan
 from selfloop.progress import steps
 from selfloop.study import DATA, MODELS, RESULTS, SIMULATIONS
+
+MODEL = re.compile(r"[^/]+/seed\d+/iteration\d+-[0-9a-f]+")  # a model's name, in any path
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,29 @@ class Item:
 
 
 def prunable(plan: Plan) -> list[Item]:
-    """What no later step of a study needs, below the current folder; none of it inside another."""
+    """What neither a later step of a study nor one that still runs needs, below the current folder.
+
+    None of it is inside another. Where a step runs, all of its model stays, or all that is of no model.
+    """
+    busy = {_model(log) for log in running_steps()}
+    # What a model of another study is made from is not known here.
+    strangers = _strangers(plan) if busy <= plan.models.keys() | {None} else ()
     found: dict[Path, Item] = {}
-    for path, why in (*_checkpoints(plan), *_strangers(plan), *_states(plan), *_scratch()):
-        if not any(parent in found for parent in (path, *path.parents)):
+    for path, why in (*_checkpoints(plan), *strangers, *_states(plan), *_scratch()):
+        if _model(path) not in busy and not any(parent in found for parent in (path, *path.parents)):
             found[path] = Item(path, why, size(path))
     return list(found.values())
+
+
+def running_steps() -> list[Path]:
+    """The logs of steps that run: jobs in a cluster's queue go on when their Snakemake is killed."""
+    return [log for log in sorted(Path(RESULTS, "logs").rglob("*.log")) if is_running(log)]
+
+
+def _model(path: Path) -> str | None:
+    """The name of the model that a file or its folder belongs to."""
+    found = MODEL.search(str(path))
+    return found.group() if found else None
 
 
 def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
@@ -132,13 +153,36 @@ def _agreed() -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Show, ask, delete."""
+    """Show, ask, delete; meanwhile no Snakemake can begin in this folder."""
     parser = commands.parser("Delete what no later step of a study needs.")
     parser.add_argument("--yes", action="store_true", default=os.environ.get("YES") == "1", help="do not ask")
     options = parser.parse_args(arguments)
     plan = commands.load_plan(options.configfile)
-    if claim.is_held():
-        raise UserError(f"nothing was deleted: {claim.refusal()}")
+    _hold_folder()
+    try:
+        return _prune(plan, ask=not options.yes)
+    finally:
+        claim.release()
+
+
+def _hold_folder() -> None:
+    """Hold the current folder as a Snakemake does.
+
+    Raises:
+        UserError: a Snakemake works there, or one of another machine has left its locks.
+    """
+    claim.clear_stale_locks()  # before the claim, which forgets whose they are
+    try:
+        if any(Path(claim.LOCKS).glob("*")):
+            raise UserError(claim.refusal())
+        claim.claim()
+    except UserError as error:
+        raise UserError(f"nothing was deleted: {error}") from error
+
+
+def _prune(plan: Plan, ask: bool) -> int:
+    for log in running_steps():
+        print(f"{log}: this step still runs. What it may need stays.")
     items = prunable(plan)
     if not items:
         print("There is nothing to delete.")
@@ -151,9 +195,12 @@ def main(arguments: Sequence[str]) -> int:
         if len(own) > 5:
             print(f"{'':14}and {len(own) - 5} more")
     print(f"{shown(sum(item.size for item in items)):>12}  in all, of {shown(size(Path(RESULTS)))}")
-    if not options.yes and not _agreed():
-        print("Nothing was deleted.")
-        return 1
+    if ask:
+        if not _agreed():
+            print("Nothing was deleted.")
+            return 1
+        still = {item.path for item in prunable(plan)}  # a job may have left a cluster's queue meanwhile
+        items = [item for item in items if item.path in still]
     for item in items:
         delete(item)
     print("Deleted.")

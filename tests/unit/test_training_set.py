@@ -133,6 +133,11 @@ def test_shards_of_which_no_row_is_taken_stay_in_the_manifest() -> None:
     assert read(folder) == [("a", row) for row in range(50, 100)]
 
 
+def test_a_shard_of_which_no_row_is_taken_gives_no_batch() -> None:
+    folder = concatenate([data_set("a")], [{**ALL, "skip": 0.5}])
+    assert [batch.num_rows for batch in training_set.rows(folder, ["row"])] == [10, 30, 10]
+
+
 def test_a_budget_draws_from_all_rows_alike() -> None:
     folder = concatenate([data_set(name) for name in "abcd"], budget=1.0)
     rows = read(folder)

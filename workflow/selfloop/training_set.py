@@ -55,7 +55,7 @@ def run(job: Job) -> None:
 
 
 def rows(folder: Path, columns: Sequence[str], batch_rows: int = ROWS_PER_GROUP) -> Iterator[pa.RecordBatch]:
-    """The rows of a training set in their order, as record batches of the named columns."""
+    """The rows of a training set in their order, as record batches of the named columns; none is empty."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     for shard in manifest["shards"]:
         chosen = None
@@ -68,7 +68,8 @@ def rows(folder: Path, columns: Sequence[str], batch_rows: int = ROWS_PER_GROUP)
                     yield batch
                 else:
                     inside = chosen[(chosen >= seen) & (chosen < seen + batch.num_rows)] - seen
-                    yield batch.take(pa.array(inside))
+                    if len(inside):
+                        yield batch.take(pa.array(inside))
                 seen += batch.num_rows
 
 

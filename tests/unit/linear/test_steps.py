@@ -95,6 +95,20 @@ def test_too_few_distinct_rows_are_fitted_with_the_shortest_parameters(drawn: tu
     assert np.abs(w - np.linalg.pinv(X) @ y).max() < 1e-12
 
 
+def test_a_data_set_of_which_no_row_is_drawn_is_no_part_of_the_fit(tmp_path: Path) -> None:
+    parts = [str(prepare(tmp_path / str(place), seed=place) / "train") for place in range(2)]
+    takes = [{"amount": amount, "skip": 0.0, "weight": 1.0, "filter": None} for amount in (0.001, 1.0)]
+    params = {"identity": "abc", "takes": takes, "budget": None, "training": {"ridge": 0.0}}
+    folder, outputs = (
+        str(tmp_path / "training-set"),
+        {name: str(tmp_path / name) for name in ("checkpoint", "learning_curve")},
+    )
+    training_set.run(Job({"real": parts[0], "parts": parts}, {"training_set": folder}, params))
+    train.run(Job({"training_set": folder}, outputs, params))
+    X, y, _ = read_rows(Path(parts[1]))
+    assert np.abs(load_checkpoint(tmp_path / "checkpoint") - np.linalg.pinv(X) @ y).max() < 1e-13
+
+
 def test_an_ill_conditioned_design_keeps_its_digits() -> None:
     """Normal equations would square the condition number, 1e7, and lose all but two digits."""
     X = np.vander(np.linspace(0, 1, 40), 10)

@@ -109,6 +109,19 @@ def test_what_changes_no_result_reruns_nothing(copy: Workflow, change: Callable[
     assert copy.would_run() == set()
 
 
+def test_large_data_of_the_user_s_are_prepared_again_when_changed_and_not_when_touched(tmp_path: Path) -> None:
+    workflow = Workflow.fresh(tmp_path / "tiny", "tests/studies/tiny.yaml")
+    data = workflow.folder / "mine.txt"
+    data.write_text("Once upon a time there was a word.\n<|endoftext|>\n" * 40_000)
+    assert data.stat().st_size > 1_000_000  # up to which Snakemake looks into files without being told
+    experiment("tiny", data={"source": "files", "train": "mine.txt", "rows": 64, "test_rows": 16})(workflow)
+    assert workflow.snakemake("--until", "prepare_data").jobs == ["prepare_data"]
+    touch("mine.txt")(workflow)
+    assert workflow.would_run("--until", "prepare_data") == set()
+    append("Another one.\n", "mine.txt")(workflow)
+    assert workflow.would_run("--until", "prepare_data") == {"prepare_data"}
+
+
 CHANGED = {
     "training code": (
         append("\nEDITED = True\n", f"{LIBRARY}/fit.py"),

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from selfloop import config
-from selfloop.domains.molecule.settings import DOMAIN, data_slug, sampling_slug, sampling_title, shown
+from selfloop.domains.base import schema_path
+from selfloop.domains.molecule.settings import DOMAIN, SHAPING, data_slug, sampling_slug, sampling_title, shown
 from selfloop.errors import UserError
 
 
-def study(**changes: dict[str, Any]) -> dict[str, Any]:
+def study(**changes: Any) -> dict[str, Any]:
     """A study of rdkit's molecules with some keys changed; a key is left out where its value is None."""
     entry: dict[str, Any] = {
         "domain": "molecule",
@@ -62,7 +63,31 @@ def test_names_of_data_and_samplings() -> None:
     assert data_slug({"source": "sdf", "train": ["some/My file.sdf.gz"]}) == "my-file"
     assert data_slug({"source": "rdkit_folder", "folder": "data/rdkit_folder/"}) == "rdkit-folder"
     assert sampling_slug({"schedule": "noisiest", "steps": 50}) == "noisiest50"
-    assert sampling_title({"schedule": "all", "steps": 50}) == "all steps"
+    assert titles({}, {"schedule": "all"}) == ["strided, 50 steps", "all steps"]
+
+
+def titles(*samplings: dict[str, Any]) -> list[str]:
+    """What tables call a study's samplings."""
+    entry = config.check(study(sampling=list(samplings)))["experiments"]["m"]
+    return [sampling_title(sampling) for sampling in entry["sampling"]]
+
+
+def test_tables_tell_samplings_apart_by_every_key_that_shapes_the_samples() -> None:
+    late = {"global_below": 1, "global_weight": 0.5}
+    assert titles({}, {"step_size": 2.0e-6}, late, {"schedule": "all", "clip": 100}) == [
+        "strided, 50 steps",
+        "strided, 50 steps, step_size=2e-06",
+        "strided, 50 steps, global_below=1.0, global_weight=0.5",
+        "all steps, clip=100.0",
+    ]
+    properties = config.load_schema(schema_path("molecule"))["properties"]["sampling"]["items"]["properties"]
+    assert {key: properties[key]["default"] for key in SHAPING} == SHAPING
+    assert set(properties) == {"schedule", "steps", *SHAPING, "batch_size"}
+
+
+def test_samplings_of_the_same_samples_have_one_title_and_are_refused() -> None:
+    with pytest.raises(UserError, match=r"sampling\[1\]: tables call it 'strided, 50 steps', and sampling\[0\]"):
+        titles({}, {"batch_size": 8})
 
 
 def test_the_panel_shows_replace_and_accumulate_of_one_chain_at_the_first_second_and_last_iteration() -> None:

@@ -11,6 +11,9 @@ LOSSES = (
     Quantity("loss_global", "test", "Test loss, global"),
     Quantity("loss_local", "test", "Test loss, local"),
 )
+# Keys of `sampling` that shape the samples, besides the visited levels, with the schema's defaults, which a title leaves
+# out. `batch_size` is none of them.
+SHAPING = {"step_size": 1.0e-6, "global_below": 0.5, "global_weight": 1.0, "clip": 1000.0}
 TABLE_ROWS = 100  # of the network's embeddings by element and by type of pair
 
 
@@ -53,8 +56,10 @@ def sampling_slug(sampling: Settings) -> str:
 
 
 def sampling_title(sampling: Settings) -> str:
-    """For example strided, 50 steps."""
-    return "all steps" if sampling["schedule"] == "all" else f"{sampling['schedule']}, {sampling['steps']} steps"
+    """For example strided, 50 steps, clip=100.0."""
+    words = ["all steps"] if sampling["schedule"] == "all" else [sampling["schedule"], f"{sampling['steps']} steps"]
+    words += [f"{key}={sampling[key]}" for key, default in SHAPING.items() if sampling[key] != default]
+    return ", ".join(words)
 
 
 def problems(experiment: Settings) -> list[str]:

@@ -1,12 +1,14 @@
 """Every figure and table of the paper has a row, and a row says what the tables say."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from selfloop.analysis.read import CURVES_COLUMNS, METRICS_COLUMNS
 from selfloop.quantity import Quantity
-from selfloop.report.claims import Claim, Study, claims
+from selfloop.report.claims import Claim, Study, claims, ratio_of_means
 
 from .conftest import curves, measured
 
@@ -102,6 +104,46 @@ def test_simulations_are_held_against_theory() -> None:
     wrong = row("Fig. 16", simulated(**true | {"accumulate": n * 1.0}), linear=RISK)
     assert wrong.holds == "in part"
     assert "theory in 2 of 3" in wrong.ours
+
+
+def test_simulations_of_different_lengths_are_each_held_against_theory_at_their_end() -> None:
+    n = np.arange(1, 101)
+    long = simulated(replace=n * 1.0, accumulate=np.cumsum(1 / n**2)).assign(experiment="long", model="long")
+    short = simulated(replace=n * 2.0, accumulate=2 * np.cumsum(1 / n**2)).assign(experiment="short", model="short")
+    found = row("Fig. 7", pd.concat([long, short[short["iteration"] <= 5]]), linear=RISK)
+    assert found.holds == "holds"
+    assert "Error at n=5 or 10 over that at n=1: replace" in found.ours
+    assert "of theory in 4 of 4" in found.ours
+
+
+def test_a_seeds_first_and_last_error_belong_together() -> None:
+    """Errors that are multiples of one another have the same ratio in every seed: it is known without an error."""
+    first = np.array([1.0, 5.0, 2.0])
+    assert ratio_of_means(3 * first, first) == (3.0, 0.0)
+    ratio, error = ratio_of_means(np.array([2.0, 4.0]), np.array([1.0, 1.0]))
+    assert (ratio, error) == (3.0, pytest.approx(1.0))  # the standard error of the mean of 2 and 4
+
+
+@pytest.mark.parametrize("change", [lambda m: m[m["seed"] == 0], lambda m: m[m["iteration"] == 1]])
+def test_one_seed_or_one_iteration_says_nothing_of_theory(change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    n = np.arange(1, 101)
+    assert row("Fig. 7", change(simulated(replace=n * 1.0)), linear=RISK).holds == "not here"
+
+
+def test_regimes_are_compared_at_the_last_iteration_that_both_have() -> None:
+    """Accumulate grows as fast here, but has run for half as long."""
+    metrics = measured({"replace": [1.0, 2.0, 3.0, 4.0, 5.0], "accumulate": [1.0, 2.0]})
+    found = row("Fig. 2", metrics)
+    assert found.holds == "does not hold"
+    assert "replace 1.01 → 2.02, accumulate 1.01 → 2.02" in found.ours
+
+
+def test_the_share_of_the_rise_at_iteration_2_is_taken_seed_by_seed() -> None:
+    rises = measured({"replace": [0.0, 5.0, 6.0], "accumulate": [0.0, 0.0, 0.0]}, domain="molecule")
+    found = row("Fig. 4", rises[~((rises["seed"] == 0) & (rises["iteration"] == 2))], molecule=LOSS)
+    assert "Of the rise under replace, 83% is there at iteration 2." in found.ours
+    two = row("Fig. 4", rises[rises["iteration"] <= 2], molecule=LOSS)
+    assert "at iteration 2" not in two.ours
 
 
 def test_table_2_checks_signs_and_orders_at_the_fourth_iteration() -> None:

@@ -93,7 +93,7 @@ def test_markdown_makes_tables_and_nothing_that_acts() -> None:
         (measured({"replace": [4.0], "accumulate": [4.0]}), "One iteration:"),
         (measured({"replace": [4.0, 4.4]}), "One regime (replace):"),
         (measured({"replace": [4.0, math.nan, 5.0, math.inf]}), "is not finite and left out"),
-        (measured({"replace": [math.nan, math.nan]}), "No seed has a finite value at iteration 1."),
+        (measured({"replace": [math.nan, math.nan]}), "No seed is finite at iteration 1 and at iteration 2."),
         (measured().query("iteration < 3 or seed == 0"), "2 of 4 iterations; not yet 3, 4"),
     ],
 )

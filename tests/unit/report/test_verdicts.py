@@ -55,6 +55,36 @@ def test_short_chains_are_judged_by_their_slope_and_by_a_doubling(values: list[f
     assert word(*near(values)) == expected
 
 
+def test_seeds_are_compared_up_to_the_last_iteration_that_all_reach() -> None:
+    """Else the seeds that are further would stand alone at the end, whatever they began at."""
+    found = trend(rows([30.0, 30.1, 30.2, 30.3], [1.0, 1.1], [1.1, 1.2]), logarithmic=False)
+    assert (found.iterations, found.first, found.last) == (2, pytest.approx(32.1 / 3), pytest.approx(32.4 / 3))
+    assert (found.broken, found.asked) == (2, 3)
+
+
+def test_first_and_last_are_of_the_same_seeds() -> None:
+    found = trend(rows([1.0, 2.0, 3.0], [math.nan, 50.0, 60.0], [2.0, 3.0, 4.0]), logarithmic=False)
+    assert (found.first, found.last) == (1.5, 3.5)
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        [[1.0, 1.0, 1.0, math.inf], *[[1.0, 1.0, 1.0, 1.0]] * 3],
+        [[1.0, 1.0, math.nan, math.nan], *[[1.0, 1.0, 1.0, 1.0]] * 3],
+        [[1.0, 1.0, 1.0], *[[1.0, 1.0, 1.0, 1.0]] * 3],  # its next training may have failed
+    ],
+)
+def test_a_chain_of_which_a_seed_may_have_diverged_is_not_bounded(seeds: list[list[float]]) -> None:
+    found = verdict(trend(rows(*seeds), logarithmic=False))
+    assert found.word == "undecided"
+    assert found.reason.startswith("1 of 4 seeds diverged or ended early; without them: No sure rise")
+
+
+def test_a_loss_that_fell_fell_by_a_positive_share() -> None:
+    assert verdict(trend(rows([2.0, 1.5]), logarithmic=False)).reason.endswith("its loss fell by 25%.")
+
+
 def test_of_a_logarithm_it_is_the_perplexity_that_doubles() -> None:
     assert word(*near([3.0, 3.2, 3.4, 3.69]), logarithmic=True) == "rising"
     assert word(*near([3.0, 3.2, 3.4, 3.70]), logarithmic=True) == "collapsed"
@@ -92,7 +122,7 @@ def test_seeds_that_disagree_leave_it_undecided() -> None:
     [
         ([[1.0], [1.1]], "One iteration has no slope."),
         ([[1.0, 2.0, 3.0]], "One seed has no confidence interval; its loss rose to 3.0 times."),
-        ([[1.0, 2.0, math.nan], [1.0, 2.0, math.inf]], "No seed has a finite value at iteration 3."),
+        ([[1.0, 2.0, math.nan], [1.0, 2.0, math.inf]], "No seed is finite at iteration 1 and at iteration 3."),
         ([[0.0, 1.0], [0.0, 2.0]], "The first model's value is not positive, so that no change is relative to it."),
     ],
 )
@@ -109,7 +139,9 @@ def test_values_that_are_not_finite_are_counted_and_left_out() -> None:
 
 def test_a_change_without_a_scale_is_no_number() -> None:
     nothing = dict.fromkeys(("slope", "low", "high", "early", "late", "late_low", "late_high"), math.nan)
-    found = Trend(seeds=2, iterations=2, first=-1.0, last=1.0, not_finite=0, logarithmic=False, **nothing)
+    found = Trend(
+        seeds=2, iterations=2, broken=0, asked=2, first=-1.0, last=1.0, not_finite=0, logarithmic=False, **nothing
+    )
     assert math.isnan(found.relative(1.0))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from bokeh.embed import json_item
 from bokeh.models import AdaptiveTicker, ColumnDataSource, HoverTool
@@ -43,6 +44,7 @@ def headline_chart(
         The glyphs bear tags [regime, series].
     """
     marks = regime_marks(regimes)
+    rows = rows.assign(value=rows["value"].where(np.isfinite(rows["value"].to_numpy(float))))
     series = in_order(rows["series"])
     dashes = {name: _DASHES[place % len(_DASHES)] for place, name in enumerate(series)}
     plot = figure(

@@ -18,7 +18,8 @@ LEVELLING = 6  # iterations that a chain needs before it can be said to have lev
 RULE = (
     "Within each seed a straight line is fitted to the loss over iterations; its slope is averaged over seeds, with a "
     "95% confidence interval by Student's t. Changes are taken relative to the first model's loss; of a cross-entropy, "
-    "which is a logarithm, the change of the perplexity is taken instead.",
+    "which is a logarithm, the change of the perplexity is taken instead. Seeds are compared up to the last iteration "
+    "that all of them reach, and first and last are means over the seeds that have both.",
     "Bounded: the slope's interval does not lie above zero, and even at its upper end the loss would rise by less than "
     "10% over the whole chain; or the chain has levelled off: it has at least 6 iterations, rose less than half as "
     "fast over their later half as over their earlier half, and even at its interval's upper end that later slope adds "
@@ -27,7 +28,8 @@ RULE = (
     "iteration is at least twice that at the first.",
     "Rising: the slope's interval lies above zero, and the loss has neither levelled off nor doubled.",
     "Undecided: the slope's interval holds zero and a notable rise; or, of a chain of 6 iterations or more that rose, "
-    "the later slope's interval holds zero and it has not levelled off. These seeds cannot tell.",
+    "the later slope's interval holds zero and it has not levelled off. These seeds cannot tell. A chain is undecided "
+    "and not bounded, too, where a seed has a value that is not finite or ends before others: it may have diverged.",
     "Not said: with one seed there is no interval, and with one iteration no slope.",
 )
 
@@ -38,8 +40,10 @@ class Trend:
 
     Attributes:
         seeds: with a finite value at two iterations at least.
-        iterations: the last iteration there is.
-        first, last: means over seeds at iteration 1 and at the last.
+        iterations: the last iteration that all seeds reach.
+        broken: seeds with a value that is not finite, or that end before others.
+        asked: seeds of which there is any value.
+        first, last: means at iteration 1 and at the last, over the seeds that are finite at both.
         slope, low, high: the mean over seeds of the slopes per iteration, and its 95% confidence interval.
         early, late: mean slopes over the earlier and the later half of the iterations.
         late_low, late_high: the later slope's interval.
@@ -49,6 +53,8 @@ class Trend:
 
     seeds: int
     iterations: int
+    broken: int
+    asked: int
     first: float
     last: float
     slope: float
@@ -80,11 +86,17 @@ def trend(rows: pd.DataFrame, logarithmic: bool) -> Trend:
     """The trend of one chain of experiments over its seeds.
 
     Args:
-        rows: columns seed, iteration, value; one value per seed and iteration. Values that are not finite are left out.
+        rows: columns seed, iteration, value; one value per seed and iteration. Values that are not finite are left out,
+            and those after the last iteration that all seeds reach.
         logarithmic: whether the values are logarithms, in nats.
     """
-    finite = rows[np.isfinite(rows["value"].to_numpy(float))]
-    last = int(rows["iteration"].max())
+    is_finite = np.isfinite(rows["value"].to_numpy(float))
+    reach = rows.groupby("seed")["iteration"].max()
+    last = int(reach.min())
+    broken = {*rows["seed"][~is_finite], *reach.index[reach < reach.max()]}
+    finite = rows[is_finite & (rows["iteration"] <= last)]
+    ends = finite[finite["iteration"].isin([1, last])]
+    ends = ends[ends.groupby("seed")["iteration"].transform("nunique") == len({1, last})]
     middle = (last + 1) // 2
     table = finite.pivot(index="seed", columns="iteration", values="value")
     each = slopes(table)
@@ -93,8 +105,10 @@ def trend(rows: pd.DataFrame, logarithmic: bool) -> Trend:
     return Trend(
         seeds=int(each.notna().sum()) if last > 1 else int(finite["seed"].nunique()),
         iterations=last,
-        first=_mean(finite, 1),
-        last=_mean(finite, last),
+        broken=len(broken),
+        asked=len(reach),
+        first=_mean(ends, 1),
+        last=_mean(ends, last),
         slope=mean,
         low=low,
         high=high,
@@ -102,19 +116,26 @@ def trend(rows: pd.DataFrame, logarithmic: bool) -> Trend:
         late=late[0],
         late_low=late[1],
         late_high=late[2],
-        not_finite=len(rows) - len(finite),
+        not_finite=int((~is_finite).sum()),
         logarithmic=logarithmic,
     )
 
 
 def verdict(of: Trend) -> Verdict:
     """The rule's word for a trend."""
+    found = _of_slopes(of)
+    if found.word == "bounded" and of.broken:
+        reason = f"{of.broken} of {of.asked} seeds diverged or ended early; without them: {found.reason}"
+        return Verdict("undecided", reason)
+    return found
+
+
+def _of_slopes(of: Trend) -> Verdict:
     span = of.iterations - 1
     if of.iterations < 2:
         return Verdict("not said", "One iteration has no slope.")
     if math.isnan(of.first) or math.isnan(of.last):
-        where = 1 if math.isnan(of.first) else of.iterations
-        return Verdict("not said", f"No seed has a finite value at iteration {where}.")
+        return Verdict("not said", f"No seed is finite at iteration 1 and at iteration {of.iterations}.")
     if of.seeds < 2:
         moved = "rose" if of.last > of.first else "fell" if of.last < of.first else "stayed"
         return Verdict("not said", f"One seed has no confidence interval; its loss {moved}{_by(of)}.")
@@ -147,7 +168,8 @@ def _by(of: Trend) -> str:
         return ""
     if change >= 1.5:
         return f" to {change + 1:.1f} times" + (" its perplexity" if of.logarithmic else "")
-    return f" by {change:.0%}" + (" in perplexity" if of.logarithmic else "")
+    # "rose by", "fell by": the verb has the sign.
+    return f" by {abs(change):.0%}" + (" in perplexity" if of.logarithmic else "")
 
 
 def _mean(rows: pd.DataFrame, iteration: int) -> float:

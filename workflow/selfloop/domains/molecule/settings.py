@@ -11,8 +11,8 @@ LOSSES = (
     Quantity("loss_global", "test", "Test loss, global"),
     Quantity("loss_local", "test", "Test loss, local"),
 )
-# Keys of `sampling` that shape the samples, besides the visited levels, with the schema's defaults, which a title leaves
-# out. `batch_size` is none of them.
+# Keys of `sampling` that shape the samples, besides the visited levels, with the schema's defaults, which a title
+# leaves out. `batch_size` is none of them.
 SHAPING = {"step_size": 1.0e-6, "global_below": 0.5, "global_weight": 1.0, "clip": 1000.0}
 TABLE_ROWS = 100  # of the network's embeddings by element and by type of pair
 

@@ -6,8 +6,9 @@ every experiment that asked for it; it has no files and so no place in the index
 """
 
 import csv
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,18 @@ def run(job: Job) -> None:
         with whole_file(Path(job.output[name])) as scratch:
             pq.write_table(table, scratch, compression="zstd")
         job.log.info("%s: %d rows", job.output[name], table.num_rows)
-    with whole_file(Path(job.output["chains"])) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(
-            file, [name for name, _ in CHAIN] + ["model_folder", "part_folders"], lineterminator="\n"
-        )
-        writer.writeheader()
-        for chain in chains:
-            writer.writerow({**chain, "part_folders": " ".join(chain["part_folders"])})
+    with whole_file(Path(job.output["chains"])) as scratch:
+        scratch.write_text(index(chains), encoding="utf-8")
+
+
+def index(chains: Sequence[Mapping[str, Any]]) -> str:
+    """The index of a study's chains as CSV: which model and which parts belong to which chain and iteration."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [name for name, _ in CHAIN] + ["model_folder", "part_folders"], lineterminator="\n")
+    writer.writeheader()
+    for chain in chains:
+        writer.writerow({**chain, "part_folders": " ".join(chain["part_folders"])})
+    return text.getvalue()
 
 
 def _metrics(chains: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

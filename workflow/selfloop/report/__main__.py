@@ -16,7 +16,7 @@ from selfloop.errors import UserError
 from selfloop.plan import plan_study
 from selfloop.quantity import Quantity
 from selfloop.report import partial
-from selfloop.report.content import gaps
+from selfloop.report.content import gaps, not_simulated
 from selfloop.report.page import Sources, render
 from selfloop.whole import whole_file
 
@@ -35,15 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         study = plan_study(_read(given.configfile))
         spec = study.report()
-        metrics, curves = partial.measured(study.rows(), study.simulation_rows())
+        made_of = study.rows(), study.simulation_rows()
+        metrics, curves = partial.measured(*made_of)
         headlines = {domain["name"]: Quantity(**domain["headline"]) for domain in spec["domains"]}
         holes = gaps(spec["experiments"], metrics, headlines)
-        missing = [file for file in study.report_files() if not Path(file).is_file()]
-        unfinished = bool(holes or missing)
+        waits = not_simulated(study.simulation_rows())
+        unfinished = bool(holes or waits) or not partial.are_current(study.report_files(), *made_of, Path("results"))
         with tempfile.TemporaryDirectory() as folder:
             if unfinished:
                 partial.draw(spec["domains"], metrics, curves, Path(folder))
-            page = render(Sources(spec, metrics, curves, Path("results"), Path(folder), unfinished))
+            page = render(Sources(spec, metrics, curves, Path("results"), Path(folder), unfinished, waits))
     except UserError as error:
         sys.exit(f"selfloop: {error}")
     with whole_file(given.output) as scratch:

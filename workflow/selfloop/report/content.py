@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -183,6 +184,17 @@ def gaps(experiments: Mapping[str, Any], metrics: pd.DataFrame, quantities: Mapp
             )
             what = f"{metric} ({split}) is not finite and left out: {where}"
             found.append(Gap(f"{name}, {regime}", what if len(what) < 300 else f"{what[:297]}…"))
+    return found
+
+
+def not_simulated(simulations: Sequence[Mapping[str, str]]) -> list[Gap]:
+    """The settings of each experiment of which there is no simulation yet; `simulations` as `collect` is given them."""
+    found = []
+    for name in dict.fromkeys(each["experiment"] for each in simulations):
+        asked = [each["file"] for each in simulations if each["experiment"] == name]
+        there = sum(Path(file).is_file() for file in asked)
+        if there < len(asked):
+            found.append(Gap(f"{name}, simulated", f"{there} of {len(asked)} settings"))
     return found
 
 

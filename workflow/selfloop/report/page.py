@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from selfloop.report import charts, runs
 from selfloop.report.claims import Study, claims
 from selfloop.report.content import (
     DASH,
+    Gap,
     Line,
     answer,
     cannot_say,
@@ -56,6 +57,7 @@ class Sources:
         results: the folder with figures, tables and logs.
         drawn: figures and tables that were made for this page alone, by file name; they are preferred.
         unfinished: whether the study is not finished, so that figures in `results` may be older than its measurements.
+        not_simulated: what it asks for besides chains, and has not got yet.
     """
 
     spec: Mapping[str, Any]
@@ -64,6 +66,7 @@ class Sources:
     results: Path
     drawn: Path | None = None
     unfinished: bool = False
+    not_simulated: Sequence[Gap] = ()
 
 
 def render(sources: Sources) -> str:
@@ -95,7 +98,7 @@ def _context(sources: Sources) -> dict[str, Any]:
         "paper": PAPER,
         "same_setting": SAME_SETTING if any(domain["published"] for domain in spec["domains"]) else "",
         "rule": RULE,
-        "gaps": gaps(spec["experiments"], metrics, headlines),
+        "gaps": [*gaps(spec["experiments"], metrics, headlines), *sources.not_simulated],
         "not_drawn": [name for name, there in files.items() if not there],
         "unfinished": sources.unfinished,
         "failures": runs.failures(sources.results / "logs"),

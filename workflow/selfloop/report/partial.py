@@ -1,6 +1,7 @@
 """The page of a study that is not finished, from whatever artifacts there are."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -21,6 +22,7 @@ from selfloop.quantity import Quantity
 
 log = logging.getLogger(__name__)
 
+MEASURED = ("measurements.json", "learning_curve.parquet")  # of a model
 EPOCH_AND_STEP: tuple[Literal["epoch", "step"], ...] = ("epoch", "step")
 SCALES: tuple[Scale, ...] = ("linear", "log")
 
@@ -52,6 +54,33 @@ def measured(
         if (table := _whole(partial(collect.simulated, dict(each)), each["file"]))
     ]
     return pd.concat([frame for frame in frames if len(frame)] or frames), pd.DataFrame(curves, columns=CURVES_COLUMNS)
+
+
+def are_current(
+    files: Sequence[str],
+    chains: Sequence[Mapping[str, Any]],
+    simulations: Sequence[Mapping[str, str]],
+    results: Path,
+) -> bool:
+    """Whether figures and tables show this study, and all that has been measured of it.
+
+    They do if they are there, if `results` holds the index of this study's chains, not of another's or of this one's
+    before a change, and if they are newer than every measurement.
+
+    Args:
+        files: the figures and tables.
+        chains, simulations: the rows that the rule collect_metrics is given.
+        results: the folder of the index.
+    """
+    index = results / "chains.csv"
+    if not index.is_file() or index.read_text(encoding="utf-8") != collect.index(chains):
+        return False
+    made_of = {f"{chain['model_folder']}/{name}" for chain in chains for name in MEASURED}
+    made_of |= {f"{folder}.measurements.json" for chain in chains for folder in chain["part_folders"]}
+    made_of |= {each["file"] for each in simulations}
+    if not all(map(os.path.isfile, (*files, *made_of))):
+        return False
+    return not files or min(map(os.path.getmtime, files)) >= max(map(os.path.getmtime, made_of), default=0.0)
 
 
 def _there(read: Callable[[str], list[dict[str, Any]]], path: str) -> list[dict[str, Any]]:

@@ -183,3 +183,18 @@ def test_locks_of_a_killed_snakemake_are_cleared_and_those_of_another_machine_re
     else:
         assert prune.main([*config, "--yes"]) == 0
         assert not lock.exists()
+
+
+def test_checkpoints_stay_from_which_one_more_iteration_samples_further_parts(plan: Plan) -> None:
+    config = deepcopy(CONFIG)
+    config["regimes"] = {"growing": {"parts": [{"from": "real"}, {"from": "all", "amount": "iteration"}]}}
+    config["experiments"]["line"]["regimes"] = ["replace", "growing"]
+    growing = plan_study(config)
+    finish(growing)
+    replace, _ = growing.chains
+    assert pruned(growing) == {f"results/models/{replace.models[1].name}/checkpoint"}
+    config["experiments"]["line"]["iterations"] = 4
+    finish(plan_study(config))  # and shorter again: the further parts are strangers
+    assert {path for path in pruned(growing) if path.endswith("checkpoint")} == {
+        f"results/models/{replace.models[1].name}/checkpoint"
+    }

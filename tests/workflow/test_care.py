@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,21 @@ def test_a_pruned_study_can_go_on_without_training_anything_twice(copy: Workflow
         "train tiny-accumulate-4 t1 seed0",
         "train tiny-replace-multiple-3 t1 seed0",
     }
+
+
+def test_a_pruned_study_has_what_a_regime_samples_again_from_earlier_models(tmp_path: Path) -> None:
+    def growing(study: dict[str, Any]) -> None:
+        study["regimes"] = {"growing": {"parts": [{"from": "real"}, {"from": "all", "amount": "iteration"}]}}
+        study["experiments"]["linear"] |= {"regimes": ["growing"], "iterations": 3}
+        del study["experiments"]["linear"]["simulation"]
+
+    workflow = Workflow.fresh(tmp_path / "growing", "tests/studies/linear.yaml")
+    workflow.change(growing)
+    workflow.snakemake()
+    assert command(workflow, "prune", "--yes").returncode == 0
+    workflow.change(lambda study: study["experiments"]["linear"].update(iterations=4))
+    jobs = Counter(job.split()[0] for job in workflow.would_run())
+    assert (jobs["train"], jobs["generate"]) == (1, 6)
 
 
 def test_prune_leaves_a_folder_alone_in_which_snakemake_works(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ PYTHONPATH=workflow python -m selfloop.prune --configfile config/mine.yaml      
 
 What goes: checkpoints between a chain's first and last iteration, once all that is made from them is there; saved
 states of trainings whose models are evaluated; scratch files of killed steps; and whatever no longer belongs to the
-study. What stays: every data set, measurement and learning curve, what figures and tables show, and the first and the
-last checkpoint of every chain. So figures can be drawn again, and the study can have more iterations, seeds, regimes
-and temperatures, without training anything twice. A changed piece of evaluation code, though, has to train those models
-again.
+study. What stays: every data set, measurement and learning curve, what figures and tables show, the first and the last
+checkpoint of every chain, and those from which one more iteration would sample further parts. So figures can be drawn
+again, and the study can have more iterations, seeds, regimes and temperatures, without training anything twice. A
+changed piece of evaluation code, though, has to train those models again.
 """
 
 import os
@@ -15,7 +15,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selfloop import claim, commands
@@ -23,7 +23,7 @@ from selfloop.errors import UserError
 from selfloop.lifetime import is_running
 from selfloop.plan import Plan
 from selfloop.progress import steps
-from selfloop.study import DATA, MODELS, RESULTS, SIMULATIONS
+from selfloop.study import DATA, MODELS, RESULTS, SIMULATIONS, Study
 
 MODEL = re.compile(r"[^/]+/seed\d+/iteration\d+-[0-9a-f]+")  # a model's name, in any path
 
@@ -65,6 +65,8 @@ def _model(path: Path) -> str | None:
 
 def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
     kept = {Path(path) for path in plan.shown_files}
+    # A part of a longer study that lies there is a stranger to this one, and is deleted.
+    kept |= {Path(MODELS, model, "checkpoint") for model, _ in _longer(plan).parts.keys() - plan.parts.keys()}
     finished: set[str] = set()
     for chain in plan.chains:
         kept |= {Path(MODELS, model.name, "checkpoint") for model in (chain.models[0], chain.models[-1])}
@@ -80,6 +82,12 @@ def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
         path = Path(MODELS, name, "checkpoint")
         if path not in kept and path.exists():
             yield path, "checkpoints of finished iterations between the first and the last"
+
+
+def _longer(study: Study) -> Study:
+    """The same study with one iteration more in every regime."""
+    iterations = [{regime: count + 1 for regime, count in e.iterations.items()} for e in study.experiments]
+    return Study(tuple(replace(e, iterations=own) for e, own in zip(study.experiments, iterations, strict=True)))
 
 
 def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:

@@ -23,6 +23,7 @@ from selfloop.quantity import Quantity
 log = logging.getLogger(__name__)
 
 MEASURED = ("measurements.json", "learning_curve.parquet")  # of a model
+OF_TABLES = ("-headline", "-synthetic", "-learning-curves")
 EPOCH_AND_STEP: tuple[Literal["epoch", "step"], ...] = ("epoch", "step")
 SCALES: tuple[Scale, ...] = ("linear", "log")
 
@@ -65,7 +66,8 @@ def are_current(
     """Whether figures and tables show this study, and all that has been measured of it.
 
     They do if they are there, if `results` holds the index of this study's chains, not of another's or of this one's
-    before a change, and if they are newer than every measurement.
+    before a change, if that (and with it the tidy tables) is newer than every measurement, and if the figures that are
+    drawn of the tidy tables are newer than it. Others, such as grids of samples, wait for no measurement.
 
     Args:
         files: the figures and tables.
@@ -80,7 +82,9 @@ def are_current(
     made_of |= {each["file"] for each in simulations}
     if not all(map(os.path.isfile, (*files, *made_of))):
         return False
-    return not files or min(map(os.path.getmtime, files)) >= max(map(os.path.getmtime, made_of), default=0.0)
+    tables = index.stat().st_mtime
+    drawn = [os.path.getmtime(file) for file in files if any(name in file for name in OF_TABLES)]
+    return max(map(os.path.getmtime, made_of), default=0.0) <= tables <= min(drawn, default=tables)
 
 
 def _there(read: Callable[[str], list[dict[str, Any]]], path: str) -> list[dict[str, Any]]:

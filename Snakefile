@@ -33,7 +33,7 @@ if not workflow.overwrite_configfiles:
     configfile: f"{workflow.basedir}/config/config.yaml"
 
 
-study = plan_study(config)
+study = plan_study(config, files=workflow.configfiles)
 session = Session(workflow, study)
 
 

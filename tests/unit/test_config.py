@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from selfloop import config, study
+from selfloop.commands import load_plan
 from selfloop.domains.base import domain_names, schema_path
 from selfloop.errors import UserError
 from selfloop.plan import plan_study
@@ -250,6 +251,47 @@ def test_fewer_documents_than_a_batch_are_counted_in_the_files(tmp_path: Path) -
     assert f"experiments.a.data.train: '{path}' has none to train on" in message(files_config(path))
     path.write_text("".join(f"story {number}\n<|endoftext|>\n" for number in range(9)))
     assert config.check(files_config(path))["experiments"]["a"]["data"]["train"] == str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"experiments:\n  a: {}\n  b: {}\n  a: {}\n", "line 4: the key 'a' stands in line 2 already; leave one out."),
+        (b"tables: {x: 1, 'x': 2}", "line 1: the key 'x' stands in line 1 already; leave one out."),
+        (b"figures: \xe9", "'utf-8' codec can't decode byte 0xe9 in position 9: unexpected end of data"),
+        (b"tables: 2026-13-40", "month must be in 1..12"),
+        (b"a: b: c", "mapping values are not allowed here in"),
+        (b"", "it holds no keys."),
+    ],
+)
+def test_a_file_that_is_no_config_is_one_message_of_every_command(tmp_path: Path, text: bytes, said: str) -> None:
+    (path := tmp_path / "study.yaml").write_bytes(text)
+    with pytest.raises(UserError) as caught:
+        load_plan(path)
+    assert str(caught.value).startswith(f"{path}: {said}")
+
+
+def test_keys_that_override_those_of_an_alias_do_not_stand_there_twice(tmp_path: Path) -> None:
+    (path := tmp_path / "study.yaml").write_text("""
+        a: {inner: &b {<<: &c {x: 1, y: 2}, x: 3}}
+        d: {<<: *b, y: 4}
+        e: {<<: *c, <<: *b}
+    """)
+    assert config.read(path) == {"a": {"inner": {"x": 3, "y": 2}}, "d": {"x": 3, "y": 4}, "e": {"x": 3, "y": 2}}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("experiments: {a: {data: &d {source: x, more: *d}}}", "experiments.a.data.more"),
+        ("experiments: &e {a: {regimes: [replace, *e]}}", "experiments.a.regimes[1]"),
+    ],
+)
+def test_what_holds_itself_is_refused_and_what_stands_in_two_places_is_not(text: str, key: str) -> None:
+    said = message(yaml.safe_load(text))
+    assert said == f"{key}: it is an alias (*) of what it stands in; write out what is meant."
+    same = base()["experiments"]["a"]
+    assert set(config.check({"experiments": {"a": same, "b": same}})["experiments"]) == {"a", "b"}
 
 
 def test_a_wrong_config_stops_snakemake_with_its_message_and_without_a_traceback(tmp_path: Path) -> None:

@@ -223,8 +223,9 @@ def test_the_estimate_as_json_has_all_numbers(tmp_path: Path, capsys: pytest.Cap
     ("text", "said"),
     [
         ("experiments: {a: {domain: text}}", "selfloop: experiments.a lacks the key 'data'"),
-        ("[]", "selfloop: the config lacks the key 'experiments'"),
-        ("experiments: [", "selfloop: while parsing"),
+        ("{}", "selfloop: the config lacks the key 'experiments'"),
+        ("[]", "selfloop: {path}: it holds no keys."),
+        ("experiments: [", "selfloop: {path}: while parsing"),
     ],
 )
 def test_a_wrong_config_is_one_message(tmp_path: Path, text: str, said: str) -> None:
@@ -232,7 +233,7 @@ def test_a_wrong_config_is_one_message(tmp_path: Path, text: str, said: str) -> 
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SystemExit) as stopped:
         estimate.main([str(path)])
-    assert str(stopped.value).startswith(said)
+    assert str(stopped.value).startswith(said.replace("{path}", str(path)))
 
 
 def test_the_domain_that_says_no_costs_has_its_jobs_counted(monkeypatch: pytest.MonkeyPatch) -> None:

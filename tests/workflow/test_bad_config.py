@@ -113,3 +113,13 @@ def test_the_same_outside_of_an_experiment_s_own_keys(
     workflow = Workflow.fresh(tmp_path / "tiny", "tests/studies/tiny.yaml")
     workflow.change(spoil)
     assert said(workflow) == [f"selfloop: {message}"]
+
+
+def test_a_key_that_stands_in_a_config_twice_is_named_with_its_lines(tmp_path: Path) -> None:
+    """Snakemake alone would keep the last of them without a word."""
+    workflow = Workflow.fresh(tmp_path / "tiny", "tests/studies/tiny.yaml")
+    path = workflow.folder / workflow.config
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, "  tiny: {like: tiny-llama}", ""]))
+    twice = f"line {len(lines) + 1}: the key 'tiny' stands in line {lines.index('  tiny:') + 1} already; leave one out."
+    assert said(workflow) == [f"selfloop: {path}: {twice}"]

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import yaml
-
+from selfloop.config import read
 from selfloop.errors import UserError
 from selfloop.plan import Plan, plan_study
 
@@ -24,16 +23,10 @@ def load_plan(configfile: Path) -> Plan:
     """The plan of the study that a config file describes.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read as a config.
         SystemExit: the config is wrong.
     """
-    try:
-        config = yaml.safe_load(configfile.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"--configfile {configfile}: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"--configfile {configfile}: it holds no keys.")
-    return plan_study(config)
+    return plan_study(read(configfile))
 
 
 def run(command: Callable[[Sequence[str]], int]) -> None:

@@ -35,6 +35,50 @@ TYPE_NAMES = {
 }
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, which of two entries of one key takes the last without a word; this one refuses them."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # As it is written: later, merged keys (<<) stand beside the keys that override them.
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise UserError(
+                    f"line {line}: the key '{key.value}' stands in line {lines[key.value]} already; leave one out."
+                )
+            lines[key.value] = line
+        return node
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a config file holds, to be checked.
+
+    Raises:
+        UserError: it cannot be read, is not YAML, holds a key twice, or no keys.
+    """
+    try:
+        held = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, ValueError, yaml.YAMLError, UserError) as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+    if not isinstance(held, dict):
+        raise UserError(f"{path}: it holds no keys.")
+    return held
+
+
+def check_keys(path: Path) -> None:
+    """Raise `UserError` for a key that a file, which Snakemake has read, holds twice in one place."""
+    try:
+        yaml.compose(path.read_text(encoding="utf-8"), _Loader)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except yaml.YAMLError:
+        return  # JSON with tabs, which Snakemake knows
+
+
 def check(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config with defaults filled in and `like` resolved.
 
@@ -125,18 +169,22 @@ def _resolve_like(name: str, entries: Mapping[str, Any], seen: tuple[str, ...]) 
     return merged
 
 
-def _check_plain(value: Any, path: tuple[Any, ...]) -> None:
-    """Raise for what YAML can hold and a config cannot: keys that are no text, and numbers that are not finite."""
+def _check_plain(value: Any, path: tuple[Any, ...], around: tuple[int, ...] = ()) -> None:
+    """Raise for what YAML can hold and a config cannot: keys that are no text, numbers that are not finite, and what
+    holds itself; `around` has the ids of what `value` stands in."""
+    if id(value) in around:
+        raise UserError(f"{dotted(path)}: it is an alias (*) of what it stands in; write out what is meant.")
+    around = (*around, id(value))
     if isinstance(value, Mapping):
         for key, entry in value.items():
             if not isinstance(key, str):
                 raise UserError(
                     f"{dotted(path) or 'the config'}: the key {_shown(key)} is not a text; put it in quotes."
                 )
-            _check_plain(entry, (*path, key))
+            _check_plain(entry, (*path, key), around)
     elif isinstance(value, list):
         for place, entry in enumerate(value):
-            _check_plain(entry, (*path, place))
+            _check_plain(entry, (*path, place), around)
     elif isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{dotted(path)}: {_shown(value)} is not a finite number.")
 

@@ -16,13 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from selfloop.commands import load_plan
 from selfloop.domains.base import FOLDER
 from selfloop.effort import Effort, Work
 from selfloop.errors import UserError
 from selfloop.identity import digest
-from selfloop.plan import Plan, plan_study
+from selfloop.plan import Plan
 from selfloop.study import DATA, Experiment, Model, Study
 
 EVALUATIONS = ("evaluate_model", "evaluate_part")
@@ -194,10 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     told: list[str] = []
     try:
-        plan = plan_study(yaml.safe_load(options.config.read_text(encoding="utf-8")) or {})
+        plan = load_plan(options.config)
         speed_of = _measured(options, told) if options.measure else _given(options, told)
         lines, assumed = estimate(plan, speed_of, options.rows)
-    except (OSError, yaml.YAMLError, UserError) as error:
+    except (OSError, UserError) as error:
         sys.exit(f"selfloop: {error}")
     notes, timed = [*assumed, *told], speed_of is not None
     if options.json:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -300,14 +300,18 @@ def step_code(step: str, domain: str | None) -> str:
     return code_digest(module)
 
 
-def plan_study(config: Mapping[str, Any], resources: Path = RESOURCES) -> Plan:
+def plan_study(config: Mapping[str, Any], resources: Path = RESOURCES, files: Iterable[Path | str] = ()) -> Plan:
     """The plan of a config, whose steps ask for what the file `resources` says.
+
+    Snakemake has read the config from `files`, and of two entries of one key has kept the last.
 
     Raises:
         SystemExit: the config is wrong; the message is shown alone, and the exit code is 1. Around the message of any
             other exception, Snakemake prints the lines of code that it came from.
     """
     try:
+        for file in files:
+            configuration.check_keys(Path(file))
         checked = configuration.check(config)
         plan = Plan(studies.build(checked).experiments)
         plan.resources = Resources(resources)

@@ -111,6 +111,11 @@ WRONG: list[tuple[str, str, list[str]]] = [
     ("experiments.a.model.vocabulary", "65537", ["vocabulary: 65537 is not allowed: it must be at most 65536"]),
     # lists
     ("experiments.a.seeds", "[]", ["experiments.a.seeds: [] is not allowed: at least 1 entry needed"]),
+    (
+        "experiments.a.seeds",
+        "[0, 9223372036854775808]",
+        ["experiments.a.seeds[1]: 9223372036854775808 is not allowed: it must be at most 9223372036854775807"],
+    ),
     ("experiments.a.seeds", "[0, 1, 0]", ["experiments.a.seeds: [0, 1, 0] is not allowed: 0 stands there twice"]),
     ("experiments.a.regimes", "[replace, replace]", ["experiments.a.regimes", "'replace' stands there twice"]),
     ("experiments.a.sampling", "[{}, {temperature: 1}]", ["experiments.a.sampling[1]", "the same as sampling[0]"]),

@@ -84,6 +84,18 @@ def test_where_none_are_offered_nothing_changes(monkeypatch: pytest.MonkeyPatch)
     assert os.environ[slots.VISIBLE] == "0"
 
 
+@pytest.mark.parametrize("told", ["", "-1"])
+def test_where_the_user_lets_steps_have_none_a_step_that_asks_for_one_sees_none(
+    told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(slots.DEVICES, told)
+    monkeypatch.delenv(slots.FOLDER, raising=False)
+    monkeypatch.setenv(slots.VISIBLE, "0")
+    assert slots.offer() == 0
+    assert slots.take(1) == []
+    assert os.environ[slots.VISIBLE] == ""
+
+
 @pytest.mark.parametrize(
     ("told", "visible", "expected"),
     [

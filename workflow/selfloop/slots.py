@@ -51,10 +51,10 @@ def place() -> str:
 def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = time.sleep) -> list[str]:
     """Wait for `count` GPUs, hold them until this process ends, and make them the only ones that CUDA sees here.
 
-    A step that asks for none sees none, whoever hands them out: not every cluster hides them. Where there are none,
-    nothing changes.
+    A step that asks for none sees none, whoever hands them out: not every cluster hides them. The same holds where the
+    user lets steps have none (`SELFLOOP_GPUS=`). Where there are none, nothing changes.
     """
-    if count == 0:
+    if count == 0 or (DEVICES in os.environ and not devices()):
         os.environ[VISIBLE] = ""
         return []
     if FOLDER not in os.environ or DEVICES not in os.environ:

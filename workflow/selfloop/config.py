@@ -200,6 +200,21 @@ def _check_regime_tables(tables: Mapping[str, Any]) -> None:
             if line["from"] == "real" and several:
                 where = dotted(("regimes", name, "parts", place, "amount"))
                 raise UserError(f"{where}: {amount} is not allowed: the real rows are there once, so at most 1.")
+        _check_real_rows(name, tables[name])
+
+
+def _check_real_rows(name: str, table: Mapping[str, Any]) -> None:
+    """Raise where the lines of a table take more real rows together than there are; each alone does not."""
+    real = [source for source in regimes.from_config(name, table).sources if source.origin == "real"]
+    schedules = [len(source.amount) for source in real if isinstance(source.amount, tuple)]
+    for iteration in range(2, 2 + max(schedules, default=1)):
+        taken = [source.amount_at(iteration) for source in real]
+        if sum(taken) > 1 + 1e-9:
+            terms = " + ".join(f"{amount:g}" for amount in taken)
+            raise UserError(
+                f"{dotted(('regimes', name, 'parts'))}: the lines from real take {terms} at iteration {iteration}; "
+                "the real rows are there once, so at most 1 in all."
+            )
 
 
 def _check_member(where: tuple[str, ...], value: str, allowed: Iterable[str], what: str) -> None:

@@ -97,6 +97,36 @@ def test_a_test_person_who_is_in_train_too_is_refused(folder: Callable[..., Path
     assert [len(each) for each in split(**paths)[:2]] == [8, 4]  # nobody knows who they are
 
 
+def below(name: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"{name}/{file}": content for file, content in files.items()}
+
+
+def test_folders_that_all_images_share_are_no_part_of_a_persons_name(tmp_path: Path) -> None:
+    train = str(zipped(tmp_path / "train.zip", below("faces/train", people(4, 2))))
+    test = str(zipped(tmp_path / "test.zip", below("faces/test", people(1, 2, first=3))))
+    with pytest.raises(UserError, match=r"1 persons of the test images .* in the train images .*: p03\."):
+        split(source="files", train=train, test=test, person="folder")
+    drawn, held_out, lines = split(source="files", train=[train, test], person="folder")
+    assert set(drawn.persons or ()) | set(held_out.persons or ()) == {"p00", "p01", "p02", "p03"}
+    assert "of 4 persons" in lines[0]
+
+
+@pytest.mark.parametrize("depth", [["p00/s0", "p00/s1", "p01/s0"], ["p00", "p01/s0"]])
+def test_folders_within_folders_do_not_tell_the_person(folder: Callable[..., Path], depth: list[str]) -> None:
+    path = str(folder({f"faces/{each}/0.png": b"x" for each in depth}))
+    with pytest.raises(UserError, match=r"data.person: 'folder' .*/s0/0.png lies in a folder within .* '\(\[\^/\]\+"):
+        split(source="files", train=path, person="folder")
+    if depth[0] == "p00/s0":
+        train, test, _ = split(source="files", train=path, person="([^/]+)/[^/]+/[^/]+$")
+        assert {*(train.persons or ()), *(test.persons or ())} == {"p00", "p01"}
+
+
+def test_an_image_beside_the_folders_is_no_persons(folder: Callable[..., Path]) -> None:
+    for files in ({"0.png": b"x"}, {"faces/p00/0.png": b"x", "faces/1.png": b"x"}):
+        with pytest.raises(UserError, match=r"data.person: 'folder' .*png lies in no sub-folder"):
+            split(source="files", train=str(folder(files, f"of {len(files)}")), person="folder")
+
+
 def test_the_split_and_the_subsample_are_functions_of_the_seed(folder: Callable[..., Path]) -> None:
     path = str(folder(people(10, 4)))
     asked = {"source": "files", "train": path, "rows": 12, "test_rows": 3}

@@ -10,6 +10,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -103,7 +104,10 @@ def of_path(path: Path, key: str, person: str | None, suffixes: frozenset[str] =
         raise UserError(
             f"data.{key}: '{path}' holds no image (it holds {there}; allowed are {', '.join(sorted(suffixes))})"
         )
-    persons = None if person is None else [_person(name, person, path) for name in images]
+    if person == FOLDER:
+        persons: list[str] | None = _folders_as_persons(images, path)
+    else:
+        persons = None if person is None else [_person(name, person, path) for name in images]
     return Collection(str(path), images, persons, lambda index: read(images[index]), dict(others))
 
 
@@ -234,12 +238,26 @@ def _suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
 
-def _person(name: str, person: str, path: Path) -> str:
-    if person == FOLDER:
-        parent = PurePosixPath(name).parent
-        if str(parent) == ".":
+def _folders_as_persons(names: Sequence[str], path: Path) -> list[str]:
+    """The folder of each image, below the directories that all of them share: `train/p00` and `test/p00` are p00."""
+    parents = [PurePosixPath(name).parent.parts for name in names]
+    both = zip(min(parents), max(parents), strict=False)  # what the first and the last share, all between them share
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
+    if len(set(parents)) == 1:  # one person's folder
+        shared = max(0, shared - 1)
+    for name, parent in zip(names, parents, strict=True):
+        if len(parent) == shared:
             raise UserError(f"data.person: '{FOLDER}' is asked for, and {path}: {name} lies in no sub-folder")
-        return str(parent)
+        if len(parent) > shared + 1:
+            raise UserError(
+                f"data.person: '{FOLDER}' is asked for, and {path}: {name} lies in a folder within a folder (allowed "
+                "is one folder per person; else a regular expression with one group that finds the person, such as "
+                "'([^/]+)/[^/]+/[^/]+$' for the outer one of two folders)"
+            )
+    return [parent[shared] for parent in parents]
+
+
+def _person(name: str, person: str, path: Path) -> str:
     found = re.search(person, name)
     if found is None or found[1] is None:
         raise UserError(f"data.person: {person!r} finds no person in {path}: {name}")

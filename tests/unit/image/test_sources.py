@@ -253,6 +253,11 @@ def test_what_a_local_data_set_lacks_is_named(image_folder: Path, data: dict[str
         ({"source": "files", "train": "nowhere"}, ["data.train: 'nowhere' is not there"]),
         ({"source": "files", "train": "pyproject.toml"}, ["data.train: 'pyproject.toml' is no zip"]),
         ({"source": "files", "train": "tests", "test": "tests"}, ["data.test: 'tests' is in data.train too"]),
+        ({"source": "files", "train": "tests", "test": "tests/unit"}, ["data.test: 'tests/unit' is in data.train too"]),
+        (
+            {"source": "files", "train": ["docs", "tests/unit"], "test": "tests"},
+            ["data.test: 'tests' holds 'tests/unit'"],
+        ),
         ({"source": "files", "train": "tests", "person": "("}, ["data.person: '(' is no regular expression"]),
         ({"source": "files", "train": "tests", "person": "a"}, ["data.person: 'a' has 0 groups"]),
         ({"source": "files", "train": "tests", "name": "orl"}, ["data.name: 'orl' is given with source: files"]),
@@ -260,6 +265,8 @@ def test_what_a_local_data_set_lacks_is_named(image_folder: Path, data: dict[str
         ({"source": "celeba", "path": "nowhere"}, ["data.path: 'nowhere' is no folder"]),
         ({"source": "celeba", "path": "tests"}, ["data.path: 'tests' holds no list_eval_partition.txt"]),
         ({"source": "hub", "name": None}, ["data.name: None names no data set"]),
+        ({"source": "hub", "name": "a/b", "test_split": "train"}, ["data.test_split: 'train' has rows of", "null"]),
+        ({"source": "hub", "name": "a/b", "test_split": "train[:9%]"}, ["data.test_split: 'train[:9%]' has rows"]),
     ],
 )
 def test_a_wrong_section_is_named_before_an_image_is_read(
@@ -268,6 +275,19 @@ def test_a_wrong_section_is_named_before_an_image_is_read(
     monkeypatch.chdir(Path(__file__).parents[3])
     (problem, *_) = sources.problems(settings(**data))
     assert all(part in problem for part in said), problem
+
+
+def test_a_test_folder_that_links_to_the_train_images_is_refused(folder: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder(people(2, 1)))
+    (problem,) = sources.problems(settings(source="files", train=str(tmp_path / "images"), test=str(tmp_path / "link")))
+    assert problem.startswith(f"data.test: '{tmp_path / 'link'}' is in data.train too")
+
+
+def test_slices_of_a_split_of_the_hub_may_be_train_and_test() -> None:
+    data = {"source": "hub", "name": "a/b", "train_split": "train[:90%]"}
+    assert sources.problems(settings(**data, test_split="train[90%:]")) == []
+    assert sources.problems(settings(**data, test_split=None)) == []
+    assert len(sources.problems(settings(**data, test_split="train[:90%]"))) == 1
 
 
 def test_folders_are_inputs_with_their_sub_folders_so_that_new_files_are_seen(

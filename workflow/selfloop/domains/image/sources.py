@@ -166,8 +166,15 @@ def _file_problems(data: Mapping[str, Any]) -> list[str]:
                 found.append(f"data.{key}: '{path}' is not there (searched from {os.getcwd()})")
             elif path.is_file() and not zipfile.is_zipfile(path):
                 found.append(f"data.{key}: '{path}' is no zip (allowed are folders and zips of images)")
-    shared = set(_paths(data.get("train"))) & set(_paths(data.get("test")))
-    found += [f"data.test: '{path}' is in data.train too (allowed are images of its own, or null)" for path in shared]
+    for path in _paths(data.get("test")):
+        for other in _paths(data.get("train")):
+            ours, theirs = path.resolve(), other.resolve()
+            if ours.is_relative_to(theirs):
+                found.append(f"data.test: '{path}' is in data.train too (allowed are images of its own, or null)")
+            elif theirs.is_relative_to(ours):
+                found.append(
+                    f"data.test: '{path}' holds '{other}' of data.train (allowed are images of its own, or null)"
+                )
     person = data["person"]
     if person is not None and person != collection.FOLDER:
         try:
@@ -202,4 +209,16 @@ def _hub_problems(data: Mapping[str, Any]) -> list[str]:
         return [f"data.name: {data.get('name')!r} names no data set (allowed is a hub id such as 'eurecom-ds/celeba')"]
     if importlib.util.find_spec("datasets") is None:
         return ["data.source: 'hub' needs the Python package `datasets`, which is not installed"]
+    train, test = data["train_split"], data["test_split"]
+    if test is not None and _share_rows(train, test):
+        return [
+            f"data.test_split: {test!r} has rows of data.train_split, {train!r} (allowed are a split of its own, or "
+            "null, which draws data.test_fraction of the train split)"
+        ]
     return []
+
+
+def _share_rows(one: str, other: str) -> bool:
+    """Whether two splits of the hub are sure to have rows in common; two slices of a split are not compared."""
+    (name, *piece), (other_name, *other_piece) = one.split("["), other.split("[")
+    return name == other_name and (piece == other_piece or not piece or not other_piece)

@@ -60,6 +60,16 @@ def test_several_sources_are_one(folder: Callable[..., Path], tmp_path: Path) ->
     assert not set(train.persons or ()) & set(test.persons or ())
 
 
+def test_linked_sub_folders_are_read_once_and_links_in_a_circle_end(folder: Callable[..., Path]) -> None:
+    path, elsewhere = folder(people(2, 2)), folder(people(1, 2, first=2), "elsewhere")
+    (path / "p02").symlink_to(elsewhere / "p02")
+    (path / "p03").symlink_to(elsewhere / "p02")
+    (path / "p00" / "circle").symlink_to(path)
+    assert list(collection.of_path(path, "train", "folder").names) == sorted(people(3, 2))
+    files = sources.input_files(settings(source="files", train=str(path)))
+    assert files == [str(path), *(str(path / person) for person in ("p00", "p01", "p02"))]
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [({}, "no file at all"), ({"a.txt": b"x", "b/c.txt": b"x"}, "2 x .txt")],

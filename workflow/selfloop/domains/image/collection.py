@@ -8,7 +8,7 @@ import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -198,10 +198,23 @@ def hub(data: Mapping[str, Any], split: str) -> Collection:
     return Collection(f"{name} [{split}]", [f"row {row + 1}" for row in range(len(table))], persons, read, {})
 
 
+def walked(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """A folder and its sub-folders, each with its files; links are followed, and each folder is met once."""
+    met = {os.path.realpath(path)}
+    for folder, folders, files in os.walk(path, followlinks=True):
+        new = []
+        for name in sorted(each for each in folders if not each.startswith(".")):
+            real = os.path.realpath(os.path.join(folder, name))
+            if real not in met:
+                met.add(real)
+                new.append(name)
+        folders[:] = new
+        yield folder, files
+
+
 def _of_folder(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
     names = []
-    for folder, folders, files in os.walk(path):
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
+    for folder, files in walked(path):
         inside = Path(folder).relative_to(path)
         names += [(inside / name).as_posix() for name in files if not name.startswith(".")]
 

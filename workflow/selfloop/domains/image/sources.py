@@ -143,7 +143,7 @@ def _paths(value: str | list[str] | None) -> list[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    return [Path(folder) for folder, _, _ in os.walk(path)]
+    return [Path(folder) for folder, _ in collection.walked(path)]
 
 
 def _packaged_problems(data: Mapping[str, Any]) -> list[str]:

@@ -1,9 +1,11 @@
 """What becomes of image files of all modes and sizes, and of broken ones."""
 
 import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -114,3 +116,54 @@ def test_a_broken_image_stops_the_study_or_is_left_out_and_counted(
     rows, pixels, tally = run(path, size=4, crop=4, broken="drop")
     assert (rows, len(pixels), tally.modes.total()) == ([0, 2], 2, 2)
     assert "train: 1 broken images dropped" in list(tally.lines("train"))[-1]
+
+
+def with_damaged_exif(pixels: np.ndarray) -> bytes:
+    """A JPEG that is to be turned, with another tag of the wrong type; its pixels are fine."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0100] = 3, 6
+    content = saved(Image.fromarray(pixels), "JPEG", exif=exif)
+    number = content.index(b"\x01\x00\x00\x04\x00\x00\x00\x01")  # the tag 0x0100, one number of 4 bytes
+    return content[: number + 2] + b"\x00\x02" + content[number + 4 :]  # as text
+
+
+def test_damaged_exif_data_make_an_image_broken(folder: Callable[..., Path]) -> None:
+    path = folder({"a.jpg": saved(Image.fromarray(ORANGE), "JPEG"), "b.jpg": with_damaged_exif(ORANGE)})
+    with pytest.raises(UserError, match=r"images: b\.jpg: the image cannot be used: its EXIF data are damaged"):
+        run(path, size=4)
+    rows, _, tally = run(path, size=4, broken="drop")
+    assert (rows, len(tally.broken)) == ([0], 1)
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_a_zip_is_broken(tmp_path: Path, kind: int) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", kind) as file:
+        for name in ("a.png", "b.png"):
+            file.writestr(name, png(np.random.default_rng(0).integers(0, 255, (9, 9), dtype=np.uint8)))
+        begin = file.getinfo("b.png").header_offset + 30 + len("b.png")
+    content = bytearray(path.read_bytes())
+    content[begin + 9 : begin + 60] = b"\xff" * 51
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.zip: b\.png: the image cannot be used: it cannot be read: .*broken: drop"):
+        run(path, size=4)
+    rows, _, tally = run(path, size=4, broken="drop")
+    assert (rows, len(tally.broken)) == ([0], 1)
+
+
+def test_a_row_without_an_image_is_broken() -> None:
+    content = [png(ORANGE), None, png(ORANGE)]
+
+    def table(*_: object, **__: object) -> datasets.Dataset:
+        features = datasets.Features({"image": datasets.Image()})
+        images = [None if each is None else {"bytes": each, "path": None} for each in content]
+        return datasets.Dataset.from_dict({"image": images}, features=features)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load_dataset", table)
+        images = collection.hub(settings(source="hub", name="a/b"), "train")
+    tally, data = Tally(), settings(source="hub", name="a/b", size=4)
+    with pytest.raises(UserError, match=r"a/b \[train\]: row 2: the image cannot be used: there is no image"):
+        list(converted(images, data, 2, Tally()))
+    ((rows, _),) = converted(images, data | {"broken": "drop"}, 2, tally)
+    assert (rows, len(tally.broken)) == ([0, 2], 1)

@@ -4,9 +4,12 @@ A collection lists its images and reads the bytes of one; nothing is decoded her
 """
 
 import importlib.util
+import lzma
 import os
 import re
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +29,10 @@ PARTITIONS = {"train": "0", "validation": "1", "test": "2"}
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
 IDENTITY_FILE = "identity_CelebA.txt"
 CELEBA_IMAGES = ("img_align_celeba", "img_align_celeba.zip")
+# What `zipfile` raises for members that are damaged, encrypted, or compressed in a way that it does not know.
+UNREADABLE = (
+    OSError, RuntimeError, EOFError, ValueError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Collection:
         where: the folder, the zip or the data set, for messages.
         names: of each image, unique.
         persons: whom each image shows, or None where that is not known.
-        read: the bytes of the image of that index.
+        read: the bytes of the image of that index; a UserError that says why not, for `place` to say of which.
         others: files that were left out, by suffix.
     """
 
@@ -191,7 +198,7 @@ def hub(data: Mapping[str, Any], split: str) -> Collection:
     def read(index: int) -> bytes:
         value = table[index][column]
         if value is None:
-            raise UserError(f"{name} [{split}], row {index + 1}: there is no image")
+            raise UserError("there is no image")
         stored: bytes | None = value["bytes"]
         return Path(value["path"]).read_bytes() if stored is None else stored
 
@@ -222,7 +229,7 @@ def _of_folder(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
         try:
             return (path / name).read_bytes()
         except OSError as error:
-            raise UserError(f"{path / name} cannot be read: {error.strerror}") from error
+            raise UserError(f"it cannot be read: {error.strerror}") from error
 
     return names, read
 
@@ -241,8 +248,8 @@ def _of_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
     def read(name: str) -> bytes:
         try:
             return file.read(name)
-        except (OSError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"'{path}': {name} cannot be read: {error}") from error
+        except UNREADABLE as error:
+            raise UserError(f"it cannot be read: {error}") from error
 
     return names, read
 

@@ -1,6 +1,7 @@
 """From image files of any mode and size to square gray or RGB images of one size."""
 
 import io
+import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,12 +66,20 @@ def convert(data: bytes, size: int, crop: int | None, color: str) -> Picture:
         mode, (width, height) = opened.mode, opened.size
         if crop is not None and min(width, height) < crop:
             raise ValueError(f"it is {width}x{height}, smaller than data.crop, {crop}")
-        image = _plain(ImageOps.exif_transpose(opened)).convert(MODES[color])
+        image = _plain(_turned(opened)).convert(MODES[color])
     side = crop or min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
     pixels = np.asarray(image)
     return Picture(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), mode, (width, height))
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """An image the right way up."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (struct.error, TypeError, AttributeError) as error:  # of Pillow, from damaged tags
+        raise ValueError(f"its EXIF data are damaged ({error})") from error
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -102,12 +111,11 @@ def converted(
     """
 
     def picture(index: int) -> Picture | str:
-        content = images.read(index)
         try:
-            return convert(content, data["size"], data["crop"], data["color"])
+            return convert(images.read(index), data["size"], data["crop"], data["color"])
         except UnidentifiedImageError:  # whose message names an address in memory
             return "it is no image of a known format"
-        except BROKEN as error:
+        except (UserError, *BROKEN) as error:
             return " ".join(str(error).split()) or type(error).__name__
 
     with ThreadPoolExecutor(threads) as pool:

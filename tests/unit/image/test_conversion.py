@@ -80,6 +80,43 @@ def test_a_photograph_is_turned_as_its_camera_says() -> None:
     assert np.array_equal(turned, pixels[::-1])
 
 
+def deep(value: int, kind: type = np.uint16) -> Image.Image:
+    return Image.fromarray(np.full((6, 6), value, dtype=kind))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved(deep(200)),
+        saved(deep(200), "TIFF"),
+        saved(deep(200, np.int32), "TIFF"),
+        b"P5 6 6 65535 " + (200).to_bytes(2, "big") * 36,
+    ],
+    ids=["png", "tiff", "tiff of 32 bits", "pgm"],
+)
+def test_a_dark_image_of_16_bits_is_as_dark_as_it_is_beside_a_bright_one(content: bytes) -> None:
+    assert (convert(content, 4, None, "gray").pixels == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (deep(65536, np.int32), r"of 32 bits, from 65536 to 65536 \(allowed are those of 16 bits, 0 to 65535"),
+        (deep(-1, np.int32), "of 32 bits, from -1 to -1"),
+        (Image.new("F", (6, 6), 0.7), "its values are floats"),
+    ],
+    ids=["32 bits", "negative", "floats"],
+)
+def test_an_image_whose_scale_nothing_tells_is_broken(
+    folder: Callable[..., Path], image: Image.Image, said: str
+) -> None:
+    path = folder({"a.png": png(ORANGE), "b.tiff": saved(image, "TIFF")})
+    with pytest.raises(UserError, match=rf"images: b\.tiff: the image cannot be used: .*{said}"):
+        run(path, size=4)
+    rows, _, tally = run(path, size=4, broken="drop")
+    assert (rows, len(tally.broken)) == ([0], 1)
+
+
 def run(path: Path, **data: object) -> tuple[list[int], np.ndarray, Tally]:
     tally = Tally()
     blocks = list(converted(collection.of_path(path, "train", None), settings(source="files", **data), 2, tally))

@@ -54,12 +54,13 @@ class Picture:
 def convert(data: bytes, size: int, crop: int | None, color: str) -> Picture:
     """An image file as a square image.
 
-    It is turned as its EXIF data say; transparency shows white; 16-bit values lose their lower byte. Of the centre, a
-    square of `crop` pixels (None: the largest) is resized to `size` with an antialiasing bilinear filter. Of an
-    animation, it is the first frame.
+    It is turned as its EXIF data say; transparency shows white; 16-bit values, and those of 32 bits that are no larger,
+    lose their lower byte. Of the centre, a square of `crop` pixels (None: the largest) is resized to `size` with an
+    antialiasing bilinear filter. Of an animation, it is the first frame.
 
     Raises:
-        ValueError: the image is smaller than `crop`.
+        ValueError: the image is smaller than `crop`, its values are larger than 16 bits hold, or floats, or its EXIF
+            data are damaged.
         OSError and others of `BROKEN`: the file cannot be decoded.
     """
     with Image.open(io.BytesIO(data)) as opened:
@@ -84,10 +85,16 @@ def _turned(image: Image.Image) -> Image.Image:
 
 def _plain(image: Image.Image) -> Image.Image:
     """An image without transparency and with 8 bits per band."""
+    if image.mode == "F":
+        raise ValueError("its values are floats, whose black and white nothing tells (allowed are 8 and 16 bits)")
     if image.mode.startswith("I"):
         values = np.asarray(image.convert("I"))
-        deep = values.max() > 255
-        return Image.fromarray((values >> 8 if deep else values).clip(0, 255).astype(np.uint8))
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(
+                f"its values are of 32 bits, from {values.min()} to {values.max()} (allowed are those of 16 "
+                "bits, 0 to 65535)"
+            )
+        return Image.fromarray((values >> 8).astype(np.uint8))  # of every such image, so that all are on one scale
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

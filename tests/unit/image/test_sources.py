@@ -1,6 +1,7 @@
 """Where images come from, and how they are split: folders, zips, the packaged faces, CelebA's folder, `datasets`."""
 
 import io
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,12 @@ def test_a_folder_without_images_says_what_it_holds(folder: Callable[..., Path],
     path = folder(files)
     path.mkdir(exist_ok=True)
     with pytest.raises(UserError, match=f"data.train: '.*' holds no image .it holds {said}"):
+        split(source="files", train=str(path))
+
+
+def test_an_image_whose_name_is_not_utf_8_is_named(folder: Callable[..., Path]) -> None:
+    path = folder({"a.png": b"x", os.fsdecode(b"J\xfcrgen/1.png"): b"x"})
+    with pytest.raises(UserError, match=r"data.train: '.*' holds 'J\\udcfcrgen/1.png', whose name is not UTF-8"):
         split(source="files", train=str(path))
 
 
@@ -195,6 +202,13 @@ def test_a_folder_laid_out_like_celeba_has_its_official_split(tmp_path: Path, as
     images = blobs(9, size=12)[:, 0]
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(test.read(0)))), images[7])
     assert len(split(source="celeba", path=str(tmp_path / "c"), test_split="validation")[1]) == 1
+
+
+def test_a_folder_laid_out_like_celeba_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    celeba(tmp_path / "c")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(split(source="celeba", path="~/c")[0]) == 6
+    assert str(tmp_path / "c" / "list_eval_partition.txt") in sources.input_files(settings(source="celeba", path="~/c"))
 
 
 def test_a_damaged_folder_laid_out_like_celeba_is_named(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def of_path(path: Path, key: str, person: str | None, suffixes: frozenset[str] =
         suffixes: of images, with their dots and in small letters.
 
     Raises:
-        UserError: there is no image, the zip is damaged, or a name does not tell the person.
+        UserError: there is no image, the zip is damaged, a name is not UTF-8, or one does not tell the person.
     """
     names, read = _of_zip(path) if path.is_file() else _of_folder(path)
     images = sorted(name for name in names if _suffix(name) in suffixes)
@@ -111,6 +111,11 @@ def of_path(path: Path, key: str, person: str | None, suffixes: frozenset[str] =
         raise UserError(
             f"data.{key}: '{path}' holds no image (it holds {there}; allowed are {', '.join(sorted(suffixes))})"
         )
+    for name in images:
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # of bytes, which Parquet cannot store as text
+            raise UserError(f"data.{key}: '{path}' holds {name!r}, whose name is not UTF-8; rename it") from None
     if person == FOLDER:
         persons: list[str] | None = _folders_as_persons(images, path)
     else:

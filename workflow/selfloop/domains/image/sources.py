@@ -50,7 +50,7 @@ def input_files(data: Mapping[str, Any]) -> list[str]:
     if data["source"] == "files":
         named = [path for key in ("train", "test") for path in _paths(data.get(key))]
     elif data["source"] == "celeba":
-        folder = Path(data["path"])
+        folder = Path(data["path"]).expanduser()
         names = (*collection.PARTITION_FILES, collection.IDENTITY_FILE, *collection.CELEBA_IMAGES)
         named = [folder / name for name in names if (folder / name).exists()]
     else:
@@ -84,7 +84,7 @@ def _collections(data: Mapping[str, Any]) -> tuple[Collection, Collection | None
     if data["source"] == "packaged":
         return collection.packaged(data["name"]), None
     if data["source"] == "celeba":
-        folder = Path(data["path"])
+        folder = Path(data["path"]).expanduser()
         return collection.celeba(folder, data["train_split"]), collection.celeba(folder, data["test_split"])
     if data["source"] == "hub":
         train, test_split = collection.hub(data, data["train_split"]), data["test_split"]

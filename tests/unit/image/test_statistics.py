@@ -57,6 +57,15 @@ def test_the_vendi_score_is_that_of_the_kernels_definition() -> None:
     assert statistics.median_distance(features) == pytest.approx(np.median(np.sqrt(distances[np.triu_indices(40, 1)])))
 
 
+def test_the_vendi_score_counts_where_most_images_are_equal_and_their_median_distance_is_0() -> None:
+    mostly = np.repeat(normal(5), [16, 1, 1, 1, 1], axis=0)
+    assert statistics.median_distance(mostly) < 1e-6
+    shares = np.array([16, 1, 1, 1, 1]) / 20
+    expected = np.exp(-(shares * np.log(shares)).sum())
+    for bandwidth in (0.0, statistics.median_distance(mostly)):
+        assert statistics.vendi_score(mostly, bandwidth) == pytest.approx(expected)
+
+
 def test_modes_are_counted_as_they_are_covered() -> None:
     modes = 50 * np.eye(6)
     real = np.repeat(modes, 40, axis=0) + 0.01 * normal(240, 6)

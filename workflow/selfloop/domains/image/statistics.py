@@ -7,6 +7,7 @@ CLUSTERS = 32
 KMEANS_STEPS = 20
 KERNEL_ROWS = 1_000  # images of the Vendi score, whose kernel has rows² values
 BLOCK = 1_000  # rows of distances held at once
+LEAST_BANDWIDTH = 1e-3  # of pixels from -1 to 1; a gray level is eight times as much
 FLOOR = 1e-12  # a variance, of the real one's mean, below which covariances are not told apart
 
 
@@ -31,8 +32,10 @@ def vendi_score(features: np.ndarray, bandwidth: float) -> float:
     """The effective number of different images (Friedman & Dieng 2023): exp of the entropy of the kernel's eigenvalues.
 
     The kernel is exp(-distance²/(2·bandwidth²)), divided by the number of rows; n equal images score 1, n that have
-    nothing in common score n.
+    nothing in common score n. A bandwidth below `LEAST_BANDWIDTH` counts as that: the median distance is 0 where most
+    pairs are equal, and images that are nearer to each other than this are equal.
     """
+    bandwidth = max(bandwidth, LEAST_BANDWIDTH)
     kernel = np.exp(-_squared_distances(features, features) / (2 * bandwidth**2)) / len(features)
     values = np.linalg.eigvalsh(kernel)
     values = values[values > 1e-12]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import signal
 from dataclasses import replace
@@ -72,6 +73,22 @@ def test_every_epoch_sees_every_image_once_in_batches_of_equal_size() -> None:
         assert sorted(seen(one, epoch)) == list(range(21))
     assert seen(one, range(3)) != seen(one, range(3, 6))
     assert {one.size(one.batch(step)) for step in range(9)} == {7}
+
+
+@pytest.mark.parametrize(("batch", "processes"), [(2, 1), (3, 1), (4, 2), (5, 2), (8, 4)])
+def test_no_process_has_a_single_image_of_a_batch(batch: int, processes: int) -> None:
+    for rows in range(batch, 6 * batch):
+        shares = [task(rows=rows, group=Group(rank, processes), batch_size=batch) for rank in range(processes)]
+        steps = range(shares[0].batches_per_epoch)
+        assert min(each.size(each.batch(step)) for each in shares for step in steps) >= 2
+        assert sorted(number for each in shares for number in seen(each, steps)) == list(range(rows))
+        if rows // math.ceil(rows / batch) >= 2 * processes:
+            assert len(steps) == math.ceil(rows / batch)
+
+
+def test_an_odd_image_trains_with_batches_of_two_and_an_encoder_that_ends_at_a_pixel() -> None:
+    one, model = task(rows=5, batch_size=2), build(Shape(8, "gray", (4, 4, 4), 4), 0)
+    assert all(torch.isfinite(one.loss(model, one.batch(step))) for step in range(one.steps))
 
 
 def test_a_batch_is_a_function_of_its_step_and_the_training_alone() -> None:

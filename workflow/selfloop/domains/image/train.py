@@ -32,7 +32,8 @@ class ImageTask:
     """Images in random order, each flipped or not, and the noise that their latents are drawn with.
 
     Each epoch is a fresh permutation, cut into batches whose sizes differ by one at most: a last batch of a few images
-    would have poor statistics for BatchNorm.
+    would have poor statistics for BatchNorm. Where a process would have a single image of a batch, on which
+    BatchNorm cannot train, there are fewer and larger batches.
 
     Args:
         train: uint8 [rows, bands, size, size], possibly memory-mapped.
@@ -61,7 +62,8 @@ class ImageTask:
         self.test = torch.from_numpy(test)
         self.kl_weight, self.flip, self.latent = training["kl_weight"], bool(training["flip"]), latent
         self.identity, self.device = identity, device
-        self.batches_per_epoch = math.ceil(self.rows / training["batch_size"])
+        most = max(1, self.rows // (2 * group.size))  # batches of two images for each process
+        self.batches_per_epoch = min(math.ceil(self.rows / training["batch_size"]), most)
         self.steps_per_epoch = float(self.batches_per_epoch)
         self.steps = steps_of(training["epochs"], self.batches_per_epoch)
         self._train = train

@@ -68,3 +68,21 @@ def test_an_artifact_that_chains_share_is_one_input(plan: Plan) -> None:
     assert len(rows) == 2 * 2 * 2
     assert len(files) == 2 * (1 + 2)
     assert set(files) == {part.folder for part in plan.parts.values() if part.index == 0 and "gpt2" in part.model}
+
+
+def test_a_title_is_given_to_a_figure_that_the_study_makes() -> None:
+    allowed = "text-headline, text-learning-curves, text-synthetic, linear-headline, linear-synthetic"
+    entitled = plan_study({**CONFIG, "figures": {"titles": dict.fromkeys(allowed.split(", "), "Mine")}})
+    assert entitled.title("linear-synthetic") == "Mine"
+    for name, hint in (("linear-headlin", "; did you mean 'linear-headline'?"), ("image-grid", ".")):
+        with pytest.raises(SystemExit) as stopped:
+            plan_study({**CONFIG, "figures": {"titles": {name: "Mine"}}})
+        assert str(stopped.value) == f"selfloop: figures.titles: unknown figure '{name}'{hint} Allowed: {allowed}."
+
+
+def test_a_domain_s_own_figures_may_be_given_titles_where_the_study_makes_them() -> None:
+    simulated = {**CONFIG["experiments"]["other"], "simulation": {"theory": []}}
+    titles = {"linear-spread": "Mine", "linear-theory-log": "Mine"}
+    assert plan_study({"experiments": {"other": simulated}, "figures": {"titles": titles}}).title("linear-spread")
+    with pytest.raises(SystemExit, match="unknown figure 'linear-spread'"):
+        plan_study({**CONFIG, "figures": {"titles": titles}})

@@ -96,6 +96,12 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
+def check_titles(titles: Iterable[str], figures: Iterable[str]) -> None:
+    """Raise `UserError` for the first of `figures.titles` that names none of the study's figures."""
+    for name in titles:
+        _check_member(("figures", "titles"), name, figures, "figure")
+
+
 def _experiment(name: str, entries: Mapping[str, Any], known_regimes: Iterable[str]) -> dict[str, Any]:
     entry = _resolve_like(name, entries, ())
     where = ("experiments", name)

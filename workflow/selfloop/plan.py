@@ -266,6 +266,17 @@ class Plan(studies.Study):
         formats: list[str] = self.checked["figures"]["formats"]
         return formats
 
+    @property
+    def titled(self) -> list[str]:
+        """The figures that may be given a title; those of one shared rule have one together."""
+        names = []
+        for domain in self.domains:
+            shared = [rule for rule in self.shown_by(domain) if rule in reports.SHARED and reports.SHARED[rule][0]]
+            own = [figure for analysis in self.analyses(domain) for figure in analysis.figures]
+            words = [*(rule.removeprefix("plot_").replace("_", "-") for rule in shared), *own]
+            names += [f"{domain.name}-{word}" for word in words]
+        return names
+
     def title(self, figure: str) -> str:
         """The title that the config gives to a figure, or an empty one."""
         title: str = self.checked["figures"]["titles"].get(figure, "")
@@ -315,7 +326,8 @@ def plan_study(config: Mapping[str, Any], resources: Path = RESOURCES, files: It
         checked = configuration.check(config)
         plan = Plan(studies.build(checked).experiments)
         plan.resources = Resources(resources)
+        plan.checked = checked
+        configuration.check_titles(checked["figures"]["titles"], plan.titled)
     except UserError as error:
         sys.exit(f"selfloop: {error}")
-    plan.checked = checked
     return plan

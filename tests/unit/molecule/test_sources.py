@@ -102,6 +102,33 @@ def test_a_test_file_of_its_own_takes_its_molecules_from_those_to_train_on(
     assert left_out == {"molecules to train on that are among those to test on": 1}
 
 
+ISOMERS = ["F/C=C/F", "F/C=C\\F", "C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "FC(Cl)Br", "[2H]C(F)(Cl)Br"]
+PAIRS = [set(ISOMERS[place : place + 2]) for place in (0, 2, 4)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_molecules_that_are_alike_to_the_network_are_held_out_together(
+    seed: int, tmp_path: Path, mol: Make, data: Make
+) -> None:
+    """Mirror images, E and Z isomers, isotopes: atoms, bonds and distances are all that it sees."""
+    path = write_entries(tmp_path / "isomers.sdf", *(mol(smiles, 1) for smiles in ISOMERS), names=ISOMERS)
+    train, test, left_out = read(data(train=str(path), seed=seed, test_fraction=0.3))
+    assert not left_out
+    assert names(test) in PAIRS
+    assert names(train) == set(ISOMERS) - names(test)
+    assert len({row.smiles for row in train + test}) == 6
+
+
+def test_an_isomer_of_a_molecule_in_the_test_file_is_not_trained_on(tmp_path: Path, mol: Make, data: Make) -> None:
+    train, test = (
+        write_entries(tmp_path / f"{place}.sdf", *(mol(smiles, 1) for smiles in isomers), names=isomers)
+        for place, isomers in enumerate(([*ISOMERS[::2], "CCO"], ISOMERS[1::2]))
+    )
+    rows, _, left_out = read(data(train=str(train), test=str(test)))
+    assert names(rows) == {"CCO"}
+    assert left_out == {"molecules to train on that are among those to test on": 3}
+
+
 BROKEN = "broken\n\n\n  2  1  0  0  0  0  0  0  0  0999 V2000\n    0.0 nonsense\nM  END\n"
 
 
@@ -237,6 +264,15 @@ def test_a_folder_in_geoms_layout_is_read_and_the_likeliest_conformers_are_taken
         for point in row.coordinates
     )
     assert len(read(geom_section(geom))[0]) == 9
+
+
+def test_in_geoms_layout_an_isomer_of_a_molecule_that_was_there_is_left_out(geom: Path, mol: Make) -> None:
+    for number, smiles in enumerate(ISOMERS[:4]):
+        path = geom / f"drugs/{number}.pickle"
+        path.write_bytes(pickle.dumps({"conformers": [{"boltzmannweight": 1.0, "rd_mol": mol(smiles, 1)}]}))
+    train, test, left_out = read(geom_section(geom))
+    assert len(train) == len(test) == 1
+    assert left_out["molecules that were there already"] == 2
 
 
 def test_in_geoms_layout_conformers_of_another_molecule_are_left_out(geom: Path, mol: Make) -> None:

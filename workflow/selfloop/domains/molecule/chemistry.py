@@ -67,6 +67,27 @@ def check(mol: "Mol") -> None:
         raise Rejected(f"with an element outside the table ({', '.join(sorted(outside))})")
 
 
+def graph_of(smiles: str) -> str:
+    """What a network sees of a molecule besides its coordinates: elements and bonds, as a SMILES to compare.
+
+    Mirror images, E and Z isomers and isotopes have the same. Charges follow from the bonds: every hydrogen is an atom.
+
+    Args:
+        smiles: of a conformation.
+    """
+    from rdkit import Chem
+
+    parser = Chem.SmilesParserParams()
+    parser.removeHs = False  # type: ignore[assignment]
+    parser.sanitize = False  # type: ignore[assignment]
+    mol = Chem.MolFromSmiles(smiles, parser)
+    for atom in mol.GetAtoms():
+        atom.SetFormalCharge(0)
+        atom.SetNoImplicit(True)
+        atom.SetIsotope(0)
+    return Chem.MolToSmiles(mol, isomericSmiles=False)
+
+
 def mol_of(conformation: Conformation, *coordinates: Floats) -> "Mol":
     """The rdkit molecule of a row, with its own coordinates or the given ones as conformers, atoms in the row's order.
 

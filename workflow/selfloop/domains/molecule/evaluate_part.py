@@ -42,7 +42,9 @@ def _on_test(job: Job) -> dict[str, float]:
     device = str(prepare_torch(job.threads))
     test = read_conformations(Path(job.input["test"]))
     model, config = load_checkpoint(Path(job.input["checkpoint"]), device)
-    molecules = [np.flatnonzero(test.molecule == place) for place in range(len(test.bonds))]
+    # Not by their graphs, which stereoisomers share: a sample of one is no sample of the other.
+    smiles = np.array(test.smiles)
+    molecules = [np.flatnonzero(smiles == each) for each in dict.fromkeys(test.smiles)]
     rows = [int(row) for own in molecules for row in np.tile(own, PER_REFERENCE)]
     with job.progress(desc="sample", total=len(rows), unit="conformation") as bar:
         samples, again = sample(

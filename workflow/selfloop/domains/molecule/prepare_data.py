@@ -9,7 +9,7 @@ import numpy as np
 
 from selfloop.domains.base import Settings
 from selfloop.domains.molecule import readers, sources
-from selfloop.domains.molecule.chemistry import describe
+from selfloop.domains.molecule.chemistry import describe, graph_of
 from selfloop.domains.molecule.conformations import Conformation, write_conformations
 from selfloop.domains.molecule.readers import Molecule
 from selfloop.errors import UserError
@@ -36,7 +36,7 @@ def run(job: Job) -> None:
 
 
 def splits(data: Settings, left_out: Counter[str]) -> tuple[list[Molecule], list[Molecule]]:
-    """The molecules to train and to test on, none of them in both.
+    """The molecules to train and to test on, none of them in both, be it as a stereoisomer or with other isotopes.
 
     Args:
         data: the `data` section.
@@ -55,18 +55,24 @@ def splits(data: Settings, left_out: Counter[str]) -> tuple[list[Molecule], list
     elif data["test"] is not None:
         reader = readers.of_sdf if data["source"] == "sdf" else readers.of_geodiff
         test = _drawn(list(reader(sources.matches(data["test"])[0], data, left_out)), wanted_test, seed)
-        known = {molecule.conformations[0].smiles for molecule in test}
+        known = {_graph(molecule) for molecule in test}
         everything = list(reader(sources.matches(data["train"])[0], data, left_out))
-        others = [molecule for molecule in everything if molecule.conformations[0].smiles not in known]
+        others = [molecule for molecule in everything if _graph(molecule) not in known]
         if len(others) < len(everything):
             left_out["molecules to train on that are among those to test on"] += len(everything) - len(others)
         train = _drawn(others, wanted, seed)
     else:
-        everything = list(readers.of_sdf(sources.matches(data["train"])[0], data, left_out))
-        order = np.random.default_rng(seed).permutation(len(everything))
-        held_out = max(1, round(data["test_fraction"] * len(everything))) if everything else 0
-        chosen = [everything[place] for place in order]
-        test, train = chosen[:held_out][:wanted_test], chosen[held_out:][:wanted]
+        alike: dict[str, list[Molecule]] = {}
+        for molecule in readers.of_sdf(sources.matches(data["train"])[0], data, left_out):
+            alike.setdefault(_graph(molecule), []).append(molecule)
+        groups = list(alike.values())
+        order = np.random.default_rng(seed).permutation(len(groups))
+        held_out = max(1, round(data["test_fraction"] * len(groups))) if groups else 0
+        test, train = (
+            [molecule for place in places for molecule in groups[place]]
+            for places in (order[:held_out], order[held_out:])
+        )
+        test, train = test[:wanted_test], train[:wanted]
     most_test = data["conformers"] if data["test_conformers"] is None else data["test_conformers"]
     return _cut(train, data["conformers"]), _cut(test, most_test)
 
@@ -77,14 +83,18 @@ def conformations(molecules: Iterable[Molecule]) -> Iterator[Conformation]:
         yield from molecule.conformations
 
 
+def _graph(molecule: Molecule) -> str:
+    return graph_of(molecule.conformations[0].smiles)
+
+
 def _distinct(molecules: Iterable[Molecule], left_out: Counter[str]) -> Iterator[Molecule]:
     seen = set()
     for molecule in molecules:
-        smiles = molecule.conformations[0].smiles
-        if smiles in seen:
+        graph = _graph(molecule)
+        if graph in seen:
             left_out["molecules that were there already"] += 1
         else:
-            seen.add(smiles)
+            seen.add(graph)
             yield molecule
 
 

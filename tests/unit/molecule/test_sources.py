@@ -141,7 +141,7 @@ def with_coordinate(mol: Chem.Mol, value: float) -> str:
 def test_entries_that_cannot_be_used_are_counted_by_reason_and_left_out(tmp_path: Path, mol: Make, data: Make) -> None:
     dummy = mol("CCO", 1)
     dummy.GetAtomWithIdx(2).SetAtomicNum(0)
-    flat = Chem.MolFromSmiles("CCO")
+    flat = Chem.AddHs(Chem.MolFromSmiles("CCO"))
     rdDepictor.Compute2DCoords(flat)
     good = [mol(smiles, 1) for smiles in ALCOHOLS[:4]]
     entries = [
@@ -151,18 +151,20 @@ def test_entries_that_cannot_be_used_are_counted_by_reason_and_left_out(tmp_path
         dummy,
         with_coordinate(mol("CCO", 1), float("nan")),
         flat,
+        Chem.RemoveHs(mol("CCO", 1)),
         *good,
     ]
     path = write_entries(tmp_path / "mixed.sdf", *entries)
     train, test, left_out = read(data(train=str(path)))
     assert len(train) + len(test) == 4
-    assert sum(left_out.values()) == 6
+    assert sum(left_out.values()) == 7
     assert set(left_out) == {
         "that do not parse",  # rdkit does not read "nan" as a coordinate
         "of less than two atoms",
         "of disconnected fragments",
         "with an element outside the table (R)",
         "without 3D coordinates",
+        "with hydrogens missing",
     }
     assert left_out["that do not parse"] == 2
 

@@ -26,8 +26,7 @@ def conformations_of(mol: "Mol", name: str) -> Iterator[Conformation]:
         name: for the column of that name.
 
     Raises:
-        Rejected: a single atom, several fragments, an element outside the table, no 3D coordinates, or coordinates that
-            are not finite.
+        Rejected: what `check` rejects, no 3D coordinates, or coordinates that are not finite.
     """
     from rdkit import Chem
 
@@ -54,7 +53,7 @@ def check(mol: "Mol") -> None:
     """Raise where a molecule, whatever its conformers, cannot be used.
 
     Raises:
-        Rejected: a single atom, several fragments, or an element outside the table.
+        Rejected: a single atom, several fragments, an element outside the table, or hydrogens missing.
     """
     from rdkit import Chem
 
@@ -65,6 +64,8 @@ def check(mol: "Mol") -> None:
     outside = {atom.GetSymbol() for atom in mol.GetAtoms() if not 0 < atom.GetAtomicNum() < ELEMENTS}
     if outside:
         raise Rejected(f"with an element outside the table ({', '.join(sorted(outside))})")
+    if any(atom.GetTotalNumHs() for atom in mol.GetAtoms()):  # those that are no atoms of their own
+        raise Rejected("with hydrogens missing")
 
 
 def graph_of(smiles: str) -> str:

@@ -51,6 +51,11 @@ def test_a_study_that_is_right_has_the_originals_settings_as_defaults() -> None:
         ({"data": {"source": "pdb"}}, r"data\.source: 'pdb' is not allowed.*rdkit, sdf, rdkit_folder, geodiff"),
         ({"data": {"source": "sdf", "train": "absent.sdf"}}, r"data\.train: 'absent\.sdf' names no file"),
         ({"data": {"molecules": None}}, r"data\.molecules: null is not a whole number"),
+        ({"data": {"test_molecules": None}}, r"data\.test_molecules: null is not a whole number"),
+        (
+            {"data": {"source": "rdkit_folder", "folder": "geom", "test_molecules": None}},
+            r"data\.test_molecules: null is not a whole number",
+        ),
         ({"sampling": [{"schedule": "strode"}]}, r"schedule: 'strode' is not allowed.*strided"),
     ],
 )

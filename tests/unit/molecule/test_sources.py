@@ -226,6 +226,13 @@ def test_rdkits_own_molecules_have_conformers_made_by_seed() -> None:
     assert left_out["of more than 25 atoms"] > 0
 
 
+def test_of_rdkits_own_molecules_more_conformers_can_be_asked_for_to_test_on_than_to_train_on() -> None:
+    section = {"source": "rdkit", "molecules": 3, "test_molecules": 2, "conformers": 1, "test_conformers": 3}
+    train, test, _ = read(section | {"rows": None, "max_atoms": 25, "seed": 0})
+    assert list(Counter(row.smiles for row in train).values()) == [1, 1, 1]
+    assert list(Counter(row.smiles for row in test).values()) == [3, 3]
+
+
 @pytest.fixture
 def geom(tmp_path: Path, mol: Make) -> Path:
     """A folder in the layout of GEOM's rdkit_folder: four molecules of three conformers."""
@@ -275,6 +282,17 @@ def test_in_geoms_layout_an_isomer_of_a_molecule_that_was_there_is_left_out(geom
     train, test, left_out = read(geom_section(geom))
     assert len(train) == len(test) == 1
     assert left_out["molecules that were there already"] == 2
+
+
+@pytest.mark.parametrize(
+    ("conformers", "test_conformers", "rows"),
+    [(1, 3, (3, 3)), (2, 1, (6, 1)), (2, None, (6, 2)), (None, 2, (9, 2)), (None, None, (9, 3))],
+)
+def test_in_geoms_layout_each_split_takes_its_own_number_of_conformers(
+    conformers: int | None, test_conformers: int | None, rows: tuple[int, int], geom: Path
+) -> None:
+    train, test, _ = read(geom_section(geom, conformers=conformers, test_conformers=test_conformers))
+    assert (len(train), len(test)) == rows
 
 
 def test_in_geoms_layout_conformers_of_another_molecule_are_left_out(geom: Path, mol: Make) -> None:

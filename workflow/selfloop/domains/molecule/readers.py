@@ -36,7 +36,7 @@ def of_rdkit(data: Settings, seed: int, wanted: int, left_out: Counter[str]) -> 
     Distance geometry with ETKDG, then the MMFF force field, as a user of rdkit would make them.
 
     Args:
-        data: the `data` section; `conformers` per molecule are made.
+        data: the `data` section; as many conformers per molecule are made as either split takes.
         seed: of the order and of the embedding.
         wanted: molecules that are made before it stops; more are not tried.
         left_out: counts what is not used, by reason.
@@ -67,7 +67,7 @@ def of_rdkit(data: Settings, seed: int, wanted: int, left_out: Counter[str]) -> 
             settings: Any = rdDistGeom.ETKDGv3()
             settings.randomSeed = int(seed + place) % 2**31
             settings.maxIterations = EMBEDDING_ATTEMPTS
-            rdDistGeom.EmbedMultipleConfs(mol, data["conformers"], settings)
+            rdDistGeom.EmbedMultipleConfs(mol, _most_conformers(data), settings)
             if mol.GetNumConformers() == 0:
                 raise Rejected("that cannot be embedded")
             if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
@@ -155,7 +155,7 @@ def of_geom(data: Settings, seed: int, left_out: Counter[str]) -> Iterator[Molec
     """The molecules of GEOM's `rdkit_folder` (Axelrod & Gómez-Bombarelli 2022) in an order drawn by seed.
 
     The archive holds a table of contents in JSON and a pickle per molecule with its conformers. Of more than
-    `data.conformers` those of the highest Boltzmann weight are taken, as in GeoDiff's splits.
+    either split takes those of the highest Boltzmann weight are taken, as in GeoDiff's splits, and come first.
 
     Args:
         data: the `data` section.
@@ -194,8 +194,7 @@ def of_geom(data: Settings, seed: int, left_out: Counter[str]) -> Iterator[Molec
         if not isinstance(conformers, list) or not all(isinstance(each, dict) for each in conformers):
             raise UserError(f"{path} holds no list of conformers.")
         weights = np.array([_number(each.get("boltzmannweight")) for each in conformers])
-        most = len(conformers) if data["conformers"] is None else data["conformers"]
-        chosen = np.argsort(-weights, kind="stable")[:most]
+        chosen = np.argsort(-weights, kind="stable")[: _most_conformers(data)]
         mols = [conformers[k].get("rd_mol") for k in chosen]
         conformations = list(_matching(mols, smiles, data, left_out))
         if conformations:
@@ -245,6 +244,13 @@ def _matching(mols: list[Any], name: str, data: Settings, left_out: Counter[str]
                 yield conformation
         except Rejected as reason:
             left_out[str(reason)] += 1
+
+
+def _most_conformers(data: Settings) -> int | None:
+    """What either split takes of a molecule at most; which molecules are in which is not known while they are read."""
+    most: int | None = data["conformers"]
+    most_test: int | None = data["test_conformers"]
+    return most if most is None or most_test is None else max(most, most_test)
 
 
 def _check_size(mol: "Mol", data: Settings) -> None:

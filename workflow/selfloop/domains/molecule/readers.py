@@ -51,6 +51,8 @@ def of_rdkit(data: Settings, seed: int, wanted: int, left_out: Counter[str]) -> 
     if path is None:
         raise UserError(f"rdkit's {sources.SMILES_FILE} is not there; install the pinned rdkit.")
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
+    made = _most_conformers(data)
+    assert made is not None, "the schema asks for a number with this source"
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     found = 0
     for place in np.random.default_rng(seed).permutation(len(lines)):
@@ -67,7 +69,7 @@ def of_rdkit(data: Settings, seed: int, wanted: int, left_out: Counter[str]) -> 
             settings: Any = rdDistGeom.ETKDGv3()
             settings.randomSeed = int(seed + place) % 2**31
             settings.maxIterations = EMBEDDING_ATTEMPTS
-            rdDistGeom.EmbedMultipleConfs(mol, _most_conformers(data), settings)
+            rdDistGeom.EmbedMultipleConfs(mol, made, settings)
             if mol.GetNumConformers() == 0:
                 raise Rejected("that cannot be embedded")
             if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):

@@ -318,6 +318,35 @@ def test_what_holds_itself_is_refused_and_what_stands_in_two_places_is_not(text:
     assert set(config.check({"experiments": {"a": same, "b": same}})["experiments"]) == {"a", "b"}
 
 
+def shrinking(**training: Any) -> dict[str, Any]:
+    """100 documents, of which iteration 2 trains on 20 and iteration 3 on 7."""
+    changed = base()
+    changed["regimes"] = {"less": {"parts": [{"from": "previous", "amount": [0.2, 0.07]}]}}
+    changed["experiments"]["a"].update(regimes=["replace", "less"], training={"batch_size": 8, **training})
+    return changed
+
+
+def test_a_training_set_smaller_than_a_batch_is_refused_before_anything_is_trained() -> None:
+    assert message(shrinking()) == (
+        "experiments.a.training.batch_size: 8 is more than the 7 rows that regime 'less' trains on at iteration 3; "
+        "take a smaller batch or larger amounts."
+    )
+    changed = shrinking()
+    changed["regimes"]["less"]["budget"] = 0.05
+    assert "8 is more than the 5 rows that regime 'less' trains on at iteration 2" in message(changed)
+
+
+def test_a_training_set_that_fills_a_batch_or_whose_rows_are_not_known_is_not_refused() -> None:
+    config.check(shrinking(batch_size=7))
+    config.check(shrinking(packing=True))  # a batch then holds rows of many documents
+    changed = shrinking()
+    changed["experiments"]["a"]["iterations"] = {"replace": 3, "less": 2}
+    config.check(changed)
+    changed = shrinking()
+    del changed["experiments"]["a"]["data"]["rows"]
+    config.check(changed)
+
+
 def test_a_wrong_config_stops_snakemake_with_its_message_and_without_a_traceback(tmp_path: Path) -> None:
     changed = base()
     changed["experiments"]["a"]["iterations"] = 0

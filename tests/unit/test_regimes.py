@@ -109,3 +109,10 @@ def test_a_users_table_like_a_built_in_one_gives_the_same_training_sets() -> Non
 def test_iterations_count_from_1(iteration: int) -> None:
     with pytest.raises(ValueError, match=f"count from 1, not {iteration}"):
         training_set(BUILT_IN["replace"], iteration)
+
+
+def test_the_rows_of_a_training_set_are_known_from_those_of_the_real_data() -> None:
+    assert [training_set(BUILT_IN["accumulate"], n).rows(64) for n in (1, 2, 5)] == [64, 128, 320]
+    assert training_set(BUILT_IN["accumulate-subsample"], 5).rows(64) == 64
+    assert training_set(mine({"from": "previous", "amount": 0.1}), 2).rows(64) == 6
+    assert training_set(mine({"from": "all", "amount": 0.1}, {"from": "real"}, budget=0.5), 2).rows(64) == 32

@@ -90,7 +90,8 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     _raise_first(schema, config, ())
     checked: dict[str, Any] = with_defaults(schema, config)
     _check_regime_tables(checked["regimes"])
-    known = {**regimes.BUILT_IN, **checked["regimes"]}
+    own = {name: regimes.from_config(name, table) for name, table in checked["regimes"].items()}
+    known = {**regimes.BUILT_IN, **own}
     entries = checked["experiments"]
     checked["experiments"] = {name: _experiment(name, entries, known) for name in entries}
     return checked
@@ -102,7 +103,7 @@ def check_titles(titles: Iterable[str], figures: Iterable[str]) -> None:
         _check_member(("figures", "titles"), name, figures, "figure")
 
 
-def _experiment(name: str, entries: Mapping[str, Any], known_regimes: Iterable[str]) -> dict[str, Any]:
+def _experiment(name: str, entries: Mapping[str, Any], known_regimes: Mapping[str, regimes.Regime]) -> dict[str, Any]:
     entry = _resolve_like(name, entries, ())
     where = ("experiments", name)
     for key in REQUIRED:
@@ -140,9 +141,29 @@ def _experiment(name: str, entries: Mapping[str, Any], known_regimes: Iterable[s
                 )
     for problem in load_domain(entry["domain"]).problems(entry):
         raise UserError(f"{dotted(where)}.{problem}")
+    _check_training_sets(entry, known_regimes, where)
     if entry["training"].get(FIRST_ITERATION) is not None:
         entry["training"] = {**entry["training"], FIRST_ITERATION: _first_iteration(entry, schema, where)}
     return entry
+
+
+def _check_training_sets(
+    entry: Mapping[str, Any], known_regimes: Mapping[str, regimes.Regime], where: tuple[Any, ...]
+) -> None:
+    """Raise for a training set with fewer rows than a batch, where the domain knows that before anything is run."""
+    limits = load_domain(entry["domain"]).known_rows(entry)
+    if limits is None:
+        return
+    real, fewest = limits
+    iterations = entry["iterations"]
+    for name in entry["regimes"]:
+        for iteration in range(2, 1 + (iterations[name] if isinstance(iterations, Mapping) else iterations)):
+            rows = regimes.training_set(known_regimes[name], iteration).rows(real)
+            if rows < fewest:
+                raise UserError(
+                    f"{dotted((*where, 'training', 'batch_size'))}: {fewest} is more than the {rows} rows that regime "
+                    f"'{name}' trains on at iteration {iteration}; take a smaller batch or larger amounts."
+                )
 
 
 def _first_iteration(entry: Mapping[str, Any], schema: Mapping[str, Any], where: tuple[Any, ...]) -> dict[str, Any]:

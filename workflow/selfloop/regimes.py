@@ -82,6 +82,11 @@ class TrainingSet:
     takes: tuple[Take, ...]
     budget: float | None = None
 
+    def rows(self, real: int) -> int:
+        """How many rows it has, of data sets of `real` rows each."""
+        taken = sum(min(round(take.amount * real), real - round(take.skip * real)) for take in self.takes)
+        return taken if self.budget is None else min(taken, round(self.budget * real))
+
 
 BUILT_IN: Mapping[str, Regime] = {
     regime.name: regime

@@ -56,6 +56,15 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(sections: dict[str, dict[
         checked(**sections)
 
 
+def test_a_later_training_set_smaller_than_a_batch_is_refused_where_the_images_are_counted() -> None:
+    entry = {**EXPERIMENT, "regimes": ["less"]}
+    study = {"regimes": {"less": {"parts": [{"from": "previous", "amount": 0.1}]}}, "experiments": {"a": entry}}
+    config.check(study)
+    entry["data"] = {**entry["data"], "rows": 100}
+    with pytest.raises(UserError, match="16 is more than the 10 rows that regime 'less' trains on at iteration 2"):
+        config.check(study)
+
+
 def test_the_grids_show_the_first_seed_and_both_ends_of_its_chains() -> None:
     rows = [
         {"experiment": name, "regime": regime, "sampling": "", "seed": seed, "iteration": iteration}

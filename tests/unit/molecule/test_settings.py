@@ -95,6 +95,14 @@ def test_samplings_of_the_same_samples_have_one_title_and_are_refused() -> None:
         titles({}, {"batch_size": 8})
 
 
+@pytest.mark.parametrize(("data", "rows"), [({}, 4), ({"rows": 15}, 3)])
+def test_a_later_training_set_smaller_than_a_batch_is_refused(data: dict[str, Any], rows: int) -> None:
+    changed = study(data=data, regimes=["less"])
+    changed["regimes"] = {"less": {"parts": [{"from": "previous", "amount": 0.2}]}}
+    with pytest.raises(UserError, match=rf"8 is more than the {rows} rows that regime 'less' trains on at iteration 2"):
+        config.check(changed)
+
+
 def test_the_panel_shows_replace_and_accumulate_of_one_chain_at_the_first_second_and_last_iteration() -> None:
     rows = [
         {"experiment": e, "sampling": s, "seed": seed, "regime": regime, "iteration": n}

@@ -81,6 +81,8 @@ class Domain:
         files: the user's own files that a `data` section reads, which a change of reruns everything.
         tokenizer: what the tokenizer depends on besides the data, or None where the domain has no tokenizer.
         problems: what is wrong with an experiment that its schema cannot say; a sentence each, beginning with the key.
+        known_rows: of an experiment, the most real train rows that there can be, and the fewest rows that a model is
+            trained on; None where that is not known before the data are read.
         headline: the measurement that answers "does it collapse?"; the main figure and table show it.
         curve: what learning curves show, or None where models are not trained step by step.
         synthetic: what is shown of the sampled parts; nothing is, if it is empty.
@@ -99,6 +101,7 @@ class Domain:
     tokenizer: Callable[[Settings], Settings | None]
     problems: Callable[[Settings], list[str]]
     headline: Quantity
+    known_rows: Callable[[Settings], tuple[int, int] | None] = lambda _: None
     curve: Quantity | None = None
     synthetic: tuple[Quantity, ...] = ()
     samples: bool = True

@@ -68,6 +68,12 @@ def problems(experiment: Settings) -> list[str]:
     return found
 
 
+def known_rows(experiment: Settings) -> tuple[int, int] | None:
+    """The most images to train on, where `rows` says it, and those of a batch."""
+    rows = experiment["data"]["rows"]
+    return None if rows is None else (rows, experiment["training"]["batch_size"])
+
+
 def first_seeds(artifacts: Sequence[Artifacts]) -> list[Artifacts]:
     """The chains of each experiment's first seed."""
     seeds: dict[str, int] = {}
@@ -107,6 +113,7 @@ DOMAIN = Domain(
     files=sources.input_files,
     tokenizer=lambda _: None,
     problems=problems,
+    known_rows=known_rows,
     headline=Quantity("total_loss", "test", "Test loss"),
     curve=Quantity("total_loss", "test", "Test loss"),
     synthetic=(

@@ -75,17 +75,22 @@ def problems(experiment: Settings) -> list[str]:
                 f"sampling[{place}].steps: {steps} is more than model.timesteps, {model['timesteps']}; "
                 "take fewer, or the schedule all."
             )
-    most = None
-    if data["molecules"] is not None and data["conformers"] is not None:
-        most = data["molecules"] * data["conformers"]
-    if data["rows"] is not None:
-        most = data["rows"] if most is None else min(most, data["rows"])
-    if most is not None and most < training["batch_size"]:
+    limits = known_rows(experiment)
+    if limits is not None and limits[0] < limits[1]:
         found.append(
-            f"training.batch_size: {training['batch_size']} is more than the {most} conformations to train on; "
+            f"training.batch_size: {training['batch_size']} is more than the {limits[0]} conformations to train on; "
             "take a smaller batch or more of them."
         )
     return found
+
+
+def known_rows(experiment: Settings) -> tuple[int, int] | None:
+    """The most conformations to train on, where `data` says it, and those of a batch."""
+    data = experiment["data"]
+    said = [] if data["rows"] is None else [data["rows"]]
+    if data["molecules"] is not None and data["conformers"] is not None:
+        said.append(data["molecules"] * data["conformers"])
+    return (min(said), experiment["training"]["batch_size"]) if said else None
 
 
 def shown(artifacts: Sequence[Artifacts]) -> Sequence[Artifacts]:
@@ -121,6 +126,7 @@ DOMAIN = Domain(
     files=sources.input_files,
     tokenizer=lambda _: None,
     problems=problems,
+    known_rows=known_rows,
     headline=LOSSES[0],
     curve=LOSSES[0],
     synthetic=(

@@ -93,6 +93,12 @@ def problems(experiment: Settings) -> list[str]:
     return found
 
 
+def known_rows(experiment: Settings) -> tuple[int, int] | None:
+    """The most documents to train on and those of a batch; with packing, a batch holds no certain number of them."""
+    rows, training = sources.known_train_rows(experiment["data"]), experiment["training"]
+    return None if rows is None or training["packing"] else (rows, training["batch_size"])
+
+
 def _allowed_heads(model: Settings) -> list[int]:
     hidden: int = model["hidden_size"]
     step = 2 if model["architecture"] == "llama" else 1
@@ -140,6 +146,7 @@ DOMAIN = Domain(
     files=sources.input_files,
     tokenizer=tokenizer,
     problems=problems,
+    known_rows=known_rows,
     headline=Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token"),
     curve=Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token"),
     synthetic=(

@@ -10,10 +10,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
+from selfloop.commands import load_plan
 from selfloop.errors import UserError
-from selfloop.plan import plan_study
 from selfloop.quantity import Quantity
 from selfloop.report import partial
 from selfloop.report.content import gaps, not_simulated
@@ -33,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        study = plan_study(_read(given.configfile))
+        study = load_plan(given.configfile)
         spec = study.report()
         made_of = study.rows(), study.simulation_rows()
         metrics, curves = partial.measured(*made_of)
@@ -50,16 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with whole_file(given.output) as scratch:
         scratch.write_text(page, encoding="utf-8")
     print(f"{given.output}: {len(page.encode()) / 1e6:.1f} MB" + (" (the study is not finished)" if unfinished else ""))
-
-
-def _read(path: Path) -> dict[str, object]:
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"--configfile {path} cannot be read: {error}") from None
-    if not isinstance(config, dict):
-        raise UserError(f"--configfile {path} holds {type(config).__name__}; a config is a mapping with `experiments`.")
-    return config
 
 
 if __name__ == "__main__":

@@ -207,6 +207,51 @@ def test_a_file_without_a_usable_molecule_stops_with_one_clear_message(
     assert not (tmp_path / "train").exists()
 
 
+@pytest.fixture
+def nci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six molecules, one of them twice, in the place of those that come with rdkit."""
+    path = tmp_path / "nci.smi"
+    path.write_text("CCO 1\nOCC 2\nCCC 3\nCCN 4\nCCF 5\nCCCl 6\nCO 7\n", encoding="utf-8")
+    monkeypatch.setattr(sources, "rdkit_smiles", lambda: path)
+
+
+def rdkit_section(**keys: Any) -> dict[str, Any]:
+    section = {"source": "rdkit", "molecules": 4, "test_molecules": 2, "conformers": 1, "test_conformers": None}
+    return {**section, "rows": None, "max_atoms": None, "seed": 0, **keys}
+
+
+@pytest.mark.usefixtures("nci")
+@pytest.mark.parametrize("seed", range(4))
+def test_of_rdkits_own_molecules_one_that_comes_twice_counts_once(seed: int) -> None:
+    train, test, left_out = read(rdkit_section(seed=seed))
+    assert len({row.smiles for row in train + test}) == len(train) + len(test) == 6
+    assert left_out["molecules that were there already"] <= 1
+
+
+@pytest.mark.usefixtures("nci")
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"molecules": 5}, r"data\.molecules: 5 is more than there are \(allowed are 1 to 4\)\."),
+        ({"test_molecules": 6}, r"data\.test_molecules: 6 leaves none to train on \(allowed are 1 to 5\)\."),
+        ({"test_molecules": 99}, r"data\.test_molecules: 99 leaves none to train on \(allowed are 1 to 5\)\."),
+        (
+            {"max_atoms": 8, "molecules": 3},
+            r"3 is more than there are \(allowed are 1 to 1\)\. Left out were 4 of more",
+        ),
+        ({"source": "sdf", "molecules": 7}, r"data\.molecules: 7 is more than there are \(allowed are 1 to 6\)\."),
+    ],
+)
+def test_fewer_molecules_than_asked_for_stop_the_step(
+    keys: dict[str, Any], message: str, sdf: Path, data: Make, tmp_path: Path
+) -> None:
+    section = data(train=str(sdf), **keys) if "source" in keys else rdkit_section(**keys)
+    output = {"train": str(tmp_path / "train"), "test": str(tmp_path / "test")}
+    with pytest.raises(UserError, match=message):
+        prepare_data.run(Job(input={}, output=output, params={"data": section}))
+    assert not (tmp_path / "train").exists()
+
+
 def test_the_step_writes_both_splits_and_thins_the_rows_by_seed(sdf: Path, tmp_path: Path, data: Make) -> None:
     output = {"train": str(tmp_path / "train"), "test": str(tmp_path / "test")}
     prepare_data.run(Job(input={}, output=output, params={"data": data(train=str(sdf), rows=7)}))

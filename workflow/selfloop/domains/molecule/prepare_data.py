@@ -24,15 +24,27 @@ def run(job: Job) -> None:
     train, test = splits(data, left_out)
     if left_out:
         job.log.info("left out: %s", describe(left_out))
-    for name, molecules in (("train", train), ("test", test)):
-        if not molecules:
-            reasons = f" Left out were {describe(left_out)}." if left_out else ""
-            raise UserError(f"data: no molecule is left for the {name} split.{reasons}")
+    _check_numbers(train, test, data, f" Left out were {describe(left_out)}." if left_out else "")
     rows = list(_thinned(conformations(train), data))
     job.log.info("%d conformations of %d molecules to train on", len(rows), len(train))
     write_conformations(rows, Path(job.output["train"]))
     count = write_conformations(conformations(test), Path(job.output["test"]))
     job.log.info("%d conformations of %d molecules to test on", count, len(test))
+
+
+def _check_numbers(train: list[Molecule], test: list[Molecule], data: Settings, reasons: str) -> None:
+    """Stop where a split is empty or has fewer molecules than asked for; `test_molecules` of files is a limit alone."""
+    wanted, wanted_test = data["molecules"], data["test_molecules"]
+    # Of these sources the molecules to test on are taken first.
+    if data["source"] in ("rdkit", "rdkit_folder") and len(test) > 1 and not train:
+        raise UserError(
+            f"data.test_molecules: {wanted_test} leaves none to train on (allowed are 1 to {len(test) - 1}).{reasons}"
+        )
+    if train and wanted is not None and wanted > len(train):
+        raise UserError(f"data.molecules: {wanted} is more than there are (allowed are 1 to {len(train)}).{reasons}")
+    for name, molecules in (("train", train), ("test", test)):
+        if not molecules:
+            raise UserError(f"data: no molecule is left for the {name} split.{reasons}")
 
 
 def splits(data: Settings, left_out: Counter[str]) -> tuple[list[Molecule], list[Molecule]]:
@@ -45,18 +57,15 @@ def splits(data: Settings, left_out: Counter[str]) -> tuple[list[Molecule], list
     seed = stream(digest(data["seed"]), "molecules")
     wanted, wanted_test = data["molecules"], data["test_molecules"]
     if data["source"] in ("rdkit", "rdkit_folder"):
-        if data["source"] == "rdkit":
-            molecules = readers.of_rdkit(data, seed, wanted + wanted_test, left_out)
-        else:
-            molecules = readers.of_geom(data, seed, left_out)
-        distinct = _distinct(molecules, left_out)
+        reader = readers.of_rdkit if data["source"] == "rdkit" else readers.of_geom
+        distinct = _distinct(reader(data, seed, left_out), left_out)
         test = list(islice(distinct, wanted_test))
         train = list(islice(distinct, wanted))
     elif data["test"] is not None:
-        reader = readers.of_sdf if data["source"] == "sdf" else readers.of_geodiff
-        test = _drawn(list(reader(sources.matches(data["test"])[0], data, left_out)), wanted_test, seed)
+        of_files = readers.of_sdf if data["source"] == "sdf" else readers.of_geodiff
+        test = _drawn(list(of_files(sources.matches(data["test"])[0], data, left_out)), wanted_test, seed)
         known = {_graph(molecule) for molecule in test}
-        everything = list(reader(sources.matches(data["train"])[0], data, left_out))
+        everything = list(of_files(sources.matches(data["train"])[0], data, left_out))
         others = [molecule for molecule in everything if _graph(molecule) not in known]
         if len(others) < len(everything):
             left_out["molecules to train on that are among those to test on"] += len(everything) - len(others)

@@ -30,15 +30,15 @@ class Molecule(NamedTuple):
     conformations: list[Conformation]
 
 
-def of_rdkit(data: Settings, seed: int, wanted: int, left_out: Counter[str]) -> Iterator[Molecule]:
+def of_rdkit(data: Settings, seed: int, left_out: Counter[str]) -> Iterator[Molecule]:
     """rdkit's own molecules (of the NCI's open database) in an order drawn by seed, with conformers made by rdkit.
 
-    Distance geometry with ETKDG, then the MMFF force field, as a user of rdkit would make them.
+    Distance geometry with ETKDG, then the MMFF force field, as a user of rdkit would make them. That is slow, so a
+    molecule's are made when it is asked for.
 
     Args:
         data: the `data` section; as many conformers per molecule are made as either split takes.
         seed: of the order and of the embedding.
-        wanted: molecules that are made before it stops; more are not tried.
         left_out: counts what is not used, by reason.
 
     Raises:
@@ -51,13 +51,9 @@ def of_rdkit(data: Settings, seed: int, wanted: int, left_out: Counter[str]) -> 
     if path is None:
         raise UserError(f"rdkit's {sources.SMILES_FILE} is not there; install the pinned rdkit.")
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-    made = _most_conformers(data)
-    assert made is not None, "the schema asks for a number with this source"
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    found = 0
+    conformers: Any = _most_conformers(data)  # of source rdkit never None
     for place in np.random.default_rng(seed).permutation(len(lines)):
-        if found == wanted:
-            return
         smiles, name = lines[place][0], f"NCI {lines[place][1]}" if len(lines[place]) > 1 else f"NCI line {place + 1}"
         mol = Chem.MolFromSmiles(smiles)
         try:
@@ -69,7 +65,7 @@ def of_rdkit(data: Settings, seed: int, wanted: int, left_out: Counter[str]) -> 
             settings: Any = rdDistGeom.ETKDGv3()
             settings.randomSeed = int(seed + place) % 2**31
             settings.maxIterations = EMBEDDING_ATTEMPTS
-            rdDistGeom.EmbedMultipleConfs(mol, made, settings)
+            rdDistGeom.EmbedMultipleConfs(mol, conformers, settings)
             if mol.GetNumConformers() == 0:
                 raise Rejected("that cannot be embedded")
             if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
@@ -79,7 +75,6 @@ def of_rdkit(data: Settings, seed: int, wanted: int, left_out: Counter[str]) -> 
         except Rejected as reason:
             left_out[str(reason)] += 1
             continue
-        found += 1
         yield Molecule(conformations)
 
 

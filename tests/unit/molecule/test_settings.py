@@ -56,12 +56,25 @@ def test_a_study_that_is_right_has_the_originals_settings_as_defaults() -> None:
             {"data": {"source": "rdkit_folder", "folder": "geom", "test_molecules": None}},
             r"data\.test_molecules: null is not a whole number",
         ),
+        ({"data": {"train": "mine.sdf"}}, r"data\.train: 'mine\.sdf' is given with source: rdkit \(allowed is null\)"),
+        ({"data": {"test": ["mine.sdf"]}}, r"data\.test: \['mine\.sdf'\] is given with source: rdkit"),
+        ({"data": {"folder": "geom"}}, r"data\.folder: 'geom' is given with source: rdkit"),
+        (
+            {"data": {"source": "rdkit_folder", "folder": "geom", "train": "a.sdf"}},
+            r"data\.train: 'a\.sdf' is given with",
+        ),
         ({"sampling": [{"schedule": "strode"}]}, r"schedule: 'strode' is not allowed.*strided"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_it_held_and_what_is_allowed(changes: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         config.check(study(**changes))
+
+
+def test_a_key_of_another_source_that_is_inherited_can_be_taken_back() -> None:
+    config.check(study(data={"folder": None, "train": None}))
+    with pytest.raises(UserError, match=r"data\.folder: null is not a text"):
+        config.check(study(data={"source": "rdkit_folder", "folder": None}))
 
 
 def test_names_of_data_and_samplings() -> None:

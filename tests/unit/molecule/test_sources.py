@@ -428,6 +428,7 @@ def test_a_pickle_that_is_no_such_list_is_refused(tmp_path: Path, data: Make) ->
         ({"train": "absent.sdf"}, "data.train: 'absent.sdf' names no file"),
         ({"train": "notes.txt"}, "data.train: 'notes.txt' is not a file that sdf reads; allowed: .sdf, .sdf.gz"),
         ({"train": "a.sdf", "test": "*.sdf"}, "data.test: 'a.sdf' is among data.train, too"),
+        ({"train": "a.sdf", "folder": "geom"}, "data.folder: 'geom' is given with source: sdf (allowed is null)"),
         ({"source": "geodiff", "train": "a.pkl"}, "data.test: null is not allowed with source geodiff"),
     ],
 )

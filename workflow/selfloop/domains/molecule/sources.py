@@ -10,6 +10,8 @@ from selfloop.domains.base import Settings
 
 SMILES_FILE = "Data/NCI/first_5K.smi"
 SUMMARIES = ("summary_drugs.json", "summary_qm9.json")
+# The keys that name files and that each source reads.
+OF_SOURCE = {"rdkit": (), "sdf": ("train", "test"), "rdkit_folder": ("folder",), "geodiff": ("train", "test")}
 SUFFIXES = {"sdf": (".sdf", ".sdf.gz"), "geodiff": (".pkl", ".pickle")}
 
 
@@ -62,6 +64,9 @@ def problems(data: Settings) -> Iterator[str]:
     without it, and users who have not downloaded its many gigabytes can run those.
     """
     source = data["source"]
+    for key in ("train", "test", "folder"):
+        if data.get(key) is not None and key not in OF_SOURCE[source]:
+            yield f"data.{key}: {data[key]!r} is given with source: {source} (allowed is null)."
     if source == "rdkit" and rdkit_smiles() is None:
         yield f"data.source: rdkit needs the Python package `rdkit` with its {SMILES_FILE}, which is not there."
     if source in SUFFIXES:

@@ -169,6 +169,18 @@ def test_entries_that_cannot_be_used_are_counted_by_reason_and_left_out(tmp_path
     assert left_out["that do not parse"] == 2
 
 
+@pytest.mark.parametrize("kind", [5, 6, 7, 8])
+def test_an_entry_with_a_bond_of_no_definite_type_is_left_out(kind: int, tmp_path: Path, mol: Make, data: Make) -> None:
+    """SDF's queries: single or double, single or aromatic, double or aromatic, any."""
+    block = Chem.MolToMolBlock(mol("CCO", 1))
+    assert block.count("  1  2  1  0\n") == 1
+    entry = block.replace("  1  2  1  0\n", f"  1  2  {kind}  0\n")
+    path = write_entries(tmp_path / "query.sdf", entry, *(mol(smiles, 1) for smiles in ALCOHOLS[1:4]))
+    train, test, left_out = read(data(train=str(path)))
+    assert len(train) + len(test) == 3
+    assert left_out == {"with a bond of no definite type": 1}
+
+
 def test_a_molecule_with_a_coordinate_that_is_not_finite_is_left_out(geom: Path) -> None:
     path = geom / "drugs/0.pickle"
     content = pickle.loads(path.read_bytes())

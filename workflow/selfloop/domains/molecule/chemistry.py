@@ -53,7 +53,8 @@ def check(mol: "Mol") -> None:
     """Raise where a molecule, whatever its conformers, cannot be used.
 
     Raises:
-        Rejected: a single atom, several fragments, an element outside the table, or hydrogens missing.
+        Rejected: a single atom, several fragments, an element outside the table, a bond of no definite type, or
+            hydrogens missing.
     """
     from rdkit import Chem
 
@@ -64,6 +65,9 @@ def check(mol: "Mol") -> None:
     outside = {atom.GetSymbol() for atom in mol.GetAtoms() if not 0 < atom.GetAtomicNum() < ELEMENTS}
     if outside:
         raise Rejected(f"with an element outside the table ({', '.join(sorted(outside))})")
+    # Such as "any" and "single or double" of SDF queries. To the graph, a type of 0 is no bond.
+    if any(int(bond.GetBondType()) == 0 for bond in mol.GetBonds()):
+        raise Rejected("with a bond of no definite type")
     if any(atom.GetTotalNumHs() for atom in mol.GetAtoms()):  # those that are no atoms of their own
         raise Rejected("with hydrogens missing")
 

@@ -30,9 +30,9 @@ def held_out_losses(
 ) -> dict[str, float]:
     """The total loss and its two terms, means over atoms, times and noise: total = global + local.
 
-    Times are stratified: draw k of row r takes one of evenly spread times, so that every model and every row meets low
-    and high noise alike. Times and noise follow from the row's place alone: curves of different models differ by the
-    models.
+    Times are stratified over all measurements, `draws` of each row: they are evenly spread, in a drawn order, so that
+    low and high noise count alike in the means, though not in each row's share. Times and noise follow from the rows
+    and `draws` alone: curves of different models differ by the models.
 
     Args:
         model: the network.

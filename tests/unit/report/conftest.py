@@ -48,10 +48,16 @@ def measured(
     return pd.DataFrame(rows, columns=METRICS_COLUMNS)
 
 
-def curves(metrics: pd.DataFrame, steps: Callable[[str, int], int]) -> pd.DataFrame:
-    """Learning curves that end in the metrics, after so many steps."""
+def curves(
+    metrics: pd.DataFrame, steps: Callable[[str, int], int], epochs: Callable[[int], float] = lambda _: 1.0
+) -> pd.DataFrame:
+    """Learning curves that end in the metrics, after so many steps and so many epochs of an iteration."""
     rows = [
-        {**row, "step": steps(row["regime"], row["iteration"]) * share // 2, "epoch": share / 2}
+        {
+            **row,
+            "step": steps(row["regime"], row["iteration"]) * share // 2,
+            "epoch": epochs(row["iteration"]) * share / 2,
+        }
         for row in metrics.to_dict("records")
         for share in (1, 2)
     ]

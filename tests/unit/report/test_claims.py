@@ -65,22 +65,47 @@ def test_learning_curves_must_take_more_steps_under_accumulate() -> None:
     assert row("Fig. 10", metrics, growing).counterpart == ("text-learning-curves-epoch-log",)
 
 
+COLD = {"replace": [4.0, 5.0, 6.0, 7.0], "accumulate": [4.0, 4.0, 4.0, 4.0]}
+WARM = {"replace": [4.0, 4.1, 4.2, 4.3], "accumulate": [4.0, 4.0, 4.0, 4.0]}
+
+
+def at_two_temperatures(cold: dict[str, list[float]], warm: dict[str, list[float]] = WARM, **about: str) -> Claim:
+    colder = measured(cold, **{"experiment": "cold", "sampling": "temperature=0.3", **about})
+    return row("Fig. 13", pd.concat([measured(warm), colder]))
+
+
 def test_temperatures_are_compared_where_there_are_several() -> None:
-    warm = measured()
-    assert row("Fig. 13", warm).ours == "Not run here: one sampling temperature."
-    cold = measured({"replace": [4.0, 5.0, 6.0, 7.0], "accumulate": [4.0, 4.0, 4.0, 4.0]}, sampling="temperature=0.3")
-    assert row("Fig. 13", pd.concat([warm, cold])).holds == "holds"
-    mild = measured({"replace": [4.0, 4.1, 4.1, 4.2], "accumulate": [4.0, 4.0, 4.0, 4.0]}, sampling="temperature=0.3")
-    assert row("Fig. 13", pd.concat([warm, mild])).holds == "does not hold"
-
-
-def test_a_first_model_that_trains_otherwise_is_found_by_its_steps() -> None:
-    metrics = measured()
-    assert row("Fig. 14", metrics, curves(metrics, lambda *_: EPOCH)).holds == "not here"
-    longer = curves(metrics, lambda _, t: EPOCH * (3 if t == 1 else 1))
-    found = row("Fig. 14", metrics, longer)
+    assert row("Fig. 13", measured()).ours == "Not run here: one sampling temperature."
+    found = at_two_temperatures(COLD)
     assert found.holds == "holds"
-    assert "3 times the later steps at first" in found.ours
+    assert "cold under replace: +3.03 at 0.3, +0.330 at 1" in found.ours
+    assert at_two_temperatures(COLD | {"replace": [4.0, 4.0, 4.0, 4.1]}).holds == "in part"
+
+
+def test_temperatures_are_compared_at_the_last_iteration_that_both_have() -> None:
+    """The warm chains are longer here, and so rise further in the end."""
+    longer = WARM | {"replace": [4.0 + 0.5 * t for t in range(10)]}
+    assert at_two_temperatures(COLD | {"replace": [4.0, 4.6, 5.2]}, longer).holds == "holds"
+
+
+def test_temperatures_of_other_models_or_samplings_are_not_compared() -> None:
+    others = [{"model": "Llama-2 (1M)"}, {"sampling": "temperature=0.3, top_k=5"}]
+    assert [at_two_temperatures(COLD, **about).holds for about in others] == ["not here", "not here"]
+    smaller = COLD | {"replace": [4.5, 5.5]}  # of less data: its first model is another one
+    assert at_two_temperatures(smaller).holds == "not here"
+
+
+def test_a_low_temperature_must_not_raise_the_loss_of_accumulated_data() -> None:
+    assert at_two_temperatures(COLD | {"accumulate": [4.0, 4.5, 5.0, 6.0]}).holds == "in part"
+
+
+def test_a_first_model_that_trains_otherwise_is_found_by_its_epochs() -> None:
+    """Not by its steps: with packed rows these follow the lengths of what was sampled."""
+    metrics = measured()
+    assert row("Fig. 14", metrics, curves(metrics, lambda _, t: EPOCH * (3 if t == 1 else 1))).holds == "not here"
+    found = row("Fig. 14", metrics, curves(metrics, lambda *_: EPOCH, lambda t: 3.0 if t == 1 else 1.0))
+    assert found.holds == "holds"
+    assert "3 times the later epochs at first" in found.ours
 
 
 def simulated(noise: float = 0.05, **laws: np.ndarray) -> pd.DataFrame:

@@ -5,8 +5,10 @@ seed that has what the claim is about, and holds where all of them agree.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -199,7 +201,7 @@ def _final_losses(study: Study) -> pd.DataFrame:
     """The last point of every learning curve in the domain text, with the curve's last step as a column."""
     curves = study.curves[(study.curves["domain"] == "text") & (study.curves["split"] == "test")]
     if curves.empty or "text" not in study.headlines:
-        return pd.DataFrame(columns=["series", "regime", "seed", "iteration", "value", "step"])
+        return pd.DataFrame(columns=["series", "regime", "seed", "iteration", "value", "step", "epoch"])
     keys = ["experiment", "model", "sampling", "regime", "seed", "iteration"]
     last = curves.loc[curves.groupby(keys, sort=False)["step"].idxmax()]
     known = study.rows("text")[["experiment", "model", "sampling", "series"]].drop_duplicates()
@@ -338,18 +340,13 @@ def _temperature(study: Study) -> Claim:
     rows = study.rows("text")
     claim = "At a low sampling temperature the loss rises faster when data are replaced; accumulated, it does not rise."
     results, values = [], []
-    if not rows.empty:
-        rows = rows.assign(cold=rows["sampling"].str.extract(r"temperature=([\d.]+)", expand=False).astype(float))
-        for model, own in rows.groupby("model", sort=False):
-            by = {float(str(t)): _changes(part, "replace") for t, part in own.groupby("cold")}
-            if len(by) < 2:
-                continue
-            means = {t: float(np.mean([b - a for a, b in found.values()])) for t, found in by.items() if found}
-            if len(means) > 1:
-                ordered = [means[t] for t in sorted(means)]
-                results.append(ordered[0] > ordered[-1])
-                rise = ", ".join(f"{number(rise, True)} at {t:g}" for t, rise in sorted(means.items()))
-                values.append(f"{model} under replace: {rise}")
+    for (cold, warm), rises in _of_temperatures(rows).items():
+        results += [colder > warmer for colder, warmer in rises]
+        experiment, sampling, _ = cold
+        own = rows[(rows["experiment"] == experiment) & (rows["sampling"] == sampling)]
+        results += [after - before <= LEVEL * abs(before) for before, after in _changes(own, "accumulate").values()]
+        means = [number(float(np.mean(side)), True) for side in zip(*rises, strict=True)]
+        values.append(f"{cold[0]} under replace: {means[0]} at {cold[2]:g}, {means[1]} at {warm[2]:g}")
     checks = Checks(tuple(results), tuple(values))
     none = "Not run here: one sampling temperature." if not rows.empty else _nothing(study, "text")
     paper = "GPT-2 (9M): 1.82 → 5.82 at temperature 0.3, 1.82 → 2.39 at 1.0 (Table 2)."
@@ -357,17 +354,50 @@ def _temperature(study: Study) -> Claim:
     return Claim("Fig. 13", claim, names, setting, paper, checks.ours(none), checks.holds)
 
 
+def _of_temperatures(
+    rows: pd.DataFrame,
+) -> dict[tuple[tuple[str, str, float], tuple[str, str, float]], list[tuple[float, float]]]:
+    """The rises under replace at two temperatures, the lower one first, a pair for each seed.
+
+    They are compared where nothing else differs: where both sample from the same first model, which shows in the same
+    value at iteration 1; and up to the last iteration that both have. The keys are two times experiment, sampling,
+    temperature.
+    """
+    rows = rows[(rows["regime"] == "replace") & np.isfinite(rows["value"].to_numpy(float))]
+    chains = []
+    for (experiment, sampling), own in rows.groupby(["experiment", "sampling"], sort=False):
+        if found := re.search(r"temperature=([\d.]+)", str(sampling)):
+            rest = str(sampling).replace(found[0], "")
+            seeds: dict[int, dict[int, float]] = {}
+            for seed, t, value in zip(own["seed"], own["iteration"], own["value"], strict=True):
+                seeds.setdefault(int(seed), {})[int(t)] = float(value)
+            chains.append(((str(experiment), str(sampling), float(found[1])), (own["model"].iloc[0], rest), seeds))
+    pairs: dict[tuple[tuple[str, str, float], tuple[str, str, float]], list[tuple[float, float]]] = {}
+    for (cold, kind, one), (warm, other_kind, other) in permutations(chains, 2):
+        if kind != other_kind or cold[2] >= warm[2]:
+            continue
+        for seed in sorted(one.keys() & other.keys()):
+            a, b = one[seed], other[seed]
+            last = max(a.keys() & b.keys(), default=0)
+            if last > 1 and 1 in a and a[1] == b.get(1):
+                pairs.setdefault((cold, warm), []).append((a[last] - a[1], b[last] - b[1]))
+    return pairs
+
+
 def _first_iteration(study: Study) -> Claim:
     claim = "However long the first model is trained, replacing raises the loss of the later ones."
     last = _final_losses(study)
     results, values = [], []
     for series, own in last[last["regime"] == "replace"].groupby("series", sort=False):
-        steps = own.groupby("iteration")["step"].mean()
-        if {1, 2} <= set(steps.index) and not 0.98 < steps[1] / steps[2] < 1.02:
+        # By epochs: steps differ with the lengths of what was sampled, too, where rows are packed.
+        epochs = own.groupby("iteration")["epoch"].mean()
+        if {1, 2} <= set(epochs.index) and not 0.98 < epochs[1] / epochs[2] < 1.02:
             changes = _changes(own.assign(series=series), "replace")
             results += [after > before for before, after in changes.values()]
             values.append(
-                _means(f"{series}, {steps[1] / steps[2]:.2g} times the later steps at first:", list(changes.values()))
+                _means(
+                    f"{series}, {epochs[1] / epochs[2]:.2g} times the later epochs at first:", list(changes.values())
+                )
             )
     checks = Checks(tuple(results), tuple(values))
     none = "Not run here: every first model is trained like the later ones."

@@ -148,7 +148,7 @@ def test_learning_curves_of_a_study_of_one_iteration_share_a_panel_with_a_line_p
     assert not rest
     lines = lines_of(axes)
     assert len(lines) == 9
-    looks = {(line.get_color(), line.get_linestyle()) for line in lines.values()}
+    looks = {(line.get_color(), line.get_marker()) for line in lines.values()}
     assert len(looks) == 9
     shifted = [name for name in lines if "Rate 8" in name]
     np.testing.assert_allclose(
@@ -181,6 +181,23 @@ def test_regimes_look_the_same_whatever_else_a_study_holds():
     few, many = regime_marks(["mine", "replace"]), regime_marks(["mine", "replace", "accumulate", "replace-multiple"])
     assert {name: many[name] for name in few} == few
     assert len({mark.colour for mark in many.values()}) == len({mark.marker for mark in many.values()}) == 4
+
+
+def test_ten_models_look_different_and_their_legends_do_not_meet(metrics, loss):
+    models = [
+        metrics.assign(
+            experiment=f"stories-gpt2-{k}", model=f"GPT-2 ({k + 5}M) of a rather long name", sampling=f"s{k % 3}"
+        )
+        for k in range(10)
+    ]
+    figure = headline_figure(pd.concat(models), "text", loss)
+    lines = lines_of(figure.axes[0]).values()
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 10
+    figure.draw_without_rendering()
+    upper, lower = (legend.get_window_extent() for legend in figure.legends)
+    assert upper.y0 >= lower.y1
+    assert lower.y0 >= 0
+    assert upper.y1 <= figure.bbox.y1
 
 
 def test_the_papers_regimes_differ_in_gray():

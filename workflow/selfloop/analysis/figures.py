@@ -34,6 +34,7 @@ from selfloop.quantity import Quantity
 BAND = "lowest to highest seed"
 PAPER = "the paper, same setting"
 PAPER_MARK: dict[str, Any] = {"marker": "*", "markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
+LEGEND_LINE, LEGEND_SPACE = 0.12, 0.05  # inches: of a line of a legend, and between two entries
 
 
 @styled
@@ -197,12 +198,16 @@ def _legends(
 ) -> None:
     """Colours above, dash patterns (if there are several) and the meaning of the band below, right of the panels."""
     lines = [Line2D([], [], color=mark.colour, marker=mark.marker, label=name) for name, mark in marks.items()]
-    figure.legend(lines, [wrapped(name, 24) for name in marks], title=heading, loc="outside right upper")
+    titles = [wrapped(name, 24) for name in marks]
+    figure.legend(lines, titles, title=heading, loc="outside right upper")
     notes: list[Artist] = []
     if len(dashes) > 1:
         notes += [Line2D([], [], color="#555555", linestyle=dash, label=name) for name, dash in dashes.items()]
     notes += [Patch(color="#555555", alpha=0.3, linewidth=0, label=BAND)] if banded else []
     notes += [Line2D([], [], color="#555555", label=PAPER, **PAPER_MARK)] if paper else []
+    names = [wrapped(str(note.get_label()), 24) for note in notes]
     if notes:
-        names = [wrapped(str(note.get_label()), 24) for note in notes]
         figure.legend(notes, names, loc="outside right lower")
+    # The two stand one above the other, however many lines they have.
+    height = 0.6 + sum(LEGEND_LINE * (name.count("\n") + 1) + LEGEND_SPACE for name in (*titles, *names))
+    figure.set_figheight(max(figure.get_figheight(), height))

@@ -1,6 +1,6 @@
 """Learning curves. A tidy table goes in, a figure comes out; `style.save` writes it."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,10 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from selfloop.analysis.read import in_order, regimes_in_order, select
 from selfloop.analysis.style import (
-    MODEL_MARKS,
     PANEL,
-    LineStyle,
     Mark,
     Scale,
     add_title,
-    line_styles,
     model_marks,
     regime_title,
     scale_values,
@@ -103,14 +100,11 @@ def _trainings(rows: pd.DataFrame, quantity: Quantity, x: Literal["epoch", "step
     """One panel, a line per model, for a study in which every chain is its first model."""
     labels = in_order(rows["label"])
     marks = model_marks(labels)
-    # A colour that comes again comes with another dash.
-    rounds = [str(number // MODEL_MARKS) for number in range(len(labels))]
-    dashes = line_styles(list(dict.fromkeys(rounds)))
     figure = Figure(figsize=(4 * PANEL[0], 2 * PANEL[1]), layout="constrained")
     axes = figure.subplots()
-    for label, turn in zip(labels, rounds, strict=True):
+    for label in labels:
         own = rows[rows["label"] == label].drop_duplicates(["seed", "step"])
-        _curve(axes, own, x, wrapped(label, 30), marks[label], dashes[turn])
+        _curve(axes, own, x, wrapped(label, 30), marks[label])
     _scale(axes, scale)
     axes.set_xlabel(AXIS_NAMES[x])
     axes.set_ylabel(quantity.axis)
@@ -128,13 +122,12 @@ def _scale(axes: Axes, scale: Scale) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _curve(axes: Axes, rows: pd.DataFrame, x: str, name: str, mark: Mark, dash: LineStyle = "-") -> None:
+def _curve(axes: Axes, rows: pd.DataFrame, x: str, name: str, mark: Mark) -> None:
     seeds = [own.sort_values("step") for _, own in rows.groupby("seed")]
-    look: dict[str, Any] = {"color": mark.colour, "linestyle": dash}
     if len(seeds) > 1:
         for own in seeds:
-            axes.plot(own[x], own["value"], linewidth=0.5, alpha=0.4, **look)
+            axes.plot(own[x], own["value"], color=mark.colour, linewidth=0.5, alpha=0.4)
     common = min(map(len, seeds))
     where = np.mean([own[x].to_numpy(float)[:common] for own in seeds], axis=0)
     values = pd.DataFrame([own["value"].to_numpy(float)[:common] for own in seeds]).mean(axis=0)  # without NaN
-    axes.plot(where, values, label=name, marker="." if common == 1 else mark.marker, **look)
+    axes.plot(where, values, color=mark.colour, label=name, marker="." if common == 1 else mark.marker)

@@ -80,7 +80,6 @@ _MODELS = tuple(
         zip(("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#777777"), "os^DvPX", strict=True),
     )
 )
-MODEL_MARKS = len(_MODELS)  # models after which marks come again
 _LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 
@@ -96,8 +95,12 @@ def regime_marks(regimes: Iterable[str]) -> dict[str, Mark]:
 
 
 def model_marks(labels: Sequence[str]) -> dict[str, Mark]:
-    """A mark for every model, in the order given."""
-    return dict(zip(labels, itertools.cycle(_MODELS), strict=False))
+    """A mark for every model, in the order given; a colour that comes again comes with another marker."""
+    count = len(_MODELS)
+    return {
+        label: Mark(_MODELS[place % count].colour, _MODELS[(place + place // count) % count].marker)
+        for place, label in enumerate(labels)
+    }
 
 
 def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:

@@ -8,7 +8,8 @@ import pytest
 
 from selfloop.analysis.read import CURVES_COLUMNS, METRICS_COLUMNS
 from selfloop.quantity import Quantity
-from selfloop.report.claims import Claim, Study, claims, ratio_of_means
+from selfloop.report.claims import claims, ratio_of_means
+from selfloop.report.evidence import Claim, Study
 
 from .conftest import curves, measured
 

@@ -6,8 +6,8 @@ seed that has what the claim is about, and holds where all of them agree.
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -16,84 +16,7 @@ import pandas as pd
 from selfloop.domains.text.paper import ROWS
 from selfloop.quantity import Quantity
 from selfloop.report.content import number, rows_of, simulated
-
-LEVEL = 0.02  # a rise by less than this share of the first value counts as none ("equal or lower")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One row of the section "Against the paper".
-
-    Attributes:
-        place: the figure or table.
-        claim: what the paper says there, in our words.
-        counterpart: names of our figures and tables that the page may show, in order.
-        setting: what our counterpart was run with.
-        paper: the paper's value, or that it gives none.
-        ours: this study's value, or why there is none.
-        holds: "holds", "does not hold", "in part" or "not here".
-    """
-
-    place: str
-    claim: str
-    counterpart: tuple[str, ...]
-    setting: str
-    paper: str
-    ours: str
-    holds: str
-
-
-@dataclass(frozen=True)
-class Checks:
-    """How often a claim was true, and values to show for it."""
-
-    results: tuple[bool, ...]
-    values: tuple[str, ...]
-
-    @property
-    def holds(self) -> str:
-        """The claim's standing."""
-        if not self.results:
-            return "not here"
-        return "holds" if all(self.results) else "in part" if any(self.results) else "does not hold"
-
-    def ours(self, none: str, most: int = 6) -> str:
-        """The values, and in how many cases the claim is true."""
-        if not self.results:
-            return none
-        shown = [*self.values[:most], *([f"and {len(self.values) - most} more"] if len(self.values) > most else [])]
-        return f"{'; '.join(shown)}. True in {sum(self.results)} of {len(self.results)} (series and seeds)."
-
-
-@dataclass(frozen=True)
-class Study:
-    """What the claims are checked against.
-
-    Attributes:
-        metrics, curves: the tidy tables.
-        headlines: each domain's headline quantity; a domain that the study does not have is not there.
-        settings: a line per domain that says with what it was run.
-        synthetic: each domain's quantities of sampled data.
-        names: the figures and tables that the page may show.
-    """
-
-    metrics: pd.DataFrame
-    curves: pd.DataFrame
-    headlines: Mapping[str, Quantity]
-    settings: Mapping[str, str]
-    synthetic: Mapping[str, Sequence[Quantity]]
-    names: Sequence[str]
-
-    def rows(self, domain: str) -> pd.DataFrame:
-        """The headline quantity of a domain; empty where the study does not have it."""
-        if domain not in self.headlines:
-            return pd.DataFrame(columns=["experiment", "series", "sampling", "regime", "seed", "iteration", "value"])
-        return rows_of(self.metrics, domain, self.headlines[domain])
-
-    def named(self, domain: str, *words: str) -> tuple[str, ...]:
-        """The domain's figures and tables whose name holds one of the words."""
-        found = [name for word in words for name in self.names if name.startswith(f"{domain}-") and word in name]
-        return tuple(dict.fromkeys(found))
+from selfloop.report.evidence import LEVEL, Checks, Claim, Study, changes_of, first_to_last, nothing, of_series
 
 
 def claims(study: Study) -> list[Claim]:
@@ -120,35 +43,12 @@ def claims(study: Study) -> list[Claim]:
     ]  # fmt: skip
 
 
-def _changes(
-    rows: pd.DataFrame, regime: str, iteration: int | None = None
-) -> dict[tuple[str, int], tuple[float, float]]:
-    """By series and seed, the values at iteration 1 and at `iteration` (if None, the last), where both are finite."""
-    found = {}
-    for (series, seed), chain in rows[rows["regime"] == regime].groupby(["series", "seed"], sort=False):
-        values = chain.set_index("iteration")["value"]
-        values = values[np.isfinite(values.to_numpy(float))]
-        last = int(values.index.max()) if iteration is None and len(values) else iteration
-        if 1 in values.index and last in values.index and last != 1:
-            found[str(series), int(str(seed))] = (float(values[1]), float(values[last]))
-    return found
-
-
-def _means(name: str, pairs: Sequence[tuple[float, float]]) -> str:
-    first, last = (float(np.mean(side)) for side in zip(*pairs, strict=True))
-    return f"{name} {number(first)} → {number(last)}"
-
-
-def _of_series(changes: Mapping[tuple[str, int], tuple[float, float]], series: str) -> list[tuple[float, float]]:
-    return [pair for (name, _), pair in changes.items() if name == series]
-
-
 def _rises_and_does_not(rows: pd.DataFrame, slower: bool = False) -> Checks:
     """Replace rises; accumulate does not (or, `slower`, by less), up to the last iteration that both have."""
     both_have = rows[rows["regime"].isin(["replace", "accumulate"]) & np.isfinite(rows["value"].to_numpy(float))]
     chains = both_have.groupby(["series", "seed", "iteration"])["regime"].transform("nunique")
     rows = both_have[chains == 2]
-    replaced, accumulated = _changes(rows, "replace"), _changes(rows, "accumulate")
+    replaced, accumulated = changes_of(rows, "replace"), changes_of(rows, "accumulate")
     results, values = [], []
     both = [key for key in replaced if key in accumulated]
     for key in both:
@@ -157,23 +57,17 @@ def _rises_and_does_not(rows: pd.DataFrame, slower: bool = False) -> Checks:
         results.append(rise > 0 and other < min(rise, allowed))
     for series in dict.fromkeys(series for series, _ in both):
         pairs = [
-            (name, _of_series(found, series)) for name, found in (("replace", replaced), ("accumulate", accumulated))
+            (name, of_series(found, series)) for name, found in (("replace", replaced), ("accumulate", accumulated))
         ]
-        values.append(f"{series}: {', '.join(_means(name, own) for name, own in pairs)}")
+        values.append(f"{series}: {', '.join(first_to_last(name, own) for name, own in pairs)}")
     return Checks(tuple(results), tuple(values))
-
-
-def _nothing(study: Study, domain: str) -> str:
-    if domain not in study.headlines:
-        return f"This study has no {domain} experiment."
-    return "Nothing to compare: it takes replace and accumulate over two iterations at least."
 
 
 def _headline(study: Study, place: str, domain: str, claim: str, paper: str, slower: bool = False) -> Claim:
     checks = _rises_and_does_not(study.rows(domain), slower)
     names = study.named(domain, "headline", "losses")
     setting = study.settings.get(domain, "")
-    return Claim(place, claim, names, setting, paper, checks.ours(_nothing(study, domain)), checks.holds)
+    return Claim(place, claim, names, setting, paper, checks.ours(nothing(study, domain)), checks.holds)
 
 
 def _molecule(study: Study) -> Claim:
@@ -192,8 +86,8 @@ def _molecule(study: Study) -> Claim:
 
 def _at_two_and_later(rows: pd.DataFrame) -> list[tuple[tuple[float, float], tuple[float, float]]]:
     """Of every chain under replace with a third iteration: the values at iterations 1 and 2, and at 1 and the last."""
-    second = _changes(rows, "replace", 2)
-    later = _changes(rows[rows["iteration"] != 2], "replace")
+    second = changes_of(rows, "replace", 2)
+    later = changes_of(rows[rows["iteration"] != 2], "replace")
     return [(second[key], later[key]) for key in later if key in second]
 
 
@@ -215,7 +109,7 @@ def _curves(study: Study, place: str, kinds: tuple[str, ...], steps: bool = Fals
     rows = _final_losses(study)
     checks = _rises_and_does_not(rows)
     if steps:
-        taken = _changes(rows.assign(value=rows["step"].astype(float)), "accumulate")
+        taken = changes_of(rows.assign(value=rows["step"].astype(float)), "accumulate")
         values = [
             f"steps under accumulate {first:.0f} → {last:.0f}" for first, last in list(dict.fromkeys(taken.values()))
         ]
@@ -224,7 +118,7 @@ def _curves(study: Study, place: str, kinds: tuple[str, ...], steps: bool = Fals
     names = study.named("text", *(f"learning-curves-{kind}" for kind in kinds))
     setting = study.settings.get("text", "")
     paper = "A figure without numbers" + ("; an epoch of accumulated data is n times as many steps." if steps else ".")
-    return Claim(place, claim, names, setting, paper, checks.ours(_nothing(study, "text")), checks.holds)
+    return Claim(place, claim, names, setting, paper, checks.ours(nothing(study, "text")), checks.holds)
 
 
 def _diversity(study: Study) -> Claim:
@@ -233,7 +127,7 @@ def _diversity(study: Study) -> Claim:
     ]
     names = study.named("image", "sample", "grid", "synthetic")
     claim = "Sampled faces end as a single mode when images are replaced; accumulated, they stay diverse."
-    none = _nothing(study, "image") if not found else "The sampled images' diversity is not measured here."
+    none = nothing(study, "image") if not found else "The sampled images' diversity is not measured here."
     checks = _ends_in_order(study, "image", found[0], "replace", "accumulate") if found else Checks((), ())
     setting = study.settings.get("image", "")
     return Claim("Fig. 6", claim, names, setting, "Pictures, no numbers.", checks.ours(none), checks.holds)
@@ -246,7 +140,7 @@ def _reconstructions(study: Study) -> Claim:
         if "reconstruction" in str(metric)
     ]
     claim = "Reconstructions of test images collapse when images are replaced, and stay accurate when they accumulate."
-    none = "Reconstruction errors are not measured here." if "image" in study.headlines else _nothing(study, "image")
+    none = "Reconstruction errors are not measured here." if "image" in study.headlines else nothing(study, "image")
     checks = Checks((), ())
     if found:
         rows = rows_of(study.metrics, "image", Quantity(str(found[0]), "test", "Reconstruction error"))
@@ -317,7 +211,7 @@ def _linear(study: Study, place: str, most: int, scale: str) -> Claim:
     share = sum(results) / len(results) if results else 0.0
     holds = "not here" if not results else "holds" if share >= 0.95 else "in part" if share > 0 else "does not hold"
     if not results:
-        ours = _nothing(study, "linear") if quantity is None else "No simulation in this study."
+        ours = nothing(study, "linear") if quantity is None else "No simulation in this study."
     setting = (
         ""
         if rows.empty
@@ -344,11 +238,11 @@ def _temperature(study: Study) -> Claim:
         results += [colder > warmer for colder, warmer in rises]
         experiment, sampling, _ = cold
         own = rows[(rows["experiment"] == experiment) & (rows["sampling"] == sampling)]
-        results += [after - before <= LEVEL * abs(before) for before, after in _changes(own, "accumulate").values()]
+        results += [after - before <= LEVEL * abs(before) for before, after in changes_of(own, "accumulate").values()]
         means = [number(float(np.mean(side)), True) for side in zip(*rises, strict=True)]
         values.append(f"{cold[0]} under replace: {means[0]} at {cold[2]:g}, {means[1]} at {warm[2]:g}")
     checks = Checks(tuple(results), tuple(values))
-    none = "Not run here: one sampling temperature." if not rows.empty else _nothing(study, "text")
+    none = "Not run here: one sampling temperature." if not rows.empty else nothing(study, "text")
     paper = "GPT-2 (9M): 1.82 → 5.82 at temperature 0.3, 1.82 → 2.39 at 1.0 (Table 2)."
     names, setting = study.named("text", "headline"), study.settings.get("text", "")
     return Claim("Fig. 13", claim, names, setting, paper, checks.ours(none), checks.holds)
@@ -392,16 +286,16 @@ def _first_iteration(study: Study) -> Claim:
         # By epochs: steps differ with the lengths of what was sampled, too, where rows are packed.
         epochs = own.groupby("iteration")["epoch"].mean()
         if {1, 2} <= set(epochs.index) and not 0.98 < epochs[1] / epochs[2] < 1.02:
-            changes = _changes(own.assign(series=series), "replace")
+            changes = changes_of(own.assign(series=series), "replace")
             results += [after > before for before, after in changes.values()]
             values.append(
-                _means(
+                first_to_last(
                     f"{series}, {epochs[1] / epochs[2]:.2g} times the later epochs at first:", list(changes.values())
                 )
             )
     checks = Checks(tuple(results), tuple(values))
     none = "Not run here: every first model is trained like the later ones."
-    none = none if "text" in study.headlines else _nothing(study, "text")
+    none = none if "text" in study.headlines else nothing(study, "text")
     names, setting = study.named("text", "headline"), study.settings.get("text", "")
     return Claim("Fig. 14", claim, names, setting, "A figure without numbers.", checks.ours(none), checks.holds)
 
@@ -414,14 +308,14 @@ def _samples(study: Study) -> Claim:
     claim += "(Measured here: samples of the last model that both have are less likely under model 1.)"
     names, setting = study.named("text", "samples"), study.settings.get("text", "")
     return Claim(
-        "Table 1", claim, names, setting, "Samples, no numbers.", checks.ours(_nothing(study, "text")), checks.holds
+        "Table 1", claim, names, setting, "Samples, no numbers.", checks.ours(nothing(study, "text")), checks.holds
     )
 
 
 def _table_2(study: Study) -> Claim:
     rows = study.rows("text")
-    changes = {regime: _changes(rows, regime, 4) for regime in ("accumulate", "replace", "replace-multiple")}
-    late = _changes(rows, "replace", 10)
+    changes = {regime: changes_of(rows, regime, 4) for regime in ("accumulate", "replace", "replace-multiple")}
+    late = changes_of(rows, "replace", 10)
     results, values = [], []
     for key, (before, after) in changes["replace"].items():
         results.append(after > before)
@@ -434,14 +328,14 @@ def _table_2(study: Study) -> Claim:
     for series in dict.fromkeys(series for series, _ in changes["replace"]):
         parts = []
         for name, found in (*changes.items(), ("replace at t=10", late)):
-            if own := _of_series(found, series):
+            if own := of_series(found, series):
                 parts.append(f"{name} {number(float(np.mean([b - a for a, b in own])), True)}")
         values.append(f"{series}, change to t=4: {', '.join(parts)}")
     checks = Checks(tuple(results), tuple(values))
     claim = "Signs of the changes to t=1: accumulate down, replace up and at t=10 further up, replace-multiple between."
     setting = study.settings.get("text", "")
     names = study.named("text", "paper", "headline")
-    none = _nothing(study, "text") if rows.empty else "No chain of this study reaches four iterations."
+    none = nothing(study, "text") if rows.empty else "No chain of this study reaches four iterations."
     return Claim("Table 2", claim, names, setting, _table_2_text(full=True), checks.ours(none, 8), checks.holds)
 
 

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from selfloop.analysis.read import regimes_in_order
 from selfloop.quantity import Quantity
 from selfloop.report import charts, runs
-from selfloop.report.claims import Study, claims
+from selfloop.report.claims import claims
 from selfloop.report.content import (
     DASH,
     Gap,
@@ -31,6 +31,7 @@ from selfloop.report.content import (
     rows_of,
     simulated,
 )
+from selfloop.report.evidence import Study
 from selfloop.report.places import ASSETS, CAPTIONS
 from selfloop.report.published import PAPER, SAME_SETTING
 from selfloop.report.verdicts import RULE

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from selfloop.domains.text.cache import Cache, CacheMemory
 from selfloop.domains.text.checkpoint import load_checkpoint, save_checkpoint
-from selfloop.domains.text.model import Cache, Shape, Transformer, build, shape_of
+from selfloop.domains.text.model import Shape, Transformer, build, shape_of
 from selfloop.domains.text.settings import model_title, parameter_count
 from selfloop.domains.text.tokens import END_OF_TEXT, END_OF_TEXT_ID, train_tokenizer
 from selfloop.errors import UserError
@@ -43,6 +44,10 @@ def random_model(architecture: str, **changes: Any) -> Transformer:
         for parameter in model.parameters():
             parameter.normal_(0.0, 0.3, generator=generator)
     return model.eval()
+
+
+def memory_for(model: Transformer, sequences: int, dtype: torch.dtype = torch.float32) -> CacheMemory:
+    return CacheMemory(model.shape, sequences, model.shape.context, dtype, torch.device("cpu"))
 
 
 def random_ids(rows: int, length: int, vocabulary: int = 300) -> torch.Tensor:
@@ -126,7 +131,7 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_named(
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_steps_with_a_cache_give_the_logits_of_a_pass_over_all_positions(architecture: str) -> None:
     model, ids = random_model(architecture), random_ids(4, 24)
-    cache = Cache(model.shape, 4, 24, torch.float32, torch.device("cpu"))
+    cache = Cache(memory_for(model, 4), 0, 4)
     with torch.inference_mode():
         at_once = model(ids)
         for position in range(24):
@@ -137,24 +142,22 @@ def test_steps_with_a_cache_give_the_logits_of_a_pass_over_all_positions(archite
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_cache_keeps_the_sequences_it_is_told_to(architecture: str) -> None:
     model, ids = random_model(architecture), random_ids(4, 9)
-    cache = Cache(model.shape, 4, 9, torch.float32, torch.device("cpu"))
+    cache = Cache(memory_for(model, 4), 0, 4)
     with torch.inference_mode():
         for position in range(8):
             model.step(ids[:, position], [cache])
-        kept = torch.tensor([3, 1])
+        kept = torch.tensor([1, 3])
         cache.keep(kept)
         logits = model.step(ids[kept, 8], [cache])
         torch.testing.assert_close(logits, model(ids[kept])[:, 8], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_sequences_at_different_positions_take_a_step_together(
-    architecture: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second cache begins when the first is at position 5; both outgrow their first room of 4."""
-    monkeypatch.setattr("selfloop.domains.text.model.FIRST_ROOM", 4)
+def test_sequences_at_different_positions_take_a_step_together(architecture: str) -> None:
+    """The second cache begins when the first is at position 5."""
     model, ids = random_model(architecture), random_ids(7, 24)
-    early, late = (Cache(model.shape, count, 24, torch.float32, torch.device("cpu")) for count in (4, 3))
+    memory = memory_for(model, 7)
+    early, late = Cache(memory, 0, 4), Cache(memory, 4, 3)
     with torch.inference_mode():
         expected = model(ids)
         for position in range(5):
@@ -165,12 +168,34 @@ def test_sequences_at_different_positions_take_a_step_together(
             torch.testing.assert_close(logits[4:], expected[4:, position - 5], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("gone", [[0], [1, 2], [0, 1, 2, 3, 4, 5], []])
+def test_caches_close_up_when_sequences_have_gone(gone: list[int]) -> None:
+    """A third cache begins in the rows that the first, of seven sequences, left free, behind the second."""
+    model, ids = random_model("gpt2"), random_ids(7 + 6 + len(gone), 24)
+    memory = memory_for(model, 13)
+    memory.moved = 2  # rows at a time, so that what is moved overlaps with where it goes
+    first, second = Cache(memory, 0, 7), Cache(memory, 7, 6)
+    with torch.inference_mode():
+        expected = model(ids)
+        for position in range(6):
+            model.step(ids[:13, position], [first, second])
+        kept = [row for row in range(7) if row not in gone]
+        first.keep(torch.tensor(kept))
+        second.move(len(kept))
+        third = Cache(memory, len(kept) + 6, len(gone))
+        rows = [*kept, *range(7, 13)]
+        for position in range(6, 12):
+            new = torch.cat([ids[rows, position], ids[13:, position - 6]])
+            logits = model.step(new, [cache for cache in (first, second, third) if len(cache)])
+            torch.testing.assert_close(logits[: len(rows)], expected[rows, position], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(logits[len(rows) :], expected[13:, position - 6], rtol=1e-5, atol=1e-5)
+
+
 def test_a_cache_may_be_in_bfloat16_under_float32_weights() -> None:
     model, ids = random_model("llama"), random_ids(4, 24)
-    cache = Cache(model.shape, 4, 24, torch.bfloat16, torch.device("cpu"))
+    cache = Cache(memory_for(model, 4, torch.bfloat16), 0, 4)
     with torch.inference_mode():
         steps = [model.step(ids[:, position], [cache]) for position in range(24)]
-    assert cache.keys.dtype == torch.bfloat16
     assert steps[-1].dtype == torch.float32
     torch.testing.assert_close(steps[-1], model(ids)[:, -1], rtol=0.05, atol=0.05)
 

@@ -5,15 +5,16 @@ and their per-operation overhead decides the speed of small models. The checkpoi
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FIRST_ROOM = 64  # positions that a new cache has room for
+from selfloop.domains.text.cache import Cache
 
 
 @dataclass(frozen=True)
@@ -34,49 +35,13 @@ class Shape:
         return self.hidden_size // self.heads
 
 
-class Cache:
-    """Keys and values of sequences that are all at the same position, with room that doubles as they grow.
+def swiglu(product: Tensor) -> Tensor:
+    """SiLU of the gate, which is the first half, times the second half (Shazeer 2020)."""
+    gate, up = product.chunk(2, dim=-1)
+    return F.silu(gate) * up
 
-    Shape of `keys` and `values`: [layers, sequences, heads, room, head_size]; the first `length` of `room` are filled.
-    The number format may be smaller than the model's: attention then runs in it.
-    """
 
-    def __init__(self, shape: Shape, sequences: int, longest: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.longest = longest
-        self.length = 0
-        size = (shape.layers, sequences, shape.heads, min(FIRST_ROOM, longest), shape.head_size)
-        self.keys = torch.empty(size, dtype=dtype, device=device)
-        self.values = torch.empty(size, dtype=dtype, device=device)
-
-    def __len__(self) -> int:
-        return self.keys.shape[1]
-
-    def make_room(self) -> None:
-        """See to it that there is room for one more position."""
-        room = self.keys.shape[3]
-        if self.length == room:
-            self.keys, self.values = (self._grown(old, min(2 * room, self.longest)) for old in (self.keys, self.values))
-
-    def _grown(self, old: Tensor, room: int) -> Tensor:
-        new = old.new_empty((*old.shape[:3], room, old.shape[4]))
-        new[:, :, :, : self.length] = old[:, :, :, : self.length]
-        return new
-
-    def keep(self, rows: Tensor) -> None:
-        """Keep the sequences at the places `rows` and drop the others."""
-        self.keys, self.values = self.keys.index_select(1, rows), self.values.index_select(1, rows)
-
-    def attend(self, layer: int, qkv: Tensor) -> Tensor:
-        """Note one new position's keys and values, and attend to all up to it.
-
-        qkv: [sequences, 3, heads, head_size] in the cache's number format; gives [sequences, heads, head_size].
-        """
-        q, k, v = qkv.unbind(1)
-        self.keys[layer, :, :, self.length] = k
-        self.values[layer, :, :, self.length] = v
-        seen = slice(0, self.length + 1)
-        keys, values = self.keys[layer, :, :, seen], self.values[layer, :, :, seen]
-        return F.scaled_dot_product_attention(q[:, :, None], keys, values)[:, :, 0]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": partial(F.gelu, approximate="tanh"), "swiglu": swiglu}
 
 
 class Linear(nn.Linear):
@@ -84,6 +49,11 @@ class Linear(nn.Linear):
 
     def reset_parameters(self) -> None:
         """Leave the memory as it is."""
+
+    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
+        """The linear map of x, and what one of `ACTIVATIONS` makes of it."""
+        product = F.linear(x, self.weight, self.bias)
+        return product if activation is None else ACTIVATIONS[activation](product)
 
 
 class Embedding(nn.Embedding):
@@ -104,6 +74,7 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(hidden, eps=1e-5) if gpt2 else nn.RMSNorm(hidden, eps=1e-5)
         self.qkv = Linear(hidden, 3 * hidden, bias=gpt2)
         self.attention_out = Linear(hidden, hidden, bias=gpt2)
+        self.activation = "gelu" if gpt2 else "swiglu"
         self.feed_norm = nn.LayerNorm(hidden, eps=1e-5) if gpt2 else nn.RMSNorm(hidden, eps=1e-5)
         # Llama's gate and up projections are one product, too.
         self.feed_in = Linear(hidden, inner if gpt2 else 2 * inner, bias=gpt2)
@@ -120,7 +91,7 @@ class Block(nn.Module):
         qkv = self.qkv(self.attention_norm(x)).view(len(x), 3, self.shape.heads, self.shape.head_size)
         if rotation is not None:
             qkv[:, :2] = rotate(qkv[:, :2], rotation)
-        pieces = qkv.to(caches[0].keys.dtype).split([len(cache) for cache in caches])
+        pieces = qkv.to(caches[0].memory.dtype).split([len(cache) for cache in caches])
         mixed = torch.cat([cache.attend(layer, piece) for cache, piece in zip(caches, pieces, strict=True)])
         return self._finish(x, mixed.to(x.dtype))
 
@@ -133,12 +104,7 @@ class Block(nn.Module):
 
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         x = x + self.attention_out(mixed.reshape(x.shape))
-        inner = self.feed_in(self.feed_norm(x))
-        if self.shape.architecture == "gpt2":
-            fed: Tensor = self.feed_out(F.gelu(inner, approximate="tanh"))
-        else:
-            gate, up = inner.chunk(2, dim=-1)
-            fed = self.feed_out(F.silu(gate) * up)
+        fed: Tensor = self.feed_out(self.feed_in(self.feed_norm(x), self.activation))
         return x + fed
 
 
@@ -183,8 +149,6 @@ class Transformer(nn.Module):
 
         The caches' sequences follow one another; those of one cache are at the same position. Fills the caches there.
         """
-        for cache in caches:
-            cache.make_room()
         positions = torch.cat([ids.new_full((len(cache),), cache.length) for cache in caches])
         x = self.embedding(ids)
         if self.positions is not None:
@@ -204,18 +168,21 @@ class Transformer(nn.Module):
 
 
 def rotation_table(shape: Shape) -> Tensor:
-    """Cosines and sines of the rotary angles, [2, context, head_size], base 10,000 (Su et al. 2021)."""
+    """Cosines and sines of the rotary angles, [2, context, head_size], base 10,000 (Su et al. 2021).
+
+    The sines of the first half are negative: they are what the second half is multiplied by. See `rotate`.
+    """
     half = shape.head_size // 2
     frequencies = 10_000.0 ** (-torch.arange(half, dtype=torch.float32) / half)
     angles = torch.arange(shape.context, dtype=torch.float32)[:, None] * frequencies
-    angles = torch.cat([angles, angles], dim=-1)
-    return torch.stack([angles.cos(), angles.sin()])
+    sines = angles.sin()
+    return torch.stack([angles.cos().repeat(1, 2), torch.cat([-sines, sines], dim=-1)])
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Rotary positions in the half-split order that `transformers` uses. The last dimension of x is the head's."""
     low, high = x.chunk(2, dim=-1)
-    return x * rotation[0] + torch.cat([-high, low], dim=-1) * rotation[1]
+    return torch.addcmul(x * rotation[0], torch.cat([high, low], dim=-1), rotation[1])
 
 
 def build(model: Mapping[str, Any], seed: int) -> Transformer:

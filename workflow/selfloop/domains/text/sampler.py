@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from selfloop.domains.text.model import Cache, Transformer
+from selfloop.domains.text.cache import Cache, CacheMemory
+from selfloop.domains.text.model import Transformer
 from selfloop.domains.text.tokens import END_OF_TEXT_ID
 from selfloop.identity import stream
 
@@ -71,12 +73,19 @@ def sample(
     documents: dict[int, np.ndarray] = {}
     cohorts: list[Cohort] = []
     uniforms = Uniforms(identity, first_row, longest)
+    number_format = cache_format or next(model.parameters()).dtype
+    batch = min(batch, len(prompts))
+    memory = CacheMemory(model.shape, batch, longest, number_format, prompts.device)
     begun, steps = 0, 0
     while cohorts or begun < len(prompts):
         room = min(batch - sum(map(len, cohorts)), len(prompts) - begun)
         if room > 0 and (room >= batch * WORTH_DROPPING or not cohorts):
             rows = range(begun, begun + room)
-            cohorts.append(Cohort(model, rows, prompts[begun : begun + room], uniforms.of(rows), cache_format))
+            taken = 0
+            for cohort in cohorts:  # the free rows of the memory, behind one another
+                cohort.cache.move(taken)
+                taken += len(cohort)
+            cohorts.append(Cohort(Cache(memory, taken, room), rows, prompts[begun : begun + room], uniforms.of(rows)))
             begun += room
         logits = model.step(torch.cat([cohort.last for cohort in cohorts]), [cohort.cache for cohort in cohorts])
         chosen = choose(logits, torch.cat([cohort.uniform for cohort in cohorts]), sampling)
@@ -123,20 +132,17 @@ class Cohort:
         position: place of the last token that they all have.
     """
 
-    def __init__(
-        self, model: Transformer, rows: range, prompts: Tensor, uniforms: Tensor, cache_format: torch.dtype | None
-    ) -> None:
+    def __init__(self, cache: Cache, rows: range, prompts: Tensor, uniforms: Tensor) -> None:
         count, longest = uniforms.shape
         device = prompts.device
         self.given = prompts.shape[1]
         self.position = 0
+        self.cache = cache
         self._rows = np.arange(rows.start, rows.stop)
         self._tokens = torch.zeros(count, longest, dtype=torch.int32, device=device)
         self._tokens[:, : self.given] = prompts
         self._uniforms = uniforms.to(device)
         self._lengths = torch.zeros(count, dtype=torch.int64, device=device)  # 0: not ended
-        number_format = cache_format or next(model.parameters()).dtype
-        self.cache = Cache(model.shape, count, longest, number_format, device)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -200,21 +206,18 @@ def choose(logits: Tensor, uniforms: Tensor, sampling: dict[str, Any]) -> Tensor
     if sampling["top_k"] is not None and sampling["top_k"] < logits.shape[-1]:
         smallest = logits.topk(sampling["top_k"], dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < smallest, float("-inf"))
-    rows, vocabulary = logits.shape
-    groups = -(-vocabulary // SUMMED)
-    odds = logits.new_empty(rows, groups * SUMMED)  # probabilities but for a factor; padded with zeros
-    odds[:, vocabulary:] = 0.0
-    torch.sub(logits, logits.amax(dim=-1, keepdim=True), out=odds[:, :vocabulary])
-    odds[:, :vocabulary].exp_()
+    odds = logits.softmax(dim=-1)
     if sampling["top_p"] is not None and sampling["top_p"] < 1:
         ordered, order = odds.sort(dim=-1, descending=True, stable=True)
         before = ordered.cumsum(dim=-1) - ordered
         ordered = ordered.masked_fill(before >= sampling["top_p"] * ordered.sum(dim=-1, keepdim=True), 0.0)
         odds = torch.zeros_like(odds).scatter(1, order, ordered)
-    grouped = odds.view(rows, groups, SUMMED)
+    if odds.shape[1] % SUMMED:
+        odds = F.pad(odds, (0, -odds.shape[1] % SUMMED))
+    grouped = odds.view(len(odds), -1, SUMMED)
     # First the group of tokens, then the token within it: a cumulative sum over all of the vocabulary is slow.
     group, left = _invert(grouped.sum(dim=-1), uniforms, None)
-    within = grouped[torch.arange(rows, device=odds.device), group]
+    within = grouped[torch.arange(len(odds), device=odds.device), group]
     token, _ = _invert(within, None, left)
     return group * SUMMED + token
 

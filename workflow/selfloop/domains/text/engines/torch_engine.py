@@ -12,6 +12,7 @@ from selfloop.devices import cache_precision, choose_precision, memory, prepare_
 from selfloop.domains.text.checkpoint import load_checkpoint
 from selfloop.domains.text.engines import Request
 from selfloop.domains.text.model import Transformer
+from selfloop.domains.text.packed import pack
 from selfloop.domains.text.sampler import sample as sample_documents
 from selfloop.domains.text.sampler import slices
 
@@ -29,6 +30,7 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     model = load_checkpoint(request.checkpoint, choose_precision(request.precision, device), str(device))
     cache_format = cache_precision(request.precision)
     batch = batch_size(model, request.sampling["max_length"] or model.shape.context, cache_format, device)
+    pack(model, batch)
     request.log.info("%d documents at once, cache in %s", batch, str(cache_format).removeprefix("torch."))
     first, last = request.first_row, request.first_row + len(request.prompts)
     mine = [rows for rows in slices(request.part_rows or last) if first <= rows.start < last]

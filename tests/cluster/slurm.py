@@ -134,6 +134,14 @@ class Slurm:
         daemon.send_signal(number)
         daemon.wait(DEADLINE)
 
+    def save_jobs(self) -> None:
+        """Have the controller write down the jobs of now; by itself it does so some seconds after they change."""
+        before = time.time()
+        for job in self.command("squeue", "--noheader", "--format=%i").split():
+            self.command("scontrol", "update", f"JobId={job}", "AdminComment=to be saved")
+        saved = self.folder / "state" / "job_state"
+        wait_until(lambda: saved.exists() and saved.stat().st_mtime > before, "the jobs to be written down")
+
     def states(self) -> dict[str, str]:
         """Nodes by name: "idle", "mixed", "down" and so on; none while the controller does not answer."""
         words = ["sinfo", "--noheader", "--Node", "--format=%N %T"]

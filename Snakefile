@@ -18,11 +18,11 @@ min_version("9.27")
 gc.disable()
 atexit.register(gc.freeze)
 
-sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
+sys.path.insert(0, os.path.join(workflow.basedir, "src"))
 
-from selfloop.plan import expose_library, plan_study
-from selfloop.planning_cache import keep_what_repeats
-from selfloop.session import Session
+from selfloop.planning.rules import expose_library, plan_study
+from selfloop.session.compat import keep_what_repeats
+from selfloop.session.session import Session
 
 expose_library()
 keep_what_repeats()
@@ -55,7 +55,7 @@ rule all:
         ],
 
 
-# What stands around the jobs: one Snakemake per folder, this machine's GPUs, a process to fork from; see selfloop.session.
+# What stands around the jobs: one Snakemake per folder, this machine's GPUs, a process to fork from; see selfloop.session.session.
 onstart:
     session.begin()
 

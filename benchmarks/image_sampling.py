@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from selfloop.devices import choose_precision, prepare_torch
-from selfloop.domains.image.checkpoint import load_checkpoint, save_checkpoint
-from selfloop.domains.image.model import Shape, build
-from selfloop.domains.image.pictures import ROWS_PER_GROUP, SCHEMA, encode_png
-from selfloop.domains.image.sampler import encoded, sample
-from selfloop.shards import ShardWriter
-from selfloop.whole import whole_folder
+from selfloop.data.atomic import whole_folder
+from selfloop.data.shards import ShardWriter
+from selfloop.domains.image.data.pictures import ROWS_PER_GROUP, SCHEMA, encode_png
+from selfloop.domains.image.model.checkpoint import load_checkpoint, save_checkpoint
+from selfloop.domains.image.model.network import Shape, build
+from selfloop.domains.image.model.sampler import encoded, sample
+from selfloop.training.devices import choose_precision, prepare_torch
 
 PAPER = 163_000
 SHAPE = Shape(64, "rgb", (32, 64, 128, 256, 512), 128)

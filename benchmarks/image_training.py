@@ -31,16 +31,16 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from selfloop.devices import prepare_torch
-from selfloop.domains.image import collection
-from selfloop.domains.image.conversion import MODES, Tally, converted
-from selfloop.domains.image.model import Shape, build
-from selfloop.domains.image.train import ImageTask
-from selfloop.memory import keep_freed_memory
-from selfloop.optimizer import FlatWeights, Optimizer
-from selfloop.schedule import Schedule
+from selfloop.domains.image.data import collection
+from selfloop.domains.image.data.conversion import MODES, Tally, converted
+from selfloop.domains.image.model.network import Shape, build
+from selfloop.domains.image.steps.train import ImageTask
+from selfloop.training.devices import prepare_torch
+from selfloop.training.lr_schedule import Schedule
+from selfloop.training.malloc import keep_freed_memory
+from selfloop.training.optimizer import FlatWeights, Optimizer
 
 WIDTH, HEIGHT, CROP, BATCH, KL_WEIGHT, EPOCHS = 178, 218, 148, 64, 0.00025, 100
 MODELS = {"paper": Shape(64, "rgb", (32, 64, 128, 256, 512), 128), "default": Shape(32, "gray", (8, 16, 32), 16)}
@@ -131,7 +131,7 @@ def plain_steps(folder: Path, shape: Shape, workers: int, device: torch.device) 
 
 
 def our_steps(images: np.ndarray, shape: Shape, device: torch.device) -> Iterator[int]:
-    """Images of each step of `selfloop.fit`'s loop, less its saving and measuring."""
+    """Images of each step of `selfloop.training.loop`'s loop, less its saving and measuring."""
     training: dict[str, Any] = {"epochs": 10**6, "batch_size": BATCH, "kl_weight": KL_WEIGHT, "flip": True}
     schedule = Schedule(0.005, 0.0, 0.9, 0.999, 1.0, 1, "float32", schedule="exponential", decay=0.95)
     keep_freed_memory()

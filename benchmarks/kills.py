@@ -22,11 +22,11 @@ import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "workflow"))
+sys.path.insert(0, str(ROOT / "src"))
 
-from selfloop import config as configuration  # noqa: E402
-from selfloop import study as studies  # noqa: E402
-from selfloop.saved_state import SavedState  # noqa: E402
+from selfloop.config import load as configuration  # noqa: E402
+from selfloop.planning import study as studies  # noqa: E402
+from selfloop.training.state import SavedState  # noqa: E402
 
 STUDY = {
     "experiments": {

@@ -1,6 +1,6 @@
 """The linear model at scale: how long the whole grid takes, how it compares to the direct loop, how well theory holds.
 
-    PYTHONPATH=workflow python benchmarks/linear_grid.py [--table points.csv]
+    PYTHONPATH=src python benchmarks/linear_grid.py [--table points.csv]
 
 1. **Speed against the direct loop**, on every (d, T) of the grid, both in the same process, one BLAS thread for both:
    with two, any neighbour on the machine slows the direct loop many times over, which would flatter the ratio. The
@@ -38,10 +38,10 @@ from typing import NamedTuple
 import numpy as np
 
 from selfloop.domains.linear import theory
-from selfloop.domains.linear.direct import simulate_directly
-from selfloop.domains.linear.setting import Setting
-from selfloop.domains.linear.simulate import simulate
-from selfloop.memory import keep_freed_memory
+from selfloop.domains.linear.simulation.direct import simulate_directly
+from selfloop.domains.linear.simulation.setting import Setting
+from selfloop.domains.linear.simulation.simulate import simulate
+from selfloop.training.malloc import keep_freed_memory
 
 DIMENSIONS = (1, 3, 10, 32, 100)
 ROWS = (10, 32, 100, 316, 1000)

@@ -1,6 +1,6 @@
 """Peak memory of a training on 500 million tokens, against one on 5 million.
 
-    PYTHONPATH=workflow python benchmarks/memory.py [--tokens 500e6] [--steps 10]
+    PYTHONPATH=src python benchmarks/memory.py [--tokens 500e6] [--steps 10]
 
 Both trainings are the rule train's own step, in a process of its own, with the paper's GPT-2 (9M) and 32 documents to a
 batch; what they need for model and batch is the same, so the difference is what the size of the data set costs. The
@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from selfloop import training_set
-from selfloop.domains.text import train
-from selfloop.domains.text.tokens import SCHEMA, train_tokenizer
-from selfloop.job import Job
-from selfloop.shards import ShardWriter
+from selfloop.data import training_set
+from selfloop.data.shards import ShardWriter
+from selfloop.domains.text.data.tokens import SCHEMA, train_tokenizer
+from selfloop.domains.text.steps import train
+from selfloop.jobs.job import Job
 
 SHARD = 5_000_000
 LENGTH = 212  # tokens of a document, as many as a story has

@@ -1,8 +1,8 @@
 """GeoDiff's training against a direct implementation: steps per second, same model, batches and cores, in one run.
 
-    PYTHONPATH=workflow python benchmarks/molecule_training.py [--threads 1] [--batch 16] [--hidden 128]
+    PYTHONPATH=src python benchmarks/molecule_training.py [--threads 1] [--batch 16] [--hidden 128]
 
-The direct way (selfloop.domains.molecule.direct) goes through a batch molecule by molecule: it builds each one's graph
+The direct way (molecule.model.direct) goes through a batch molecule by molecule: it builds each one's graph
 from its bonds at every step, has an edge for each direction, and runs the network on that molecule alone. The fast way
 builds graphs once per molecule, takes only the radius part at each step, and runs the network on all molecules of the
 batch, over unordered pairs. Both compute the same loss and gradient, which is checked first; both then take whole
@@ -25,15 +25,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfloop.domains.molecule import prepare_data
-from selfloop.domains.molecule.conformations import SCHEMA, Conformations
-from selfloop.domains.molecule.diffusion import sigmas
-from selfloop.domains.molecule.direct import direct_losses
-from selfloop.domains.molecule.graph import build_batch, build_graph
-from selfloop.domains.molecule.model import GeoDiff, build
-from selfloop.domains.molecule.train import ConformationTask, NoisyBatch
-from selfloop.optimizer import FlatWeights, Optimizer
-from selfloop.schedule import Schedule
+from selfloop.domains.molecule.data.conformations import SCHEMA, Conformations
+from selfloop.domains.molecule.data.graph import build_batch, build_graph
+from selfloop.domains.molecule.model.diffusion import sigmas
+from selfloop.domains.molecule.model.direct import direct_losses
+from selfloop.domains.molecule.model.network import GeoDiff, build
+from selfloop.domains.molecule.steps import prepare_data
+from selfloop.domains.molecule.steps.train import ConformationTask, NoisyBatch
+from selfloop.training.lr_schedule import Schedule
+from selfloop.training.optimizer import FlatWeights, Optimizer
 
 DIFFUSION = {"timesteps": 1000, "beta_start": 1e-7, "beta_end": 9e-3}
 

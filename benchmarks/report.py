@@ -18,11 +18,11 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests" / "browser")]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "browser")]
 
 from chromium import chromium  # noqa: E402
 
-from selfloop.plan import plan_study  # noqa: E402
+from selfloop.planning.rules import plan_study  # noqa: E402
 
 BUILD = """
 import json, sys
@@ -42,7 +42,7 @@ def main() -> None:
     study = json.dumps(plan_study(yaml.safe_load(config.read_text(encoding="utf-8"))).report())
     page = Path("results/report/benchmark.html")
     page.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", BUILD, page], input=study, encoding="utf-8", check=True, env=environment)
     built = time.perf_counter() - began

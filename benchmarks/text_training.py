@@ -1,6 +1,6 @@
 """Training the paper's GPT-2 (9M) and Llama-2 (12M): our loop, transformers.Trainer, and the processor's limit.
 
-    PYTHONPATH=workflow python benchmarks/text_training.py [--threads 2] [--steps 6] [--models gpt2 llama]
+    PYTHONPATH=src python benchmarks/text_training.py [--threads 2] [--steps 6] [--models gpt2 llama]
 
 Both train on the same made-up documents, whose lengths follow TinyStories' (log-normal, 212 tokens on average, 60 to
 1,078), 32 to a batch, each side in a process of its own and with a model of transformers' sizes:
@@ -28,13 +28,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfloop.domains.text.batches import DocumentTask, LanguageTask, Order, PackedTask
-from selfloop.domains.text.model import build
-from selfloop.domains.text.size import parameter_count
-from selfloop.domains.text.tokens import TokenStore
-from selfloop.fit import fit
-from selfloop.saved_state import SavedState
-from selfloop.schedule import Schedule
+from selfloop.domains.text.data.batches import DocumentTask, LanguageTask, Order, PackedTask
+from selfloop.domains.text.data.tokens import TokenStore
+from selfloop.domains.text.model.network import build
+from selfloop.domains.text.model.size import parameter_count
+from selfloop.training.loop import fit
+from selfloop.training.lr_schedule import Schedule
+from selfloop.training.state import SavedState
 
 SIZES = {"hidden_size": 256, "layers": 8, "intermediate_size": 1024, "vocabulary": 8000, "initializer_range": 0.02}
 MODELS: dict[str, dict[str, Any]] = {

@@ -18,9 +18,9 @@ import psutil
 import pytest
 import yaml
 
-from selfloop import config as configuration
-from selfloop import study as studies
-from selfloop.lifetime import is_running
+from selfloop.config import load as configuration
+from selfloop.jobs.processes import is_running
+from selfloop.planning import study as studies
 
 from ..workflow.conftest import Workflow
 from . import slurm as slurms

@@ -31,10 +31,11 @@ import psutil
 import pytest
 import torch
 
-from selfloop.domains.text.checkpoint import load_checkpoint, save_checkpoint
-from selfloop.domains.text.engines import Request, torch_engine, vllm_engine
-from selfloop.domains.text.model import Shape, Transformer
-from selfloop.domains.text.tokens import END_OF_TEXT_ID, train_tokenizer
+from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, train_tokenizer
+from selfloop.domains.text.model.checkpoint import load_checkpoint, save_checkpoint
+from selfloop.domains.text.model.network import Shape, Transformer
+from selfloop.domains.text.sampling import torch_engine, vllm_engine
+from selfloop.domains.text.sampling.engine import Request
 from selfloop.errors import UserError
 
 ENGINES = {"torch": torch_engine, "vllm": vllm_engine}
@@ -330,7 +331,8 @@ def test_heads_that_vllm_has_no_kernel_for_are_refused(tmp_path: Path) -> None:
 def test_a_killed_step_leaves_no_vllm_behind(checkpoints: dict[str, Path]) -> None:
     program = f"""
         import logging, pathlib, sys, numpy
-        from selfloop.domains.text.engines import Request, vllm_engine
+        from selfloop.domains.text.sampling.engine import Request
+        from selfloop.domains.text.sampling import vllm_engine
         logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
         sampling = {dict(PLAIN)!r}
         checkpoint = pathlib.Path({str(checkpoints["gpt2"])!r})

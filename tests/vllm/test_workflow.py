@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
 
-from selfloop.domains.text.tokens import END_OF_TEXT_ID
-from selfloop.shards import shard_paths
+from selfloop.data.shards import shard_paths
+from selfloop.domains.text.data.tokens import END_OF_TEXT_ID
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "tests/studies/vllm.yaml"

@@ -17,12 +17,12 @@ import psutil
 import pytest
 import yaml
 
-from selfloop import config as configuration
-from selfloop import study as studies
+from selfloop.config import load as configuration
+from selfloop.planning import study as studies
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = Path(__file__).parent / "plugins"
-TREE = ("Snakefile", "workflow", "config", "profiles", "slurm", "envs", "tests/studies")
+TREE = ("Snakefile", "src", "workflow", "config", "profiles", "slurm", "envs", "tests/studies")
 DEADLINE = 300.0  # seconds; far more than anything here takes
 
 

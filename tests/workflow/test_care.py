@@ -18,7 +18,7 @@ def command(workflow: Workflow, module: str, *arguments: str, answer: str = "") 
     return subprocess.run(
         [sys.executable, "-m", f"selfloop.{module}", "--configfile", workflow.config, *arguments],
         cwd=workflow.folder,
-        env=environment() | {"PYTHONPATH": str(workflow.folder / "workflow")},
+        env=environment() | {"PYTHONPATH": str(workflow.folder / "src")},
         input=answer,
         capture_output=True,
         encoding="utf-8",

@@ -15,8 +15,6 @@ from typing import Any
 
 import psutil
 
-from selfloop import slots
-
 from .conftest import DEADLINE, Workflow, alive, wait_gone, wait_until
 
 KILLS = 20
@@ -32,7 +30,7 @@ def kind(process: psutil.Process, main: int) -> str | None:
         line = process.cmdline()
         if process.pid == main:
             return "snakemake"
-        if "selfloop.preload" in line:
+        if "selfloop.jobs.forkserver" in line:
             return "server" if process.ppid() == main else "step"
         if line and line[-1].endswith(".py") and not line[0].endswith("sh"):
             return "script"
@@ -63,7 +61,7 @@ def one_seed_more(study: dict[str, Any]) -> None:
 def test_twenty_kills(tmp_path: Path) -> None:
     workflow = Workflow.fresh(tmp_path / "chaos", "tests/studies/chaos.yaml")
     gpus = tmp_path / "gpus"
-    workflow.variables = {slots.DEVICES: "0,1", slots.FOLDER: str(gpus)}  # pretended ones
+    workflow.variables = {gpus.DEVICES: "0,1", gpus.FOLDER: str(gpus)}  # pretended ones
     dice = random.Random(SEED)
     killed: Counter[str] = Counter()
     starts = 0

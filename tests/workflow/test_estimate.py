@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selfloop import config, estimate, study
-from selfloop.plan import Plan
+from selfloop.config import load as config
+from selfloop.operations import estimate
+from selfloop.planning import study
+from selfloop.planning.rules import Plan
 
 from .conftest import Workflow
 

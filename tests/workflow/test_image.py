@@ -74,14 +74,14 @@ def test_every_figure_is_there(faces: Workflow, name: str) -> None:
 
 def test_how_the_grids_look_trains_nothing_and_other_samples_redraw_them(faces: Workflow) -> None:
     def append(name: str) -> Path:
-        path = faces.folder / "workflow/selfloop/domains/image" / name
+        path = faces.folder / "src/selfloop/domains/image" / name
         path.write_text(path.read_text(encoding="utf-8") + "\nEDITED = True\n", encoding="utf-8")
         return path
 
     assert faces.would_run() == set()
-    append("grids.py")
+    append("figures.py")
     assert faces.would_run() == {"image_plot_samples", "image_plot_reconstructions", "write_report"}
-    append("sampler.py")
+    append("model/sampler.py")
     jobs = faces.would_run()
     assert "image_plot_samples" in jobs
     assert not {job for job in jobs if job.startswith("train faces-1")}

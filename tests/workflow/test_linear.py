@@ -23,8 +23,9 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from selfloop.domains.linear import theory, train
-from selfloop.job import Job
+from selfloop.domains.linear import theory
+from selfloop.domains.linear.steps import train
+from selfloop.jobs.job import Job
 
 ROOT = Path(__file__).parents[2]
 W_STAR = [1.0, -2.0, 0.5, 3.0]

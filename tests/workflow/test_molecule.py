@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from rdkit import Chem
 
-from selfloop.domains.molecule.to_sdf import write_sdf
+from selfloop.domains.molecule.export_sdf import write_sdf
 
 from .conftest import Workflow
 

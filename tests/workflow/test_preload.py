@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from selfloop import preload
+from selfloop.jobs import forkserver
 
 from .conftest import DEADLINE, ROOT, alive, environment, wait_gone, wait_until
 
@@ -40,11 +40,13 @@ def run(job):
         raise KeyError("no such thing")
     print(f"torch is there: {'torch' in sys.modules}; cwd {os.getcwd()}; {os.environ['COLOUR']}")
 """
-CLIENT = "import json, sys; from selfloop import preload; sys.exit(preload.run_in_fork(json.loads(sys.argv[1])))"
+CLIENT = (
+    "import json, sys; from selfloop.jobs import forkserver; sys.exit(forkserver.run_in_fork(json.loads(sys.argv[1])))"
+)
 PARENT = """
 import os, signal
-from selfloop import preload
-print(preload.start().pid, os.environ[preload.VARIABLE], os.environ[preload.PYTHON], sep="\\n", flush=True)
+from selfloop.jobs import forkserver
+print(forkserver.start().pid, os.environ[forkserver.VARIABLE], os.environ[forkserver.PYTHON], sep="\\n", flush=True)
 while True:
     signal.pause()
 """
@@ -55,7 +57,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A PYTHONPATH with the library and the probe."""
     folder = tmp_path_factory.mktemp("probe")
     (folder / "probe.py").write_text(PROBE)
-    return os.pathsep.join([str(ROOT / "workflow"), str(folder)])
+    return os.pathsep.join([str(ROOT / "src"), str(folder)])
 
 
 @pytest.fixture(scope="module")
@@ -63,21 +65,21 @@ def server(library: str) -> Iterator[dict[str, str]]:
     """A server that this process started; the environment of its clients."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", library)
-        process = preload.start()
+        process = forkserver.start()
         assert process is not None
         yield {
             **environment(),
             "PYTHONPATH": library,
-            preload.VARIABLE: os.environ[preload.VARIABLE],
-            preload.PYTHON: os.environ[preload.PYTHON],
+            forkserver.VARIABLE: os.environ[forkserver.VARIABLE],
+            forkserver.PYTHON: os.environ[forkserver.PYTHON],
         }
-        name = os.environ[preload.VARIABLE]
-        preload.stop(process)
+        name = os.environ[forkserver.VARIABLE]
+        forkserver.stop(process)
         assert process.returncode is not None
-        assert preload.VARIABLE not in os.environ
+        assert forkserver.VARIABLE not in os.environ
         with socket.socket(socket.AF_UNIX) as connection, pytest.raises(ConnectionRefusedError):
             connection.connect(f"\0{name}")
-        del os.environ[preload.PYTHON]
+        del os.environ[forkserver.PYTHON]
 
 
 @pytest.fixture
@@ -181,7 +183,7 @@ def test_the_server_and_its_steps_die_with_the_process_that_started_it(library: 
     assert parent.stdout is not None
     pid, path, python = (parent.stdout.readline().strip() for _ in range(3))
     server = psutil.Process(int(pid))
-    process = ask("wait", {**around, preload.VARIABLE: path, preload.PYTHON: python}, tmp_path)
+    process = ask("wait", {**around, forkserver.VARIABLE: path, forkserver.PYTHON: python}, tmp_path)
     step = fork_of(tmp_path / "pid")
     assert alive(server) and alive(step)
     parent.kill()
@@ -193,17 +195,17 @@ def test_the_server_and_its_steps_die_with_the_process_that_started_it(library: 
 
 
 def test_without_a_server_a_step_runs_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(preload.VARIABLE, raising=False)
-    assert preload.run_in_fork({}) is None
+    monkeypatch.delenv(forkserver.VARIABLE, raising=False)
+    assert forkserver.run_in_fork({}) is None
     # One that has died.
-    monkeypatch.setenv(preload.VARIABLE, "selfloop-which-nobody-listens-to")
-    monkeypatch.setenv(preload.PYTHON, sys.prefix)
-    assert preload.run_in_fork({}) is None
+    monkeypatch.setenv(forkserver.VARIABLE, "selfloop-which-nobody-listens-to")
+    monkeypatch.setenv(forkserver.PYTHON, sys.prefix)
+    assert forkserver.run_in_fork({}) is None
 
 
 def test_a_step_of_another_environment_runs_where_it_is(
     server: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(preload.VARIABLE, server[preload.VARIABLE])
-    monkeypatch.setenv(preload.PYTHON, "/another/environment")
-    assert preload.run_in_fork({}) is None
+    monkeypatch.setenv(forkserver.VARIABLE, server[forkserver.VARIABLE])
+    monkeypatch.setenv(forkserver.PYTHON, "/another/environment")
+    assert forkserver.run_in_fork({}) is None

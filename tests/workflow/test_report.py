@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from selfloop.plan import plan_study
+from selfloop.planning.rules import plan_study
 
 from .conftest import Workflow
 

@@ -85,15 +85,19 @@ def experiment(name: str, **entries: Any) -> Callable[[Workflow], None]:
     return config(lambda study: study["experiments"].setdefault(name, {}).update(entries))
 
 
-LIBRARY = "workflow/selfloop"
+LIBRARY = "src/selfloop"
 
 NOTHING_CHANGED = {
     "nothing": lambda workflow: None,
-    "touched script": touch("workflow/scripts/train.py"),
-    "git checkout": touch("Snakefile", "workflow/**/*", "config/*", "profiles/**/*", "envs/*", "tests/studies/*"),
-    "comment": append("\n# A remark.\n", "workflow/scripts/train.py", f"{LIBRARY}/fit.py", "workflow/rules/loop.smk"),
+    "touched script": touch("workflow/scripts/step.py"),
+    "git checkout": touch(
+        "Snakefile", "src/**/*", "workflow/**/*", "config/*", "profiles/**/*", "envs/*", "tests/studies/*"
+    ),
+    "comment": append(
+        "\n# A remark.\n", "workflow/scripts/step.py", f"{LIBRARY}/training/loop.py", "workflow/rules/loop.smk"
+    ),
     "docstring": replace(
-        f"{LIBRARY}/fit.py", '"""The training loop, once for every torch domain', '"""The loop, once for all'
+        f"{LIBRARY}/training/loop.py", '"""The training loop, once for every torch domain', '"""The loop, once for all'
     ),
     "how often trainings are saved": config(lambda study: study.update(checkpointing={"every_seconds": 1})),
     "default written out, keys in another order": experiment(
@@ -124,14 +128,14 @@ def test_large_data_of_the_user_s_are_prepared_again_when_changed_and_not_when_t
 
 CHANGED = {
     "training code": (
-        append("\nEDITED = True\n", f"{LIBRARY}/fit.py"),
+        append("\nEDITED = True\n", f"{LIBRARY}/training/loop.py"),
         (model("tiny-1 seed0", "t1-part0", "t1-part1") - {"concatenate tiny-1 seed0"})
         | (model("tiny-llama-1 seed0", "t1-part0") - {"concatenate tiny-llama-1 seed0"})
         | later()
         | ALL_ANALYSIS,
     ),
     "sampler": (
-        append("\nEDITED = True\n", f"{LIBRARY}/domains/text/sampler.py"),
+        append("\nEDITED = True\n", f"{LIBRARY}/domains/text/sampling/sampler.py"),
         parts("tiny-1 seed0", "t1-part0", "t1-part1")
         | parts("tiny-llama-1 seed0", "t1-part0")
         | later()
@@ -292,6 +296,6 @@ def test_a_job_on_a_cluster_records_what_it_was_made_from(tmp_path: Path) -> Non
     made = {"prepare_data", "train_tokenizer"}
     assert not made & workflow.would_run()
     replace(
-        "workflow/selfloop/domains/text/prepare_data.py", 'Path(job.output["test"])', 'Path(str(job.output["test"]))'
+        "src/selfloop/domains/text/steps/prepare_data.py", 'Path(job.output["test"])', 'Path(str(job.output["test"]))'
     )(workflow)
     assert made <= workflow.would_run()

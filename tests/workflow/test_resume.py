@@ -78,7 +78,7 @@ class Training:
         wait_until(lambda: saved_states(workflow) or command.poll() is not None, "a saved state")
         assert command.poll() is None, command.communicate()[0]
         snakemake = psutil.Process(command.pid)
-        (server,) = (child for child in snakemake.children() if "selfloop.preload" in child.cmdline())
+        (server,) = (child for child in snakemake.children() if "selfloop.jobs.forkserver" in child.cmdline())
         (step,) = server.children()
         (script,) = (
             process
@@ -236,7 +236,7 @@ def test_other_ways_of_stopping(prepared: Workflow, uninterrupted: Workflow, sto
 
 def test_changed_code_does_not_go_on_from_a_state(killed: Workflow, uninterrupted: Workflow) -> None:
     assert saved_step(killed) > 0
-    with (killed.folder / "workflow/selfloop/fit.py").open("a", encoding="utf-8") as file:
+    with (killed.folder / "src/selfloop/training/loop.py").open("a", encoding="utf-8") as file:
         file.write("\nEDITED = True\n")
 
     killed.snakemake(evaluated(killed))

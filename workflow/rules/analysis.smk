@@ -19,9 +19,9 @@ rule collect_metrics:
     params:
         chains=study.rows(),
         simulations=study.simulation_rows(),
-        code=study.code("collect"),
+        code=study.code("collect_metrics"),
     script:
-        "../scripts/collect_metrics.py"
+        "../scripts/step.py"
 
 
 # Everything below draws from the tidy tables, or shows artifacts as they are: how a figure looks never retrains a model.
@@ -37,7 +37,7 @@ rule plot_headline:
     output:
         figures=report(
             expand("results/figures/{{domain}}-headline.{format}", format=study.formats),
-            caption="../captions/plot_headline.rst",
+            caption="../../src/selfloop/report/captions/plot_headline.rst",
             category="{domain}",
             subcategory="Figures",
         ),
@@ -51,9 +51,9 @@ rule plot_headline:
         quantity=lambda w: asdict(study.domain(w.domain).headline),
         title=lambda w: study.title(f"{w.domain}-headline"),
         published=lambda w: study.published(study.domain(w.domain)),
-        code=study.code("analysis.plot_headline"),
+        code=study.code("plot_headline"),
     script:
-        "../scripts/plot_headline.py"
+        "../scripts/step.py"
 
 
 rule plot_learning_curves:
@@ -67,7 +67,7 @@ rule plot_learning_curves:
                 scale=["linear", "log"],
                 format=study.formats,
             ),
-            caption="../captions/plot_learning_curves.rst",
+            caption="../../src/selfloop/report/captions/plot_learning_curves.rst",
             category="{domain}",
             subcategory="Figures",
         ),
@@ -80,9 +80,9 @@ rule plot_learning_curves:
         domain="{domain}",
         quantity=lambda w: asdict(study.domain(w.domain).curve),
         title=lambda w: study.title(f"{w.domain}-learning-curves"),
-        code=study.code("analysis.plot_learning_curves"),
+        code=study.code("plot_learning_curves"),
     script:
-        "../scripts/plot_learning_curves.py"
+        "../scripts/step.py"
 
 
 rule plot_synthetic:
@@ -91,7 +91,7 @@ rule plot_synthetic:
     output:
         figures=report(
             expand("results/figures/{{domain}}-synthetic.{format}", format=study.formats),
-            caption="../captions/plot_synthetic.rst",
+            caption="../../src/selfloop/report/captions/plot_synthetic.rst",
             category="{domain}",
             subcategory="Figures",
         ),
@@ -104,9 +104,9 @@ rule plot_synthetic:
         domain="{domain}",
         quantities=lambda w: [asdict(quantity) for quantity in study.domain(w.domain).synthetic],
         title=lambda w: study.title(f"{w.domain}-synthetic"),
-        code=study.code("analysis.plot_synthetic"),
+        code=study.code("plot_synthetic"),
     script:
-        "../scripts/plot_synthetic.py"
+        "../scripts/step.py"
 
 
 rule write_tables:
@@ -115,14 +115,14 @@ rule write_tables:
     output:
         headline=report(
             "results/tables/{domain}-headline.csv",
-            caption="../captions/write_tables.rst",
+            caption="../../src/selfloop/report/captions/write_tables.rst",
             category="{domain}",
             subcategory="Tables",
         ),
         headline_page="results/tables/{domain}-headline.md",
         trend=report(
             "results/tables/{domain}-trend.csv",
-            caption="../captions/write_tables.rst",
+            caption="../../src/selfloop/report/captions/write_tables.rst",
             category="{domain}",
             subcategory="Tables",
         ),
@@ -135,9 +135,9 @@ rule write_tables:
     params:
         domain="{domain}",
         quantity=lambda w: asdict(study.domain(w.domain).headline),
-        code=study.code("analysis.write_tables"),
+        code=study.code("write_tables"),
     script:
-        "../scripts/write_tables.py"
+        "../scripts/step.py"
 
 
 rule write_samples:
@@ -146,7 +146,7 @@ rule write_samples:
     output:
         samples=report(
             "results/tables/{domain}-samples.csv",
-            caption="../captions/write_samples.rst",
+            caption="../../src/selfloop/report/captions/write_samples.rst",
             category="{domain}",
             subcategory="Tables",
         ),
@@ -163,7 +163,7 @@ rule write_samples:
         characters=study.checked["tables"]["sample_characters"],
         code=lambda w: study.code("write_samples", study.domain(w.domain)),
     script:
-        "../scripts/write_samples.py"
+        "../scripts/step.py"
 
 
 # What only one domain shows: a rule for each of its own analyses.
@@ -183,7 +183,7 @@ for domain in study.domains:
                         name=analysis.figures,
                         format=study.formats,
                     ),
-                    caption=f"../captions/{study.caption(domain, analysis)}",
+                    caption=f"../../src/selfloop/report/captions/{study.caption(domain, analysis)}",
                     category=domain.name,
                     subcategory="Figures",
                 ),
@@ -199,10 +199,9 @@ for domain in study.domains:
                 "../../envs/base.yaml"
             params:
                 domain=domain.name,
-                step=analysis.step,
                 asked=analysis.asked,
                 artifacts=study.read_by(domain, analysis),
                 titles={name: study.title(f"{domain.name}-{name}") for name in analysis.figures},
-                code=study.code(analysis.step, domain),
+                code=study.code(f"{domain.name}_{analysis.step}", domain),
             script:
-                "../scripts/analyse.py"
+                "../scripts/step.py"

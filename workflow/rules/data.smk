@@ -24,7 +24,7 @@ rule prepare_data:
     params:
         settings=study.prepare_data_settings,
     script:
-        "../scripts/prepare_data.py"
+        "../scripts/step.py"
 
 
 rule train_tokenizer:
@@ -44,7 +44,7 @@ rule train_tokenizer:
     params:
         settings=study.train_tokenizer_settings,
     script:
-        "../scripts/train_tokenizer.py"
+        "../scripts/step.py"
 
 
 rule tokenize:
@@ -67,4 +67,4 @@ rule tokenize:
     params:
         settings=study.tokenize_settings,
     script:
-        "../scripts/tokenize.py"
+        "../scripts/step.py"

@@ -20,7 +20,7 @@ rule concatenate:
     params:
         settings=study.concatenate_settings,
     script:
-        "../scripts/concatenate.py"
+        "../scripts/step.py"
 
 
 rule train:
@@ -42,7 +42,7 @@ rule train:
     params:
         settings=study.train_settings,
     script:
-        "../scripts/train.py"
+        "../scripts/step.py"
 
 
 rule generate:
@@ -63,7 +63,7 @@ rule generate:
     params:
         settings=study.generate_settings,
     script:
-        "../scripts/generate.py"
+        "../scripts/step.py"
 
 
 rule evaluate_model:
@@ -85,7 +85,7 @@ rule evaluate_model:
         settings=study.evaluate_model_settings,
         state="results/state/{model}",  # the training's saved one, which is deleted at the end
     script:
-        "../scripts/evaluate_model.py"
+        "../scripts/step.py"
 
 
 rule evaluate_part:
@@ -107,7 +107,7 @@ rule evaluate_part:
     params:
         settings=study.evaluate_part_settings,
     script:
-        "../scripts/evaluate_part.py"
+        "../scripts/step.py"
 
 
 # Where a domain knows a way around the loop: whole chains in one job.
@@ -126,4 +126,4 @@ rule simulate_chains:
     params:
         settings=study.simulate_chains_settings,
     script:
-        "../scripts/simulate_chains.py"
+        "../scripts/step.py"

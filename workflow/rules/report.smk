@@ -7,7 +7,11 @@ rule write_report:
         learning_curves="results/learning_curves.parquet",
         shown=study.report_files(),
     output:
-        page=report("results/report/index.html", caption="../captions/write_report.rst", category="The page"),
+        page=report(
+            "results/report/index.html",
+            caption="../../src/selfloop/report/captions/write_report.rst",
+            category="The page",
+        ),
     log:
         "results/logs/write_report.log",
     localrule: True
@@ -16,6 +20,6 @@ rule write_report:
     params:
         study=study.report(),
         looks=study.report_looks(),
-        code=study.code("report.write_report"),
+        code=study.code("write_report"),
     script:
-        "../scripts/write_report.py"
+        "../scripts/step.py"

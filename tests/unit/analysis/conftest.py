@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from selfloop.quantity import Quantity
+from selfloop.data.quantity import Quantity
 
 LOSS = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token")
 

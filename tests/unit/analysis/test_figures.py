@@ -10,8 +10,8 @@ import pytest
 from selfloop.analysis.figures import BAND, headline_figure, synthetic_figure
 from selfloop.analysis.learning import learning_figure
 from selfloop.analysis.style import regime_marks, save
+from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
-from selfloop.quantity import Quantity
 
 
 def lines_of(axes):

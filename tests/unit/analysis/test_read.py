@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from selfloop.analysis.read import over_seeds, read_curves, read_metrics, regimes_in_order, select
+from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
-from selfloop.quantity import Quantity
 
 
 def test_an_empty_selection_says_what_was_looked_for_and_what_there_is(metrics, loss):

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from selfloop.analysis.markdown import escaped
-from selfloop.analysis.slopes import mean_interval, slope, t_quantile
 from selfloop.analysis.tables import (
     chains_markdown,
     chains_table,
@@ -18,6 +17,7 @@ from selfloop.analysis.tables import (
     samples_table,
     write_table,
 )
+from selfloop.analysis.trends import mean_interval, slope, t_quantile
 from selfloop.errors import UserError
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from selfloop.analysis.read import CURVES_COLUMNS, METRICS_COLUMNS
-from selfloop.plan import Plan, plan_study
+from selfloop.planning.rules import Plan, plan_study
 from selfloop.report.page import Sources, render
 
 CONFIG = {

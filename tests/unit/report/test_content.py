@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from selfloop.quantity import Quantity
+from selfloop.data.quantity import Quantity
 from selfloop.report import content
 
 from .conftest import LOSSES, measured, plan

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from selfloop import collect
+from selfloop.data import collect
 from selfloop.report.content import Gap, not_simulated
 from selfloop.report.partial import are_current
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfloop.analysis.slopes import slope, slopes
+from selfloop.analysis.trends import slope, slopes
 from selfloop.report.verdicts import Trend, trend, verdict
 
 SIMULATED = np.arange(1, 101)

@@ -1,0 +1,133 @@
+"""Learning curves. A tidy table goes in, a figure comes out; `style.save` writes it."""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+
+from selfloop.analysis.read import in_order, regimes_in_order, select
+from selfloop.analysis.style import (
+    PANEL,
+    Mark,
+    Scale,
+    add_title,
+    model_marks,
+    regime_title,
+    scale_values,
+    series_name,
+    styled,
+    wrapped,
+)
+from selfloop.data.quantity import Quantity
+from selfloop.errors import UserError
+
+AXIS_NAMES = {"epoch": "Epoch", "step": "Gradient step"}
+
+
+@styled
+def learning_figure(
+    curves: pd.DataFrame,
+    domain: str,
+    quantity: Quantity,
+    *,
+    x: Literal["epoch", "step"] = "epoch",
+    scale: Scale = "linear",
+    title: str = "",
+) -> Figure:
+    """Learning curves: a column per regime, a row per model, a line per iteration (the paper's Figs. 3 and 9-12).
+
+    A study of one iteration compares trainings, not generations, and its models depend on neither regime nor sampling:
+    it gets one panel, a line per model.
+
+    A strong line is the mean over seeds as far as all of them go, faint lines are the seeds. Evaluations of different
+    seeds are matched by their number in the run: the same share of the run, if not always the same step.
+
+    Args:
+        curves: the table of `read.read_curves`.
+        domain: the domain to draw.
+        quantity: what to draw, such as the cross-entropy on the test split or the loss on the train split.
+        x: the horizontal axis. At equal epochs accumulate has taken more steps than replace, for its data grow.
+        scale: of both axes; "log" leaves out what is not positive, such as an evaluation before the first step.
+        title: above the panels; none if empty.
+
+    Raises:
+        UserError: the table has no such values.
+    """
+    rows = select(curves, domain, quantity, keys=["step"])
+    if scale == "log":
+        rows = rows[(rows[x] > 0) & ~(rows["value"] <= 0)]
+        if not (rows["value"] > 0).any():
+            raise UserError(
+                f"no positive {x} and {quantity.metric} in domain {domain}: a log scale has nothing to show"
+            )
+    if rows["iteration"].max() == 1:
+        return _trainings(rows, quantity, x, scale, title)
+    samplings = in_order(rows["sampling"])
+    pairs = rows[["label", "sampling"]].drop_duplicates()
+    regimes = regimes_in_order(rows["regime"])
+    last = int(rows["iteration"].max())
+    colours = ListedColormap(colormaps["viridis"](np.linspace(0, 0.92, last)))
+    figure = Figure(figsize=(PANEL[0] * max(2, len(regimes)) + 0.9, PANEL[1] * len(pairs) + 0.6), layout="constrained")
+    grid = figure.subplots(len(pairs), len(regimes), squeeze=False, sharex=True, sharey="row")
+    for row, (label, sampling) in enumerate(pairs.itertuples(index=False)):
+        grid[row, 0].set_ylabel(wrapped(series_name(label, sampling, len(samplings)), 30))
+        for axes, regime in zip(grid[row], regimes, strict=True):
+            if row == 0:
+                axes.set_title(wrapped(regime_title(regime), 24))
+            chain = rows[(rows["label"] == label) & (rows["sampling"] == sampling) & (rows["regime"] == regime)]
+            for iteration, own in chain.groupby("iteration"):
+                _curve(axes, own, x, str(iteration), Mark(to_hex(colours(int(str(iteration)) - 1)), ""))
+            _scale(axes, scale)
+    figure.supxlabel(AXIS_NAMES[x], fontsize="medium")
+    figure.supylabel(quantity.axis, fontsize="medium")
+    add_title(figure, title)
+    steps = ScalarMappable(BoundaryNorm(np.arange(last + 1) + 0.5, last), colours)
+    note = " (faint lines: single seeds)" if rows["seed"].nunique() > 1 else ""
+    bar = figure.colorbar(steps, ax=grid, aspect=30, label=wrapped(f"Model-fitting iteration{note}", 30))
+    bar.ax.yaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+    bar.ax.tick_params(which="both", length=0)
+    bar.ax.minorticks_off()
+    return figure
+
+
+def _trainings(rows: pd.DataFrame, quantity: Quantity, x: Literal["epoch", "step"], scale: Scale, title: str) -> Figure:
+    """One panel, a line per model, for a study in which every chain is its first model."""
+    labels = in_order(rows["label"])
+    marks = model_marks(labels)
+    figure = Figure(figsize=(4 * PANEL[0], 2 * PANEL[1]), layout="constrained")
+    axes = figure.subplots()
+    for label in labels:
+        own = rows[rows["label"] == label].drop_duplicates(["seed", "step"])
+        _curve(axes, own, x, wrapped(label, 30), marks[label])
+    _scale(axes, scale)
+    axes.set_xlabel(AXIS_NAMES[x])
+    axes.set_ylabel(quantity.axis)
+    add_title(figure, title)
+    note = "\n(faint lines: single seeds)" if rows["seed"].nunique() > 1 else ""
+    figure.legend(loc="outside right upper", title=f"Model{note}")
+    return figure
+
+
+def _scale(axes: Axes, scale: Scale) -> None:
+    if scale == "log":
+        scale_values(axes, "log")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _curve(axes: Axes, rows: pd.DataFrame, x: str, name: str, mark: Mark) -> None:
+    seeds = [own.sort_values("step") for _, own in rows.groupby("seed")]
+    if len(seeds) > 1:
+        for own in seeds:
+            axes.plot(own[x], own["value"], color=mark.colour, linewidth=0.5, alpha=0.4)
+    common = min(map(len, seeds))
+    where = np.mean([own[x].to_numpy(float)[:common] for own in seeds], axis=0)
+    values = pd.DataFrame([own["value"].to_numpy(float)[:common] for own in seeds]).mean(axis=0)  # without NaN
+    axes.plot(where, values, color=mark.colour, label=name, marker="." if common == 1 else mark.marker)

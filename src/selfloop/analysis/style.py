@@ -1,0 +1,189 @@
+"""How figures look, and how they are written: the same inputs give the same bytes."""
+
+import itertools
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from selfloop.analysis.read import KNOWN_REGIMES, regimes_in_order
+from selfloop.data.atomic import whole_file
+from selfloop.data.quantity import Quantity
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Scale = Literal["linear", "log"]
+LineStyle = Literal["-", "--", ":", "-."] | tuple[float, Sequence[float]]
+
+PANEL = (1.75, 1.85)  # width and height in inches
+PNG_DPI = 150
+SUFFIXES = (".png", ".svg")
+# A date or a version of the writer would change the bytes.
+_METADATA: dict[str, dict[str, Any]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
+
+# Sizes in points for a figure printed at its own size; three panels and a legend fill a text width of about 6.8 inches.
+_RC: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 8,
+    "legend.frameon": False,
+    "figure.titlesize": 9,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,  # titles and labels are the user's: a dollar sign is a dollar sign
+    "svg.hashsalt": "selfloop",
+}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Colour and marker of a line; the marker alone tells lines apart in gray."""
+
+    colour: str
+    marker: str
+
+
+# Okabe and Ito's colours (yellow aside, which is too pale for a line). The three regimes of the paper are far apart in
+# lightness too (0, 46 and 71 of 100), and every regime has a marker of its own.
+_REGIMES = dict(
+    zip(
+        KNOWN_REGIMES,
+        (Mark("#000000", "o"), Mark("#0072B2", "s"), Mark("#E69F00", "^"), Mark("#56B4E9", "D")),
+        strict=True,
+    )
+)
+_OTHER_REGIMES = (Mark("#D55E00", "v"), Mark("#009E73", "P"), Mark("#CC79A7", "X"), Mark("#777777", "*"))
+
+# Paul Tol's bright scheme: a colour never means a regime in one figure and a model in the next.
+_MODELS = tuple(
+    itertools.starmap(
+        Mark,
+        zip(("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#777777"), "os^DvPX", strict=True),
+    )
+)
+_LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
+
+
+def regime_marks(regimes: Iterable[str]) -> dict[str, Mark]:
+    """A mark for every regime. Pass all regimes of a study, so that they look the same in all its domains.
+
+    A user's regimes take the remaining colours by name, and the first of them again after the last.
+    """
+    ordered = regimes_in_order(regimes)
+    unknown = [name for name in ordered if name not in _REGIMES]
+    others = dict(zip(unknown, itertools.cycle(_OTHER_REGIMES), strict=False))
+    return {name: _REGIMES.get(name) or others[name] for name in ordered}
+
+
+def model_marks(labels: Sequence[str]) -> dict[str, Mark]:
+    """A mark for every model, in the order given; a colour that comes again comes with another marker."""
+    count = len(_MODELS)
+    return {
+        label: Mark(_MODELS[place % count].colour, _MODELS[(place + place // count) % count].marker)
+        for place, label in enumerate(labels)
+    }
+
+
+def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
+    """A dash pattern for every name (a sampling, say); the first is solid."""
+    return dict(zip(names, itertools.cycle(_LINES), strict=False))
+
+
+def regime_title(name: str) -> str:
+    """A regime's name as a panel's title: "replace-multiple" becomes "Replace-Multiple"."""
+    return "-".join(part[:1].upper() + part[1:] for part in name.split("-"))
+
+
+def series_name(label: str, sampling: str, samplings: int) -> str:
+    """A line's name: the model's label, and the sampling where there are several."""
+    return f"{label}, {sampling}" if samplings > 1 else label
+
+
+def wrapped(text: str, width: int) -> str:
+    """Break a text into lines of at most `width` characters."""
+    return "\n".join(textwrap.wrap(text, width)) or text
+
+
+def axis_label(quantity: Quantity) -> str:
+    """Label and unit, on two lines where one is longer than a panel is high."""
+    return quantity.axis if len(quantity.axis) <= 30 else quantity.axis.replace(" (", "\n(")
+
+
+def add_title(figure: Figure, title: str) -> None:
+    """Put a title at the top left, left of the legend; none if it is empty."""
+    if title:
+        # Twelve characters to the inch at the title's size, and 1.3 inches for the legend.
+        figure.suptitle(wrapped(title, int((figure.get_figwidth() - 1.3) * 12)), x=0.02, ha="left")
+
+
+def scale_values(axes: Axes, scale: Scale) -> None:
+    """Set the scale of the vertical axis. Call it after the last line is drawn: a log scale's ticks fit the range.
+
+    Axes without a positive value stay linear, for a log scale could not be drawn.
+    """
+    if scale == "log" and math.isfinite(axes.dataLim.minposy):
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        narrow = high / low < 30  # less than one and a half decades: powers of ten alone would leave one tick or none
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if narrow else (1,)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Run a function under this module's settings, whatever the user's matplotlibrc says."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_RC)
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+@styled
+def save(figure: Figure, target: Path | str | Sequence[Path | str]) -> list[Path]:
+    """Write a figure, each file whole or not at all and with the same bytes each time.
+
+    Args:
+        figure: the figure, which stays usable.
+        target: a path without a suffix (both .png and .svg are written) or the paths themselves.
+
+    Returns:
+        the paths written.
+
+    Raises:
+        ValueError: a path ends in neither .png nor .svg.
+    """
+    if isinstance(target, str | Path):
+        paths = [Path(f"{target}{suffix}") for suffix in SUFFIXES]
+    else:
+        paths = [Path(path) for path in target]
+    for path in paths:
+        if path.suffix not in SUFFIXES:
+            raise ValueError(f"{path}: a figure's file ends in {' or '.join(SUFFIXES)}")
+    for path in paths:
+        with whole_file(path) as scratch:
+            figure.savefig(scratch, format=path.suffix[1:], dpi=PNG_DPI, metadata=_METADATA[path.suffix])
+    return paths

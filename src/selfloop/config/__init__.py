@@ -1,0 +1,1 @@
+"""What a study's config may hold, and what is wrong with one."""

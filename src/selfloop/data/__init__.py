@@ -1,0 +1,1 @@
+"""Data sets and tables on disk: Parquet shards, training sets that link to them, measurements."""

@@ -1,0 +1,116 @@
+"""A training set on disk: links to the shards it is made of, and a manifest that says which of their rows it takes.
+
+    training-set/
+        manifest.json        rows in all; per shard its rows, how many are taken, and the file that lists them
+        shards/00000.parquet …     links to existing shards; the folder opens in pandas, polars, DuckDB, datasets
+        selection/00001.parquet …  the row numbers taken, only for shards of which not all rows are
+
+No row is ever copied: n accumulated iterations cost n shards, not n(n+1)/2.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfloop.data.atomic import whole_folder
+from selfloop.data.shards import ROWS_PER_GROUP, count_rows, shard_paths
+from selfloop.errors import UserError
+from selfloop.identity import stream
+from selfloop.jobs.job import Job
+
+
+def run(job: Job) -> None:
+    """Rule concatenate: name the rows of one training set.
+
+    Params: `takes`, a list of {amount, skip} per input folder, and `budget`, in multiples of the rows of `real`.
+    """
+    folders = [Path(folder) for folder in job.input["parts"]]
+    identity = job.params["identity"]
+    masks = []
+    for place, (folder, take) in enumerate(zip(folders, job.params["takes"], strict=True)):
+        rows = count_rows(folder)
+        if rows == 0:
+            raise UserError(f"{folder} has no rows; it cannot become training data.")
+        if take["weight"] != 1 or take["filter"] is not None:
+            raise ValueError("weights and filters of rows have a place in the table, but nothing applies them yet")
+        masks.append(_draw(rows, take["amount"], take["skip"], stream(identity, f"take {place}")))
+    if job.params["budget"] is not None:
+        limit = round(job.params["budget"] * count_rows(Path(job.input["real"])))
+        masks = _limit(masks, limit, stream(identity, "budget"))
+    if not any(mask.any() for mask in masks):
+        raise UserError(
+            f"{job.output['training_set']} takes no row of its {len(folders)} data sets; raise the amounts."
+        )
+    with whole_folder(Path(job.output["training_set"])) as scratch:
+        shards = list(_link(folders, masks, scratch, Path(job.output["training_set"])))
+        manifest = {"rows": sum(shard["taken"] for shard in shards), "shards": shards}
+        (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    job.log.info("%d rows from %d shards of %d data sets", manifest["rows"], len(shards), len(folders))
+
+
+def rows(folder: Path, columns: Sequence[str], batch_rows: int = ROWS_PER_GROUP) -> Iterator[pa.RecordBatch]:
+    """The rows of a training set in their order, as record batches of the named columns; none is empty."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for shard in manifest["shards"]:
+        chosen = None
+        if shard["selection"] is not None:
+            chosen = pq.read_table(folder / shard["selection"]).column("row").to_numpy()
+        seen = 0
+        with pq.ParquetFile(folder / shard["file"]) as file:
+            for batch in file.iter_batches(batch_size=batch_rows, columns=list(columns)):
+                if chosen is None:
+                    yield batch
+                else:
+                    inside = chosen[(chosen >= seen) & (chosen < seen + batch.num_rows)] - seen
+                    if len(inside):
+                        yield batch.take(pa.array(inside))
+                seen += batch.num_rows
+
+
+def _draw(count: int, amount: float, skip: float, seed: int) -> np.ndarray:
+    """Which of `count` rows a take chooses, as a mask; a share below 1 is drawn without replacement."""
+    mask = np.zeros(count, dtype=bool)
+    first = round(skip * count)
+    wanted = round(amount * count)
+    if wanted >= count - first:
+        mask[first:] = True
+    else:
+        mask[first + np.random.default_rng(seed).choice(count - first, size=wanted, replace=False)] = True
+    return mask
+
+
+def _limit(masks: list[np.ndarray], limit: int, seed: int) -> list[np.ndarray]:
+    """Keep `limit` of all chosen rows, drawn uniformly without replacement."""
+    chosen = np.flatnonzero(np.concatenate(masks))
+    if len(chosen) <= limit:
+        return masks
+    kept = np.zeros(sum(map(len, masks)), dtype=bool)
+    kept[np.random.default_rng(seed).choice(chosen, size=limit, replace=False)] = True
+    return np.split(kept, np.cumsum([len(mask) for mask in masks])[:-1])
+
+
+def _link(folders: list[Path], masks: list[np.ndarray], scratch: Path, final: Path) -> Iterator[dict[str, Any]]:
+    (scratch / "shards").mkdir()
+    number = 0
+    for folder, mask in zip(folders, masks, strict=True):
+        begin = 0
+        for path in shard_paths(folder):
+            count = pq.read_metadata(path).num_rows
+            taken = mask[begin : begin + count]
+            begin += count
+            name = f"{number:05d}.parquet"
+            (scratch / "shards" / name).symlink_to(os.path.relpath(path, final / "shards"))
+            selection = None
+            if not taken.all():
+                selection = f"selection/{name}"
+                (scratch / "selection").mkdir(exist_ok=True)
+                numbers = pa.table({"row": pa.array(np.flatnonzero(taken), type=pa.int64())})
+                pq.write_table(numbers, scratch / selection, compression="zstd")
+            yield {"file": f"shards/{name}", "rows": count, "taken": int(taken.sum()), "selection": selection}
+            number += 1

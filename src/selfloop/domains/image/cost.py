@@ -1,0 +1,98 @@
+"""What the jobs of an image model cost: images, floating-point operations, bytes.
+
+Operations are those of the convolutions and linear layers, two for a multiplication and an addition, and twice those of
+the pass forwards for the pass backwards.
+"""
+
+from itertools import pairwise
+from pathlib import Path
+
+from selfloop.domains.cost import Effort, Work
+from selfloop.domains.image.data import sources
+from selfloop.domains.image.domain import BANDS, parameter_count
+from selfloop.domains.protocol import Settings
+from selfloop.errors import UserError
+
+# Train and test images of data sets of the hub, by the last word of their id. CelebA: its list_eval_partition.txt.
+KNOWN = {"celeba": (162_770, 19_962)}
+# In zstd shards: bytes per value. Measured: 0.84 of the packaged photographs at 32x32, 0.69 of colour faces at 64x64.
+BYTES_PER_VALUE = 0.75
+
+
+def effort(data: Settings, model: Settings, real: Path, rows: int | None = None) -> Effort:
+    """What each job of an experiment costs.
+
+    Args:
+        data, model: the experiment's sections.
+        real: where the prepared images lie, or will.
+        rows: train images of a data set whose size nothing else tells.
+
+    Raises:
+        UserError: nothing tells the size of the data.
+    """
+    train_rows, test_rows, assumed = rows_of(data, real, rows)
+    encoder, decoder = forward_flops(data, model)
+    written = BYTES_PER_VALUE * BANDS[data["color"]] * data["size"] ** 2
+
+    def train(training: Settings, amount: float) -> Work:
+        seen = training["epochs"] * amount * train_rows
+        measured = training["evaluations"] * test_rows
+        return Work(seen, (3 * seen + measured) * (encoder + decoder), 4 * parameter_count(data, model))
+
+    return Effort(
+        unit="images",
+        row=1.0,
+        data=Work(bytes=written * (train_rows + test_rows)),
+        train=train,
+        generate=lambda sampling: Work(train_rows, train_rows * decoder, written * train_rows),
+        evaluate_model=Work(test_rows, test_rows * (encoder + decoder)),
+        evaluate_part=lambda sampling, first: Work(train_rows),
+        assumed=(
+            *assumed,
+            f"A value of a pixel takes {BYTES_PER_VALUE} bytes in a shard.",
+            "Sampled images are compared with the real ones in seconds, and that is counted as no work.",
+        ),
+    )
+
+
+def forward_flops(data: Settings, model: Settings) -> tuple[int, int]:
+    """Operations of a pass forwards over one image: of the encoder, and of the decoder.
+
+    A 3x3 convolution multiplies at each place of its smaller side; at the decoder's end are a block of as many channels
+    as it takes in, and the convolution that paints the bands.
+    """
+    bands, channels, latent = BANDS[data["color"]], list(model["channels"]), int(model["latent"])
+    # Of each block's input, and of the last one's output.
+    size = [int(data["size"]) // 2**block for block in range(len(channels) + 1)]
+    flat = channels[-1] * size[-1] ** 2
+    blocks = [9 * a * b * side**2 for (a, b), side in zip(pairwise([bands, *channels]), size[1:], strict=True)]
+    back = sum(blocks[1:]) + 9 * channels[0] ** 2 * size[1] ** 2 + 9 * channels[0] * bands * size[0] ** 2
+    return 2 * (sum(blocks) + 2 * flat * latent), 2 * (flat * latent + back)
+
+
+def rows_of(data: Settings, real: Path, rows: int | None) -> tuple[float, float, tuple[str, ...]]:
+    """Train and test images: as they lie prepared, else as listed, else as known; and what of it is assumed.
+
+    Raises:
+        UserError: nothing tells.
+    """
+    prepared = [sorted((real / split).glob("*.parquet")) for split in ("train", "test")]
+    if all(prepared):
+        import pyarrow.parquet as pq
+
+        counts = [sum(pq.read_metadata(path).num_rows for path in paths) for paths in prepared]
+        return counts[0], counts[1], ()
+    if data["source"] != "hub":
+        train, test = sources.splits(data, lambda line: None)
+        return len(train), len(test), ()
+    name = str(data["name"])
+    known = KNOWN.get(name.rsplit("/", 1)[-1].lower())
+    if known is None and rows is None and data["rows"] is None:
+        raise UserError(
+            f"data.name: how large '{name}' is, nobody knows before it is prepared; say it with --rows, or prepare it "
+            "first: snakemake --until prepare_data"
+        )
+    whole = known[0] if known else float(rows or data["rows"])
+    tested = known[1] if known else whole * data["test_fraction"] / (1 - data["test_fraction"])
+    told = (f"{name} has {whole:,.0f} train and {tested:,.0f} test images, as published.",) if known else ()
+    return float(data["rows"] or whole), float(data["test_rows"] or tested), told

@@ -1,0 +1,1 @@
+"""One module per rule, each with run(job)."""

@@ -1,0 +1,63 @@
+"""Rule evaluate_part: what one sampled data set is like, next to the real train images.
+
+At most `MOST` images of each are compared, drawn by seed; more would change little and cost the square.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from selfloop.data.measurements import write_measurements
+from selfloop.data.shards import count_rows, iterate_rows, shard_paths
+from selfloop.domains.image import metrics
+from selfloop.domains.image.data import pictures
+from selfloop.domains.image.features import space_of
+from selfloop.identity import stream
+from selfloop.jobs.job import Job
+
+MOST = 5_000
+MOST_FOR_SPACE = 2_000
+PURPOSE = "image features"  # the draws are the same for every data set of the same size
+
+
+def run(job: Job) -> None:
+    """Spread, modes, precision and recall in the space of the real images."""
+    real, sampled = (_drawn(Path(job.input[name]), job.threads) for name in ("real", "part"))
+    space = space_of(real[:MOST_FOR_SPACE])
+    of_real, of_sampled = space.features(real), space.features(sampled)
+    job.log.info(
+        "%d sampled and %d real images compared in %d principal components, with %.1f%% of the real images' variance",
+        len(sampled), len(real), of_real.shape[1], 100 * space.variance,
+    )  # fmt: skip
+    rows = min(len(real), len(sampled), metrics.KERNEL_ROWS)
+    bandwidth = metrics.median_distance(of_real[:rows])
+    values = {
+        **metrics.spread(of_sampled, of_real),
+        **metrics.effective_modes(of_sampled, of_real, stream(PURPOSE, "clusters")),
+        "vendi_score": metrics.vendi_score(of_sampled[:rows], bandwidth),
+        "vendi_score_of_real": metrics.vendi_score(of_real[:rows], bandwidth),
+        **metrics.precision_and_recall(of_sampled, of_real),
+    }
+    for metric, value in values.items():
+        job.log.info("%s %.4f", metric, value)
+    write_measurements(Path(job.output["measurements"]), "synthetic", values, job.params["part"])
+
+
+def _drawn(folder: Path, threads: int) -> np.ndarray:
+    """Images of a data set in an order drawn by seed, at most `MOST` of them, uint8 [rows, bands, size, size]."""
+    count = count_rows(folder)
+    order = np.random.default_rng([stream(PURPOSE, "rows"), count]).permutation(count)[:MOST]
+    chosen = np.sort(order)
+    seen = 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal seen
+        for batch in iterate_rows(shard_paths(folder), ["image"], pictures.ROWS_PER_GROUP):
+            inside = chosen[(chosen >= seen) & (chosen < seen + batch.num_rows)] - seen
+            seen += batch.num_rows
+            yield batch.take(inside)
+
+    images = pictures.in_memory(batches(), str(folder), threads)
+    return images[np.searchsorted(chosen, order)]

@@ -1,0 +1,53 @@
+"""Rule prepare_data: the real images, cropped and resized, as Parquet, in a train and a test split."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfloop.data.atomic import whole_folder
+from selfloop.data.shards import ShardWriter
+from selfloop.domains.image.data import sources
+from selfloop.domains.image.data.collection import Collection
+from selfloop.domains.image.data.conversion import Tally, converted
+from selfloop.domains.image.data.pictures import ROWS_PER_GROUP, SCHEMA, encode_png
+from selfloop.errors import UserError
+from selfloop.jobs.job import Job
+
+
+def run(job: Job) -> None:
+    """Read the source that `job.params.data` names, and write both splits."""
+    data = job.params["data"]
+    train, test = sources.splits(data, job.log.info)
+    seen = {
+        name: _write(name, split, data, Path(job.output[name]), job)
+        for name, split in (("train", train), ("test", test))
+    }
+    twice = sum(digest in seen["train"] for digest in seen["test"])
+    if twice:
+        job.log.info("warning: %d test images are in the train split too, pixel for pixel; they are kept", twice)
+
+
+def _write(name: str, images: Collection, data: Mapping[str, Any], folder: Path, job: Job) -> set[bytes]:
+    """Write one split; returns a digest of every image."""
+    tally, digests = Tally(), set()
+    with whole_folder(folder) as scratch, ShardWriter(scratch, SCHEMA, rows_per_group=ROWS_PER_GROUP) as writer:
+        row = 0
+        for kept, pixels in converted(images, data, job.threads, tally):
+            for index, image, content in zip(kept, pixels, encode_png(pixels), strict=True):
+                digests.add(hashlib.blake2b(image.tobytes(), digest_size=8).digest())
+                person = None if images.persons is None else images.persons[index]
+                place = {"iteration": 0, "part": 0, "row": row}
+                writer.append({"image": {"bytes": content, "path": images.names[index]}, "person": person, **place})
+                row += 1
+        if row == 0:
+            raise UserError(f"{images.where} has no image for the {name} split: {len(tally.broken)} are broken.")
+    for line in tally.lines(name):
+        job.log.info("%s", line)
+    if images.persons is not None:
+        job.log.info("%s: %d persons", name, len(set(images.persons)))
+    if len(digests) < row:
+        job.log.info(
+            "%s: %d images are copies of another one, pixel for pixel; they are kept", name, row - len(digests)
+        )
+    return digests

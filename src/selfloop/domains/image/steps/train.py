@@ -1,0 +1,163 @@
+"""Rule train: fit one variational autoencoder to its training set."""
+
+import math
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfloop.data import training_set
+from selfloop.data.atomic import whole_folder
+from selfloop.data.learning_curve import write_curve
+from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.domains.image.data import pictures
+from selfloop.domains.image.model.checkpoint import save_checkpoint
+from selfloop.domains.image.model.loss import measure, terms
+from selfloop.domains.image.model.network import Autoencoder, Shape, build
+from selfloop.errors import UserError
+from selfloop.identity import stream
+from selfloop.jobs.job import Job
+from selfloop.training import loop
+from selfloop.training.devices import prepare_torch
+from selfloop.training.distributed import ALONE, Group, joined
+from selfloop.training.lr_schedule import Schedule, steps_of
+from selfloop.training.malloc import keep_freed_memory
+from selfloop.training.state import SavedState
+
+COLORS = {1: "gray", 3: "rgb"}
+
+
+class ImageTask:
+    """Images in random order, each flipped or not, and the noise that their latents are drawn with.
+
+    Each epoch is a fresh permutation, cut into batches whose sizes differ by one at most: a last batch of a few images
+    would have poor statistics for BatchNorm. Where a process would have a single image of a batch, on which
+    BatchNorm cannot train, there are fewer and larger batches.
+
+    Args:
+        train: uint8 [rows, bands, size, size], possibly memory-mapped.
+        test: uint8 of the same shape, the real test images.
+        training: the config's section.
+        latent: dimensions of the model's latent.
+        identity: names the training; its random numbers derive from it and the step.
+        device: where the model is.
+        group: the processes that share every batch. BatchNorm sees the statistics of its own share.
+    """
+
+    unit = "images"
+
+    def __init__(
+        self,
+        train: np.ndarray,
+        test: np.ndarray,
+        training: dict[str, float],
+        latent: int,
+        identity: str,
+        device: torch.device,
+        group: Group = ALONE,
+    ) -> None:
+        self.group = group
+        self.rows = len(train)
+        self.test = torch.from_numpy(test)
+        self.kl_weight, self.flip, self.latent = training["kl_weight"], bool(training["flip"]), latent
+        self.identity, self.device = identity, device
+        most = max(1, self.rows // (2 * group.size))  # batches of two images for each process
+        self.batches_per_epoch = min(math.ceil(self.rows / training["batch_size"]), most)
+        self.steps_per_epoch = float(self.batches_per_epoch)
+        self.steps = steps_of(training["epochs"], self.batches_per_epoch)
+        self._train = train
+        self._resident = _on_device(train, device)
+        self._epoch = lru_cache(maxsize=2)(self._batches)
+
+    def _batches(self, epoch: int) -> list[np.ndarray]:
+        order = np.random.default_rng([stream(self.identity, "order"), epoch]).permutation(self.rows)
+        return np.array_split(order, self.batches_per_epoch)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor, int]:
+        """Images, uint8 [rows, bands, size, size], and noise [rows, latent] of a step, and the whole batch's images."""
+        rows = self._epoch(step // self.batches_per_epoch)[step % self.batches_per_epoch]
+        generator = torch.Generator(self.device).manual_seed(stream(self.identity, f"step {step}"))
+        noise = torch.randn(len(rows), self.latent, generator=generator, device=self.device)
+        flipped = torch.rand(len(rows), generator=generator, device=self.device) < 0.5
+        count, share = len(rows), slice(self.group.rank, None, self.group.size)
+        rows, noise, flipped = rows[share], noise[share], flipped[share]
+        if self._resident is None:
+            images = torch.from_numpy(self._train[rows]).to(self.device)
+        else:
+            images = self._resident[torch.from_numpy(rows).to(self.device)]
+        if self.flip:
+            images = torch.where(flipped[:, None, None, None], images.flip(3), images)
+        return images, noise, count
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, int]) -> Tensor:
+        """Squared error per pixel value plus the weighted divergence from the prior, means over the batch."""
+        assert isinstance(model, Autoencoder)
+        images, noise, count = batch
+        error, divergence = terms(model, images, noise)
+        return (error.sum() + self.kl_weight * divergence.sum()) / count
+
+    def size(self, batch: tuple[Tensor, Tensor, int]) -> int:
+        """Images of the batch."""
+        return len(batch[0])
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """The loss and its terms on the real test images, in the number format of the training."""
+        assert isinstance(model, Autoencoder)
+        return measure(model, self.test, self.kl_weight, self.device)
+
+
+def _on_device(images: np.ndarray, device: torch.device) -> Tensor | None:
+    """The images in a GPU's memory where they take no more than half of what is free, else None."""
+    if device.type != "cuda" or images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return None
+    return torch.from_numpy(np.array(images)).to(device)
+
+
+def run(job: Job) -> None:
+    """Train from `job.input.training_set`; write a checkpoint and a learning curve."""
+    device = prepare_torch(job.threads, job.gpus)
+    with joined(device) as group:
+        train_model(job, device, group)
+
+
+def train_model(job: Job, device: torch.device, group: Group) -> None:
+    """The same as one of a group of processes; the one that leads writes.
+
+    Raises:
+        UserError: there are too few images for a batch, or a batch has too few for the processes.
+    """
+    training = job.params["training"]
+    state = SavedState(Path(job.params["state"]), job.fingerprint(), job.every_seconds)
+    folder, test_folder = Path(job.input["training_set"]), Path(job.input["test"])
+    batches = training_set.rows(folder, ["image"], pictures.ROWS_PER_GROUP)
+    # Each process has a copy of its own: one that the leading process writes would still need its shape told.
+    target = Path(job.params["state"]) / f"images-{group.rank}.uint8"
+    train = pictures.mapped(batches, str(folder), job.threads, target)
+    batches = iterate_rows(shard_paths(test_folder), ["image"], pictures.ROWS_PER_GROUP)
+    test = pictures.in_memory(batches, str(test_folder), job.threads)
+    if train.shape[1:] != test.shape[1:]:
+        raise UserError(f"{folder} has images {train.shape[1:]} (bands, height, width), {test_folder} {test.shape[1:]}")
+    job.log.info(
+        "%d images %s (bands, height, width) to train on, %d to test on", len(train), test.shape[1:], len(test)
+    )
+    if len(train) < training["batch_size"]:
+        raise UserError(f"{folder} has {len(train)} images, fewer than training.batch_size, {training['batch_size']}.")
+    if training["batch_size"] < 2 * group.size:
+        raise UserError(
+            f"training.batch_size: {training['batch_size']} is less than 2 images for each of {group.size} processes."
+        )
+    identity = job.params["identity"]
+    shape = Shape.of(train.shape[2], COLORS[train.shape[1]], job.params["model"])
+    model = build(shape, stream(identity, "weights"))
+    job.log.info("%s parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}")
+    task = ImageTask(train, test, training, shape.latent, identity, device, group)
+    keep_freed_memory()  # every step allocates the same blocks
+    result = loop.fit(model, task, Schedule.of(training), state, device, job.progress, group)
+    if not group.leads:
+        return
+    with whole_folder(Path(job.output["checkpoint"])) as scratch:
+        save_checkpoint(shape, training["kl_weight"], result.weights, scratch)
+    write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it says that the training is done
+    state.delete_the_rest()

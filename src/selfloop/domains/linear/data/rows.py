@@ -1,0 +1,64 @@
+"""Rows of linear data on disk: x, y, and the noise in y, so that theory can be held against every single fit."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from selfloop.data.atomic import whole_folder
+from selfloop.data.shards import ShardWriter, iterate_rows, shard_paths
+from selfloop.domains.linear.theory import Array
+from selfloop.errors import UserError
+
+SCHEMA = pa.schema(
+    [
+        ("x", pa.list_(pa.float64())),
+        ("y", pa.float64()),
+        ("noise", pa.float64()),
+        ("iteration", pa.int16()),
+        ("part", pa.int16()),
+        ("row", pa.int64()),
+    ]
+)
+
+
+def write_rows(folder: Path, X: Array, w: Array, noise: Array, iteration: int = 0, part: int = 0) -> None:
+    """Write a data set with the labels y = Xw + noise.
+
+    Args:
+        folder: appears whole or not at all.
+        X: inputs (rows, d).
+        w: parameters (d,).
+        noise: (rows,).
+        iteration: of the model that samples the rows; 0 for real ones.
+        part: which of that model's parts.
+
+    Raises:
+        UserError: a label is not finite.
+    """
+    y = X @ w + noise
+    if not np.isfinite(y).all():
+        raise UserError(f"{folder} would hold labels that are not finite; they cannot become training data.")
+    with whole_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
+        for row, (x, label, error) in enumerate(zip(X.tolist(), y.tolist(), noise.tolist(), strict=True)):
+            writer.append({"x": x, "y": label, "noise": error, "iteration": iteration, "part": part, "row": row})
+
+
+def arrays(batch: pa.RecordBatch) -> tuple[Array, Array]:
+    """X (rows, d) and y (rows,) of a batch with the columns x and y."""
+    inputs = batch.column("x").flatten().to_numpy(zero_copy_only=False)
+    return inputs.reshape(batch.num_rows, -1), batch.column("y").to_numpy(zero_copy_only=False)
+
+
+def read_rows(folder: Path) -> tuple[Array, Array, Array]:
+    """A whole data set: X (rows, d), y (rows,) and noise (rows,)."""
+    batches = list(iterate_rows(shard_paths(folder), ["x", "y", "noise"]))
+    X, y = stacked(arrays(batch) for batch in batches)
+    return X, y, np.concatenate([batch.column("noise").to_numpy(zero_copy_only=False) for batch in batches])
+
+
+def stacked(pieces: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """One X and one y of several."""
+    inputs, labels = zip(*pieces, strict=True)
+    return np.concatenate(inputs), np.concatenate(labels)

@@ -1,0 +1,1 @@
+"""Whole chains of many seeds, computed without files between."""

@@ -1,0 +1,114 @@
+"""One linear experiment, and the random streams that are its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from selfloop.domains.linear import theory
+from selfloop.domains.linear.data.design import covariance
+from selfloop.domains.linear.theory import Array
+from selfloop.errors import UserError
+from selfloop.identity import digest
+
+DATA, NOISE, PICKS = range(3)  # purposes of random streams; those above PICKS draw again what was picked twice
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One linear experiment.
+
+    Attributes:
+        d: input dimension.
+        T: rows of real data, and of synthetic data per part.
+        sigma2: variance of the label noise, real and synthetic.
+        regime: one of `theory.REGIMES`.
+        iterations: models fitted in a row.
+        covariance: Σ as nested rows; None for the identity.
+        ridge: λ ≥ 0 in (1/N)‖Xw - y‖² + λ‖w‖² over a training set of N rows. Per row, so that λ means the same in
+            regimes whose training sets grow. 0 is least squares, as in the paper.
+        w_star: the true parameters; None for the unit vector (1, …, 1)/√d. Least squares does not feel it.
+
+    Raises:
+        UserError: a value outside its range, in words.
+    """
+
+    d: int
+    T: int
+    sigma2: float
+    regime: str
+    iterations: int = 100
+    covariance: tuple[tuple[float, ...], ...] | None = None
+    ridge: float = 0.0
+    w_star: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("d", "T", "iterations"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        theory.check_positive("sigma2", self.sigma2)
+        if self.regime not in theory.REGIMES:
+            raise UserError(f"regime is {self.regime!r}; the simulation knows {', '.join(theory.REGIMES)}")
+        if not (np.isfinite(self.ridge) and self.ridge >= 0):
+            raise UserError(f"ridge is {self.ridge}; it must be a finite number, 0 or above")
+        if self.d > self.T and self.ridge == 0:
+            raise UserError(f"T is {self.T} with d={self.d}; least squares needs T >= d, or a ridge penalty above 0")
+        if self.w_star is not None and (len(self.w_star) != self.d or not np.isfinite(self.w_star).all()):
+            raise UserError(f"w_star is {self.w_star}; it must hold d={self.d} finite numbers")
+        theory.cholesky(self.covariance, self.d)
+        # Lists (from a config) and arrays become tuples, so that a setting can be hashed and named.
+        if self.covariance is not None:
+            object.__setattr__(self, "covariance", tuple(tuple(map(float, row)) for row in self.covariance))
+        if self.w_star is not None:
+            object.__setattr__(self, "w_star", tuple(map(float, self.w_star)))
+
+    @property
+    def factor(self) -> Array:
+        """L (d, d), lower triangular, with Σ = LLᵀ."""
+        return theory.cholesky(self.covariance, self.d)
+
+    @property
+    def target(self) -> Array:
+        """w* (d,)."""
+        return np.full(self.d, self.d**-0.5) if self.w_star is None else np.array(self.w_star)
+
+    @property
+    def label(self) -> str:
+        """The setting in the tables' `model` column, e.g. "d=10, T=100, sigma2=1.0"; the regime has its own column."""
+        label = f"d={self.d}, T={self.T}, sigma2={float(self.sigma2)}"
+        if self.ridge:
+            label += f", ridge={float(self.ridge)}"
+        for name in ("covariance", "w_star"):
+            if getattr(self, name) is not None:
+                label += f", {name}={digest(getattr(self, name), 6)}"
+        return label
+
+
+def setting_of(settings: Mapping[str, Any]) -> Setting:
+    """The setting that one simulation of a study asks for: keys of `data`, `ridge`, `regime` and `iterations`.
+
+    Raises:
+        UserError: a value outside its range, in words.
+    """
+    return Setting(
+        d=settings["dimension"],
+        T=settings["rows"],
+        sigma2=settings["noise_variance"],
+        regime=settings["regime"],
+        iterations=settings["iterations"],
+        covariance=covariance(settings),
+        ridge=settings["ridge"],
+        w_star=settings["w_star"],
+    )
+
+
+def generator(setting: Setting, path: str, block: int, purpose: int) -> np.random.Generator:
+    """The stream of one block of seeds on one of the simulation's paths, for one purpose."""
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence([_stream(setting, path), block, purpose])))
+
+
+@lru_cache
+def _stream(setting: Setting, path: str) -> int:
+    return int(digest([setting.d, setting.T, float(setting.sigma2), setting.covariance, path], 32), 16)

@@ -1,0 +1,18 @@
+"""Rule evaluate_model: a model's excess risk ‖ŵ - w*‖²_Σ (eq. 1), exactly."""
+
+from pathlib import Path
+
+import numpy as np
+
+from selfloop.data.measurements import write_measurements
+from selfloop.domains.linear.data.rows import read_rows
+from selfloop.domains.linear.model.checkpoint import load_checkpoint
+from selfloop.jobs.job import Job
+
+
+def run(job: Job) -> None:
+    """The mean squared error on the test split, whose rows are noiseless and have Σ as their second moment."""
+    X, y, _ = read_rows(Path(job.input["test"]))
+    value = float(np.mean((X @ load_checkpoint(Path(job.input["checkpoint"])) - y) ** 2))
+    job.log.info("excess risk %.6g", value)
+    write_measurements(Path(job.output["measurements"]), "test", {"excess_risk": value})

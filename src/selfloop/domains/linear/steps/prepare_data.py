@@ -1,0 +1,30 @@
+"""Rule prepare_data: the real rows x ~ N(0, Σ), y = x·w* + noise, and a test split that measures exactly.
+
+The rows are drawn once and serve every iteration, regime and seed, as X does in Theorem 1. The noise stands beside the
+labels, so that every fit can be compared with the closed form.
+
+A test error on drawn rows would have a sampling error of its own, and Σ is known. So the test split holds d noiseless
+rows √d·L_k, L_k the columns of the Cholesky factor of Σ = LLᵀ: their mean of xxᵀ is Σ itself, and the mean squared
+error on them is ‖ŵ - w*‖²_Σ (eq. 1).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from selfloop.domains.linear.data.design import factor, target
+from selfloop.domains.linear.data.rows import write_rows
+from selfloop.identity import digest, stream
+from selfloop.jobs.job import Job
+
+
+def run(job: Job) -> None:
+    """Draw what `job.params.data` describes, and write both splits."""
+    data = job.params["data"]
+    d, T, L, w = data["dimension"], data["rows"], factor(data), target(data)
+    identity = digest(data, 32)
+    X = np.random.default_rng(stream(identity, "inputs")).standard_normal((T, d)) @ L.T
+    noise = np.random.default_rng(stream(identity, "noise")).normal(scale=data["noise_variance"] ** 0.5, size=T)
+    write_rows(Path(job.output["train"]), X, w, noise)
+    write_rows(Path(job.output["test"]), d**0.5 * L.T, w, np.zeros(d))
+    job.log.info("%d rows in %d dimensions", T, d)

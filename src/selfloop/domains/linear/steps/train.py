@@ -1,0 +1,55 @@
+"""Rule train: least squares on the rows of a training set, or ridge regression."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from selfloop.data import training_set
+from selfloop.data.learning_curve import write_curve
+from selfloop.domains.linear.data.rows import arrays
+from selfloop.domains.linear.model.checkpoint import save_checkpoint
+from selfloop.domains.linear.theory import Array
+from selfloop.errors import UserError
+from selfloop.jobs.job import Job
+
+
+def run(job: Job) -> None:
+    """Fit `job.input.training_set`; write a checkpoint, and a learning curve without a point: there are no steps."""
+    folder = Path(job.input["training_set"])
+    w, rank, rows = fit(map(arrays, training_set.rows(folder, ["x", "y"])), job.params["training"]["ridge"])
+    job.log.info("fitted %d parameters to %d rows", len(w), rows)
+    if rank < len(w):
+        job.log.warning("the rows span %d of %d dimensions; of all best fits this is the shortest", rank, len(w))
+    if not np.isfinite(w).all():
+        raise UserError(f"{folder} led to parameters that are not finite.")
+    save_checkpoint(w, Path(job.output["checkpoint"]))
+    write_curve([], Path(job.output["learning_curve"]))  # last: it says that the training is done
+
+
+def fit(batches: Iterable[tuple[Array, Array]], ridge: float) -> tuple[Array, int, int]:
+    """The minimiser of (1/N)‖Xw - y‖² + ridge‖w‖², of several the shortest; memory is bounded by one batch.
+
+    The triangular factor of all rows [X y] so far stands for them. No XᵀX is formed, which would square the condition
+    number.
+
+    Args:
+        batches: pieces of X (rows, d) and y (rows,).
+        ridge: λ ≥ 0 per row, as in `simulate.Setting`.
+
+    Returns:
+        w (d,), the rank of X (with ridge: d), and N.
+    """
+    rows = 0
+    R: Array | None = None
+    for X, y in batches:
+        own = np.column_stack([X, y])
+        R = np.asarray(np.linalg.qr(own if R is None else np.vstack([R, own]), mode="r"))
+        rows += len(y)
+    if R is None:
+        raise ValueError("no rows to fit")
+    d = R.shape[1] - 1
+    if ridge:
+        R = np.vstack([R, (ridge * rows) ** 0.5 * np.eye(d, d + 1)])
+    w, _, rank, _ = np.linalg.lstsq(R[:, :d], R[:, d], rcond=None)
+    return np.asarray(w), int(rank), rows

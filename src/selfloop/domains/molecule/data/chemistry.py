@@ -1,0 +1,122 @@
+"""Between rdkit's molecules and conformations. Everything that needs rdkit imports it here, when it is called."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selfloop.domains.molecule.data.conformations import Conformation, Floats
+from selfloop.domains.molecule.model.network import ELEMENTS
+from selfloop.errors import UserError
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+
+class Rejected(Exception):
+    """A molecule or conformer that cannot be used; the message is the reason."""
+
+
+def conformations_of(mol: "Mol", name: str) -> Iterator[Conformation]:
+    """The conformers of a molecule, its atoms renumbered to the order of its canonical SMILES.
+
+    Args:
+        mol: with all its hydrogens and with conformers.
+        name: for the column of that name.
+
+    Raises:
+        Rejected: what `check` rejects, no 3D coordinates, or coordinates that are not finite.
+    """
+    from rdkit import Chem
+
+    check(mol)
+    if mol.GetNumConformers() == 0 or not any(conformer.Is3D() for conformer in mol.GetConformers()):
+        raise Rejected("without 3D coordinates")
+    smiles = Chem.MolToSmiles(mol)
+    order = list(mol.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"])
+    place = np.argsort(order)
+    numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)[order]
+    bonds = [
+        (*sorted((int(place[bond.GetBeginAtomIdx()]), int(place[bond.GetEndAtomIdx()]))), int(bond.GetBondType()))
+        for bond in mol.GetBonds()
+    ]
+    table = np.array(sorted(bonds), dtype=np.int64)
+    for conformer in mol.GetConformers():
+        coordinates = conformer.GetPositions()[order].astype(np.float32)
+        if not np.isfinite(coordinates).all():
+            raise Rejected("with coordinates that are not finite")
+        yield Conformation(name, smiles, numbers, table, coordinates)
+
+
+def check(mol: "Mol") -> None:
+    """Raise where a molecule, whatever its conformers, cannot be used.
+
+    Raises:
+        Rejected: a single atom, several fragments, an element outside the table, a bond of no definite type, or
+            hydrogens missing.
+    """
+    from rdkit import Chem
+
+    if mol.GetNumAtoms() < 2:
+        raise Rejected("of less than two atoms")
+    if len(Chem.GetMolFrags(mol)) > 1:
+        raise Rejected("of disconnected fragments")
+    outside = {atom.GetSymbol() for atom in mol.GetAtoms() if not 0 < atom.GetAtomicNum() < ELEMENTS}
+    if outside:
+        raise Rejected(f"with an element outside the table ({', '.join(sorted(outside))})")
+    # Such as "any" and "single or double" of SDF queries. To the graph, a type of 0 is no bond.
+    if any(int(bond.GetBondType()) == 0 for bond in mol.GetBonds()):
+        raise Rejected("with a bond of no definite type")
+    if any(atom.GetTotalNumHs() for atom in mol.GetAtoms()):  # those that are no atoms of their own
+        raise Rejected("with hydrogens missing")
+
+
+def graph_of(smiles: str) -> str:
+    """What a network sees of a molecule besides its coordinates: elements and bonds, as a SMILES to compare.
+
+    Mirror images, E and Z isomers and isotopes have the same. Charges follow from the bonds: every hydrogen is an atom.
+
+    Args:
+        smiles: of a conformation.
+    """
+    from rdkit import Chem
+
+    parser = Chem.SmilesParserParams()
+    parser.removeHs = False  # type: ignore[assignment]
+    parser.sanitize = False  # type: ignore[assignment]
+    mol = Chem.MolFromSmiles(smiles, parser)
+    for atom in mol.GetAtoms():
+        atom.SetFormalCharge(0)
+        atom.SetNoImplicit(True)
+        atom.SetIsotope(0)
+    return Chem.MolToSmiles(mol, isomericSmiles=False)
+
+
+def mol_of(conformation: Conformation, *coordinates: Floats) -> "Mol":
+    """The rdkit molecule of a row, with its own coordinates or the given ones as conformers, atoms in the row's order.
+
+    Raises:
+        UserError: the SMILES is not that of the row's atoms.
+    """
+    from rdkit import Chem
+    from rdkit.Geometry import Point3D
+
+    parser = Chem.SmilesParserParams()
+    parser.removeHs = False  # type: ignore[assignment]
+    mol = Chem.MolFromSmiles(conformation.smiles, parser)
+    numbers = [] if mol is None else [atom.GetAtomicNum() for atom in mol.GetAtoms()]
+    if mol is None or numbers != conformation.atomic_numbers.tolist():
+        raise UserError(f"the SMILES {conformation.smiles} of {conformation.name} is not that of its atoms.")
+    for points in coordinates or (conformation.coordinates,):
+        conformer = Chem.Conformer(len(numbers))
+        for atom, point in enumerate(points.tolist()):
+            conformer.SetAtomPosition(atom, Point3D(*point))
+        conformer.Set3D(True)
+        mol.AddConformer(conformer, assignId=True)
+    return mol
+
+
+def describe(left_out: Mapping[str, int]) -> str:
+    """What was left out and why, for a log line or a message; empty if nothing was."""
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(left_out).most_common())

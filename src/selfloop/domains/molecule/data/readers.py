@@ -1,0 +1,260 @@
+"""Real conformations, molecule after molecule, of every source. What cannot be used is counted by its reason."""
+
+import gzip
+import json
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from selfloop.domains.molecule.data import sources
+from selfloop.domains.molecule.data.chemistry import Rejected, check, conformations_of
+from selfloop.domains.molecule.data.conformations import Conformation
+from selfloop.domains.molecule.data.pickles import Record, read_pickle
+from selfloop.domains.protocol import Settings
+from selfloop.errors import UserError
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+EMBEDDING_ATTEMPTS = 10
+
+
+class Molecule(NamedTuple):
+    """Conformations of one molecule, all with the same SMILES."""
+
+    conformations: list[Conformation]
+
+
+def of_rdkit(data: Settings, seed: int, left_out: Counter[str]) -> Iterator[Molecule]:
+    """rdkit's own molecules (of the NCI's open database) in an order drawn by seed, with conformers made by rdkit.
+
+    Distance geometry with ETKDG, then the MMFF force field, as a user of rdkit would make them. That is slow, so a
+    molecule's are made when it is asked for.
+
+    Args:
+        data: the `data` section; as many conformers per molecule are made as either split takes.
+        seed: of the order and of the embedding.
+        left_out: counts what is not used, by reason.
+
+    Raises:
+        UserError: rdkit's file is not there.
+    """
+    from rdkit import Chem, RDLogger
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+
+    path = sources.rdkit_smiles()
+    if path is None:
+        raise UserError(f"rdkit's {sources.SMILES_FILE} is not there; install the pinned rdkit.")
+    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    conformers: Any = _most_conformers(data)  # of source rdkit never None
+    for place in np.random.default_rng(seed).permutation(len(lines)):
+        smiles, name = lines[place][0], f"NCI {lines[place][1]}" if len(lines[place]) > 1 else f"NCI line {place + 1}"
+        mol = Chem.MolFromSmiles(smiles)
+        try:
+            if mol is None:
+                raise Rejected("that do not parse")
+            mol = Chem.AddHs(mol)
+            check(mol)
+            _check_size(mol, data)
+            settings: Any = rdDistGeom.ETKDGv3()
+            settings.randomSeed = int(seed + place) % 2**31
+            settings.maxIterations = EMBEDDING_ATTEMPTS
+            rdDistGeom.EmbedMultipleConfs(mol, conformers, settings)
+            if mol.GetNumConformers() == 0:
+                raise Rejected("that cannot be embedded")
+            if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
+                raise Rejected("without parameters in the MMFF force field")
+            rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(mol, numThreads=1)
+            conformations = list(conformations_of(mol, name))
+        except Rejected as reason:
+            left_out[str(reason)] += 1
+            continue
+        yield Molecule(conformations)
+
+
+def of_sdf(paths: list[Path], data: Settings, left_out: Counter[str]) -> Iterator[Molecule]:
+    """The molecules of SDF files in the order of their first entries; an entry is a conformer.
+
+    Entries are of one molecule if they have the same SMILES. With `match_names`, entries of one name have to be.
+
+    Args:
+        paths: .sdf or .sdf.gz.
+        data: the `data` section.
+        left_out: counts what is not used, by reason.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    from rdkit import RDLogger
+
+    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
+    molecules: dict[str, list[Conformation]] = {}
+    names: dict[str, str] = {}
+    for path in paths:
+        for block in entries(path):
+            try:
+                mol = _parsed(block)
+                name = mol.GetProp("_Name")
+                _check_size(mol, data)
+                (conformation,) = conformations_of(mol, name)
+                smiles = conformation.smiles
+                if data["match_names"] and name and names.setdefault(name, smiles) != smiles:
+                    raise Rejected("that are not of the molecule of their name")
+            except Rejected as reason:
+                left_out[str(reason)] += 1
+                continue
+            molecules.setdefault(smiles, []).append(conformation)
+    yield from map(Molecule, molecules.values())
+
+
+def entries(path: Path) -> Iterator[str]:
+    """The entries of an SDF file, each up to its line $$$$, as texts.
+
+    rdkit's own reader would do but for damaged archives, whose error it turns into a `SystemError`.
+
+    Raises:
+        UserError: the file cannot be read, or is truncated.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            lines: list[str] = []
+            for line in file:
+                if line.startswith("$$$$"):
+                    yield "".join(lines)
+                    lines = []
+                else:
+                    lines.append(line)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if any(line.strip() for line in lines):
+        yield "".join(lines)
+
+
+def _parsed(block: str) -> "Mol":
+    from rdkit import Chem
+
+    try:
+        mol = Chem.MolFromMolBlock(block, removeHs=False)
+    except (RuntimeError, ValueError):
+        mol = None
+    if mol is None:
+        raise Rejected("that do not parse")
+    return mol
+
+
+def of_geom(data: Settings, seed: int, left_out: Counter[str]) -> Iterator[Molecule]:
+    """The molecules of GEOM's `rdkit_folder` (Axelrod & Gómez-Bombarelli 2022) in an order drawn by seed.
+
+    The archive holds a table of contents in JSON and a pickle per molecule with its conformers. Of more than
+    either split takes those of the highest Boltzmann weight are taken, as in GeoDiff's splits, and come first.
+
+    Args:
+        data: the `data` section.
+        seed: of the order.
+        left_out: counts what is not used, by reason.
+
+    Raises:
+        UserError: the table of contents is missing or damaged, or a pickle names what is no part of a molecule's data.
+    """
+    folder = Path(os.path.expanduser(data["folder"]))
+    summary = sources.summary_file(data["folder"])
+    if summary is None:
+        raise UserError(
+            f"data.folder: '{folder}' holds none of {', '.join(sources.SUMMARIES)}; name the folder that GEOM's "
+            "archive rdkit_folder.tar.gz unpacks to."
+        )
+    try:
+        contents = json.loads(summary.read_text(encoding="utf-8"))
+        entries = [(str(smiles), dict(entry)) for smiles, entry in contents.items()]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"{summary} is not a table of molecules in JSON ({error}).") from None
+    for place in np.random.default_rng(seed).permutation(len(entries)):
+        smiles, entry = entries[place]
+        name = entry.get("pickle_path")
+        if not isinstance(name, str) or not entry.get("uniqueconfs"):
+            left_out["without conformers in the table of contents"] += 1
+            continue
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise UserError(f"{summary}: the pickle_path '{name}' of {smiles} leads out of the folder.")
+        if not path.is_file():
+            left_out["whose pickle is not there"] += 1
+            continue
+        read = read_pickle(path)
+        conformers = read.get("conformers") if isinstance(read, dict) else None
+        if not isinstance(conformers, list) or not all(isinstance(each, dict) for each in conformers):
+            raise UserError(f"{path} holds no list of conformers.")
+        weights = np.array([_number(each.get("boltzmannweight")) for each in conformers])
+        chosen = np.argsort(-weights, kind="stable")[: _most_conformers(data)]
+        mols = [conformers[k].get("rd_mol") for k in chosen]
+        conformations = list(_matching(mols, smiles, data, left_out))
+        if conformations:
+            yield Molecule(conformations)
+
+
+def of_geodiff(paths: list[Path], data: Settings, left_out: Counter[str]) -> Iterator[Molecule]:
+    """The molecules of GeoDiff's processed splits: pickled lists of torch-geometric 1.x `Data`, one per conformer.
+
+    Their attribute `rdmol` holds molecule and coordinates; the tensors, which hold the same numbers, are not read.
+
+    Args:
+        paths: such as train_data_40k.pkl.
+        data: the `data` section.
+        left_out: counts what is not used, by reason.
+
+    Raises:
+        UserError: a pickle is damaged, names what is no part of a molecule's data, or is no such list.
+    """
+    molecules: dict[str, list[Any]] = {}
+    for path in paths:
+        entries = read_pickle(path)
+        if not isinstance(entries, list) or not all(isinstance(entry, Record) for entry in entries):
+            raise UserError(f"{path} is not a list of torch-geometric 1.x Data.")
+        for entry in entries:
+            molecules.setdefault(str(getattr(entry, "smiles", "")), []).append(getattr(entry, "rdmol", None))
+    for smiles, mols in molecules.items():
+        conformations = list(_matching(mols, smiles, data, left_out))
+        if conformations:
+            yield Molecule(conformations)
+
+
+def _matching(mols: list[Any], name: str, data: Settings, left_out: Counter[str]) -> Iterator[Conformation]:
+    """The conformers among `mols` that are of the molecule of the first usable one; the others are counted."""
+    from rdkit import Chem
+
+    first: str | None = None
+    for mol in mols:
+        try:
+            if not isinstance(mol, Chem.Mol):
+                raise Rejected("without a molecule")
+            _check_size(mol, data)
+            for conformation in conformations_of(mol, name):
+                first = first or conformation.smiles
+                if conformation.smiles != first:
+                    raise Rejected("conformers that do not match their molecule")
+                yield conformation
+        except Rejected as reason:
+            left_out[str(reason)] += 1
+
+
+def _most_conformers(data: Settings) -> int | None:
+    """What either split takes of a molecule at most; which molecules are in which is not known while they are read."""
+    most: int | None = data["conformers"]
+    most_test: int | None = data["test_conformers"]
+    return most if most is None or most_test is None else max(most, most_test)
+
+
+def _check_size(mol: "Mol", data: Settings) -> None:
+    most = data["max_atoms"]
+    if most is not None and mol.GetNumAtoms() > most:
+        raise Rejected(f"of more than {most} atoms")
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else -1.0

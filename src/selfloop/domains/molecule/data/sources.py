@@ -1,0 +1,85 @@
+"""Where real conformations come from, as far as a config can be checked: light, no rdkit."""
+
+import glob
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from selfloop.domains.protocol import Settings
+
+SMILES_FILE = "Data/NCI/first_5K.smi"
+SUMMARIES = ("summary_drugs.json", "summary_qm9.json")
+# The keys that name files and that each source reads.
+OF_SOURCE = {"rdkit": (), "sdf": ("train", "test"), "rdkit_folder": ("folder",), "geodiff": ("train", "test")}
+SUFFIXES = {"sdf": (".sdf", ".sdf.gz"), "geodiff": (".pkl", ".pickle")}
+
+
+def matches(patterns: str | list[str] | None) -> tuple[list[Path], list[str]]:
+    """The files that paths and globs name, each once and those of a glob sorted, and the patterns that name none."""
+    found: dict[Path, None] = {}
+    unmatched = []
+    for pattern in [patterns] if isinstance(patterns, str) else patterns or []:
+        expanded = os.path.expanduser(pattern)
+        names = [expanded] if os.path.exists(expanded) else sorted(glob.glob(expanded, recursive=True))
+        found.update(dict.fromkeys(Path(name) for name in names))
+        if not names:
+            unmatched.append(pattern)
+    return list(found), unmatched
+
+
+def rdkit_smiles() -> Path | None:
+    """rdkit's file of molecules from the NCI's open database, found without importing rdkit; None if there is none."""
+    spec = importlib.util.find_spec("rdkit")
+    for folder in [] if spec is None else spec.submodule_search_locations or []:
+        path = Path(folder) / SMILES_FILE
+        if path.is_file():
+            return path
+    return None
+
+
+def summary_file(folder: str) -> Path | None:
+    """The table of contents of GEOM's `rdkit_folder`, or None."""
+    for name in SUMMARIES:
+        path = Path(os.path.expanduser(folder)) / name
+        if path.is_file():
+            return path
+    return None
+
+
+def input_files(data: Settings) -> list[str]:
+    """The user's files that a `data` section reads. Of GEOM's hundreds of thousands it is the table of contents."""
+    if data["source"] == "rdkit":
+        return []
+    if data["source"] == "rdkit_folder":
+        summary = summary_file(data["folder"])
+        return [] if summary is None else [str(summary)]
+    return [str(path) for split in ("train", "test") for path in matches(data[split])[0]]
+
+
+def problems(data: Settings) -> Iterator[str]:
+    """What is wrong with a `data` section that its schema cannot say; a sentence each, beginning with the key.
+
+    GEOM's folder is looked for when it is read, not here: the paper's study names it beside experiments that run
+    without it, and users who have not downloaded its many gigabytes can run those.
+    """
+    source = data["source"]
+    for key in ("train", "test", "folder"):
+        if data.get(key) is not None and key not in OF_SOURCE[source]:
+            yield f"data.{key}: {data[key]!r} is given with source: {source} (allowed is null)."
+    if source == "rdkit" and rdkit_smiles() is None:
+        yield f"data.source: rdkit needs the Python package `rdkit` with its {SMILES_FILE}, which is not there."
+    if source in SUFFIXES:
+        allowed = SUFFIXES[source]
+        for split in ("train", "test"):
+            paths, unmatched = matches(data[split])
+            for pattern in unmatched:
+                yield f"data.{split}: '{pattern}' names no file."
+            for path in paths:
+                if not path.name.endswith(allowed) or path.is_dir():
+                    yield f"data.{split}: '{path}' is not a file that {source} reads; allowed: {', '.join(allowed)}."
+        both = set(matches(data["train"])[0]) & set(matches(data["test"])[0])
+        if both:
+            yield f"data.test: '{min(both)}' is among data.train, too; test on other molecules."
+    if source == "geodiff" and data["test"] is None:
+        yield "data.test: null is not allowed with source geodiff; name its test split, such as test_data_1k.pkl."

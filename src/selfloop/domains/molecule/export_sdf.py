@@ -1,0 +1,60 @@
+"""Write a data set of conformations as an SDF file: python -m selfloop.domains.molecule.export_sdf FOLDER FILE.sdf."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from selfloop.data.atomic import whole_file
+from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.domains.molecule.data.chemistry import mol_of
+from selfloop.domains.molecule.data.conformations import COLUMNS, Conformations
+from selfloop.errors import UserError
+
+
+def write_sdf(folder: Path, target: Path) -> int:
+    """Write every row as an entry named as its molecule, with its origin as properties; returns how many.
+
+    Args:
+        folder: of Parquet shards with the columns of `conformations`.
+        target: the file, which appears whole or not at all.
+
+    Raises:
+        UserError: the folder holds no conformations.
+    """
+    from rdkit.Chem import SDWriter
+
+    count = 0
+    try:
+        paths = shard_paths(folder)
+    except FileNotFoundError as error:
+        raise UserError(f"{error}.") from None
+    with whole_file(target) as scratch:
+        writer = SDWriter(str(scratch))
+        for batch in iterate_rows(paths, [*COLUMNS, "iteration", "part", "row"]):
+            rows = Conformations.of([batch], str(folder))
+            for place in range(len(rows)):
+                mol = mol_of(rows[place])
+                mol.SetProp("_Name", rows[place].name)
+                for key in ("iteration", "part", "row"):
+                    mol.SetIntProp(key, batch.column(key)[place].as_py())
+                writer.write(mol)
+                count += 1
+        writer.close()
+    return count
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m selfloop.domains.molecule.export_sdf", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a part, or the real data: a folder of Parquet shards")
+    parser.add_argument("file", type=Path, help="the SDF file to write")
+    arguments = parser.parse_args()
+    try:
+        count = write_sdf(arguments.folder, arguments.file)
+    except UserError as error:
+        sys.exit(f"selfloop: {error}")
+    print(f"{count} conformations written to {arguments.file}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""How good sampled conformations are: coverage and matching, broken bonds, clashes.
+
+Coverage and matching (Ganea et al. 2021; Xu et al. 2022, section 6.2) compare sampled with real conformations of one
+molecule by their RMSD after alignment. As in the original, it is over heavy atoms alone, the smallest over all ways of
+laying the molecule on itself. A molecule may have astronomically many of those; at most `MAX_MATCHES` are tried.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from selfloop.domains.molecule.data.chemistry import mol_of
+from selfloop.domains.molecule.data.conformations import Conformation, Floats
+from selfloop.domains.molecule.data.graph import MoleculeGraph
+
+MAX_MATCHES = 1000
+THRESHOLDS = (0.5, 1.25)  # Å: customary for QM9, and for GEOM-Drugs
+BOND_TOLERANCE = 0.25  # a bond is broken if its length differs from the real one's by more than this share
+CLASH = 0.6  # two atoms clash if they are nearer than this share of the sum of their van der Waals radii
+
+
+def rmsd_table(molecule: Conformation, real: Sequence[Floats], sampled: Sequence[Floats]) -> npt.NDArray[np.float64]:
+    """RMSD in Å between real and sampled conformations of one molecule, [real, sampled].
+
+    Args:
+        molecule: names the molecule; its own coordinates are not looked at.
+        real, sampled: coordinates, each [atoms, 3].
+    """
+    from rdkit.Chem import RemoveHs, rdMolAlign
+
+    references, probes = (RemoveHs(mol_of(molecule, *those), sanitize=False) for those in (real, sampled))
+    table = np.empty((len(real), len(sampled)))
+    for row in range(len(real)):
+        for column in range(len(sampled)):
+            table[row, column] = rdMolAlign.GetBestRMS(
+                probes, references, prbId=column, refId=row, maxMatches=MAX_MATCHES
+            )
+    return table
+
+
+def coverage_and_matching(tables: Sequence[npt.NDArray[np.float64]]) -> dict[str, float]:
+    """COV and MAT, means over molecules: recall asks of every real conformation, precision of every sampled one.
+
+    Args:
+        tables: of `rmsd_table`, one per molecule.
+
+    Returns:
+        mat_r, mat_p in Å; for each threshold, such as 1.25 Å, cov_r_1.25 and cov_p_1.25, shares from 0 to 1.
+    """
+    found = {}
+    for letter, axis in (("r", 1), ("p", 0)):
+        nearest = [table.min(axis=axis) for table in tables]
+        found[f"mat_{letter}"] = float(np.mean([each.mean() for each in nearest]))
+        for threshold in THRESHOLDS:
+            covered = [(each <= threshold).mean() for each in nearest]
+            found[f"cov_{letter}_{threshold:g}"] = float(np.mean(covered))
+    return found
+
+
+def quality(rows: Sequence[tuple[Conformation, Conformation, MoleculeGraph]]) -> dict[str, float]:
+    """How far sampled conformations are from being chemically possible.
+
+    Args:
+        rows: a sample, a real conformation of its molecule, whose bond lengths are right, and its molecule's graph.
+
+    Returns:
+        bond_error: mean absolute difference of a bond's length from the real one, Å.
+        broken_bonds: share of samples with a bond whose length is off by more than `BOND_TOLERANCE`.
+        clashes: share of samples in which two atoms more than three bonds apart are too near (`CLASH`).
+    """
+    errors, broken, clashes = [], [], []
+    for sampled, real, graph in rows:
+        first, second = sampled.bonds[:, 0], sampled.bonds[:, 1]
+        lengths, right = (_distances(each.coordinates, first, second) for each in (sampled, real))
+        off = np.abs(lengths - right)
+        errors.append(off.mean())
+        broken.append(bool((off > BOND_TOLERANCE * right).any()))
+        one, other = graph.remote
+        radii = _radii(sampled.atomic_numbers)
+        near = CLASH * (radii[one] + radii[other])
+        clashes.append(bool((_distances(sampled.coordinates, one, other) < near).any()))
+    found = {"bond_error": errors, "broken_bonds": broken, "clashes": clashes}
+    return {metric: float(np.mean(values)) for metric, values in found.items()}
+
+
+def _distances(points: Floats, first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) -> Floats:
+    return np.asarray(np.linalg.norm(points[first] - points[second], axis=1))
+
+
+def _radii(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    from rdkit.Chem import GetPeriodicTable
+
+    table = GetPeriodicTable()
+    distinct, places = np.unique(numbers, return_inverse=True)
+    return np.array([table.GetRvdw(int(number)) for number in distinct])[places]

@@ -1,0 +1,69 @@
+"""A model's losses on real test conformations, with noise that is the same for every model."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from selfloop.domains.molecule.data.conformations import Conformations
+from selfloop.domains.molecule.data.graph import build_batch
+from selfloop.domains.molecule.model.diffusion import losses
+from selfloop.domains.molecule.model.draws import LEARNING_CURVE_ROWS
+from selfloop.domains.molecule.model.network import GeoDiff
+from selfloop.identity import stream
+
+BATCH = 32
+
+
+def evaluation_rows(test: Conformations) -> npt.NDArray[np.int64]:
+    """The conformations that a learning curve is measured on: at most so many, evenly spread."""
+    return np.unique(np.linspace(0, len(test) - 1, min(len(test), LEARNING_CURVE_ROWS)).round().astype(np.int64))
+
+
+@torch.inference_mode()
+def held_out_losses(
+    model: GeoDiff,
+    levels: npt.NDArray[np.float64],
+    test: Conformations,
+    rows: npt.NDArray[np.int64],
+    device: torch.device | str,
+    draws: int,
+) -> dict[str, float]:
+    """The total loss and its two terms, means over atoms, times and noise: total = global + local.
+
+    Times are stratified over all measurements, `draws` of each row: they are evenly spread, in a drawn order, so that
+    low and high noise count alike in the means, though not in each row's share. Times and noise follow from the rows
+    and `draws` alone: curves of different models differ by the models.
+
+    Args:
+        model: the network.
+        levels: the noise levels [timesteps].
+        test: where the conformations stand.
+        rows: which of them.
+        device: where to compute.
+        draws: how often each conformation is measured, at other times with other noise.
+    """
+    generator = np.random.default_rng(stream("molecule", "noise of the test losses"))
+    places = np.arange(len(rows) * draws)
+    # A permuted lattice over all measurements: every time as often as any other.
+    spread = (generator.permutation(len(places)) + 0.5) / len(places)
+    times = np.floor(spread * len(levels)).astype(np.int64)
+    remote = local = 0.0
+    atoms = 0
+    for begin in range(0, len(places), BATCH):
+        chosen = places[begin : begin + BATCH]
+        own = [int(row) for row in np.tile(rows, draws)[chosen]]
+        numbers = np.concatenate([test[row].atomic_numbers for row in own])
+        positions = np.concatenate([test[row].coordinates for row in own])
+        noise = generator.standard_normal(positions.shape, dtype=np.float32)
+        batch = build_batch([test.graph(row) for row in own], numbers, device)
+        found = losses(
+            model,
+            batch,
+            torch.from_numpy(positions).to(device),
+            torch.from_numpy(levels[times[chosen]].astype(np.float32)).to(device),
+            torch.from_numpy(noise).to(device),
+        )
+        remote += float(found.remote)
+        local += float(found.local)
+        atoms += found.atoms
+    return {"loss_total": (remote + local) / atoms, "loss_global": remote / atoms, "loss_local": local / atoms}

@@ -1,0 +1,73 @@
+"""Rule evaluate_part: what sampled conformations are like, those of a part and those of the real test molecules.
+
+Coverage and matching need molecules that no model was trained on, so the model samples anew: two conformations for each
+real one of the test molecules, as is customary. Further parts of one model would measure the same again, so this is
+done for part 0 alone.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from selfloop.data.measurements import write_measurements
+from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.domains.molecule.data.conformations import Conformation, Conformations, Floats, read_conformations
+from selfloop.domains.molecule.metrics import coverage_and_matching, quality, rmsd_table
+from selfloop.domains.molecule.model.checkpoint import load_checkpoint
+from selfloop.domains.molecule.model.sampler import sample
+from selfloop.jobs.job import Job
+from selfloop.training.devices import prepare_torch
+
+PER_REFERENCE = 2
+
+
+def run(job: Job) -> None:
+    """Measure faults in the part, and, for part 0, coverage, matching and faults on the test molecules."""
+    real = read_conformations(Path(job.input["real"]))
+    folder, part = Path(job.input["part"]), job.params["part"]
+    own = read_conformations(folder)
+    numbers = np.concatenate([batch.column("row").to_numpy() for batch in iterate_rows(shard_paths(folder), ["row"])])
+    values = {"synthetic": quality([(own[place], real[row], real.graph(row)) for place, row in enumerate(numbers)])}
+    values["synthetic"]["nan_rate"] = 1 - len(own) / len(real)
+    if part == 0:
+        values["test"] = _on_test(job)
+    for split, found in values.items():
+        for metric, value in found.items():
+            job.log.info("%s %s %.4f", split, metric, value)
+    write_measurements(Path(job.output["measurements"]), "synthetic", values.pop("synthetic"), part, values)
+
+
+def _on_test(job: Job) -> dict[str, float]:
+    device = str(prepare_torch(job.threads))
+    test = read_conformations(Path(job.input["test"]))
+    model, config = load_checkpoint(Path(job.input["checkpoint"]), device)
+    # Not by their graphs, which stereoisomers share: a sample of one is no sample of the other.
+    smiles = np.array(test.smiles)
+    molecules = [np.flatnonzero(smiles == each) for each in dict.fromkeys(test.smiles)]
+    rows = [int(row) for own in molecules for row in np.tile(own, PER_REFERENCE)]
+    with job.progress(desc="sample", total=len(rows), unit="conformation") as bar:
+        samples, again = sample(
+            model, config, job.params["sampling"], test, rows, f"{job.params['identity']}/test", bar.update, device
+        )
+    finite = [bool(np.isfinite(each).all()) for each in samples]
+    job.log.info(
+        "%d conformations of %d test molecules; %d needed a second attempt, %d are not finite",
+        len(samples), len(molecules), int(again.sum()), len(samples) - sum(finite),
+    )  # fmt: skip
+    found = {"nan_rate": 1 - sum(finite) / len(finite)}
+    kept = [(row, points) for row, points, fine in zip(rows, samples, finite, strict=True) if fine]
+    if kept:
+        found |= quality([(_with(test, row, points), test[row], test.graph(row)) for row, points in kept])
+        tables = []
+        for own in molecules:
+            mine: Sequence[Floats] = [points for row, points in kept if row in own]
+            if mine:
+                tables.append(rmsd_table(test[int(own[0])], [test[int(row)].coordinates for row in own], mine))
+        found |= coverage_and_matching(tables)
+    return found
+
+
+def _with(molecules: Conformations, row: int, points: Floats) -> Conformation:
+    molecule = molecules[row]
+    return Conformation(molecule.name, molecule.smiles, molecule.atomic_numbers, molecule.bonds, points)

@@ -1,0 +1,46 @@
+"""Rule generate: sample one part, a conformation of the same molecule for each real one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from selfloop.domains.molecule.data.conformations import Conformation, read_conformations, write_conformations
+from selfloop.domains.molecule.model.checkpoint import load_checkpoint
+from selfloop.domains.molecule.model.sampler import sample
+from selfloop.errors import UserError
+from selfloop.jobs.job import Job
+from selfloop.training.devices import prepare_torch
+
+
+def run(job: Job) -> None:
+    """Sample from `job.input.checkpoint`; samples that are not finite are left out and counted.
+
+    Raises:
+        UserError: no sample is finite.
+    """
+    device = str(prepare_torch(job.threads))
+    real = read_conformations(Path(job.input["real"]))
+    checkpoint = Path(job.input["checkpoint"])
+    model, config = load_checkpoint(checkpoint, device)
+    rows = range(len(real))
+    with job.progress(desc="sample", total=len(real), unit="conformation") as bar:
+        samples, again = sample(
+            model, config, job.params["sampling"], real, rows, job.params["identity"], bar.update, device
+        )
+    finite = [row for row in rows if np.isfinite(samples[row]).all()]
+    job.log.info(
+        "%d conformations sampled; %d needed a second attempt, with clipped local forces; %d are not finite even so "
+        "and are left out",
+        len(samples), int(again.sum()), len(samples) - len(finite),
+    )  # fmt: skip
+    if not finite:
+        raise UserError(f"{checkpoint} sampled no conformation that is finite; the model has not learnt.")
+
+    def sampled() -> Iterator[Conformation]:
+        for row in finite:
+            molecule = real[row]
+            yield Conformation(molecule.name, molecule.smiles, molecule.atomic_numbers, molecule.bonds, samples[row])
+
+    part = job.params["part"]
+    write_conformations(sampled(), Path(job.output["part"]), job.params["iteration"], part, finite)

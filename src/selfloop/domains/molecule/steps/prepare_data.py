@@ -1,0 +1,127 @@
+"""Rule prepare_data: real conformations as Parquet, split by molecule."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from selfloop.domains.molecule.data import readers, sources
+from selfloop.domains.molecule.data.chemistry import describe, graph_of
+from selfloop.domains.molecule.data.conformations import Conformation, write_conformations
+from selfloop.domains.molecule.data.readers import Molecule
+from selfloop.domains.protocol import Settings
+from selfloop.errors import UserError
+from selfloop.identity import digest, stream
+from selfloop.jobs.job import Job
+
+
+def run(job: Job) -> None:
+    """Read the source that `job.params.data` names, and write both splits."""
+    data = job.params["data"]
+    left_out: Counter[str] = Counter()
+    train, test = splits(data, left_out)
+    if left_out:
+        job.log.info("left out: %s", describe(left_out))
+    _check_numbers(train, test, data, f" Left out were {describe(left_out)}." if left_out else "")
+    rows = list(_thinned(conformations(train), data))
+    job.log.info("%d conformations of %d molecules to train on", len(rows), len(train))
+    write_conformations(rows, Path(job.output["train"]))
+    count = write_conformations(conformations(test), Path(job.output["test"]))
+    job.log.info("%d conformations of %d molecules to test on", count, len(test))
+
+
+def _check_numbers(train: list[Molecule], test: list[Molecule], data: Settings, reasons: str) -> None:
+    """Stop where a split is empty or has fewer molecules than asked for; `test_molecules` of files is a limit alone."""
+    wanted, wanted_test = data["molecules"], data["test_molecules"]
+    # Of these sources the molecules to test on are taken first.
+    if data["source"] in ("rdkit", "rdkit_folder") and len(test) > 1 and not train:
+        raise UserError(
+            f"data.test_molecules: {wanted_test} leaves none to train on (allowed are 1 to {len(test) - 1}).{reasons}"
+        )
+    if train and wanted is not None and wanted > len(train):
+        raise UserError(f"data.molecules: {wanted} is more than there are (allowed are 1 to {len(train)}).{reasons}")
+    for name, molecules in (("train", train), ("test", test)):
+        if not molecules:
+            raise UserError(f"data: no molecule is left for the {name} split.{reasons}")
+
+
+def splits(data: Settings, left_out: Counter[str]) -> tuple[list[Molecule], list[Molecule]]:
+    """The molecules to train and to test on, none of them in both, be it as a stereoisomer or with other isotopes.
+
+    Args:
+        data: the `data` section.
+        left_out: counts what is not used, by reason.
+    """
+    seed = stream(digest(data["seed"]), "molecules")
+    wanted, wanted_test = data["molecules"], data["test_molecules"]
+    if data["source"] in ("rdkit", "rdkit_folder"):
+        reader = readers.of_rdkit if data["source"] == "rdkit" else readers.of_geom
+        distinct = _distinct(reader(data, seed, left_out), left_out)
+        test = list(islice(distinct, wanted_test))
+        train = list(islice(distinct, wanted))
+    elif data["test"] is not None:
+        of_files = readers.of_sdf if data["source"] == "sdf" else readers.of_geodiff
+        test = _drawn(list(of_files(sources.matches(data["test"])[0], data, left_out)), wanted_test, seed)
+        known = {_graph(molecule) for molecule in test}
+        everything = list(of_files(sources.matches(data["train"])[0], data, left_out))
+        others = [molecule for molecule in everything if _graph(molecule) not in known]
+        if len(others) < len(everything):
+            left_out["molecules to train on that are among those to test on"] += len(everything) - len(others)
+        train = _drawn(others, wanted, seed)
+    else:
+        alike: dict[str, list[Molecule]] = {}
+        for molecule in readers.of_sdf(sources.matches(data["train"])[0], data, left_out):
+            alike.setdefault(_graph(molecule), []).append(molecule)
+        groups = list(alike.values())
+        order = np.random.default_rng(seed).permutation(len(groups))
+        held_out = max(1, round(data["test_fraction"] * len(groups))) if groups else 0
+        test, train = (
+            [molecule for place in places for molecule in groups[place]]
+            for places in (order[:held_out], order[held_out:])
+        )
+        test, train = test[:wanted_test], train[:wanted]
+    most_test = data["conformers"] if data["test_conformers"] is None else data["test_conformers"]
+    return _cut(train, data["conformers"]), _cut(test, most_test)
+
+
+def conformations(molecules: Iterable[Molecule]) -> Iterator[Conformation]:
+    """All conformations of molecules, those of one beside each other."""
+    for molecule in molecules:
+        yield from molecule.conformations
+
+
+def _graph(molecule: Molecule) -> str:
+    return graph_of(molecule.conformations[0].smiles)
+
+
+def _distinct(molecules: Iterable[Molecule], left_out: Counter[str]) -> Iterator[Molecule]:
+    seen = set()
+    for molecule in molecules:
+        graph = _graph(molecule)
+        if graph in seen:
+            left_out["molecules that were there already"] += 1
+        else:
+            seen.add(graph)
+            yield molecule
+
+
+def _drawn(molecules: list[Molecule], wanted: int | None, seed: int) -> list[Molecule]:
+    order = np.random.default_rng(seed).permutation(len(molecules))
+    return [molecules[place] for place in order[:wanted]]
+
+
+def _cut(molecules: list[Molecule], most: int | None) -> list[Molecule]:
+    return [Molecule(molecule.conformations[:most]) for molecule in molecules]
+
+
+def _thinned(rows: Iterable[Conformation], data: Settings) -> Iterator[Conformation]:
+    """At most `data.rows` conformations, drawn by seed, in their order."""
+    everything = list(rows)
+    if data["rows"] is None or len(everything) <= data["rows"]:
+        yield from everything
+        return
+    generator = np.random.default_rng(stream(digest(data["seed"]), "rows"))
+    for place in np.sort(generator.choice(len(everything), size=data["rows"], replace=False)):
+        yield everything[place]

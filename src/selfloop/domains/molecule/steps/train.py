@@ -1,0 +1,124 @@
+"""Rule train: fit GeoDiff to the conformations of a training set, for a fixed number of steps."""
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from selfloop.data import training_set
+from selfloop.data.learning_curve import write_curve
+from selfloop.domains.molecule.data.conformations import COLUMNS, Conformations, read_conformations
+from selfloop.domains.molecule.data.graph import Batch, build_batch
+from selfloop.domains.molecule.model.checkpoint import save_checkpoint
+from selfloop.domains.molecule.model.diffusion import antithetic_times, losses, sigmas
+from selfloop.domains.molecule.model.draws import LEARNING_CURVE_DRAWS
+from selfloop.domains.molecule.model.loss import evaluation_rows, held_out_losses
+from selfloop.domains.molecule.model.network import GeoDiff, build
+from selfloop.errors import UserError
+from selfloop.identity import stream
+from selfloop.jobs.job import Job
+from selfloop.training import loop
+from selfloop.training.devices import prepare_torch
+from selfloop.training.lr_schedule import Schedule
+from selfloop.training.state import SavedState
+
+
+class NoisyBatch(NamedTuple):
+    """What a step trains on: molecules, true positions [atoms, 3], noise levels [molecules], noise [atoms, 3]."""
+
+    molecules: Batch
+    positions: Tensor
+    levels: Tensor
+    noise: Tensor
+
+
+class ConformationTask:
+    """Conformations in random order, a fresh permutation every epoch; noise is a function of the seed and the step."""
+
+    unit = "conformations"
+
+    def __init__(
+        self,
+        train: Conformations,
+        test: Conformations,
+        levels: npt.NDArray[np.float64],
+        steps: int,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.train, self.test, self.device = train, test, device
+        self.levels, self.steps, self.batch_size, self.seed = levels, steps, batch_size, seed
+        self.batches_per_epoch = math.ceil(len(train) / batch_size)
+        self.steps_per_epoch = float(self.batches_per_epoch)
+        self._order = lru_cache(maxsize=2)(self._permutation)
+
+    def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self.train))
+
+    def rows(self, step: int) -> npt.NDArray[np.int64]:
+        """The conformations of a step, by their place in the training set."""
+        begin = step % self.batches_per_epoch * self.batch_size
+        return self._order(step // self.batches_per_epoch)[begin : begin + self.batch_size]
+
+    def batch(self, step: int) -> NoisyBatch:
+        """The molecules of a step, and their noise."""
+        rows = self.rows(step)
+        data = self.train
+        atoms = np.concatenate([np.arange(data.bounds[row], data.bounds[row + 1]) for row in rows])
+        generator = np.random.default_rng([self.seed, step, 1])
+        levels = self.levels[antithetic_times(len(rows), len(self.levels), generator)].astype(np.float32)
+        noise = generator.standard_normal((len(atoms), 3), dtype=np.float32)
+        return NoisyBatch(
+            build_batch([data.graph(row) for row in rows], data.atomic_numbers[atoms], self.device),
+            torch.from_numpy(data.coordinates[atoms]).to(self.device),
+            torch.from_numpy(levels).to(self.device),
+            torch.from_numpy(noise).to(self.device),
+        )
+
+    def loss(self, model: nn.Module, batch: NoisyBatch) -> Tensor:
+        """The mean over the batch's atoms, as in the original."""
+        assert isinstance(model, GeoDiff)
+        found = losses(model, batch.molecules, batch.positions, batch.levels, batch.noise)
+        return (found.remote + found.local) / found.atoms
+
+    def size(self, batch: NoisyBatch) -> int:
+        """Conformations of a batch."""
+        return batch.molecules.molecules
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """The losses of some real test conformations; the total one stands first and steers a plateau schedule."""
+        assert isinstance(model, GeoDiff)
+        rows = evaluation_rows(self.test)
+        return held_out_losses(model, self.levels, self.test, rows, self.device, LEARNING_CURVE_DRAWS)
+
+
+def run(job: Job) -> None:
+    """Train from `job.input.training_set`; write a checkpoint and a learning curve."""
+    device = prepare_torch(job.threads)
+    settings, training = job.params["model"], job.params["training"]
+    state = SavedState(Path(job.params["state"]), job.fingerprint(), job.every_seconds)
+    folder = Path(job.input["training_set"])
+    train = Conformations.of(training_set.rows(folder, COLUMNS), str(folder))
+    test = read_conformations(Path(job.input["test"]))
+    job.log.info(
+        "%d conformations of %d molecules, %s atoms to train on",
+        len(train), len(train.bonds), f"{len(train.atomic_numbers):,}",
+    )  # fmt: skip
+    if len(train) < training["batch_size"]:
+        raise UserError(
+            f"{folder} has {len(train)} conformations, fewer than training.batch_size, {training['batch_size']}."
+        )
+    identity = job.params["identity"]
+    model = build(settings, stream(identity, "weights"))
+    seed = stream(identity, "batches")
+    task = ConformationTask(train, test, sigmas(settings), training["steps"], training["batch_size"], seed, device)
+    result = loop.fit(model, task, Schedule.of(training), state, device, job.progress)
+    save_checkpoint(result.weights, settings, Path(job.output["checkpoint"]))
+    write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it says that the training is done
+    state.delete_the_rest()

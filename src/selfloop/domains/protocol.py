@@ -1,0 +1,132 @@
+"""What a domain tells the study. The modules named here are light: they are imported while the Snakefile is parsed.
+
+A domain is one folder below `selfloop/domains`:
+
+    settings.py   DOMAIN, a `Domain` (this file's dataclass), and schema.yaml, the schema of its config sections
+    prepare_data.py   run(job): real documents → data sets `train` and `test`
+    train_tokenizer.py, tokenize.py   run(job), only where `Domain.tokenizer` asks for them
+    train.py      run(job): training set → checkpoint and, last of all, learning curve: where it is, training is done
+    generate.py   run(job): checkpoint → one part, a data set of as many rows as the real train split
+    evaluate_model.py, evaluate_part.py   run(job): JSON of named measurements
+    write_samples.py   run(job): a table that shows samples of every model, only where `Domain.samples` says so
+    simulate_chains.py   run(job): chains without files between, only where `Domain.simulations` asks for them
+    effort.py     effort(data, model, real, rows) → an `Effort`: what each job costs before any has run;
+                  of the sections `data` and `model`, the folder of the real data as models read them (prepared or not),
+                  and the train rows that the user says, or None. Without it, `make estimate` counts jobs alone
+    measure_speed.py   measure_speed(model, training, sampling, units, threads) → operations per second of training and
+                  of sampling on this machine, with rows of so many units; else a share of matrix products is assumed
+    and one module for each of `Domain.analyses`
+
+Each step is its own module so that the code digest of a rule covers what that step uses and nothing else.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfloop.data.quantity import Quantity
+
+Settings = Mapping[str, Any]  # one experiment's `data`, `model`, `training` and so on, defaults filled in
+
+
+# One chain at one iteration: its experiment, model (title), regime, sampling, seed, iteration; and the paths of the
+# model's "checkpoint", of its "part" number 0, and of the real splits "train" and "test".
+Artifacts = Mapping[str, Any]
+
+
+def _all(artifacts: Sequence[Artifacts]) -> Sequence[Artifacts]:
+    return artifacts
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A step of a domain's own that shows what no other domain does, of the study's tidy metrics or of its artifacts.
+
+    Attributes:
+        step: its module in the domain's folder, with run(job); the files to write are `figures` and `tables` of
+            `job.output`.
+        figures: names of figures, for results/figures/<domain>-<name>.{png,svg}.
+        tables: names of tables, for results/tables/<domain>-<name>.{csv,md}.
+        asked: what it must know of the config, as a JSON value (`job.params["asked"]`).
+        reads: "metrics" (`job.input["metrics"]`), and any of "checkpoint", "part", "train", "test": which paths of the
+            chosen artifacts are the job's inputs. `job.params["artifacts"]` is a list of the chosen, without the paths
+            that are not read.
+        chosen: of all artifacts of the domain's chains, in the study's order, those that it reads.
+    """
+
+    step: str
+    figures: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    asked: Any = None
+    reads: tuple[str, ...] = ("metrics",)
+    chosen: Callable[[Sequence[Artifacts]], Sequence[Artifacts]] = _all
+
+
+def _none(_: Any) -> tuple[()]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One kind of data and model.
+
+    Attributes:
+        name: the folder's name and the config's `domain:`.
+        data_slug: a short readable name of a `data` section, for paths.
+        model_slug: a short readable name of a `model` section, for paths.
+        model_title: the name of a model in tables and figures.
+        sampling_slug, sampling_title: the same for one entry of `sampling`.
+        files: the user's own files that a `data` section reads, which a change of reruns everything.
+        tokenizer: what the tokenizer depends on besides the data, or None where the domain has no tokenizer.
+        problems: what is wrong with an experiment that its schema cannot say; a sentence each, beginning with the key.
+        known_rows: of an experiment, the most real train rows that there can be, and the fewest rows that a model is
+            trained on; None where that is not known before the data are read.
+        headline: the measurement that answers "does it collapse?"; the main figure and table show it.
+        curve: what learning curves show, or None where models are not trained step by step.
+        synthetic: what is shown of the sampled parts; nothing is, if it is empty.
+        samples: whether there is a table of samples.
+        simulations: of an experiment (all its keys), the settings of its simulations, one job each; JSON values.
+        analyses: of the domain's experiments by name, its own figures and tables.
+    """
+
+    name: str
+    data_slug: Callable[[Settings], str]
+    model_slug: Callable[[Settings], str]
+    model_title: Callable[[Settings], str]
+    sampling_slug: Callable[[Settings], str]
+    sampling_title: Callable[[Settings], str]
+    files: Callable[[Settings], list[str]]
+    tokenizer: Callable[[Settings], Settings | None]
+    problems: Callable[[Settings], list[str]]
+    headline: Quantity
+    known_rows: Callable[[Settings], tuple[int, int] | None] = lambda _: None
+    curve: Quantity | None = None
+    synthetic: tuple[Quantity, ...] = ()
+    samples: bool = True
+    simulations: Callable[[Settings], Sequence[Settings]] = _none
+    analyses: Callable[[Mapping[str, Settings]], Sequence[Analysis]] = _none
+
+
+FOLDER = Path(__file__).parent
+
+
+def domain_names() -> list[str]:
+    """The domains there are: the folders beside this file that have settings."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/domain.py"))
+
+
+def load_domain(name: str) -> Domain:
+    """The domain of that name.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
+    domain: Domain = importlib.import_module(f"selfloop.domains.{name}.domain").DOMAIN
+    return domain
+
+
+def schema_path(name: str) -> Path:
+    """The schema of a domain's sections of an experiment."""
+    return FOLDER / name / "schema.yaml"

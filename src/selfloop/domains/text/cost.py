@@ -1,0 +1,204 @@
+"""What the jobs of a language model cost: tokens, floating-point operations, bytes.
+
+Operations are counted as is customary: 2·N per token for a pass forwards, N being all parameters, and twice that for
+the pass backwards (Kaplan et al. 2020), and besides the attention, of which the cost depends on the length.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from selfloop.domains.cost import Effort, Work
+from selfloop.domains.protocol import Settings
+from selfloop.domains.text.data import files, sources
+from selfloop.domains.text.model.size import parameter_count
+from selfloop.errors import UserError
+
+READ_BYTES = 256 * 2**20  # local files of less than this in all are read, for their exact number of characters
+READ_TOKENS = 20_000_000  # prepared data of no more tokens are read, for the length of each document
+# Rows and tokens of data sets of the hub, by the last word of their id: (train rows, train tokens, test rows).
+# TinyStories: its page on the hub; tokens by the paper's section 2.1.
+KNOWN = {"tinystories": (2_119_719, 470e6, 21_990)}
+# Measured on 5,914 TinyStories (Shakespeare's speeches have 10% to 15% less): characters per token by vocabulary.
+CHARACTERS_PER_TOKEN = ((257, 1.0), (384, 1.9), (512, 2.3), (1024, 3.1), (2048, 3.6), (4096, 4.0), (8000, 4.1))
+# In zstd shards, measured on the same: bytes per character of text, and per token id.
+TEXT_BYTES, ID_BYTES = 0.35, 1.4
+TYPICAL_DOCUMENT = 1000  # characters, where nothing is known
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The real data as models read them: rows and tokens (begin- and end-of-text included), and bytes on disk."""
+
+    rows: float
+    tokens: float
+    test_rows: float
+    test_tokens: float
+    train_bytes: float
+    data_bytes: float
+    assumed: tuple[str, ...] = ()
+
+
+def effort(data: Settings, model: Settings, real: Path, rows: int | None = None) -> Effort:
+    """What each job of an experiment costs.
+
+    Args:
+        data, model: the experiment's sections.
+        real: where the tokenized data lie, or will.
+        rows: train rows of a data set whose size nothing else tells.
+
+    Raises:
+        UserError: nothing tells the size of the data.
+    """
+    sizes = sizes_of(data, model, real, rows)
+    parameters, context = parameter_count(model), int(model["context"])
+    length = min(sizes.tokens / sizes.rows, context)  # tokens of a typical row, begin- and end-of-text included
+    test_length = min(sizes.test_tokens / sizes.test_rows, context)
+    test = sizes.test_rows * forward_flops(model, test_length - 1)
+
+    def train(training: Settings, amount: float) -> Work:
+        seen = training["epochs"] * amount * sizes.rows
+        curve = min(1.0, (training["evaluation_rows"] or math.inf) / sizes.test_rows)
+        flops = 3 * seen * forward_flops(model, length - 1) + training["evaluations"] * curve * test
+        return Work(seen * (length - 1), flops, 4 * parameters)
+
+    def sampled_length(sampling: Settings) -> float:
+        return min(length, sampling["max_length"] or context)
+
+    def generate(sampling: Settings) -> Work:
+        long = sampled_length(sampling)
+        prompt = 2 if sampling["prompt"] == "first-token" else 1
+        flops = sizes.rows * forward_flops(model, long - 1)
+        return Work(sizes.rows * (long - prompt), flops, sizes.train_bytes * long * sizes.rows / sizes.tokens)
+
+    def evaluate_part(sampling: Settings, first: bool) -> Work:
+        passes, long = 1 if first else 2, sampled_length(sampling)
+        return Work(passes * sizes.rows * (long - 1), passes * sizes.rows * forward_flops(model, long - 1), 0.0)
+
+    return Effort(
+        unit="tokens",
+        row=length,
+        data=Work(bytes=sizes.data_bytes),
+        train=train,
+        generate=generate,
+        evaluate_model=Work(sizes.test_rows * (test_length - 1), test),
+        evaluate_part=evaluate_part,
+        assumed=(*sizes.assumed, "Sampled documents are as long as the real ones, and all of a split equally long."),
+    )
+
+
+def forward_flops(model: Settings, positions: float) -> float:
+    """Operations of one pass forwards over a document of so many positions.
+
+    2·N each, and in each layer for the position p two products (scores, mix) of `hidden_size` numbers with each of p
+    keys or values: 4·hidden·p, which adds up to 4·layers·hidden·n(n+1)/2. Sampling with a cache does the same work.
+    """
+    attention = 4 * int(model["layers"]) * int(model["hidden_size"]) * positions * (positions + 1) / 2
+    return 2 * parameter_count(model) * positions + attention
+
+
+def sizes_of(data: Settings, model: Settings, real: Path, rows: int | None = None) -> Sizes:
+    """How large the real data are: as they lie prepared; else as counted in local text; else as known or assumed."""
+    if any((real / "train").glob("*.parquet")) and any((real / "test").glob("*.parquet")):
+        return _prepared(real, model["context"])
+    if data["source"] == "packaged" or (data["source"] == "files" and _file_bytes(data) <= READ_BYTES):
+        return _counted(data, model)
+    return _assumed(data, model, rows)
+
+
+def _prepared(real: Path, context: int) -> Sizes:
+    """From the files' footers: a token is a value of the column of lists `input_ids`.
+
+    Where there are few tokens, the documents' lengths are read besides, and each is cut to the context.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    counts = {}
+    for split in ("train", "test"):
+        paths = sorted((real / split).glob("*.parquet"))
+        metadata = [pq.read_metadata(path) for path in paths]
+        groups = [one.row_group(number) for one in metadata for number in range(one.num_row_groups)]
+        columns = [group.column(place) for group in groups for place in range(group.num_columns)]
+        tokens = sum(column.num_values for column in columns if column.path_in_schema.startswith("input_ids"))
+        if tokens <= READ_TOKENS:
+            lists = (pq.read_table(path, columns=["input_ids"]).column("input_ids") for path in paths)
+            tokens = sum(pc.sum(pc.min_element_wise(pc.list_value_length(one), context)).as_py() or 0 for one in lists)
+        counts[split] = (sum(one.num_rows for one in metadata), tokens, sum(path.stat().st_size for path in paths))
+    (rows, tokens, size), (test_rows, test_tokens, test_size) = counts["train"], counts["test"]
+    on_disk = sum(path.stat().st_size for path in real.parent.rglob("*.parquet"))
+    return Sizes(rows, tokens, test_rows, test_tokens, size, max(on_disk, size + test_size))
+
+
+def _counted(data: Settings, model: Settings) -> Sizes:
+    """From the documents themselves, read but not tokenized."""
+    per_token = characters_per_token(model["vocabulary"])
+    rows, tokens = [], []
+    for split in sources.documents(data, lambda line: None):
+        lengths = [min(len(document) / per_token + 2, model["context"]) for document in split]
+        rows.append(float(len(lengths)))
+        tokens.append(sum(lengths))
+    return _on_disk((rows[0], tokens[0], rows[1], tokens[1]), per_token, (_tokens_assumed(data, model),))
+
+
+def _assumed(data: Settings, model: Settings, rows: int | None) -> Sizes:
+    per_token = characters_per_token(model["vocabulary"])
+    name = str(data.get("name") or "")
+    known = KNOWN.get(name.rsplit("/", 1)[-1].lower()) if data["source"] == "hub" else None
+    length: float = TYPICAL_DOCUMENT / per_token + 2
+    test_rows: float | None = None
+    if known is not None:
+        whole: float | None = known[0]
+        length, test_rows = known[1] / known[0], known[2]
+        tell = f"{name} has {known[0]:,} train rows of {length:.0f} tokens, as published."
+    elif data["source"] == "files":
+        whole = _file_bytes(data) / TYPICAL_DOCUMENT
+        tell = f"A document of {data['train']} has {TYPICAL_DOCUMENT} characters."
+    else:
+        whole = rows
+        tell = f"A document of {name} has {TYPICAL_DOCUMENT} characters."
+    if data["rows"] is not None:
+        train_rows = float(data["rows"])
+    elif whole is not None:
+        train_rows = whole * (data["fraction"] or 1.0)
+    else:
+        raise UserError(
+            f"data.name: how large '{name}' is, nobody knows before it is prepared; say it with --rows, or prepare it "
+            "first: snakemake --until tokenize"
+        )
+    tested = data["test_rows"] or test_rows or train_rows * data["test_fraction"] / (1 - data["test_fraction"])
+    length = min(length, model["context"])
+    counts = (train_rows, train_rows * length, tested, tested * length)
+    return _on_disk(counts, per_token, (tell,) if known else (tell, _tokens_assumed(data, model)))
+
+
+def _on_disk(counts: tuple[float, float, float, float], per_token: float, assumed: tuple[str, ...]) -> Sizes:
+    """Documents lie there as text, and again as text with tokens."""
+    rows, tokens, test_rows, test_tokens = counts
+    each = TEXT_BYTES * per_token + ID_BYTES
+    both = (tokens + test_tokens) * (each + TEXT_BYTES * per_token)
+    told = f"A token takes {each:.1f} bytes in a shard."
+    return Sizes(rows, tokens, test_rows, test_tokens, tokens * each, both, (*assumed, told))
+
+
+def _tokens_assumed(data: Settings, model: Settings) -> str:
+    per_token = characters_per_token(model["vocabulary"])
+    return f"A token of a vocabulary of {model['vocabulary']:,} has {per_token:.1f} characters."
+
+
+def _file_bytes(data: Settings) -> float:
+    """Size of the train files when they are not compressed; a guess for compressed ones."""
+    paths = files.matches(data["train"])[0]
+    return float(
+        sum(path.stat().st_size * (sources.TYPICAL_COMPRESSION if files.compression(path) else 1) for path in paths)
+    )
+
+
+def characters_per_token(vocabulary: int) -> float:
+    """A typical number of characters per token, linear in the logarithm of the vocabulary between measured points."""
+    points = CHARACTERS_PER_TOKEN
+    for (low, fewer), (high, more) in pairwise(points):
+        if vocabulary <= high:
+            return fewer + (more - fewer) * math.log(vocabulary / low) / math.log(high / low)
+    return points[-1][1]

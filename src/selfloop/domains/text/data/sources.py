@@ -1,0 +1,399 @@
+"""Where real text comes from: a packaged corpus, local files, or a hub data set, split into train and test documents.
+
+`problems` and `known_train_rows` are for the time the Snakefile is parsed: they import neither numpy nor `datasets`,
+and pyarrow only where a Parquet or zstd file needs it. `documents` reads the data.
+
+The data are read twice: once to check and count, with eight bytes kept per document, and once to hand out the documents
+that were drawn. Memory is bounded by the longest document and by those eight bytes, not by the corpus.
+"""
+
+import difflib
+import hashlib
+import importlib.util
+import os
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfloop.domains.text.data import files, packaged
+from selfloop.domains.text.data.files import Raw
+from selfloop.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
+    import numpy as np
+    import numpy.typing as npt
+
+COUNTED_BYTES = 32 * 2**20  # local files of less than this in all are counted while the Snakefile is parsed
+TYPICAL_COMPRESSION = 8  # a compressed text file is taken to be at most so many times larger inside
+
+Log = Callable[[str], None]
+
+
+# --- while the Snakefile is parsed ---------------------------------------------------------------------------------
+
+
+def problems(data: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a `data` section, one sentence each: the key, what it holds, what is allowed.
+
+    Of each file only the beginning or the footer is read, unless `rows` is to be compared with a small file's rows.
+    """
+    found = []
+    if data["rows"] is not None and data["fraction"] is not None:
+        found.append(
+            f"data.rows and data.fraction: {data['rows']} and {data['fraction']} are both given (allowed is one of"
+            " the two, or null for both)"
+        )
+    if data["source"] == "files":
+        found += _file_problems(data)
+    else:
+        found += [
+            f"data.{key}: {data[key]!r} is given with source: {data['source']} (allowed is null)"
+            for key in ("train", "test")
+            if data.get(key)
+        ]
+    if data["source"] == "packaged":
+        found += _packaged_problems(str(data["name"]))
+    if data["source"] == "hub":
+        found += _hub_problems(data)
+    if not found and data["rows"] is not None:
+        try:
+            available = _available_train_rows(data)
+        except UserError as error:
+            return [str(error)]
+        if available is not None and data["rows"] > available:
+            found.append(_too_few("rows", data["rows"], available))
+    return found
+
+
+def known_train_rows(data: Mapping[str, Any]) -> int | None:
+    """The most train rows there can be, where that is known cheaply, else None.
+
+    The number is exact for small .txt and .jsonl files; for Parquet it is the footers' rows, of which null and short
+    ones will still be dropped; for other sources it is known only where `rows` says it.
+
+    Raises:
+        UserError: a file cannot be read, or holds what is not text.
+    """
+    available = _available_train_rows(data)
+    if available is None:
+        return None if data["rows"] is None else int(data["rows"])
+    return min(available, _wanted_rows(data, available))
+
+
+def input_files(data: Mapping[str, Any]) -> list[str]:
+    """The local files that the documents come from, for a rule's input; none for packaged and hub data."""
+    if data["source"] != "files":
+        return []
+    return [str(path) for key in ("train", "test") for path in files.matches(data.get(key))[0]]
+
+
+def _file_problems(data: Mapping[str, Any]) -> list[str]:
+    found = []
+    paths: dict[str, list[Path]] = {}
+    if not data.get("train"):
+        found.append(
+            f"data.train: {data.get('train')!r} names no file (allowed are paths and globs of {files.ALLOWED})"
+        )
+    for key in ("train", "test"):
+        paths[key], unmatched = files.matches(data.get(key))
+        found += [f"data.{key}: {pattern!r} matches no file (searched from {os.getcwd()})" for pattern in unmatched]
+        for path in paths[key]:
+            if not path.exists():  # a link that leads nowhere
+                found.append(f"data.{key}: '{path}' cannot be read: No such file or directory")
+            elif path.is_dir():
+                found.append(f"data.{key}: '{path}' is a folder (allowed are its files, e.g. '{path}/*.parquet')")
+            elif files.kind(path) is None:
+                found.append(f"data.{key}: '{path}' has an unknown extension (allowed are {files.ALLOWED})")
+            else:
+                found += _column_problems(path, str(data["text_column"]))
+    train = {path.resolve() for path in paths["train"]}
+    for path in (path for path in paths["test"] if path.resolve() in train):
+        found.append(
+            f"data.test: '{path}' is among the files of data.train too (allowed are files of its own, or null)"
+        )
+    return found
+
+
+def _column_problems(path: Path, column: str) -> list[str]:
+    """Whether a Parquet file's schema, or a JSON-lines file's first line, has the text column."""
+    if files.kind(path) == ".txt":
+        return []
+    try:
+        columns = files.columns(path)
+    except UserError as error:
+        return [str(error)]
+    if column not in columns:
+        return [_no_column(column, path.name, list(columns))]
+    if files.kind(path) == ".parquet" and columns[column] != "string":
+        return [f"data.text_column: {column!r} of {path.name} holds {columns[column]} (allowed are strings)"]
+    return []
+
+
+def _packaged_problems(name: str) -> list[str]:
+    if name not in packaged.NAMES:
+        return [f"data.name: {name!r} is no packaged corpus (allowed: {', '.join(packaged.NAMES)}){_nearest(name)}"]
+    try:
+        packaged.plays()
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
+def _hub_problems(data: Mapping[str, Any]) -> list[str]:
+    if not data["name"]:
+        return [f"data.name: {data['name']!r} names no data set (allowed is a hub id such as 'roneneldan/TinyStories')"]
+    if data["test_split"] == data["train_split"]:
+        return [
+            f"data.test_split: {data['test_split']!r} is data.train_split too (allowed are a split of its own, or null,"
+            " which draws data.test_fraction of the train split)"
+        ]
+    if importlib.util.find_spec("datasets") is None:
+        return ["data.source: 'hub' needs the Python package `datasets`, which is not installed"]
+    return []
+
+
+def _nearest(name: str) -> str:
+    close = difflib.get_close_matches(name, packaged.NAMES, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _no_column(column: str, where: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(column, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"data.text_column: {column!r} is not a column of {where} (it has: {', '.join(names)}){hint}"
+
+
+def _too_few(key: str, wanted: int, available: int) -> str:
+    return f"data.{key}: {wanted} is more than there are (allowed are 1 to {available})"
+
+
+def _available_train_rows(data: Mapping[str, Any]) -> int | None:
+    """Train rows before `rows` and `fraction`, where they can be told cheaply."""
+    if data["source"] != "files":
+        return None  # reading all plays takes half a second, too long for every cluster job to do again
+    paths = files.matches(data["train"])[0]
+    plain = [path for path in paths if files.kind(path) != ".parquet"]
+    size = sum(path.stat().st_size * (TYPICAL_COMPRESSION if files.compression(path) else 1) for path in plain)
+    if size > COUNTED_BYTES:
+        return None
+    total = 0
+    for path in paths:
+        if files.kind(path) == ".parquet":
+            total += files.parquet(path).metadata.num_rows
+        else:
+            stat = path.stat()
+            total += _count(
+                path, data["text_column"], data["separator"], data["min_characters"], stat.st_size, stat.st_mtime_ns
+            )
+    return total if data.get("test") else total - _test_rows_of(total, data)
+
+
+@lru_cache(maxsize=256)
+def _count(path: Path, column: str, separator: str, min_characters: int, size: int, mtime_ns: int) -> int:
+    """Documents of one file; `size` and `mtime_ns` are there so that a file that changed is counted again."""
+    tally = Tally()
+    return sum(1 for _ in _kept(files.documents(path, column, separator), min_characters, tally))
+
+
+# --- while the data are prepared -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Tally:
+    """What one pass over a split met: documents dropped, and a hash of each that is kept."""
+
+    null: int = 0
+    short: int = 0
+    hashes: "array[int]" = field(default_factory=lambda: array("Q"))
+
+
+def documents(data: Mapping[str, Any], log: Log) -> tuple[Iterator[str], Iterator[str]]:
+    """The train and the test documents, in the order of their source, the same for the same data and seed.
+
+    All is read and checked once before this returns, so the iterators are read from the source a second time.
+
+    Args:
+        data: the validated `data` section with its defaults.
+        log: takes one line at a time: what was dropped, how many documents each split has, duplicates across splits.
+
+    Raises:
+        UserError: a missing or damaged file, a wrong column or value, more rows asked for than there are, or an empty
+            split; the message names the key or the file. From an iterator: the source changed since it was counted.
+    """
+    import numpy as np
+
+    found = problems(data)
+    if found:
+        raise UserError("\n".join(found))
+    seed = int(data["seed"])
+    read_train, read_test = _readers(data)
+
+    train_hashes = _survey("train", read_train, data["min_characters"], log)
+    train = np.arange(len(train_hashes))
+    if read_test is None:
+        drawn = _draw(len(train), _test_rows_of(len(train), data), [seed, 1])
+        train = np.setdiff1d(train, drawn)
+        read_test, test_hashes, test = read_train, train_hashes, drawn
+        log(f"no test split is given: {len(test)} of {len(train_hashes)} documents are drawn for it")
+    else:
+        test_hashes = _survey("test", read_test, data["min_characters"], log)
+        test = np.arange(len(test_hashes))
+    for name, indices in (("train", train), ("test", test)):
+        if len(indices) == 0:
+            raise UserError(
+                f"data: the {name} split holds no document of at least data.min_characters: {data['min_characters']}"
+                " characters (allowed is a source that gives at least one for train and one for test)"
+            )
+
+    train = train[_draw(len(train), _checked_rows(data, "rows", len(train)), [seed, 2])]
+    test = test[_draw(len(test), _checked_rows(data, "test_rows", len(test)), [seed, 3])]
+    log(f"train: {len(train)} documents")
+    log(f"test: {len(test)} documents")
+    shared = int(np.isin(train_hashes[train], test_hashes[test]).sum())
+    if shared:
+        log(
+            f"warning: {shared} of {len(train)} train documents are in the test split too, word for word; they are kept"
+        )
+    return (
+        _select(read_train, train, len(train_hashes), data["min_characters"]),
+        _select(read_test, test, len(test_hashes), data["min_characters"]),
+    )
+
+
+def _readers(data: Mapping[str, Any]) -> tuple[Callable[[], Raw], Callable[[], Raw] | None]:
+    """Functions that each begin a new pass over a split; None where the source has no test split of its own."""
+    if data["source"] == "packaged":
+        return lambda: packaged.split("train"), lambda: packaged.split("test")
+    if data["source"] == "hub":
+        train = _hub_split(data, "train_split")
+        name = data["name"]
+        if data["test_split"] is None:
+            return lambda: _hub_documents(train, f"{name} [{data['train_split']}]"), None
+        test = _hub_split(data, "test_split")
+        return (
+            lambda: _hub_documents(train, f"{name} [{data['train_split']}]"),
+            lambda: _hub_documents(test, f"{name} [{data['test_split']}]"),
+        )
+
+    def reader(paths: list[Path]) -> Callable[[], Raw]:
+        return lambda: (
+            item for path in paths for item in files.documents(path, data["text_column"], data["separator"])
+        )
+
+    test_paths = files.matches(data["test"])[0]
+    return reader(files.matches(data["train"])[0]), reader(test_paths) if test_paths else None
+
+
+def _hub_split(data: Mapping[str, Any], key: str) -> "datasets.Dataset":
+    """A split of a hub data set (or of a local folder that `datasets` opens), memory-mapped from its Arrow files."""
+    import datasets
+    import pyarrow as pa
+
+    name, split = str(data["name"]), str(data[key])
+    try:
+        table = datasets.load_dataset(name, name=data["configuration"], split=split, revision=data["revision"])
+    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        where = f"data.{key}: {split!r} of" if "split" in first_line else "data.name:"
+        raise UserError(f"{where} {name!r} cannot be loaded: {first_line}") from error
+    column = str(data["text_column"])
+    if column not in table.column_names:
+        raise UserError(_no_column(column, f"{name} [{split}]", table.column_names))
+    return table.select_columns([column]).with_format("arrow")
+
+
+def _hub_documents(table: "datasets.Dataset", where: str) -> Raw:
+    row = 1
+    for batch in table.iter(batch_size=files.BATCH_ROWS):
+        yield from files.arrow_values(batch.column(0), where, row)
+        row += batch.num_rows
+
+
+def _survey(name: str, read: Callable[[], Raw], min_characters: int, log: Log) -> "npt.NDArray[np.uint64]":
+    """Check and hash a whole split, and log what is dropped from it."""
+    import numpy as np
+
+    tally = Tally()
+    for document, _ in _kept(read(), min_characters, tally):
+        tally.hashes.append(int.from_bytes(hashlib.blake2b(document.encode(), digest_size=8).digest(), "little"))
+    if tally.null:
+        log(f"{name}: {tally.null} documents dropped: null")
+    if tally.short:
+        log(f"{name}: {tally.short} documents dropped: empty, or shorter than {min_characters} characters")
+    return np.frombuffer(tally.hashes, dtype=np.uint64) if tally.hashes else np.zeros(0, dtype=np.uint64)
+
+
+def _kept(raw: Raw, min_characters: int, tally: Tally) -> Iterator[tuple[str, str]]:
+    """The documents to keep, with their places; every value is checked.
+
+    Raises:
+        UserError: a value that is no string, or a string that is no text, with its place.
+    """
+    for value, place in raw:
+        if value is None:
+            tally.null += 1
+            continue
+        if not isinstance(value, str):
+            raise UserError(f"{place}: the text is a {type(value).__name__}, {str(value)[:60]!r} (allowed are strings)")
+        if "\0" in value:
+            raise UserError(f"{place}: the text holds a NUL character (allowed is text in UTF-8)")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{place}: the text holds half a surrogate pair (allowed is text in UTF-8)") from None
+        if len(value.strip()) < max(1, min_characters):
+            tally.short += 1
+            continue
+        yield value, place
+
+
+def _select(
+    read: Callable[[], Raw], indices: "npt.NDArray[np.int64]", total: int, min_characters: int
+) -> Iterator[str]:
+    """The kept documents at the sorted `indices`, of the `total` that the first pass found."""
+    wanted = iter(indices.tolist())
+    next_index = next(wanted, None)
+    count = 0
+    for document, _ in _kept(read(), min_characters, Tally()):
+        if count == next_index:
+            yield document
+            next_index = next(wanted, None)
+        count += 1
+    if count != total:
+        raise UserError(f"data: the source changed while it was read: {total} documents at first, then {count}")
+
+
+def _draw(rows: int, wanted: int, stream: list[int]) -> "npt.NDArray[np.int64]":
+    """`wanted` of `rows` indices, sorted, drawn without replacement from a random stream of their own."""
+    import numpy as np
+
+    if wanted == rows:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(stream).choice(rows, size=wanted, replace=False, shuffle=False))
+
+
+def _test_rows_of(rows: int, data: Mapping[str, Any]) -> int:
+    """How many of `rows` documents become the test split where the source has none: at least one."""
+    return min(rows, max(1, round(rows * float(data["test_fraction"]))))
+
+
+def _wanted_rows(data: Mapping[str, Any], available: int) -> int:
+    if data["rows"] is not None:
+        return int(data["rows"])
+    if data["fraction"] is not None:
+        return max(1, round(available * float(data["fraction"])))
+    return available
+
+
+def _checked_rows(data: Mapping[str, Any], key: str, available: int) -> int:
+    if key == "test_rows":
+        wanted = available if data[key] is None else int(data[key])
+    else:
+        wanted = _wanted_rows(data, available)
+    if wanted > available:
+        raise UserError(_too_few(key, wanted, available))
+    return wanted

@@ -1,0 +1,165 @@
+"""What the study asks of the text domain while it is planned: names, sizes, and what is wrong with the settings."""
+
+from collections.abc import Mapping
+
+from selfloop.data.quantity import Quantity
+from selfloop.domains.protocol import Analysis, Domain, Settings
+from selfloop.domains.text.data import sources
+from selfloop.domains.text.model.size import parameter_count
+from selfloop.domains.text.sampling.vllm_python import find_vllm
+from selfloop.errors import UserError
+from selfloop.paper.table2 import paper_row
+
+VLLM_LOWEST = 0.01  # the lowest temperature but 0 that vLLM takes as it is
+FAMILY = {"gpt2": "GPT-2", "llama": "Llama-2"}
+
+
+def data_slug(data: Settings) -> str:
+    """A readable name for the data: the corpus, the file's stem, or the hub id's last word."""
+    if data["source"] == "files":
+        first = data["train"] if isinstance(data["train"], str) else data["train"][0]
+        word = first.rsplit("/", 1)[-1].split(".", 1)[0]
+    else:
+        word = data.get("name", "data").rsplit("/", 1)[-1]
+    return "".join(letter if letter.isalnum() else "-" for letter in word.lower()).strip("-") or "data"
+
+
+def model_slug(model: Settings) -> str:
+    """For example gpt2-h128-l4."""
+    return f"{model['architecture']}-h{model['hidden_size']}-l{model['layers']}"
+
+
+def model_title(model: Settings) -> str:
+    """For example GPT-2 (9M)."""
+    millions = parameter_count(model) / 1e6
+    return f"{FAMILY[model['architecture']]} ({millions:.{0 if millions >= 5 else 1 if millions >= 0.95 else 2}f}M)"
+
+
+def sampling_slug(sampling: Settings) -> str:
+    """For example t0.3, or t0.3-vllm."""
+    return f"t{sampling['temperature']:g}" + ("" if sampling["engine"] == "torch" else f"-{sampling['engine']}")
+
+
+def sampling_title(sampling: Settings) -> str:
+    """For example temperature=1.0, top_p=0.9."""
+    words = [f"temperature={float(sampling['temperature'])}"]
+    words += [f"{key}={sampling[key]}" for key in ("top_k", "top_p", "max_length") if sampling[key] is not None]
+    if sampling["prompt"] != "begin-of-text":
+        words.append(f"prompt={sampling['prompt']}")
+    if sampling["engine"] != "torch":
+        words.append(f"engine={sampling['engine']}")
+    return ", ".join(words)
+
+
+def tokenizer(model: Settings) -> Settings:
+    """What a tokenizer depends on besides its text."""
+    return {"vocabulary": model["vocabulary"]}
+
+
+def problems(experiment: Settings) -> list[str]:
+    """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
+    data, model, training = experiment["data"], experiment["model"], experiment["training"]
+    found = [of_data(problem) for problem in sources.problems(data)]
+    allowed = _allowed_heads(model)
+    if model["heads"] not in allowed:
+        reason = "divide model.hidden_size"
+        if model["architecture"] == "llama":
+            reason += " into heads of an even width, which rotary positions need"
+        found.append(
+            f"model.heads: {model['heads']} does not {reason} ({model['hidden_size']}). "
+            f"Allowed: {', '.join(map(str, allowed)) or 'none; take an even hidden_size'}."
+        )
+    for place, sampling in enumerate(experiment["sampling"]):
+        longest = sampling["max_length"]
+        if longest is not None and longest > model["context"]:
+            found.append(
+                f"sampling[{place}].max_length: {longest} is more than the model's context, {model['context']} tokens."
+            )
+        if sampling["engine"] == "vllm":
+            found += [f"sampling[{place}].{problem}" for problem in _of_vllm(sampling)]
+    if not found:
+        try:
+            rows = sources.known_train_rows(data)
+        except UserError as error:
+            return [of_data(str(error))]
+        if rows == 0:
+            least = "one document" if data.get("test") else "two documents, as one is for the test split"
+            found.append(f"data.train: {data['train']!r} has none to train on (allowed are files of at least {least})")
+        elif rows is not None and rows < training["batch_size"]:
+            found.append(
+                f"training.batch_size: {training['batch_size']} is more than the {rows} documents to train on; "
+                "take a smaller batch or more documents."
+            )
+    return found
+
+
+def known_rows(experiment: Settings) -> tuple[int, int] | None:
+    """The most documents to train on and those of a batch; with packing, a batch holds no certain number of them."""
+    rows, training = sources.known_train_rows(experiment["data"]), experiment["training"]
+    return None if rows is None or training["packing"] else (rows, training["batch_size"])
+
+
+def _allowed_heads(model: Settings) -> list[int]:
+    hidden: int = model["hidden_size"]
+    step = 2 if model["architecture"] == "llama" else 1
+    return [heads for heads in range(1, hidden + 1) if hidden % heads == 0 and hidden // heads % step == 0]
+
+
+def _of_vllm(sampling: Settings) -> list[str]:
+    """What vLLM does not do, and whether it is there at all."""
+    found = []
+    if 0 < sampling["temperature"] < VLLM_LOWEST:
+        found.append(
+            f"temperature: {sampling['temperature']:g} would be taken as {VLLM_LOWEST} by vLLM. "
+            f"Allowed with engine: vllm are 0 and at least {VLLM_LOWEST}."
+        )
+    try:
+        find_vllm()
+    except UserError as error:
+        found.append(f"engine: {error}")
+    return found
+
+
+def of_data(problem: str) -> str:
+    """A problem that begins with its key, also where it is about a file."""
+    return problem if problem.startswith(("data.", "data:")) else f"data: {problem}"
+
+
+def analyses(experiments: Mapping[str, Settings]) -> list[Analysis]:
+    """The study's losses beside those of the paper's Table 2."""
+    asked = []
+    for name, entry in experiments.items():
+        for sampling in entry["sampling"]:
+            row = paper_row(entry["data"], entry["model"], entry["training"], sampling)
+            place = {"experiment": name, "sampling": sampling_title(sampling)}
+            asked.append({**place, "row": None if row is None else row.name})
+    return [Analysis("write_paper", tables=("paper",), asked=asked)]
+
+
+DOMAIN = Domain(
+    name="text",
+    data_slug=data_slug,
+    model_slug=model_slug,
+    model_title=model_title,
+    sampling_slug=sampling_slug,
+    sampling_title=sampling_title,
+    files=sources.input_files,
+    tokenizer=tokenizer,
+    problems=problems,
+    known_rows=known_rows,
+    headline=Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token"),
+    curve=Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token"),
+    synthetic=(
+        Quantity("cross_entropy_under_first_model", "synthetic", "Cross-entropy under model 1", "nats per token"),
+        Quantity(
+            "cross_entropy_under_sampling_model", "synthetic", "Cross-entropy under its sampler", "nats per token"
+        ),
+        Quantity("distinct_1", "synthetic", "Distinct 1-grams"),
+        Quantity("distinct_2", "synthetic", "Distinct 2-grams"),
+        Quantity("distinct_3", "synthetic", "Distinct 3-grams"),
+        Quantity("duplicate_share", "synthetic", "Exact duplicates"),
+        Quantity("mean_length", "synthetic", "Mean length", "tokens"),
+        Quantity("vocabulary_coverage", "synthetic", "Real vocabulary covered"),
+    ),
+    analyses=analyses,
+)

@@ -1,0 +1,173 @@
+"""Checkpoints in the format of `transformers`: config.json, model.safetensors and the tokenizer's files.
+
+They load with `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained`, and in vLLM.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from selfloop.domains.text.data.tokens import END_OF_TEXT, END_OF_TEXT_ID
+from selfloop.domains.text.model.network import Shape, Transformer
+from selfloop.errors import UserError
+
+
+def save_checkpoint(model: Transformer, weights: dict[str, Tensor], tokenizer: Path, folder: Path) -> None:
+    """Write a checkpoint.
+
+    Args:
+        model: gives the shape.
+        weights: float32 tensors by the names of `model.named_parameters()`.
+        tokenizer: the tokenizer.json that the model was trained with.
+        folder: an existing folder.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in _to_hugging_face(model.shape, weights)}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    _write_json(folder / "config.json", _config(model.shape))
+    _write_json(folder / "generation_config.json", {"bos_token_id": END_OF_TEXT_ID, "eos_token_id": END_OF_TEXT_ID})
+    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    special = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "unk_token": END_OF_TEXT}
+    tokenizer_class = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.shape.context}
+    _write_json(folder / "tokenizer_config.json", {**tokenizer_class, **special, "clean_up_tokenization_spaces": False})
+    _write_json(folder / "special_tokens_map.json", special)
+
+
+def load_checkpoint(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Transformer:
+    """The model of a checkpoint that `save_checkpoint` wrote.
+
+    Raises:
+        UserError: the folder is not such a checkpoint, or its tensors do not fit its config.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    shape = _shape(config, folder)
+    model = Transformer(shape)
+    own = dict(model.named_parameters())
+    with safe_open(folder / "model.safetensors", framework="pt") as file, torch.no_grad():
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        for name, tensor in _from_hugging_face(shape, list(own), stored):
+            if name not in own or own[name].shape != tensor.shape:
+                raise UserError(f"{folder}: tensor '{name}' {tuple(tensor.shape)} does not fit its config.json.")
+            own.pop(name).copy_(tensor)
+    if own:
+        raise UserError(f"{folder}: model.safetensors lacks {', '.join(sorted(own))}.")
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def _config(shape: Shape) -> dict[str, Any]:
+    common = {
+        "vocab_size": shape.vocabulary,
+        "bos_token_id": END_OF_TEXT_ID,
+        "eos_token_id": END_OF_TEXT_ID,
+        "dtype": "float32",
+    }
+    if shape.architecture == "gpt2":
+        return common | {
+            "architectures": ["GPT2LMHeadModel"],
+            "model_type": "gpt2",
+            "n_positions": shape.context,
+            "n_embd": shape.hidden_size,
+            "n_layer": shape.layers,
+            "n_head": shape.heads,
+            "n_inner": shape.intermediate_size,
+            "activation_function": "gelu_new",
+            "layer_norm_epsilon": 1e-5,
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "tie_word_embeddings": True,
+        }
+    return common | {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.intermediate_size,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.heads,
+        "max_position_embeddings": shape.context,
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "attention_bias": False,
+        "tie_word_embeddings": False,
+    }
+
+
+def _shape(config: dict[str, Any], folder: Path) -> Shape:
+    keys: tuple[str, ...]
+    if config.get("model_type") == "gpt2":
+        keys = ("n_embd", "n_layer", "n_head", "n_inner", "n_positions", "vocab_size")
+    elif config.get("model_type") == "llama":
+        keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        keys += ("max_position_embeddings", "vocab_size")
+    else:
+        raise UserError(f"{folder}: model_type '{config.get('model_type')}' is not one of gpt2, llama.")
+    return Shape(config["model_type"], *(config[key] for key in keys))
+
+
+def _to_hugging_face(shape: Shape, weights: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in weights.items():
+        if shape.architecture == "gpt2":
+            hugging_face = _gpt2_name(name)
+            # GPT-2's Conv1D stores its matrices as [in, out].
+            transposed = tensor.dim() == 2 and name.startswith("blocks.")
+            yield hugging_face, tensor.t() if transposed else tensor
+        else:
+            names = _llama_names(name)
+            yield from zip(names, tensor.chunk(len(names), dim=0), strict=True)
+
+
+def _from_hugging_face(shape: Shape, names: Iterable[str], stored: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name in names:
+        if shape.architecture == "gpt2":
+            if _gpt2_name(name) in stored:
+                tensor = stored[_gpt2_name(name)]
+                yield name, tensor.t() if tensor.dim() == 2 and name.startswith("blocks.") else tensor
+        elif all(part in stored for part in _llama_names(name)):
+            yield name, torch.cat([stored[part] for part in _llama_names(name)], dim=0)
+
+
+def _gpt2_name(name: str) -> str:
+    outer = {"embedding.weight": "wte.weight", "positions.weight": "wpe.weight"}
+    outer |= {"norm.weight": "ln_f.weight", "norm.bias": "ln_f.bias"}
+    if name in outer:
+        return f"transformer.{outer[name]}"
+    _, layer, module, kind = name.split(".")
+    inner = {
+        "attention_norm": "ln_1",
+        "qkv": "attn.c_attn",
+        "attention_out": "attn.c_proj",
+        "feed_norm": "ln_2",
+        "feed_in": "mlp.c_fc",
+        "feed_out": "mlp.c_proj",
+    }
+    return f"transformer.h.{layer}.{inner[module]}.{kind}"
+
+
+def _llama_names(name: str) -> list[str]:
+    """The tensors of `transformers` whose rows, stacked, are ours."""
+    outer = {"embedding.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight"}
+    outer |= {"head.weight": "lm_head.weight"}
+    if name in outer:
+        return [outer[name]]
+    _, layer, module, _ = name.split(".")
+    inner = {
+        "attention_norm": ["input_layernorm"],
+        "qkv": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+        "attention_out": ["self_attn.o_proj"],
+        "feed_norm": ["post_attention_layernorm"],
+        "feed_in": ["mlp.gate_proj", "mlp.up_proj"],
+        "feed_out": ["mlp.down_proj"],
+    }
+    return [f"model.layers.{layer}.{part}.weight" for part in inner[module]]
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Sampling documents from a model."""

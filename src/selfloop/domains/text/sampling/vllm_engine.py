@@ -1,0 +1,109 @@
+"""The engine `vllm`: real vLLM, run by the interpreter of its own environment.
+
+The step stays in the workflow's environment and starts `vllm_worker` under vLLM's Python; prompts and documents go
+between the two as arrays in files. Snakemake never sees vLLM's packages, and nothing is unpickled.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from selfloop.domains.text.sampling import vllm_worker
+from selfloop.domains.text.sampling.engine import Request
+from selfloop.domains.text.sampling.vllm_python import find_vllm
+from selfloop.errors import UserError
+
+LIBRARY = Path(__file__).resolve().parents[4]  # the folder that holds this package
+LAST_LINES = 8  # of what a failed worker said, for the message
+
+
+def sample(request: Request) -> Sequence[np.ndarray]:
+    """Per prompt its document, int32: prompt, sampled tokens, end-of-text where it ended within the maximum length.
+
+    Raises:
+        UserError: vLLM is not installed, cannot run this model, or ended with an error.
+    """
+    python = find_vllm()
+    with tempfile.TemporaryDirectory(prefix="selfloop-vllm-") as name:
+        folder = Path(name)
+        np.save(folder / vllm_worker.PROMPTS, request.prompts, allow_pickle=False)
+        task = {
+            "checkpoint": str(request.checkpoint.resolve()),
+            "sampling": dict(request.sampling),
+            "identity": request.identity,
+            "first_row": request.first_row,
+            "precision": request.precision,
+            "threads": request.threads,
+            "parent": os.getpid(),
+        }
+        (folder / vllm_worker.TASK).write_text(json.dumps(task), encoding="utf-8")
+        _run_worker(python, folder, request)
+        tokens = np.load(folder / vllm_worker.TOKENS, allow_pickle=False)
+        lengths = np.load(folder / vllm_worker.LENGTHS, allow_pickle=False)
+    if len(lengths) != len(request.prompts) or lengths.sum() != len(tokens):
+        raise RuntimeError(f"the vLLM worker answered {len(lengths)} documents to {len(request.prompts)} prompts")
+    return np.split(tokens, np.cumsum(lengths)[:-1])
+
+
+def _run_worker(python: Path, folder: Path, request: Request) -> None:
+    command = [str(python), "-P", "-m", vllm_worker.__name__, str(folder)]
+    request.log.info("vLLM runs under %s", python)
+    said: deque[str] = deque(maxlen=LAST_LINES)
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        env=_environment(os.environ, python, request.threads),
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                words = line.split()
+                if words[:1] == [vllm_worker.PROGRESS]:
+                    request.on_tokens(int(words[1]))
+                elif words:
+                    request.log.info("vLLM: %s", line.rstrip())
+                    said.append(line.rstrip())
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode == vllm_worker.REFUSED:
+        raise UserError((folder / vllm_worker.PROBLEM).read_text(encoding="utf-8"))
+    if process.returncode != 0:
+        raise UserError(
+            f"vLLM failed on {request.checkpoint} (exit code {process.returncode} of {python}); it said last:\n"
+            + "\n".join(said)
+        )
+
+
+def _environment(mine: Mapping[str, str], python: Path, threads: int) -> dict[str, str]:
+    """The worker's environment: this library and nothing else of ours on its path, no network, no processes below."""
+    kept = {name: value for name, value in mine.items() if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"}
+    # vLLM's own advice for CPUs: with Intel's OpenMP, threads that wait do not take the cores from those that work.
+    openmp = python.parent.parent / "lib" / "libiomp5.so"
+    preload = {"LD_PRELOAD": f"{openmp} {mine.get('LD_PRELOAD', '')}".strip()} if openmp.is_file() else {}
+    quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
+    return {
+        **quiet,
+        **kept,
+        **preload,
+        "PYTHONPATH": str(LIBRARY),
+        "PYTHONUNBUFFERED": "1",
+        "PATH": f"{python.parent}{os.pathsep}{mine.get('PATH', '')}",  # compilers' helpers such as ninja
+        "OMP_NUM_THREADS": str(threads),
+        "KMP_BLOCKTIME": "5",  # milliseconds before a waiting thread sleeps, as vLLM sets it for its own processes
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # steps that run side by side would all take the first cores
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process, which ends with the step
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+    }

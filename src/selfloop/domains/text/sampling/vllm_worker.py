@@ -1,0 +1,170 @@
+"""The side of the engine `vllm` that vLLM's own interpreter runs: arrays in, arrays out.
+
+Needs only numpy and vLLM. Started by `vllm_engine` with a folder that holds TASK and PROMPTS; leaves TOKENS and LENGTHS
+there, or PROBLEM and the exit code REFUSED.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfloop.identity import stream
+
+TASK, PROMPTS, TOKENS, LENGTHS, PROBLEM = "task.json", "prompts.npy", "tokens.npy", "lengths.npy", "problem.txt"
+PROGRESS = "selfloop-tokens"  # begins a line of progress among what vLLM says
+REFUSED = 3  # exit code: PROBLEM says why
+END_OF_TEXT_ID = 0  # as in `tokens`, which needs packages that vLLM's environment does not have
+SEQUENCES = {"cpu": 256, "cuda": 1024}  # sampled side by side: vLLM's own choice on two cores and on a large GPU
+BLOCK = 128  # tokens in a block of vLLM's cache on a CPU
+PR_SET_PDEATHSIG = 1
+
+
+class Refused(Exception):
+    """vLLM cannot do what is asked; the message is for the user."""
+
+
+def main(folder: Path) -> int:
+    """Sample what the folder's task says; returns the exit code."""
+    task = json.loads((folder / TASK).read_text(encoding="utf-8"))
+    _die_with(task["parent"])
+    prompts = np.load(folder / PROMPTS, allow_pickle=False)
+    try:
+        documents = sample(task, prompts)
+    except Refused as problem:
+        (folder / PROBLEM).write_text(str(problem), encoding="utf-8")
+        return REFUSED
+    np.save(folder / LENGTHS, np.array([len(ids) for ids in documents], dtype=np.int64), allow_pickle=False)
+    np.save(folder / TOKENS, np.concatenate(documents), allow_pickle=False)
+    return 0
+
+
+def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
+    """Per prompt its document, int32: prompt, sampled tokens, end-of-text where it ended within the maximum length.
+
+    Every document has a stream of random numbers of its own, derived from the task's identity and its place in the
+    part, so which documents are sampled side by side decides nothing but the last bits of the logits.
+
+    Raises:
+        Refused: vLLM has no kernel for the model's heads.
+    """
+    sampling = task["sampling"]
+    count, given = prompts.shape
+    config = json.loads((Path(task["checkpoint"]) / "config.json").read_text(encoding="utf-8"))
+    longest = sampling["max_length"] or config.get("n_positions") or config["max_position_embeddings"]
+    if given >= longest or count == 0:
+        return list(prompts[:, :longest].astype(np.int32))
+    engine, most = _engine(task, config, longest)
+    _report(0)
+    settings = {
+        "temperature": sampling["temperature"],
+        "top_k": sampling["top_k"] or 0,
+        "top_p": sampling["top_p"] or 1.0,
+        "max_tokens": longest - given,
+    }
+    documents: list[np.ndarray] = [prompts[0]] * count
+    waiting: Iterator[int] = iter(range(count))
+    unfinished = 0
+    while True:
+        # As many as keep the batch full; a whole part at once would take kilobytes for each of millions of documents.
+        while unfinished < 2 * most and (row := next(waiting, None)) is not None:
+            seed = stream(task["identity"], f"document {task['first_row'] + row}")
+            engine.add_request(str(row), {"prompt_token_ids": prompts[row].tolist()}, _params(settings, seed))
+            unfinished += 1
+        if unfinished == 0:
+            return documents
+        sampled = 0
+        for output in engine.step():
+            if output.finished:
+                ids = output.outputs[0].token_ids
+                row = int(output.request_id)
+                documents[row] = np.concatenate([prompts[row], np.asarray(ids)]).astype(np.int32)
+                sampled += len(ids)
+                unfinished -= 1
+        if sampled:
+            _report(sampled)
+
+
+def _params(settings: dict[str, Any], seed: int) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        **settings,
+        seed=seed,
+        stop_token_ids=[END_OF_TEXT_ID],
+        ignore_eos=True,  # the line above says it, whatever the checkpoint's generation_config.json does
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _engine(task: dict[str, Any], config: dict[str, Any], longest: int) -> tuple[Any, int]:
+    """A vLLM engine, and how many sequences it samples side by side."""
+    import torch
+    import vllm
+    from vllm import EngineArgs, LLMEngine
+    from vllm.platforms import current_platform
+
+    from selfloop.training.devices import choose_precision
+
+    device = "cpu" if current_platform.is_cpu() else "cuda"
+    dtype = choose_precision(task["precision"], torch.device(device))
+    heads = config.get("n_head") or config["num_attention_heads"]
+    hidden = config.get("n_embd") or config["hidden_size"]
+    layers = config.get("n_layer") or config["num_hidden_layers"]
+    most = SEQUENCES[device]
+    only_here: dict[str, Any] = {}
+    if device == "cpu":
+        _check_head_size(hidden // heads, task["checkpoint"])
+        blocks = most * -(-longest // BLOCK) + most  # all sequences at their longest, and some to spare
+        only_here["kv_cache_memory_bytes"] = blocks * BLOCK * layers * 2 * hidden * dtype.itemsize
+        # Compiling takes longer than it saves on all but the longest runs: benchmarks/sampling.py measures both.
+        only_here["enforce_eager"] = not os.environ.get("SELFLOOP_VLLM_COMPILE")
+    print(f"vLLM {vllm.__version__} on {device}, {str(dtype).removeprefix('torch.')}, {most} sequences", flush=True)
+    arguments = EngineArgs(
+        model=task["checkpoint"],
+        skip_tokenizer_init=True,  # token ids go in and come out
+        dtype=str(dtype).removeprefix("torch."),
+        seed=0,  # every request has its own
+        max_model_len=longest,
+        max_num_seqs=most,
+        enable_prefix_caching=False,  # the prompts share at most two tokens
+        disable_log_stats=True,
+        generation_config="vllm",  # the study's settings and no others
+        **only_here,
+    )
+    return LLMEngine.from_engine_args(arguments), most
+
+
+def _check_head_size(size: int, checkpoint: str) -> None:
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+    allowed = CPUAttentionBackend.get_supported_head_sizes()
+    if size not in allowed:
+        raise Refused(
+            f"vLLM cannot sample from {checkpoint} on a CPU: its attention heads are {size} wide "
+            f"(model.hidden_size / model.heads). Allowed: {', '.join(map(str, allowed))}, or sampling.engine: torch."
+        )
+
+
+def _report(tokens: int) -> None:
+    print(PROGRESS, tokens, flush=True)
+
+
+def _die_with(parent: int) -> None:
+    """Tie this process's life to the step's: a step that is killed leaves no worker behind."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the call
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

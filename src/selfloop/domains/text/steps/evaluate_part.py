@@ -1,0 +1,31 @@
+"""Rule evaluate_part: what one sampled data set is like, next to the real one."""
+
+from pathlib import Path
+
+from selfloop.data.measurements import write_measurements
+from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.domains.text.data.tokens import TokenStore, token_types
+from selfloop.domains.text.metrics import text_statistics
+from selfloop.domains.text.model.checkpoint import load_checkpoint
+from selfloop.domains.text.model.loss import cross_entropy
+from selfloop.jobs.job import Job
+from selfloop.training.devices import prepare_torch
+
+
+def run(job: Job) -> None:
+    """Cross-entropy under the model that sampled the part and under the chain's first model, and text statistics."""
+    device = prepare_torch(job.threads)
+    sampler = load_checkpoint(Path(job.input["checkpoint"]), device=str(device))
+    context = sampler.shape.context
+    part = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["part"])), ["input_ids"]), context)
+    real_types = token_types(iterate_rows(shard_paths(Path(job.input["real"])), ["input_ids"]), context)
+    values = {"cross_entropy_under_sampling_model": cross_entropy(sampler, part, device)}
+    if job.input["first"] == job.input["checkpoint"]:
+        values["cross_entropy_under_first_model"] = values["cross_entropy_under_sampling_model"]
+    else:
+        first = load_checkpoint(Path(job.input["first"]), device=str(device))
+        values["cross_entropy_under_first_model"] = cross_entropy(first, part, device)
+    values |= text_statistics(part, real_types)
+    for metric, value in values.items():
+        job.log.info("%s %.4f", metric, value)
+    write_measurements(Path(job.output["measurements"]), "synthetic", values, job.params["part"])

@@ -1,0 +1,26 @@
+"""Rule prepare_data: the real documents, as Parquet, in a train and a test split."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+
+from selfloop.data.atomic import whole_folder
+from selfloop.data.shards import ShardWriter
+from selfloop.domains.text.data import sources
+from selfloop.jobs.job import Job
+
+SCHEMA = pa.schema([("text", pa.string())])
+
+
+def run(job: Job) -> None:
+    """Read the source that `job.params.data` names, and write both splits."""
+    train, test = sources.documents(job.params["data"], job.log.info)
+    _write(train, Path(job.output["train"]))
+    _write(test, Path(job.output["test"]))
+
+
+def _write(texts: Iterable[str], folder: Path) -> None:
+    with whole_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
+        for text in texts:
+            writer.append({"text": text})

@@ -1,0 +1,25 @@
+"""Rule train_tokenizer: a byte-level BPE learnt from the real train split."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from selfloop.data.atomic import whole_file
+from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.domains.text.data.tokens import train_tokenizer
+from selfloop.jobs.job import Job
+
+
+def run(job: Job) -> None:
+    """Train on `job.input.train`; write a tokenizer.json."""
+    vocabulary = job.params["tokenizer"]["vocabulary"]
+    tokenizer = train_tokenizer(_texts(Path(job.input["train"])), vocabulary)
+    learnt = tokenizer.get_vocab_size()
+    if learnt < vocabulary:
+        job.log.warning("the text has no more than %d tokens to learn; %d ids stay unused", learnt, vocabulary - learnt)
+    with whole_file(Path(job.output["tokenizer"])) as scratch:
+        tokenizer.save(str(scratch))
+
+
+def _texts(folder: Path) -> Iterator[str]:
+    for batch in iterate_rows(shard_paths(folder), ["text"]):
+        yield from batch.column("text").to_pylist()

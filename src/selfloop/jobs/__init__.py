@@ -1,0 +1,1 @@
+"""How a step runs: its process, its log, its GPUs, its record."""

@@ -1,0 +1,175 @@
+"""A process that has imported torch and forks for each step, so that a step on this machine starts in a moment.
+
+Importing torch takes longer than most steps of a small study, and a study has hundreds of them. Snakemake's main
+process starts `serve` when it runs jobs on its own machine; a step's script sends what it has to do to the socket named
+in the environment and waits for the exit code. A step that finds no such process (on a cluster's node, or because the
+process died) runs where it is, and gives the same bytes.
+
+Nobody outlives anybody: the server dies with Snakemake, a fork dies with the server or with the script that asked for
+it, and a script that loses its fork fails.
+"""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from selfloop.jobs.processes import die_with_parent
+
+VARIABLE = "SELFLOOP_PRELOAD"  # the socket's name
+PYTHON = "SELFLOOP_PRELOAD_PYTHON"  # the interpreter behind it; a rule in another environment runs where it is
+MODULES = (
+    "torch",
+    "torch.nn.functional",
+    "numpy",
+    "pyarrow.parquet",
+    "pandas",
+    "tokenizers",
+    "safetensors.torch",
+    "tqdm",
+)
+
+
+def start() -> "subprocess.Popen[bytes] | None":
+    """Start the server for the steps of this process's children; None where the system cannot tie lives together."""
+    if not sys.platform.startswith("linux"):
+        return None
+    # A name that is no file: it leaves nothing behind, whoever is killed. `serve` keeps out what a file's mode would.
+    name = f"selfloop-{secrets.token_hex(16)}"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"\0{name}")
+    listener.listen(64)
+    # numpy settles its number of threads when it is imported, before there is a step with a number of its own. Two
+    # threads for small matrices take eight times as long as one where other steps run beside them.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    with listener:  # the server has a copy, and the name goes with the server
+        descriptor = listener.fileno()
+        command = [sys.executable, "-m", __name__, str(descriptor), str(os.getpid())]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[descriptor])
+    os.environ[VARIABLE], os.environ[PYTHON] = name, sys.prefix
+    return process
+
+
+def stop(process: "subprocess.Popen[bytes] | None") -> None:
+    """End the server."""
+    if process is not None and os.environ.pop(VARIABLE, None) is not None:
+        process.terminate()
+        process.wait()
+
+
+def run_in_fork(spec: Mapping[str, Any]) -> int | None:
+    """Run a step in a fork of the preloaded process; its exit code, or None where there is no such process."""
+    name = os.environ.get(VARIABLE)
+    if name is None or os.environ.get(PYTHON) != sys.prefix:
+        return None
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(f"\0{name}")
+    except OSError:
+        connection.close()
+        return None
+    with connection:
+        request = json.dumps({"spec": spec, "cwd": os.getcwd(), "environment": dict(os.environ)}).encode()
+        socket.send_fds(connection, [struct.pack("!Q", len(request))], [1, 2])
+        connection.sendall(request)
+        worker = _receive(connection, 8)
+        if worker is None:
+            return None
+        pid = struct.unpack("!Q", worker)[0]
+
+        def forward(number: int, _: object) -> None:
+            os.kill(pid, number)
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, forward)
+        answer = _receive(connection, 8)
+    if answer is None:
+        print(f"selfloop: {spec['rule']}: its process {pid} was killed", file=sys.stderr)
+        return 137
+    return int(struct.unpack("!q", answer)[0])
+
+
+def serve(descriptor: int, parent: int) -> None:
+    """Fork for each request to the listening socket `descriptor`, until the process `parent` is gone."""
+    die_with_parent(parent)
+    listener = socket.socket(fileno=descriptor)
+    # An interrupt from the terminal is for the steps; the server ends with Snakemake.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries the forks
+    for module in MODULES:
+        __import__(module)
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            if _user(connection) == os.getuid() and os.fork() == 0:
+                listener.close()
+                _work(connection)
+
+
+def _user(connection: socket.socket) -> int:
+    """The user whose process is at the other end."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
+
+
+def _work(connection: socket.socket) -> None:
+    """The forked side: become the step, run it, answer with the exit code. Does not return."""
+    code = 1
+    try:
+        die_with_parent(os.getppid())
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        header, descriptors, _, _ = socket.recv_fds(connection, 8, 2)
+        size = struct.unpack("!Q", header)[0]
+        for target, descriptor in zip((1, 2), descriptors, strict=True):
+            os.dup2(descriptor, target)
+            os.close(descriptor)
+        request = json.loads(_receive(connection, size) or b"")
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        connection.sendall(struct.pack("!Q", os.getpid()))
+        threading.Thread(target=_die_with_client, args=(connection,), daemon=True).start()
+        from selfloop.jobs.execution import execute
+
+        code = execute(request["spec"])
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            connection.sendall(struct.pack("!q", code))
+        finally:
+            os._exit(code)
+
+
+def _die_with_client(connection: socket.socket) -> None:
+    """The client sends nothing more; the end of its stream means that it is gone."""
+    connection.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _receive(connection: socket.socket, size: int) -> bytes | None:
+    """Exactly `size` bytes, or None if the stream ends before."""
+    pieces = b""
+    while len(pieces) < size:
+        piece = connection.recv(size - len(pieces))
+        if not piece:
+            return None
+        pieces += piece
+    return pieces
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), int(sys.argv[2]))

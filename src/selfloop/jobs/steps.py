@@ -1,0 +1,57 @@
+"""What there is to know of each rule: the module that runs, and how its jobs behave. One row per rule."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rule.
+
+    Attributes:
+        rule: its name.
+        module: the module with its run(job), below `selfloop`; {domain} stands for the domain's name.
+        resumes: whether a job that is tried again resumes from a saved state.
+        shares_gpus: whether one job may run in several processes, one per GPU.
+    """
+
+    rule: str
+    module: str
+    resumes: bool = False
+    shares_gpus: bool = False
+
+
+_DOMAIN = "domains.{domain}.steps"
+_ROWS = (
+    Step("prepare_data", f"{_DOMAIN}.prepare_data"),
+    Step("train_tokenizer", f"{_DOMAIN}.train_tokenizer"),
+    Step("tokenize", f"{_DOMAIN}.tokenize"),
+    Step("concatenate", "data.training_set"),
+    Step("train", f"{_DOMAIN}.train", resumes=True, shares_gpus=True),
+    Step("generate", f"{_DOMAIN}.generate", shares_gpus=True),
+    Step("evaluate_model", f"{_DOMAIN}.evaluate_model"),
+    Step("evaluate_part", f"{_DOMAIN}.evaluate_part"),
+    Step("simulate_chains", f"{_DOMAIN}.simulate_chains"),
+    Step("collect_metrics", "data.collect"),
+    Step("plot_headline", "analysis.plot_headline"),
+    Step("plot_learning_curves", "analysis.plot_learning_curves"),
+    Step("plot_synthetic", "analysis.plot_synthetic"),
+    Step("write_tables", "analysis.write_tables"),
+    Step("write_samples", f"{_DOMAIN}.write_samples"),
+    Step("write_report", "report.write_report"),
+)
+STEPS = {row.rule: row for row in _ROWS}
+
+
+def step_module(rule: str, domain: str | None = None) -> str:
+    """The module that runs a job of `rule`, by its full name.
+
+    A rule `<domain>_<analysis>` is one of the domain's own analyses.
+
+    Raises:
+        KeyError: there is no such rule.
+    """
+    if rule in STEPS:
+        return f"selfloop.{STEPS[rule].module.format(domain=domain)}"
+    if domain is not None and rule.startswith(f"{domain}_"):
+        return f"selfloop.{_DOMAIN.format(domain=domain)}.{rule.removeprefix(f'{domain}_')}"
+    raise KeyError(f"no rule '{rule}'")

@@ -1,0 +1,220 @@
+"""Delete what no later step needs, after showing how much that frees.
+
+    python -m selfloop.operations.prune --configfile config/mine.yaml      (or: make prune CONFIG=config/mine.yaml)
+
+What goes: checkpoints between a chain's first and last iteration, once all that is made from them is there; saved
+states of trainings whose models are evaluated; scratch files of killed steps; and whatever no longer belongs to the
+study. What stays: every data set, measurement and learning curve, what figures and tables show, the first and the last
+checkpoint of every chain, and those from which one more iteration would sample further parts. So figures can be drawn
+again, and the study can have more iterations, seeds, regimes and temperatures, without training anything twice. A
+changed piece of evaluation code, though, has to train those models again.
+"""
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from selfloop import cli
+from selfloop.errors import UserError
+from selfloop.jobs.processes import is_running
+from selfloop.operations.progress import steps
+from selfloop.planning.rules import Plan
+from selfloop.planning.study import DATA, MODELS, RESULTS, SIMULATIONS, Study
+from selfloop.session import folder_lock
+
+MODEL = re.compile(r"[^/]+/seed\d+/iteration\d+-[0-9a-f]+")  # a model's name, in any path
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something to delete, and why."""
+
+    path: Path
+    why: str
+    size: int  # bytes
+
+
+def prunable(plan: Plan) -> list[Item]:
+    """What neither a later step of a study nor one that still runs needs, below the current folder.
+
+    None of it is inside another. Where a step runs, all of its model stays, or all that is of no model.
+    """
+    busy = {_model(log) for log in running_steps()}
+    # What a model of another study is made from is not known here.
+    strangers = _strangers(plan) if busy <= plan.models.keys() | {None} else ()
+    found: dict[Path, Item] = {}
+    for path, why in (*_checkpoints(plan), *strangers, *_states(plan), *_scratch()):
+        if _model(path) not in busy and not any(parent in found for parent in (path, *path.parents)):
+            found[path] = Item(path, why, size(path))
+    return list(found.values())
+
+
+def running_steps() -> list[Path]:
+    """The logs of steps that run: jobs in a cluster's queue go on when their Snakemake is killed."""
+    return [log for log in sorted(Path(RESULTS, "logs").rglob("*.log")) if is_running(log)]
+
+
+def _model(path: Path) -> str | None:
+    """The name of the model that a file or its folder belongs to."""
+    found = MODEL.search(str(path))
+    return found.group() if found else None
+
+
+def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
+    kept = {Path(path) for path in plan.shown_files}
+    # A part of a longer study that lies there is a stranger to this one, and is deleted.
+    kept |= {Path(MODELS, model, "checkpoint") for model, _ in _longer(plan).parts.keys() - plan.parts.keys()}
+    finished: set[str] = set()
+    for chain in plan.chains:
+        kept |= {Path(MODELS, model.name, "checkpoint") for model in (chain.models[0], chain.models[-1])}
+        for model, jobs in zip(chain.models, steps(chain), strict=True):
+            if all(job.state == "done" for job in jobs):
+                finished.add(model.name)
+    # Of a model in several chains: finished in one, it may still have parts to sample in another.
+    for chain in plan.chains:
+        for model, jobs in zip(chain.models, steps(chain), strict=True):
+            if any(job.state != "done" for job in jobs):
+                finished.discard(model.name)
+    for name in sorted(finished):
+        path = Path(MODELS, name, "checkpoint")
+        if path not in kept and path.exists():
+            yield path, "checkpoints of finished iterations between the first and the last"
+
+
+def _longer(study: Study) -> Study:
+    """The same study with one iteration more in every regime."""
+    iterations = [{regime: count + 1 for regime, count in e.iterations.items()} for e in study.experiments]
+    return Study(tuple(replace(e, iterations=own) for e, own in zip(study.experiments, iterations, strict=True)))
+
+
+def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:
+    why = "of other studies or earlier settings"
+    models = {Path(MODELS, name) for name in plan.models}
+    parts = {Path(part.folder) for part in plan.parts.values()}
+    yield from (
+        (path, f"models {why}") for path in sorted(Path(MODELS).glob("*/seed*/iteration*")) if path not in models
+    )
+    for path in sorted(Path(MODELS).glob("*/seed*/iteration*/parts/*")):
+        if path.with_name(path.name.removesuffix(".measurements.json")) not in parts and not path.name.startswith("."):
+            yield path, f"sampled data {why}"
+    real = {Path(DATA, experiment.real_name) for experiment in plan.experiments}
+    tokenizers = {Path(e.tokenizer_file) for e in plan.experiments if e.tokenizer_file is not None}
+    yield from ((path, f"data {why}") for path in sorted(Path(DATA).glob("*")) if path.name not in plan.data)
+    for path in sorted([*Path(DATA).glob("*/tokenized-*"), *Path(DATA).glob("*/tokenizer-*.json")]):
+        if path not in real | tokenizers:
+            yield path, f"data {why}"
+    simulations = {Path(file) for file in plan.simulation_files}
+    yield from ((path, f"simulations {why}") for path in sorted(Path(SIMULATIONS).glob("*")) if path not in simulations)
+
+
+def _states(plan: Plan) -> Iterator[tuple[Path, str]]:
+    for path in sorted(Path(RESULTS, "state").glob("*/seed*/iteration*")):
+        name = str(path.relative_to(Path(RESULTS, "state")))
+        if name not in plan.models or _is_evaluated(Path(MODELS, name)):
+            yield path, "saved states that no training goes on from"
+
+
+def _is_evaluated(model: Path) -> bool:
+    """Whether a model was evaluated since its training, which Snakemake has recorded then and does not do again."""
+    curve, measured = model / "learning_curve.parquet", model / "measurements.json"
+    there = all(path.exists() for path in (model / "checkpoint", curve, measured))
+    return there and measured.stat().st_mtime_ns >= curve.stat().st_mtime_ns
+
+
+def _scratch() -> Iterator[tuple[Path, str]]:
+    for path in sorted(Path(RESULTS).rglob(".*.partial")):
+        yield path, "scratch files of killed steps"
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; a link counts as nothing."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())
+
+
+def delete(item: Item) -> None:
+    """Delete it, and the folders around it that are empty then."""
+    if item.path.is_dir():
+        shutil.rmtree(item.path)
+    else:
+        item.path.unlink()
+    for parent in item.path.parents:
+        if parent == Path(RESULTS) or any(parent.iterdir()):
+            return
+        parent.rmdir()
+
+
+def shown(count: int) -> str:
+    """Bytes, for people."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def _agreed() -> bool:
+    print("Delete all this? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Show, ask, delete; meanwhile no Snakemake can begin in this folder."""
+    parser = cli.parser("Delete what no later step of a study needs.")
+    parser.add_argument("--yes", action="store_true", default=os.environ.get("YES") == "1", help="do not ask")
+    options = parser.parse_args(arguments)
+    plan = cli.load_plan(options.configfile)
+    _hold_folder()
+    try:
+        return _prune(plan, ask=not options.yes)
+    finally:
+        folder_lock.release()
+
+
+def _hold_folder() -> None:
+    """Hold the current folder as a Snakemake does.
+
+    Raises:
+        UserError: a Snakemake works there, or one of another machine has left its locks.
+    """
+    folder_lock.clear_stale_locks()  # before the claim, which forgets whose they are
+    try:
+        if any(Path(folder_lock.LOCKS).glob("*")):
+            raise UserError(folder_lock.refusal())
+        folder_lock.claim()
+    except UserError as error:
+        raise UserError(f"nothing was deleted: {error}") from error
+
+
+def _prune(plan: Plan, ask: bool) -> int:
+    for log in running_steps():
+        print(f"{log}: this step still runs. What it may need stays.")
+    items = prunable(plan)
+    if not items:
+        print("There is nothing to delete.")
+        return 0
+    for why in dict.fromkeys(item.why for item in items):
+        own = [item for item in items if item.why == why]
+        print(f"{shown(sum(item.size for item in own)):>12}  {len(own)} {why}")
+        for item in own[:5]:
+            print(f"{'':14}{item.path}")
+        if len(own) > 5:
+            print(f"{'':14}and {len(own) - 5} more")
+    print(f"{shown(sum(item.size for item in items)):>12}  in all, of {shown(size(Path(RESULTS)))}")
+    if ask:
+        if not _agreed():
+            print("Nothing was deleted.")
+            return 1
+        still = {item.path for item in prunable(plan)}  # a job may have left a cluster's queue meanwhile
+        items = [item for item in items if item.path in still]
+    for item in items:
+        delete(item)
+    print("Deleted.")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,1 @@
+"""All that knows the one paper whose experiments this workflow implements."""

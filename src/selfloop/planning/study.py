@@ -1,0 +1,319 @@
+"""From a checked config to the artifacts of a study: which there are, what each depends on, and where it lies.
+
+An artifact's identity is a digest of everything that it depends on (settings, seed, and the identities of what it is
+made from), and its path is named by that identity. Chains that share a history therefore share its files, whatever
+their regimes are called, and a changed setting touches just what depends on it.
+
+Light: neither torch nor pyarrow is imported, since every cluster job parses the Snakefile again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from selfloop.config.load import FIRST_ITERATION
+from selfloop.domains.protocol import Domain, Settings, load_domain
+from selfloop.identity import digest
+from selfloop.planning import regimes
+
+RESULTS = "results"
+DATA = f"{RESULTS}/data"
+MODELS = f"{RESULTS}/models"
+SIMULATIONS = f"{RESULTS}/simulations"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One entry of the config's `experiments`, complete: domain, sections with defaults, regimes, iterations, seeds."""
+
+    name: str
+    domain: Domain
+    data: Settings
+    model: Settings
+    training: Settings
+    sampling: tuple[Settings, ...]
+    regimes: tuple[regimes.Regime, ...]
+    iterations: Mapping[str, int]
+    seeds: tuple[int, ...]
+    simulations: tuple[Settings, ...] = ()
+    first_iteration: Settings = field(default_factory=dict)  # what iteration 1 has in place of keys of `training`
+
+    def training_of(self, iteration: int) -> Settings:
+        """How the model of an iteration is trained."""
+        return {**self.training, **self.first_iteration} if iteration == 1 else self.training
+
+    @cached_property
+    def data_name(self) -> str:
+        """Folder name of the prepared data."""
+        return f"{self.domain.data_slug(self.data)}-{digest([self.domain.name, self.data], 8)}"
+
+    @cached_property
+    def tokenizer(self) -> Settings | None:
+        """What the tokenizer depends on besides the data, or None."""
+        return self.domain.tokenizer(self.model)
+
+    @cached_property
+    def real_name(self) -> str:
+        """Folder name of the real data as models read them, below `DATA`."""
+        return (
+            f"{self.data_name}/documents"
+            if self.tokenizer is None
+            else f"{self.data_name}/tokenized-{self.tokenizer_name}"
+        )
+
+    @cached_property
+    def tokenizer_name(self) -> str:
+        """Digest that names the tokenizer among those of the same data."""
+        return digest(self.tokenizer, 6)
+
+    @cached_property
+    def tokenizer_file(self) -> str | None:
+        """The tokenizer's path, or None."""
+        return None if self.tokenizer is None else f"{DATA}/{self.data_name}/tokenizer-{self.tokenizer_name}.json"
+
+    @cached_property
+    def setting_name(self) -> str:
+        """Folder name of what all models of this experiment have in common."""
+        setting = [self.domain.name, self.real_name, self.model, self.training]
+        return f"{self.domain.model_slug(self.model)}-{digest(setting, 8)}"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trained model of a study, and with it its training set."""
+
+    experiment: Experiment
+    seed: int
+    iteration: int
+    takes: tuple[tuple[regimes.Take, str], ...]  # each with the folder that it takes from
+    budget: float | None
+    identity: str
+    first: str  # name of the iteration-1 model of the same chain
+    history: str  # the regime that first asked for it, for messages only
+
+    @property
+    def name(self) -> str:
+        """Its place below `MODELS`."""
+        return model_name(self.experiment, self.seed, self.iteration, self.identity)
+
+    @property
+    def domain(self) -> Domain:
+        """The domain of its experiment."""
+        return self.experiment.domain
+
+    @property
+    def training(self) -> Settings:
+        """How it is trained."""
+        return self.experiment.training_of(self.iteration)
+
+    @property
+    def take_table(self) -> list[dict[str, Any]]:
+        """How many rows it takes from each folder, and which, as JSON values."""
+        table = [asdict(take) for take, _ in self.takes]
+        return [{key: row[key] for key in ("amount", "skip", "weight", "filter")} for row in table]
+
+    @property
+    def tokenizer_input(self) -> dict[str, str]:
+        """The tokenizer as a rule's named input, where the domain has one."""
+        return {} if self.experiment.tokenizer_file is None else {"tokenizer": self.experiment.tokenizer_file}
+
+    def real(self, split: str) -> str:
+        """The real data that it is compared with: "train" or "test"."""
+        return f"{DATA}/{self.experiment.real_name}/{split}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One data set sampled from a model."""
+
+    model: str
+    sampling: Settings
+    index: int
+    identity: str
+    slug: str
+
+    @property
+    def name(self) -> str:
+        """Its place below the model's folder `parts`."""
+        return f"{self.slug}-part{self.index}-{self.identity[:6]}"
+
+    @property
+    def folder(self) -> str:
+        """The data set's folder."""
+        return f"{MODELS}/{self.model}/parts/{self.name}"
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Whole chains, of many seeds, that one job of the domain computes without files between."""
+
+    domain: Domain
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """Its file's name below `SIMULATIONS`, less the suffix."""
+        return f"{self.domain.name}-{digest(self.settings)}"
+
+    @property
+    def file(self) -> str:
+        """Its measurements, as a tidy table."""
+        return f"{SIMULATIONS}/{self.name}.parquet"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One model, regime, sampling and seed through its iterations; shared artifacts occur in several chains."""
+
+    experiment: Experiment
+    regime: str
+    sampling: Settings
+    seed: int
+    models: tuple[Model, ...]
+    parts: tuple[tuple[Part, ...], ...]  # per iteration, what that iteration's model samples
+
+
+def model_name(experiment: Experiment, seed: int, iteration: int, identity: str) -> str:
+    """The place of a model below `MODELS`."""
+    return f"{experiment.setting_name}/seed{seed}/iteration{iteration}-{identity}"
+
+
+@dataclass
+class Study:
+    """All artifacts of a study, by name, and the chains that they make up."""
+
+    experiments: tuple[Experiment, ...]
+    models: dict[str, Model] = field(default_factory=dict)
+    parts: dict[tuple[str, str], Part] = field(default_factory=dict)
+    chains: list[Chain] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for experiment in self.experiments:
+            for seed in experiment.seeds:
+                for sampling in experiment.sampling:
+                    for regime in experiment.regimes:
+                        self.chains.append(self._chain(experiment, regime, sampling, seed))
+
+    @cached_property
+    def data(self) -> dict[str, Experiment]:
+        """Prepared data by folder name, each with an experiment that uses it."""
+        return {experiment.data_name: experiment for experiment in reversed(self.experiments)}
+
+    @cached_property
+    def tokenizers(self) -> dict[tuple[str, str], Experiment]:
+        """Tokenizers by the names of their data and their own, each with an experiment that uses it."""
+        return {(e.data_name, e.tokenizer_name): e for e in reversed(self.experiments) if e.tokenizer is not None}
+
+    @cached_property
+    def simulations(self) -> dict[str, Simulation]:
+        """Simulations by name; experiments that ask for the same one share it."""
+        asked = [Simulation(e.domain, settings) for e in self.experiments for settings in e.simulations]
+        return {simulation.name: simulation for simulation in asked}
+
+    def simulation_rows(self) -> list[dict[str, str]]:
+        """One row per experiment and simulation: how the tidy table names it and which file holds its values."""
+        return [
+            {
+                "experiment": experiment.name,
+                "domain": experiment.domain.name,
+                "file": Simulation(experiment.domain, settings).file,
+            }
+            for experiment in self.experiments
+            for settings in experiment.simulations
+        ]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per chain and iteration: how the tidy tables name it and where its files lie."""
+        return [
+            {
+                "experiment": chain.experiment.name,
+                "domain": chain.experiment.domain.name,
+                "model": chain.experiment.domain.model_title(chain.experiment.model),
+                "regime": chain.regime,
+                "sampling": chain.experiment.domain.sampling_title(chain.sampling),
+                "seed": chain.seed,
+                "iteration": model.iteration,
+                "model_folder": f"{MODELS}/{model.name}",
+                "part_folders": [part.folder for part in parts],
+            }
+            for chain in self.chains
+            for model, parts in zip(chain.models, chain.parts, strict=True)
+        ]
+
+    def _chain(self, experiment: Experiment, regime: regimes.Regime, sampling: Settings, seed: int) -> Chain:
+        iterations = experiment.iterations[regime.name]
+        sets = [regimes.training_set(regime, n) for n in range(1, iterations + 1)]
+        models: list[Model] = []
+        for iteration, wanted in enumerate(sets, start=1):
+            takes = tuple((take, self._folder(experiment, models, sampling, take)) for take in wanted.takes)
+            models.append(self._model(experiment, regime, seed, iteration, takes, wanted.budget, models))
+        # Part 0 of every model, also of the last, shows what that model has become.
+        indices: list[set[int]] = [{0} for _ in models]
+        for wanted in sets:
+            for take in wanted.takes:
+                if take.iteration != regimes.REAL:
+                    indices[take.iteration - 1].add(take.part)
+        parts = tuple(
+            tuple(self._part(experiment, model, sampling, index) for index in sorted(wanted_parts))
+            for model, wanted_parts in zip(models, indices, strict=True)
+        )
+        return Chain(experiment, regime.name, sampling, seed, tuple(models), parts)
+
+    def _folder(self, experiment: Experiment, models: list[Model], sampling: Settings, take: regimes.Take) -> str:
+        if take.iteration == regimes.REAL:
+            return f"{DATA}/{experiment.real_name}/train"
+        return self._part(experiment, models[take.iteration - 1], sampling, take.part).folder
+
+    def _model(
+        self,
+        experiment: Experiment,
+        regime: regimes.Regime,
+        seed: int,
+        iteration: int,
+        takes: tuple[tuple[regimes.Take, str], ...],
+        budget: float | None,
+        earlier: list[Model],
+    ) -> Model:
+        made_from = [[folder, take.amount, take.skip, take.weight, take.filter] for take, folder in takes]
+        made_by = [experiment.setting_name, seed, iteration, made_from, budget]
+        # A first model of its own makes all models of its chain others, even those that take real rows alone: what they
+        # sample is measured against it. Without one, it is no part of a name.
+        identity = digest([*made_by, experiment.first_iteration] if experiment.first_iteration else made_by)
+        name = model_name(experiment, seed, iteration, identity)
+        if name not in self.models:
+            first = earlier[0].name if earlier else name
+            self.models[name] = Model(experiment, seed, iteration, takes, budget, identity, first, regime.name)
+        return self.models[name]
+
+    def _part(self, experiment: Experiment, model: Model, sampling: Settings, index: int) -> Part:
+        identity = digest([model.name, sampling, index])
+        part = Part(model.name, sampling, index, identity, experiment.domain.sampling_slug(sampling))
+        return self.parts.setdefault((part.model, part.name), part)
+
+
+def build(checked: Mapping[str, Any]) -> Study:
+    """The study of a config that `selfloop.config.load.check` returned."""
+    known = dict(regimes.BUILT_IN)
+    known.update({name: regimes.from_config(name, table) for name, table in checked.get("regimes", {}).items()})
+    experiments = []
+    for name, entry in checked["experiments"].items():
+        iterations = entry["iterations"]
+        names = entry["regimes"]
+        domain = load_domain(entry["domain"])
+        experiments.append(
+            Experiment(
+                name=name,
+                domain=domain,
+                data=entry["data"],
+                model=entry["model"],
+                training={key: value for key, value in entry["training"].items() if key != FIRST_ITERATION},
+                first_iteration=entry["training"].get(FIRST_ITERATION) or {},
+                sampling=tuple(entry["sampling"]),
+                regimes=tuple(known[regime] for regime in names),
+                iterations={r: iterations if isinstance(iterations, int) else iterations[r] for r in names},
+                seeds=tuple(entry["seeds"]),
+                simulations=tuple(domain.simulations(entry)),
+            )
+        )
+    return Study(tuple(experiments))

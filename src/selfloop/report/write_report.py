@@ -1,0 +1,18 @@
+"""Rule write_report: the page of a finished study."""
+
+from pathlib import Path
+
+from selfloop.analysis.read import read_curves, read_metrics
+from selfloop.data.atomic import whole_file
+from selfloop.jobs.job import Job
+from selfloop.report.page import Sources, render
+
+
+def run(job: Job) -> None:
+    """Write `page` from the tidy tables, and from the figures and tables that lie beside them."""
+    metrics, curves = Path(job.input["metrics"]), Path(job.input["learning_curves"])
+    sources = Sources(job.params["study"], read_metrics(metrics), read_curves(curves), metrics.parent)
+    page = render(sources)
+    with whole_file(Path(job.output["page"])) as scratch:
+        scratch.write_text(page, encoding="utf-8")
+    job.log.info("%s: %.2f MB", job.output["page"], len(page.encode()) / 1e6)

@@ -1,0 +1,1 @@
+"""What one `snakemake` command sets up around its jobs, and clears away after them."""

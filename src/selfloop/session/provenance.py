@@ -1,0 +1,162 @@
+"""Where results come from: versions, hardware, commit, config, and every artifact's seed, parents and machine.
+
+Written beside the results at the end of every run, also of one that failed. It is no output of a rule: it holds times
+and names of machines, which nothing may depend on.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import selfloop
+from selfloop.data.atomic import whole_file
+from selfloop.identity import digest
+from selfloop.jobs.failures import tail
+from selfloop.planning.study import DATA, MODELS, RESULTS, Study
+
+FILE = f"{RESULTS}/provenance.json"
+PLACE = re.compile(r" begins\n\S+ \S+ on (.+)\n")
+PACKAGES = (
+    "torch", "numpy", "pyarrow", "pandas", "transformers", "tokenizers", "safetensors", "datasets", "matplotlib",
+    "snakemake", "snakemake-executor-plugin-slurm",
+)  # fmt: skip
+
+
+def write(study: Study, checked: Mapping[str, Any], files: list[str], complete: bool) -> None:
+    """Write the provenance of what the current folder holds of a study; `files` are those of its config."""
+    if not Path(RESULTS).is_dir():
+        return
+    record = {
+        "complete": complete,
+        "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "config": {"digest": digest(checked, 32), "files": files, "content": checked},
+        "code": _code(Path(selfloop.__file__).parents[2]),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": _machine(),
+        "command": sys.argv,
+        "artifacts": _artifacts(study),
+    }
+    with whole_file(Path(FILE)) as scratch:
+        scratch.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def changes(study: Study) -> list[str]:
+    """What a user should know before more is added to the results of the current folder, a sentence each."""
+    try:
+        before = json.loads(Path(FILE).read_text(encoding="utf-8"))
+        there = list(before["config"]["content"]["experiments"])
+        versions = dict(before["versions"])
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is not ours
+        return []
+    found = []
+    if not {experiment.name for experiment in study.experiments} & set(there):
+        found.append(
+            f"{RESULTS} holds another study, of {', '.join(there)}. Its models and data stay; its tables and figures "
+            "are replaced by this study's. Give each study a folder of its own (--directory) to keep both."
+        )
+    now = {"python": platform.python_version(), **_versions()}
+    other = [f"{name} {old}, now {now[name]}" for name, old in versions.items() if now.get(name, old) != old]
+    if other:
+        found.append(
+            f"{RESULTS} was begun with other versions: {'; '.join(other)}. What is there stays; what is added may "
+            "differ in its last digits from what one version would have given. `make clean` begins anew."
+        )
+    return found
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _code(root: Path) -> dict[str, Any]:
+    """The commit of the working tree, and whether it has been changed since; nulls where git knows nothing of it."""
+    if shutil.which("git") is None or not (root / ".git").exists():
+        return {"commit": None, "changed": None}
+    answers = []
+    for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        done = subprocess.run(["git", "-C", str(root), *words], check=False, capture_output=True, encoding="utf-8")
+        if done.returncode != 0:
+            return {"commit": None, "changed": None}
+        answers.append(done.stdout.strip())
+    return {"commit": answers[0], "changed": bool(answers[1])}
+
+
+def _machine() -> dict[str, Any]:
+    """The machine that Snakemake runs on; on a cluster, artifacts name their nodes."""
+    model = ""
+    if os.path.exists("/proc/cpuinfo"):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    gpus: list[str] = []
+    if shutil.which("nvidia-smi"):
+        asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+        done = subprocess.run(asked, check=False, capture_output=True, encoding="utf-8")
+        gpus = done.stdout.splitlines() if done.returncode == 0 else []
+    return {
+        "name": platform.node(),
+        "system": platform.platform(),
+        "cpu": model or platform.processor(),
+        "cpus": os.cpu_count(),
+        "memory_gb": round(memory / 1e9, 1),
+        "gpus": gpus,
+    }
+
+
+def _artifacts(study: Study) -> dict[str, Any]:
+    """By path: the seed, what it was made from, and where its last attempt ran."""
+    found: dict[str, Any] = {}
+    logs = Path(RESULTS, "logs")
+    for name in study.data:
+        found[f"{DATA}/{name}"] = {"kind": "data", "parents": [], "ran_on": _place(logs / f"prepare_data/{name}.log")}
+    for name, model in study.models.items():
+        parents = [*dict.fromkeys(folder for _, folder in model.takes), *model.tokenizer_input.values()]
+        found[f"{MODELS}/{name}"] = {
+            "kind": "model",
+            "seed": model.seed,
+            "iteration": model.iteration,
+            "identity": model.identity,
+            "parents": parents,
+            "ran_on": _place(logs / f"train/{name}.log"),
+        }
+    for part in study.parts.values():
+        found[part.folder] = {
+            "kind": "part",
+            "seed": study.models[part.model].seed,
+            "part": part.index,
+            "identity": part.identity,
+            "parents": [f"{MODELS}/{part.model}"],
+            "ran_on": _place(logs / f"generate/{part.model}/{part.name}.log"),
+        }
+    for name, simulation in study.simulations.items():
+        ran_on = _place(logs / f"simulate_chains/{name}.log")
+        found[simulation.file] = {
+            "kind": "simulation",
+            "settings": simulation.settings,
+            "parents": [],
+            "ran_on": ran_on,
+        }
+    return {path: {**record, "made": Path(path).exists()} for path, record in found.items()}
+
+
+def _place(log: Path) -> str | None:
+    """Where the last attempt of a step ran, by its log."""
+    if not log.exists():
+        return None
+    found = PLACE.findall(tail(log, 1_000_000))
+    return found[-1] if found else None

@@ -1,0 +1,88 @@
+"""What one `snakemake` command sets up around its jobs, and clears away after them."""
+
+import gc
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import snakemake.exceptions
+
+from selfloop.errors import UserError
+from selfloop.jobs import forkserver, gpus, processes
+from selfloop.jobs.failures import failed_steps, last_lines
+from selfloop.planning.rules import Plan
+from selfloop.planning.study import RESULTS
+from selfloop.session import folder_lock, provenance, slurm
+from selfloop.session.records import record_where_jobs_run
+
+
+class Session:
+    """One command's run of a workflow; the Snakefile makes it while it is parsed."""
+
+    def __init__(self, workflow: Any, plan: Plan) -> None:
+        self.workflow, self.plan = workflow, plan
+        self.began = time.time()
+        self._server: subprocess.Popen[bytes] | None = None
+        if workflow.is_main_process:
+            if not is_writable(Path(RESULTS)):  # said here, since Snakemake would complain of protected outputs
+                place = Path(RESULTS).resolve()
+                print(f"selfloop: {place} is read-only; results cannot be written there.", file=sys.stderr)
+            folder_lock.clear_stale_locks()
+            # Snakemake would advise to unlock the folder, also where another Snakemake is alive.
+            snakemake.exceptions.LockException = lambda: SystemExit(f"selfloop: {folder_lock.refusal()}")
+            if "--unlock" in sys.argv and folder_lock.is_held():
+                sys.exit(f"selfloop: {folder_lock.refusal()}")
+        else:
+            record_where_jobs_run()
+
+    def begin(self) -> None:
+        """Before the first job: hold the folder; let steps on this machine end with this process, share its GPUs, and
+        fork from a process that has imported torch; on a cluster, clear the queue of a killed run's jobs.
+
+        Raises:
+            SystemExit: another Snakemake works in this folder, or the queue cannot be used. The message is shown alone.
+        """
+        gc.enable()
+        try:
+            folder_lock.claim()
+            if not is_writable(Path(RESULTS)):
+                sys.exit(1)
+            for message in provenance.changes(self.plan):
+                print(f"selfloop: {message}", file=sys.stderr)
+            if self.workflow.executor_plugin.name == "slurm":
+                slurm.check(self._partitions())
+                slurm.cancel_leftovers()
+        except UserError as error:
+            sys.exit(f"selfloop: {error}")
+        if self.workflow.local_exec:
+            processes.announce()
+            count = gpus.offer()
+            if count and "gpu" not in self.workflow.global_resources:
+                self.workflow.register_resource("gpu", count)
+            self._server = forkserver.start()
+
+    def _partitions(self) -> set[str]:
+        """The partitions that the jobs to come ask for by name."""
+        dag = self.workflow.dag
+        jobs = [job for job in dag.needrun_jobs() if not job.is_local]
+        return {str(job.resources["slurm_partition"]) for job in jobs if "slurm_partition" in job.resources.keys()}  # noqa: SIM118
+
+    def end(self, success: bool) -> None:
+        """After the last job: show the ends of the logs of what failed, and write where the results come from."""
+        forkserver.stop(self._server)
+        if not success:
+            for path in failed_steps(Path(RESULTS, "logs"), self.began):
+                print(f"\nThe end of {path}:\n{last_lines(path)}", file=sys.stderr)
+        try:
+            provenance.write(self.plan, self.plan.checked, [str(file) for file in self.workflow.configfiles], success)
+        except OSError as error:  # a full disk must not hide what failed
+            print(f"selfloop: {provenance.FILE} was not written: {error}", file=sys.stderr)
+        folder_lock.release()
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or the folder itself where there is none."""
+    return not folder.exists() or os.access(folder, os.W_OK | os.X_OK)

@@ -1,0 +1,572 @@
+"""What a config may say, what is said about one that is wrong, and that every key is described."""
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from selfloop.cli import load_plan
+from selfloop.config import load as config
+from selfloop.domains.protocol import domain_names, schema_path
+from selfloop.errors import UserError
+from selfloop.planning import study
+from selfloop.planning.rules import plan_study
+
+ROOT = Path(__file__).parents[3]
+README = ROOT / "config" / "README.md"
+
+BASE = """
+experiments:
+  a:
+    domain: text
+    data: {source: packaged, name: shakespeare, rows: 100}
+    model: {architecture: gpt2, hidden_size: 16, layers: 1, heads: 2, context: 32}
+    training: {batch_size: 8}
+    regimes: [replace, accumulate]
+    iterations: 3
+    seeds: [0]
+"""
+
+
+def base() -> dict[str, Any]:
+    checked: dict[str, Any] = yaml.safe_load(BASE)
+    return checked
+
+
+def set_key(config: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key; `None` as a section makes a new one."""
+    *sections, last = key.split(".")
+    for section in sections:
+        config = config.setdefault(section, {})
+    config[last] = value
+
+
+def message(changed: Mapping[str, Any]) -> str:
+    """What is said about a wrong config."""
+    with pytest.raises(UserError) as caught:
+        config.check(changed)
+    return str(caught.value)
+
+
+# The key to change; its value as YAML; what the one message says, among it the key and the value.
+WRONG: list[tuple[str, str, list[str]]] = [
+    # wrong types
+    ("experiments", "3", ["experiments: 3 is not a section"]),
+    ("experiments", "{}", ["experiments: {} is not allowed", "at least 1 entry needed"]),
+    ("experiments.a", "null", ["experiments.a: null is not a section"]),
+    ("experiments.a.data", "shakespeare", ["experiments.a.data: 'shakespeare' is not a section"]),
+    ("experiments.a.model.layers", "two", ["experiments.a.model.layers: 'two' is not a whole number", "blocks"]),
+    ("experiments.a.model.layers", "2.5", ["experiments.a.model.layers: 2.5 is not a whole number"]),
+    ("experiments.a.model.layers", "true", ["experiments.a.model.layers: true is not a whole number"]),
+    ("experiments.a.regimes", "replace", ["experiments.a.regimes: 'replace' is not a list"]),
+    ("experiments.a.data.rows", "[]", ["experiments.a.data.rows: [] is not a whole number or null"]),
+    ("experiments.a.seeds", "[0, -1]", ["experiments.a.seeds[1]: -1 is not allowed", "at least 0"]),
+    ("experiments.a.seeds", "5", ["experiments.a.seeds: 5 is not a list", "One chain is run per seed"]),
+    # numbers that YAML reads as a text, and numbers that are none
+    (
+        "experiments.a.training.learning_rate",
+        "5e-4",
+        ["learning_rate: '5e-4' is not a number", "YAML reads 5e-4 as a text; write 0.0005."],
+    ),
+    ("experiments.a.training.learning_rate", "5e-8", ["YAML reads 5e-8 as a text; write 5.0e-08."]),
+    ("experiments.a.training.batch_size", "'16'", ["batch_size: '16' is not a whole number", "in quotes; write 16."]),
+    ("experiments.a.training.learning_rate", ".nan", ["learning_rate: .nan is not a finite number"]),
+    ("experiments.a.training.epochs", ".inf", ["experiments.a.training.epochs: .inf is not a finite number"]),
+    # unknown keys, with the nearest known one
+    ("experimets", "{}", ["unknown key 'experimets'", "did you mean 'experiments'?", "Allowed: experiments, regimes"]),
+    ("experiments.a.domian", "text", ["experiments.a: unknown key 'domian'", "did you mean 'domain'?"]),
+    ("experiments.a.model.layer", "2", ["experiments.a.model: unknown key 'layer'", "did you mean 'layers'?"]),
+    ("experiments.a.sampling", "[{temprature: 1.0}]", ["experiments.a.sampling[0]: unknown key 'temprature'"]),
+    ("figures.formats", "[pdf]", ["figures.formats[0]: 'pdf' is not allowed", "Allowed: png, svg."]),
+    ("experiments.a.data.1", "x", ["experiments.a.data: unknown key '1'"]),
+    # unknown names
+    (
+        "experiments.a.regimes",
+        "[replace, acumulate]",
+        ["experiments.a.regimes: unknown regime 'acumulate'", "did you mean 'accumulate'?", "Allowed: replace,"],
+    ),
+    ("experiments.a.domain", "txt", ["experiments.a.domain: unknown domain 'txt'; did you mean 'text'?", "Allowed:"]),
+    ("experiments.b", "{like: A}", ["experiments.b.like: unknown experiment 'A'; did you mean 'a'?", "Allowed: a."]),
+    ("experiments.a.model.architecture", "GPT-2", ["architecture: 'GPT-2' is not allowed; did you mean 'gpt2'?"]),
+    ("experiments.a.data.name", "shakespear", ["experiments.a.data.name: 'shakespear'", "did you mean 'shakespeare'?"]),
+    # `like` that leads back
+    ("experiments.a.like", "a", ["experiments.a.like: 'a' leads back to 'a'"]),
+    ("experiments", "{a: {like: b}, b: {like: a}}", ["experiments.b.like: 'a' leads back to 'b'"]),
+    # names that cannot be used
+    ("experiments.my study", "{like: a}", ["experiments: 'my study' cannot be a name", "Allowed: Letters, digits"]),
+    ("regimes.Mine", "{parts: [{from: real}]}", ["regimes: 'Mine' cannot be a name", "Allowed: Small letters"]),
+    ("regimes.replace", "{parts: [{from: real}]}", ["regimes.replace: 'replace' is a built-in regime", "another name"]),
+    # numbers out of range
+    ("experiments.a.iterations", "0", ["experiments.a.iterations: 0 is not allowed: it must be at least 1"]),
+    ("experiments.a.training.epochs", "0", ["experiments.a.training.epochs: 0 is not allowed: it must be more than 0"]),
+    ("experiments.a.training.beta1", "1.0", ["beta1: 1.0 is not allowed: it must be less than 1"]),
+    ("experiments.a.model.vocabulary", "65537", ["vocabulary: 65537 is not allowed: it must be at most 65536"]),
+    # lists
+    ("experiments.a.seeds", "[]", ["experiments.a.seeds: [] is not allowed: at least 1 entry needed"]),
+    (
+        "experiments.a.seeds",
+        "[0, 9223372036854775808]",
+        ["experiments.a.seeds[1]: 9223372036854775808 is not allowed: it must be at most 9223372036854775807"],
+    ),
+    ("experiments.a.seeds", "[0, 1, 0]", ["experiments.a.seeds: [0, 1, 0] is not allowed: 0 stands there twice"]),
+    ("experiments.a.regimes", "[replace, replace]", ["experiments.a.regimes", "'replace' stands there twice"]),
+    ("experiments.a.sampling", "[{}, {temperature: 1}]", ["experiments.a.sampling[1]", "the same as sampling[0]"]),
+    (
+        "experiments.a.sampling",
+        "[{}, {allow_unended: true}]",
+        ["experiments.a.sampling[1]: tables call it 'temperature=1.0', and sampling[0] as well"],
+    ),
+    # iterations by regime
+    (
+        "experiments.a.iterations",
+        "{replace: 2}",
+        ["experiments.a.iterations: {replace: 2} lacks the regime 'accumulate'", "replace, accumulate"],
+    ),
+    ("experiments.a.iterations", "{replace: 0}", ["experiments.a.iterations.replace: 0 is not allowed", "at least 1"]),
+    (
+        "experiments.a.iterations",
+        "{replace: 2, accumulate: 2, replace-multiple: 2}",
+        ["experiments.a.iterations: unknown regime of this experiment 'replace-multiple'", "Allowed: replace, accu"],
+    ),
+    # regimes of one's own
+    ("regimes.mine", "{parts: []}", ["regimes.mine.parts: [] is not allowed: at least 1 entry needed"]),
+    ("regimes.mine", "{parts: [{amount: 1}]}", ["regimes.mine.parts[0] lacks the key 'from'", "The real rows"]),
+    (
+        "regimes.mine",
+        "{parts: [{from: last}]}",
+        ["regimes.mine.parts[0].from: 'last' is not allowed", "Allowed: real, previous, all."],
+    ),
+    (
+        "regimes.mine",
+        "{parts: [{from: all, amount: twice}]}",
+        ["regimes.mine.parts[0].amount: 'twice' is not allowed", "a number, `iteration`, or a list with one number"],
+    ),
+    ("regimes.mine", "{parts: [{from: real, amount: 2}]}", ["regimes.mine.parts[0].amount: 2", "at most 1"]),
+    ("regimes.mine", "{parts: [{from: real, amount: iteration}]}", ["regimes.mine.parts[0].amount: iteration"]),
+    ("regimes.mine", "{parts: [{from: real, amount: [0.5, 1.5]}]}", ["regimes.mine.parts[0].amount: [0.5, 1.5]"]),
+    (
+        "regimes.mine",
+        "{parts: [{from: real, amount: 0.6}, {from: previous}, {from: real, amount: 0.6}]}",
+        ["regimes.mine.parts: the lines from real take 0.6 + 0.6 at iteration 2;", "at most 1 in all"],
+    ),
+    (
+        "regimes.mine",
+        "{parts: [{from: real, amount: 0.3}, {from: real, amount: [0.2, 0.7, 0.8, 0.1]}]}",
+        ["regimes.mine.parts: the lines from real take 0.3 + 0.8 at iteration 4;"],
+    ),
+    ("regimes.mine", "{parts: [{from: all, amount: 0}]}", ["parts[0].amount: 0 is not allowed", "more than 0"]),
+    ("regimes.mine", "{parts: [{from: all, amount: 5e-1}]}", ["parts[0].amount: '5e-1' is not allowed", "write 0.5."]),
+    (
+        "regimes.mine",
+        "{parts: [{from: all, amount: [1, 0]}]}",
+        ["regimes.mine.parts[0].amount[1]: 0 is not allowed: it must be more than 0"],
+    ),
+    ("regimes.mine", "{parts: [{from: all}], budget: 0}", ["regimes.mine.budget: 0 is not allowed", "more than 0"]),
+    # what does not fit together
+    ("experiments.a.model.heads", "3", ["heads: 3 does not divide model.hidden_size (16)", "Allowed: 1, 2, 4, 8, 16."]),
+    (
+        "experiments.a.model",
+        "{architecture: llama, hidden_size: 12, layers: 1, heads: 4}",
+        ["heads: 4 does not divide model.hidden_size into heads of an even width", "Allowed: 1, 2, 3, 6."],
+    ),
+    (
+        "experiments.a.sampling",
+        "[{max_length: 33}]",
+        ["experiments.a.sampling[0].max_length: 33 is more than the model's context, 32 tokens"],
+    ),
+    ("experiments.a.data.fraction", "0.5", ["experiments.a.data.rows and data.fraction: 100 and 0.5 are both given"]),
+    ("experiments.a.training.batch_size", "101", ["training.batch_size: 101 is more than the 100 documents"]),
+    ("experiments.a.data.train", "my.txt", ["experiments.a.data.train: 'my.txt' is given with source: packaged"]),
+    # what a source needs
+    ("experiments.a.data", "{}", ["experiments.a.data lacks the key 'source'", "Hugging Face hub"]),
+    ("experiments.a.data", "{source: packaged}", ["experiments.a.data lacks the key 'name'", "packaged corpus"]),
+    ("experiments.a.data", "{source: hub}", ["experiments.a.data lacks the key 'name'", "roneneldan/TinyStories"]),
+    ("experiments.a.data", "{source: files}", ["experiments.a.data lacks the key 'train'", "Paths or globs"]),
+    ("experiments.a.data", "{source: files, train: null}", ["experiments.a.data.train: None names no file"]),
+    (
+        "experiments.a.data",
+        "{source: files, train: nowhere/*.txt}",
+        ["experiments.a.data.train: 'nowhere/*.txt' matches no file"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), WRONG, ids=[f"{key}={value}" for key, value, _ in WRONG])
+def test_what_is_wrong_is_said_in_one_message(key: str, value: str, expected: list[str]) -> None:
+    changed = base()
+    set_key(changed, key, yaml.safe_load(value))
+    said = message(changed)
+    assert [part for part in expected if part not in said] == [], said
+    assert "\n" not in said
+    assert said.endswith((".", ")", "?")), said
+
+
+@pytest.mark.parametrize("key", ["domain", "data", "model", "regimes", "iterations", "seeds"])
+def test_an_experiment_needs_its_keys(key: str) -> None:
+    lacking = base()
+    del lacking["experiments"]["a"][key]
+    assert f"experiments.a lacks the key '{key}'" in message(lacking)
+
+
+def test_a_config_needs_experiments() -> None:
+    assert message({}) == "the config lacks the key 'experiments' (The experiments by name)."
+
+
+def test_lines_of_a_regime_may_take_all_real_rows_together() -> None:
+    """0.7 + 0.1 + 0.1 + 0.1 is more than 1 by rounding."""
+    changed = base()
+    changed["regimes"] = {
+        "mine": {"parts": [{"from": "real", "amount": each} for each in (0.7, 0.1, [0.1, 0.05], 0.1)]}
+    }
+    assert len(config.check(changed)["regimes"]["mine"]["parts"]) == 4
+
+
+def test_a_key_that_yaml_reads_as_a_number_is_asked_for_in_quotes() -> None:
+    assert "experiments: the key 1 is not a text; put it in quotes." in message({"experiments": {1: {}}})
+
+
+def test_a_long_value_is_shown_in_part() -> None:
+    changed = base()
+    changed["experiments"]["a"]["iterations"] = "x" * 1000
+    assert len(message(changed)) < 250
+
+
+def files_config(path: Path, **data: Any) -> dict[str, Any]:
+    changed = base()
+    changed["experiments"]["a"]["data"] = {"source": "files", "train": str(path), **data}
+    return changed
+
+
+def test_a_text_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    path = tmp_path / "stories.parquet"
+    pq.write_table(pa.table({"story": ["once"] * 50, "id": list(range(50))}), path)
+    said = message(files_config(path, text_column="storys"))
+    assert "experiments.a.data.text_column: 'storys' is not a column of stories.parquet (it has: story, id)" in said
+    assert "did you mean 'story'?" in said
+    path = tmp_path / "stories.jsonl"
+    path.write_text(json.dumps({"story": "once"}) + "\n")
+    assert "experiments.a.data.text_column: 'text' is not a column of stories.jsonl" in message(files_config(path))
+
+
+def test_a_damaged_file_is_named_with_its_section(tmp_path: Path) -> None:
+    path = tmp_path / "stories.parquet"
+    path.write_bytes(b"PAR1 and no more")
+    said = message(files_config(path))
+    assert said.startswith(f"experiments.a.data: '{path}' is truncated or damaged")
+    path = tmp_path / "stories.jsonl"
+    path.write_text("")
+    assert message(files_config(path)).startswith(f"experiments.a.data: '{path}' holds no line")
+
+
+def test_fewer_documents_than_a_batch_are_counted_in_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "stories.txt"
+    path.write_text("".join(f"story {number}\n<|endoftext|>\n" for number in range(8)))
+    # one of eight is held out for the test
+    assert "training.batch_size: 8 is more than the 7 documents to train on" in message(files_config(path))
+    path.write_text("the only story\n<|endoftext|>\n")
+    assert f"experiments.a.data.train: '{path}' has none to train on" in message(files_config(path))
+    path.write_text("".join(f"story {number}\n<|endoftext|>\n" for number in range(9)))
+    assert config.check(files_config(path))["experiments"]["a"]["data"]["train"] == str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"experiments:\n  a: {}\n  b: {}\n  a: {}\n", "line 4: the key 'a' stands in line 2 already; leave one out."),
+        (b"tables: {x: 1, 'x': 2}", "line 1: the key 'x' stands in line 1 already; leave one out."),
+        (b"figures: \xe9", "'utf-8' codec can't decode byte 0xe9 in position 9: unexpected end of data"),
+        (b"tables: 2026-13-40", "month must be in 1..12"),
+        (b"a: b: c", "mapping values are not allowed here in"),
+        (b"", "it holds no keys."),
+    ],
+)
+def test_a_file_that_is_no_config_is_one_message_of_every_command(tmp_path: Path, text: bytes, said: str) -> None:
+    (path := tmp_path / "study.yaml").write_bytes(text)
+    with pytest.raises(UserError) as caught:
+        load_plan(path)
+    assert str(caught.value).startswith(f"{path}: {said}")
+
+
+def test_keys_that_override_those_of_an_alias_do_not_stand_there_twice(tmp_path: Path) -> None:
+    (path := tmp_path / "study.yaml").write_text("""
+        a: {inner: &b {<<: &c {x: 1, y: 2}, x: 3}}
+        d: {<<: *b, y: 4}
+        e: {<<: *c, <<: *b}
+    """)
+    assert config.read(path) == {"a": {"inner": {"x": 3, "y": 2}}, "d": {"x": 3, "y": 4}, "e": {"x": 3, "y": 2}}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("experiments: {a: {data: &d {source: x, more: *d}}}", "experiments.a.data.more"),
+        ("experiments: &e {a: {regimes: [replace, *e]}}", "experiments.a.regimes[1]"),
+    ],
+)
+def test_what_holds_itself_is_refused_and_what_stands_in_two_places_is_not(text: str, key: str) -> None:
+    said = message(yaml.safe_load(text))
+    assert said == f"{key}: it is an alias (*) of what it stands in; write out what is meant."
+    same = base()["experiments"]["a"]
+    assert set(config.check({"experiments": {"a": same, "b": same}})["experiments"]) == {"a", "b"}
+
+
+def shrinking(**training: Any) -> dict[str, Any]:
+    """100 documents, of which iteration 2 trains on 20 and iteration 3 on 7."""
+    changed = base()
+    changed["regimes"] = {"less": {"parts": [{"from": "previous", "amount": [0.2, 0.07]}]}}
+    changed["experiments"]["a"].update(regimes=["replace", "less"], training={"batch_size": 8, **training})
+    return changed
+
+
+def test_a_training_set_smaller_than_a_batch_is_refused_before_anything_is_trained() -> None:
+    assert message(shrinking()) == (
+        "experiments.a.training.batch_size: 8 is more than the 7 rows that regime 'less' trains on at iteration 3; "
+        "take a smaller batch or larger amounts."
+    )
+    changed = shrinking()
+    changed["regimes"]["less"]["budget"] = 0.05
+    assert "8 is more than the 5 rows that regime 'less' trains on at iteration 2" in message(changed)
+
+
+def test_a_training_set_that_fills_a_batch_or_whose_rows_are_not_known_is_not_refused() -> None:
+    config.check(shrinking(batch_size=7))
+    config.check(shrinking(packing=True))  # a batch then holds rows of many documents
+    changed = shrinking()
+    changed["experiments"]["a"]["iterations"] = {"replace": 3, "less": 2}
+    config.check(changed)
+    changed = shrinking()
+    del changed["experiments"]["a"]["data"]["rows"]
+    config.check(changed)
+
+
+def test_a_wrong_config_stops_snakemake_with_its_message_and_without_a_traceback(tmp_path: Path) -> None:
+    changed = base()
+    changed["experiments"]["a"]["iterations"] = 0
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(changed))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", str(path)]
+    done = subprocess.run([*command, "--dry-run"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert said.count("experiments.a.iterations: 0 is not allowed: it must be at least 1") == 1
+    assert "Traceback" not in said
+
+
+# --- what is filled in ---------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_filled_in() -> None:
+    checked = config.check(base())
+    entry = checked["experiments"]["a"]
+    assert entry["sampling"] == [
+        {
+            "temperature": 1.0,
+            "top_k": None,
+            "top_p": None,
+            "prompt": "begin-of-text",
+            "max_length": None,
+            "allow_unended": False,
+            "engine": "torch",
+        }
+    ]
+    assert (entry["training"]["epochs"], entry["training"]["batch_size"]) == (1.0, 8)
+    assert checked["figures"]["formats"] == ["png", "svg"]
+    assert checked["checkpointing"]["every_seconds"] == 60
+
+
+def test_training_need_not_be_said() -> None:
+    plain = base()
+    del plain["experiments"]["a"]["training"]
+    assert config.check(plain)["experiments"]["a"]["training"]["batch_size"] == 32
+
+
+def test_the_config_that_is_checked_stays_as_it_is() -> None:
+    given = base()
+    config.check(given)
+    assert given == base()
+
+
+def names(config_: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    built = study.build(config.check(config_))
+    return set(built.models), {part.folder for part in built.parts.values()}
+
+
+def test_defaults_written_out_change_no_artifacts_name() -> None:
+    checked = config.check(base())
+    assert checked["experiments"]["a"]["training"].keys() > base()["experiments"]["a"]["training"].keys()
+    assert names(checked) == names(base())
+
+
+def test_whole_and_decimal_numbers_of_the_same_value_give_the_same_names_and_settings() -> None:
+    whole, decimal = base(), base()
+    whole["experiments"]["a"].update(sampling=[{"temperature": 1}], training={"epochs": 2, "batch_size": 8, "clip": 1})
+    decimal["experiments"]["a"].update(
+        sampling=[{"temperature": 1.0}], training={"epochs": 2.0, "batch_size": 8.0, "clip": 1.0}, iterations=3.0
+    )
+    assert names(whole) == names(decimal)
+    assert repr(config.check(whole)) == repr(config.check(decimal))
+
+
+def test_like_takes_over_what_is_not_said_again_key_by_key() -> None:
+    given = base()
+    given["experiments"]["b"] = {"like": "a", "model": {"layers": 2}, "seeds": [3]}
+    given["experiments"]["c"] = {"like": "b", "iterations": 1}
+    entries = config.check(given)["experiments"]
+    assert entries["b"]["model"] == {**entries["a"]["model"], "layers": 2}
+    assert entries["b"]["data"] == entries["a"]["data"]
+    assert entries["c"]["model"] == entries["b"]["model"]
+    assert [(entries[name]["iterations"], entries[name]["seeds"]) for name in "abc"] == [(3, [0]), (3, [3]), (1, [3])]
+
+
+def test_iterations_may_differ_by_regime() -> None:
+    given = base()
+    given["experiments"]["a"]["iterations"] = {"replace": 1, "accumulate": 4}
+    built = study.build(config.check(given))
+    assert {chain.regime: len(chain.models) for chain in built.chains} == {"replace": 1, "accumulate": 4}
+
+
+def first_iteration(**own: Any) -> dict[str, Any]:
+    """The base config, with settings of iteration 1's own."""
+    given = base()
+    given["experiments"]["a"]["training"]["first_iteration"] = own
+    return given
+
+
+def test_iteration_1_may_be_trained_in_another_way() -> None:
+    built = study.build(config.check(first_iteration(epochs=3, learning_rate=1.0e-3)))
+    (experiment,) = built.experiments
+    assert "first_iteration" not in experiment.training
+    assert experiment.training_of(1) == {**experiment.training, "epochs": 3.0, "learning_rate": 1.0e-3}
+    for model in built.models.values():
+        assert model.training == experiment.training_of(model.iteration)
+        assert model.training["epochs"] == (3.0 if model.iteration == 1 else 1.0)
+
+
+def test_the_jobs_of_iteration_1_are_told_its_own_settings() -> None:
+    built = plan_study(first_iteration(epochs=3, precision="float32"))
+    for name, model in built.models.items():
+        part = next(part for part in built.parts.values() if part.model == name)
+        training = built.train_settings(SimpleNamespace(model=name))["training"]
+        precision = built.generate_settings(SimpleNamespace(model=name, part=part.name))["precision"]
+        first = model.iteration == 1
+        assert (training["epochs"], training["precision"]) == ((3.0, "float32") if first else (1.0, "auto"))
+        assert precision == training["precision"]
+        # Params are what Snakemake compares: without the key, jobs of studies that have none are the same as ever.
+        assert "first_iteration" not in training
+
+
+def test_another_first_iteration_renames_every_model_and_part_and_keeps_the_data() -> None:
+    (plain_models, plain_parts), (models, parts) = names(base()), names(first_iteration(epochs=3))
+    assert (len(plain_models), len(plain_parts)) == (len(models), len(parts))
+    assert not plain_models & models
+    assert not plain_parts & parts
+
+
+def test_a_first_iteration_like_the_others_changes_no_artifacts_name() -> None:
+    assert names(first_iteration(epochs=1, batch_size=8)) == names(first_iteration()) == names(base())
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"epochs": 0}, "training.first_iteration.epochs: 0 is not allowed: it must be more than 0"),
+        ({"epoch": 1}, "training.first_iteration: unknown key 'epoch'; did you mean 'epochs'?"),
+        ({"first_iteration": {"epochs": 1}}, "training.first_iteration: unknown key 'first_iteration'"),
+        ({"batch_size": 101}, "training.first_iteration.batch_size: 101 is more than the 100 documents"),
+    ],
+)
+def test_what_is_wrong_with_a_first_iteration_is_said_by_its_key(own: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as error:
+        config.check(first_iteration(**own))
+    assert f"experiments.a.{said}" in str(error.value)
+
+
+# --- what is described ---------------------------------------------------------------------------------------------
+
+
+def described_keys(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every key that a schema allows, dotted, with its own schema."""
+    for key, inner in schema.get("properties", {}).items():
+        yield ".".join((*path, key)), inner
+        yield from described_keys(inner, (*path, key))
+    for below in ("items", "additionalProperties"):
+        if isinstance(schema.get(below), Mapping):
+            yield from described_keys(schema[below], path)
+
+
+SCHEMAS = {"study": config.SCHEMA, **{name: schema_path(name) for name in domain_names()}}
+KEYS = [(name, key, inner) for name, path in SCHEMAS.items() for key, inner in described_keys(config.load_schema(path))]
+
+
+def test_the_schemas_have_keys_of_every_section() -> None:
+    keys = {(name, key) for name, key, _ in KEYS}
+    assert keys > {
+        ("study", "experiments.iterations"),
+        ("study", "regimes.parts.amount"),
+        ("text", "sampling.temperature"),
+        ("text", "data.train"),
+    }
+
+
+@pytest.mark.parametrize(("name", "key", "inner"), KEYS, ids=[f"{name}:{key}" for name, key, _ in KEYS])
+def test_every_key_is_described_in_the_schema_and_in_the_readme(name: str, key: str, inner: Mapping[str, Any]) -> None:
+    assert inner.get("description", "").strip().endswith((".", ")."))
+    last = key.rsplit(".", 1)[-1]
+    chapter = readme_chapters()["study" if name == "study" else f"domain: {name}"]
+    assert f"`{last}`" in chapter, f"config/README.md does not name {key} of {name}"
+
+
+def readme_chapters() -> dict[str, str]:
+    """The README's text by chapter: `study` is all that stands before the first domain's."""
+    study_text, *domains = README.read_text(encoding="utf-8").split("\n## Domain `")
+    return {"study": study_text} | {f"domain: {text.split('`')[0]}": text for text in domains}
+
+
+def test_the_readme_tells_the_default_of_every_key_that_has_one() -> None:
+    chapters = readme_chapters()
+    for name, key, inner in KEYS:
+        default = inner.get("default")
+        if "default" not in inner or isinstance(default, dict | list):
+            continue
+        shown = "null" if default is None else str(default).replace("|", r"\|")
+        chapter = chapters["study" if name == "study" else f"domain: {name}"]
+        last = key.rsplit(".", 1)[-1]
+        lines = [line for line in chapter.splitlines() if line.startswith(f"| `{last}` ")]
+        assert any(f"| {shown} |" in line or f"| `{shown}` |" in line for line in lines), f"{name}: {key} = {shown}"
+
+
+def test_the_readmes_examples_are_right() -> None:
+    text = README.read_text(encoding="utf-8")
+    examples = [yaml.safe_load(block.split("```")[0]) for block in text.split("```yaml\n")[1:]]
+    complete = [example for example in examples if "experiments" in example]
+    assert complete
+    for example in complete:
+        assert study.build(config.check(copy.deepcopy(example))).models
+
+
+# Studies that ask their user for a file.
+ASKED = {"learning-rates.yaml": "stories.txt", "molecules.yaml": "conformers.sdf.gz"}
+ASKED |= {"tinystories-small.yaml": "stories.txt"}
+
+
+STUDIES = [path for path in (ROOT / "config").glob("*.yaml") if path.name != "resources.yaml"]
+
+
+@pytest.mark.parametrize("path", sorted([*STUDIES, *(ROOT / "tests/studies").glob("*.yaml")]))
+def test_the_studies_of_this_repository_are_right(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    # Whether vLLM is installed here says nothing about a study that asks for it.
+    monkeypatch.setattr("selfloop.domains.text.domain.find_vllm", lambda: Path(sys.executable))
+    if path.name in ASKED:
+        monkeypatch.chdir(tmp_path)
+        Path(ASKED[path.name]).write_text("Once upon a time.\n<|endoftext|>\n" * 3000, encoding="utf-8")
+    assert study.build(config.check(yaml.safe_load(path.read_text(encoding="utf-8")))).models

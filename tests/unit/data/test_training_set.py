@@ -1,0 +1,219 @@
+"""A training set names the rows that it takes and copies none of them."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from selfloop.data import training_set
+from selfloop.data.shards import ShardWriter, shard_paths
+from selfloop.errors import UserError
+from selfloop.jobs.job import Job
+from selfloop.planning.regimes import BUILT_IN, REAL
+from selfloop.planning.regimes import training_set as composition
+
+SCHEMA = pa.schema([("text", pa.string()), ("source", pa.string()), ("row", pa.int64())])
+ALL = {"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps run in the study's folder, and name their files from there."""
+    monkeypatch.chdir(tmp_path)
+
+
+def data_set(name: str, rows: int = 100, rows_per_shard: int = 30) -> str:
+    folder = Path("results") / name
+    folder.mkdir(parents=True)
+    with ShardWriter(folder, SCHEMA, rows_per_shard) as writer:
+        for row in range(rows):
+            writer.append({"text": f"{name} {row}", "source": name, "row": row})
+    return str(folder)
+
+
+def concatenate(
+    parts: list[str],
+    takes: list[dict[str, Any]] | None = None,
+    budget: float | None = None,
+    identity: str = "abc",
+    output: str = "results/models/m/training-set",
+) -> Path:
+    job = Job(
+        input={"real": parts[0], "parts": parts},
+        output={"training_set": output},
+        params={"identity": identity, "takes": takes or [ALL for _ in parts], "budget": budget},
+    )
+    training_set.run(job)
+    return Path(output)
+
+
+def read(folder: Path) -> list[tuple[str, int]]:
+    """(source, row) of every row of a training set, in its order."""
+    batches = training_set.rows(folder, ["source", "row"])
+    return [(row["source"], row["row"]) for batch in batches for row in batch.to_pylist()]
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    read_: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return read_
+
+
+def test_whole_data_sets_follow_each_other_in_their_order() -> None:
+    folder = concatenate([data_set("b"), data_set("a", rows=10)])
+    assert read(folder) == [("b", row) for row in range(100)] + [("a", row) for row in range(10)]
+
+
+def test_the_manifest_names_every_shard_with_its_rows() -> None:
+    folder = concatenate([data_set("a", rows=40)])
+    assert manifest(folder) == {
+        "rows": 40,
+        "shards": [
+            {"file": "shards/00000.parquet", "rows": 30, "taken": 30, "selection": None},
+            {"file": "shards/00001.parquet", "rows": 10, "taken": 10, "selection": None},
+        ],
+    }
+
+
+def test_shards_are_links_that_hold_when_the_study_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = concatenate([data_set("a")])
+    links = sorted((folder / "shards").iterdir())
+    assert all(link.is_symlink() and not os.path.isabs(os.readlink(link)) for link in links)
+    assert [link.resolve() for link in links] == [path.resolve() for path in shard_paths(Path("results/a"))]
+    Path("results").rename("elsewhere")
+    assert len(read(Path("elsewhere/models/m/training-set"))) == 100
+
+
+def test_nothing_is_selected_where_all_rows_are_taken() -> None:
+    assert not (concatenate([data_set("a"), data_set("b")]) / "selection").exists()
+
+
+def test_an_amount_draws_so_many_rows_each_once_and_in_their_order() -> None:
+    folder = concatenate([data_set("a")], [{**ALL, "amount": 0.25}])
+    rows = [row for _, row in read(folder)]
+    assert len(rows) == manifest(folder)["rows"] == 25
+    assert rows == sorted(set(rows))
+    assert rows != list(range(25))
+
+
+def test_what_is_drawn_is_decided_by_the_identity() -> None:
+    part, half = data_set("a"), [{**ALL, "amount": 0.5}]
+    first, again, other = (
+        read(concatenate([part], half, identity=identity, output=f"results/models/{place}"))
+        for place, identity in enumerate(["one", "one", "other"])
+    )
+    assert first == again != other
+
+
+def test_two_takes_of_one_data_set_are_drawn_independently() -> None:
+    part, half = data_set("a"), {**ALL, "amount": 0.5}
+    rows = read(concatenate([part, part], [half, half]))
+    assert len(rows) == 100
+    assert rows[:50] != rows[50:]
+
+
+def test_skip_leaves_out_the_first_rows() -> None:
+    part = data_set("a")
+    assert read(concatenate([part], [{**ALL, "skip": 0.4}])) == [("a", row) for row in range(40, 100)]
+    drawn = read(concatenate([part], [{**ALL, "skip": 0.4, "amount": 0.2}], output="results/models/other"))
+    assert len(drawn) == 20
+    assert min(row for _, row in drawn) >= 40
+
+
+def test_shards_of_which_no_row_is_taken_stay_in_the_manifest() -> None:
+    folder = concatenate([data_set("a")], [{**ALL, "skip": 0.5}])
+    assert [shard["taken"] for shard in manifest(folder)["shards"]] == [0, 10, 30, 10]
+    assert read(folder) == [("a", row) for row in range(50, 100)]
+
+
+def test_a_shard_of_which_no_row_is_taken_gives_no_batch() -> None:
+    folder = concatenate([data_set("a")], [{**ALL, "skip": 0.5}])
+    assert [batch.num_rows for batch in training_set.rows(folder, ["row"])] == [10, 30, 10]
+
+
+def test_a_budget_draws_from_all_rows_alike() -> None:
+    folder = concatenate([data_set(name) for name in "abcd"], budget=1.0)
+    rows = read(folder)
+    assert len(rows) == len(set(rows)) == 100
+    # 25 of each are expected; the hypergeometric law's standard deviation is 3.8, so that 6 of them are 23
+    assert all(2 <= sum(source == name for source, _ in rows) <= 48 for name in "abcd")
+
+
+def test_a_budget_that_is_not_reached_takes_all() -> None:
+    assert len(read(concatenate([data_set("a"), data_set("b")], budget=2.0))) == 200
+
+
+def test_a_budget_counts_in_rows_of_the_real_data() -> None:
+    assert len(read(concatenate([data_set("a", rows=40), data_set("b")], budget=1.5))) == 60
+
+
+def test_a_budget_draws_among_the_rows_that_the_takes_chose() -> None:
+    takes = [{**ALL, "skip": 0.9}, {**ALL, "amount": 0.3}]
+    rows = read(concatenate([data_set("a"), data_set("b")], takes, budget=0.2))
+    assert len(rows) == 20
+    assert all(row >= 90 for source, row in rows if source == "a")
+
+
+def test_rows_are_the_same_whatever_the_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = concatenate([data_set("a")], [{**ALL, "amount": 0.5}])
+    at_once = read(folder)
+    monkeypatch.setattr(training_set, "ROWS_PER_GROUP", 7)
+    assert read(folder) == at_once
+
+
+def test_an_empty_data_set_never_becomes_training_data() -> None:
+    with pytest.raises(UserError, match=r"results/empty has no rows"):
+        concatenate([data_set("a"), data_set("empty", rows=0)])
+    assert not Path("results/models/m/training-set").exists()
+
+
+def test_a_training_set_without_rows_is_an_error() -> None:
+    with pytest.raises(UserError, match="takes no row of its 1 data sets"):
+        concatenate([data_set("a")], [{**ALL, "amount": 0.001}])
+
+
+def test_other_programs_open_the_folder_of_shards(tmp_path: Path) -> None:
+    shards = concatenate([data_set("a"), data_set("b")]) / "shards"
+    expected = [f"{name} {row}" for name in "ab" for row in range(100)]
+    assert pd.read_parquet(shards)["text"].tolist() == expected
+    assert pyarrow.dataset.dataset(shards).to_table()["text"].to_pylist() == expected
+    for where in ({"data_dir": str(shards)}, {"data_files": f"{shards}/*.parquet"}):
+        opened = datasets.load_dataset("parquet", split="train", cache_dir=str(tmp_path / "cache"), **where)
+        assert opened["text"][:] == expected
+
+
+def accumulate_chain(iterations: int) -> Path:
+    """The data of a chain under accumulate: the real rows, one part per model, and every training set."""
+    root = Path(f"results/chain{iterations}")
+    generator = np.random.default_rng(0)
+
+    def part(number: int) -> str:
+        folder = root / f"part{number}"
+        folder.mkdir(parents=True)
+        ids = pa.table({"input_ids": list(generator.integers(0, 8000, size=(300, 100)))})
+        pq.write_table(ids, folder / "shard-00000.parquet", compression="zstd")
+        return str(folder)
+
+    folders = {REAL: part(0)}
+    for iteration in range(1, iterations + 1):
+        takes = composition(BUILT_IN["accumulate"], iteration).takes
+        output = str(root / f"training-set{iteration}")
+        concatenate([folders[take.iteration] for take in takes], output=output)
+        assert manifest(Path(output))["rows"] == 300 * iteration
+        folders[iteration] = part(iteration)
+    return root
+
+
+def test_the_bytes_of_an_accumulate_chain_grow_as_its_iterations() -> None:
+    sizes = {
+        iterations: sum(path.lstat().st_size for path in accumulate_chain(iterations).rglob("*") if not path.is_dir())
+        for iterations in (4, 8)
+    }
+    assert sizes[8] <= 1.1 * 8 / 4 * sizes[4]

@@ -1,0 +1,206 @@
+"""What becomes of image files of all modes and sizes, and of broken ones."""
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from selfloop.domains.image.data import collection
+from selfloop.domains.image.data.conversion import Tally, convert, converted
+from selfloop.errors import UserError
+
+from .conftest import png, settings
+
+ORANGE = np.full((6, 6, 3), (250, 120, 10), dtype=np.uint8)
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("image", "color", "expected"),
+    [
+        (Image.fromarray(ORANGE), "rgb", (250, 120, 10)),
+        (Image.fromarray(ORANGE), "gray", (146,)),  # 0.299 R + 0.587 G + 0.114 B
+        (Image.new("L", (6, 6), 77), "rgb", (77, 77, 77)),
+        (Image.new("1", (6, 6), 1), "gray", (255,)),
+        (Image.new("RGBA", (6, 6), (250, 120, 10, 255)), "rgb", (250, 120, 10)),
+        (Image.new("RGBA", (6, 6), (250, 120, 10, 0)), "rgb", (255, 255, 255)),
+        (Image.new("LA", (6, 6), (0, 0)), "gray", (255,)),
+        (Image.fromarray(ORANGE).convert("P", palette=Image.Palette.ADAPTIVE), "rgb", (250, 120, 10)),
+        (Image.fromarray(np.full((6, 6), 77 * 256 + 13, dtype=np.uint16)), "gray", (77,)),
+    ],
+    ids=[
+        "rgb",
+        "rgb to gray",
+        "gray to rgb",
+        "bits",
+        "opaque",
+        "transparent",
+        "gray transparent",
+        "palette",
+        "16 bits",
+    ],
+)
+def test_every_mode_becomes_gray_or_rgb(image: Image.Image, color: str, expected: tuple[int, ...]) -> None:
+    picture = convert(saved(image), 4, None, color)
+    assert picture.pixels.shape == (len(expected), 4, 4)
+    assert np.abs(picture.pixels.astype(int) - np.array(expected)[:, None, None]).max() <= 1
+
+
+def test_the_centre_is_cut_and_resized() -> None:
+    pixels = np.zeros((10, 14), dtype=np.uint8)
+    pixels[3:7, 5:9] = 200
+    assert (convert(png(pixels), 4, 4, "gray").pixels == 200).all()
+    largest = convert(png(pixels), 10, None, "gray")
+    assert np.array_equal(largest.pixels[0], pixels[:, 2:12])
+    assert (largest.mode, largest.size) == ("L", (14, 10))
+
+
+def test_making_smaller_averages() -> None:
+    stripes = np.tile(np.array([0, 200], dtype=np.uint8), (32, 16))
+    small = convert(png(stripes), 4, None, "gray").pixels.astype(int)
+    assert np.abs(small - 100).max() < 12
+
+
+def test_a_photograph_is_turned_as_its_camera_says() -> None:
+    pixels = np.zeros((4, 4), dtype=np.uint8)
+    pixels[0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    turned = convert(saved(Image.fromarray(pixels), "PNG", exif=exif), 4, None, "gray").pixels[0]
+    assert np.array_equal(turned, pixels[::-1])
+
+
+def deep(value: int, kind: type = np.uint16) -> Image.Image:
+    return Image.fromarray(np.full((6, 6), value, dtype=kind))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved(deep(200)),
+        saved(deep(200), "TIFF"),
+        saved(deep(200, np.int32), "TIFF"),
+        b"P5 6 6 65535 " + (200).to_bytes(2, "big") * 36,
+    ],
+    ids=["png", "tiff", "tiff of 32 bits", "pgm"],
+)
+def test_a_dark_image_of_16_bits_is_as_dark_as_it_is_beside_a_bright_one(content: bytes) -> None:
+    assert (convert(content, 4, None, "gray").pixels == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (deep(65536, np.int32), r"of 32 bits, from 65536 to 65536 \(allowed are those of 16 bits, 0 to 65535"),
+        (deep(-1, np.int32), "of 32 bits, from -1 to -1"),
+        (Image.new("F", (6, 6), 0.7), "its values are floats"),
+    ],
+    ids=["32 bits", "negative", "floats"],
+)
+def test_an_image_whose_scale_nothing_tells_is_broken(
+    folder: Callable[..., Path], image: Image.Image, said: str
+) -> None:
+    path = folder({"a.png": png(ORANGE), "b.tiff": saved(image, "TIFF")})
+    with pytest.raises(UserError, match=rf"images: b\.tiff: the image cannot be used: .*{said}"):
+        run(path, size=4)
+    rows, _, tally = run(path, size=4, broken="drop")
+    assert (rows, len(tally.broken)) == ([0], 1)
+
+
+def run(path: Path, **data: object) -> tuple[list[int], np.ndarray, Tally]:
+    tally = Tally()
+    blocks = list(converted(collection.of_path(path, "train", None), settings(source="files", **data), 2, tally))
+    return [row for kept, _ in blocks for row in kept], np.concatenate([pixels for _, pixels in blocks]), tally
+
+
+def test_mixed_modes_and_sizes_are_counted(folder: Callable[..., Path]) -> None:
+    files = {"a.png": png(ORANGE), "b.png": png(ORANGE[:5], "L"), "c.png": png(np.tile(ORANGE, (4, 4, 1)))}
+    rows, pixels, tally = run(folder(files), size=8, color="rgb")
+    assert (rows, pixels.shape) == ([0, 1, 2], (3, 3, 8, 8))
+    assert (tally.modes, tally.sizes) == ({"RGB": 2, "L": 1}, {(6, 6): 1, (6, 5): 1, (24, 24): 1})
+    lines = list(tally.lines("train"))
+    assert lines[0] == "train: 3 images; modes 2 x RGB, 1 x L; sizes 1 x 6x6, 1 x 6x5, 1 x 24x24"
+    assert lines[1].startswith("train: 2 images are smaller")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no image of a known format"),
+        (b"<html>not found</html>", "no image of a known format"),
+        (png(ORANGE)[:-30], ""),
+        (png(ORANGE[:3]), "6x3, smaller than data.crop, 4"),
+    ],
+    ids=["empty", "no image", "truncated", "smaller than crop"],
+)
+def test_a_broken_image_stops_the_study_or_is_left_out_and_counted(
+    folder: Callable[..., Path], content: bytes, said: str
+) -> None:
+    path = folder({"a.png": png(ORANGE), "b.png": content, "c.png": png(ORANGE)})
+    with pytest.raises(UserError, match=r"images: b\.png: the image cannot be used: .*data\.broken: drop") as caught:
+        run(path, size=4, crop=4)
+    assert said in str(caught.value)
+    rows, pixels, tally = run(path, size=4, crop=4, broken="drop")
+    assert (rows, len(pixels), tally.modes.total()) == ([0, 2], 2, 2)
+    assert "train: 1 broken images dropped" in list(tally.lines("train"))[-1]
+
+
+def with_damaged_exif(pixels: np.ndarray) -> bytes:
+    """A JPEG that is to be turned, with another tag of the wrong type; its pixels are fine."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0100] = 3, 6
+    content = saved(Image.fromarray(pixels), "JPEG", exif=exif)
+    number = content.index(b"\x01\x00\x00\x04\x00\x00\x00\x01")  # the tag 0x0100, one number of 4 bytes
+    return content[: number + 2] + b"\x00\x02" + content[number + 4 :]  # as text
+
+
+def test_damaged_exif_data_make_an_image_broken(folder: Callable[..., Path]) -> None:
+    path = folder({"a.jpg": saved(Image.fromarray(ORANGE), "JPEG"), "b.jpg": with_damaged_exif(ORANGE)})
+    with pytest.raises(UserError, match=r"images: b\.jpg: the image cannot be used: its EXIF data are damaged"):
+        run(path, size=4)
+    rows, _, tally = run(path, size=4, broken="drop")
+    assert (rows, len(tally.broken)) == ([0], 1)
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_a_zip_is_broken(tmp_path: Path, kind: int) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", kind) as file:
+        for name in ("a.png", "b.png"):
+            file.writestr(name, png(np.random.default_rng(0).integers(0, 255, (9, 9), dtype=np.uint8)))
+        begin = file.getinfo("b.png").header_offset + 30 + len("b.png")
+    content = bytearray(path.read_bytes())
+    content[begin + 9 : begin + 60] = b"\xff" * 51
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.zip: b\.png: the image cannot be used: it cannot be read: .*broken: drop"):
+        run(path, size=4)
+    rows, _, tally = run(path, size=4, broken="drop")
+    assert (rows, len(tally.broken)) == ([0], 1)
+
+
+def test_a_row_without_an_image_is_broken() -> None:
+    content = [png(ORANGE), None, png(ORANGE)]
+
+    def table(*_: object, **__: object) -> datasets.Dataset:
+        features = datasets.Features({"image": datasets.Image()})
+        images = [None if each is None else {"bytes": each, "path": None} for each in content]
+        return datasets.Dataset.from_dict({"image": images}, features=features)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load_dataset", table)
+        images = collection.hub(settings(source="hub", name="a/b"), "train")
+    tally, data = Tally(), settings(source="hub", name="a/b", size=4)
+    with pytest.raises(UserError, match=r"a/b \[train\]: row 2: the image cannot be used: there is no image"):
+        list(converted(images, data, 2, Tally()))
+    ((rows, _),) = converted(images, data | {"broken": "drop"}, 2, tally)
+    assert (rows, len(tally.broken)) == ([0, 2], 1)

@@ -1,0 +1,94 @@
+"""What the study asks of the image domain while it is planned."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from selfloop.code_digest import is_module, used_modules
+from selfloop.config import load as config
+from selfloop.domains.image.domain import DOMAIN, ends, first_seeds
+from selfloop.errors import UserError
+
+EXPERIMENT: dict[str, Any] = {
+    "domain": "image",
+    "data": {"source": "packaged", "name": "orl", "size": 32, "color": "gray"},
+    "model": {"channels": [16, 32, 64], "latent": 32},
+    "training": {"batch_size": 16},
+    "regimes": ["replace"],
+    "iterations": 2,
+    "seeds": [0],
+}
+
+
+def checked(**sections: dict[str, Any]) -> dict[str, Any]:
+    entry = copy.deepcopy(EXPERIMENT)
+    for name, keys in sections.items():
+        entry[name] |= keys
+    entries: dict[str, Any] = config.check({"experiments": {"a": entry}})["experiments"]
+    return dict(entries["a"])
+
+
+def test_names_tell_the_data_and_the_model() -> None:
+    entry = checked()
+    assert DOMAIN.data_slug(entry["data"]) == "orl-32"
+    assert DOMAIN.data_slug({"source": "files", "train": ["Photos/My Faces.zip"], "size": 64}) == "my-faces-64"
+    assert DOMAIN.data_slug({"source": "hub", "name": "eurecom-ds/celeba", "size": 64}) == "celeba-64"
+    assert DOMAIN.data_slug({"source": "celeba", "path": "/data/x", "size": 64}) == "celeba-64"
+    assert DOMAIN.model_slug(entry["model"]) == "vae-16-64-z32"
+    assert DOMAIN.model_title(entry["model"]) == "VAE (16 to 64 channels)"
+    assert DOMAIN.sampling_slug(entry["sampling"][0]) == "t1"
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"data": {"size": 36}}, "experiments.a.data.size: 36 cannot be halved 3 times, .* Allowed: 8, 16, 24, 32"),
+        ({"data": {"rows": 8}}, "experiments.a.training.batch_size: 16 is more than the 8 images"),
+        ({"data": {"name": "lro"}}, "experiments.a.data.name: 'lro' are no packaged images"),
+        ({"data": {"color": "grey"}}, "experiments.a.data.color: 'grey' is not allowed; did you mean 'gray'"),
+        ({"model": {"channels": []}}, r"experiments.a.model.channels: \[\] is not allowed"),
+        ({"training": {"kl_weight": 0}}, "experiments.a.training.kl_weight: 0 is not allowed: it must be more than 0"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(sections: dict[str, dict[str, Any]], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        checked(**sections)
+
+
+def test_a_later_training_set_smaller_than_a_batch_is_refused_where_the_images_are_counted() -> None:
+    entry = {**EXPERIMENT, "regimes": ["less"]}
+    study = {"regimes": {"less": {"parts": [{"from": "previous", "amount": 0.1}]}}, "experiments": {"a": entry}}
+    config.check(study)
+    entry["data"] = {**entry["data"], "rows": 100}
+    with pytest.raises(UserError, match="16 is more than the 10 rows that regime 'less' trains on at iteration 2"):
+        config.check(study)
+
+
+def test_the_grids_show_the_first_seed_and_both_ends_of_its_chains() -> None:
+    rows = [
+        {"experiment": name, "regime": regime, "sampling": "", "seed": seed, "iteration": iteration}
+        for name, seeds in (("a", (4, 5)), ("b", (7,)))
+        for seed in seeds
+        for regime, last in (("replace", 3), ("accumulate", 2))
+        for iteration in range(1, last + 1)
+    ]
+    assert [(row["experiment"], row["seed"]) for row in first_seeds(rows)] == [("a", 4)] * 5 + [("b", 7)] * 5
+    shown = [(row["regime"], row["iteration"]) for row in ends(rows) if row["experiment"] == "a"]
+    assert shown == [("replace", 1), ("replace", 3), ("accumulate", 1), ("accumulate", 2)]
+
+
+@pytest.mark.parametrize(
+    ("step", "leaves"),
+    [
+        ("train", ["model.sampler", "data.conversion", "data.collection", "metrics", "features", "figures"]),
+        ("generate", ["steps.train", "model.loss", "data.conversion", "metrics", "figures"]),
+        ("evaluate_model", ["steps.train", "model.sampler", "metrics", "figures"]),
+        ("evaluate_part", ["steps.train", "model.sampler", "model.network", "figures"]),
+        ("prepare_data", ["steps.train", "model.network", "model.loss", "figures"]),
+    ],
+)
+def test_a_step_depends_on_nothing_that_it_does_not_use(step: str, leaves: list[str]) -> None:
+    unused = {f"selfloop.domains.image.{name}" for name in leaves}
+    assert all(map(is_module, unused))  # else nothing is tested
+    assert used_modules(f"selfloop.domains.image.steps.{step}").isdisjoint(unused)

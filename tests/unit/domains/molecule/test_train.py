@@ -1,0 +1,164 @@
+"""Which conformations, times and noise a training step sees; resuming; the test losses."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from selfloop.data import training_set
+from selfloop.domains.molecule.data.conformations import Conformations, write_conformations
+from selfloop.domains.molecule.model.checkpoint import load_checkpoint, save_checkpoint
+from selfloop.domains.molecule.model.diffusion import losses, sigmas
+from selfloop.domains.molecule.model.loss import evaluation_rows, held_out_losses
+from selfloop.domains.molecule.model.network import build
+from selfloop.domains.molecule.steps import train as training_step
+from selfloop.domains.molecule.steps.train import ConformationTask
+from selfloop.errors import UserError
+from selfloop.jobs.job import Job
+from selfloop.training.loop import fit
+from selfloop.training.lr_schedule import Schedule
+from selfloop.training.state import SavedState, Terminated
+
+CPU = torch.device("cpu")
+MODEL: dict[str, Any] = {"hidden_size": 8, "global_layers": 1, "local_layers": 2, "cutoff": 5.0}
+MODEL |= {"edge_encoder": "separate", "timesteps": 100, "beta_start": 1e-6, "beta_end": 0.05}
+TRAINING = {"learning_rate": 1e-3, "weight_decay": 0.0, "beta1": 0.95, "beta2": 0.999, "clip": 1e4, "evaluations": 2}
+TRAINING |= {"precision": "float32", "schedule": "plateau", "decay": 0.6, "patience": 1}
+
+
+def task(molecules: Conformations, steps: int = 8, batch_size: int = 4, seed: int = 1) -> ConformationTask:
+    return ConformationTask(molecules, molecules, sigmas(MODEL), steps, batch_size, seed, CPU)
+
+
+def test_every_epoch_sees_every_conformation_once_in_another_order(molecules: Conformations) -> None:
+    one = task(molecules)
+    epochs = [np.concatenate([one.rows(step) for step in range(begin, begin + 3)]) for begin in (0, 3)]
+    assert one.batches_per_epoch == 3
+    assert all(sorted(epoch) == list(range(len(molecules))) for epoch in epochs)
+    assert not np.array_equal(*epochs)
+
+
+def test_the_number_of_steps_does_not_depend_on_the_training_set(molecules: Conformations) -> None:
+    assert task(molecules, steps=7).steps == 7
+
+
+def test_a_batch_is_a_function_of_its_step_and_the_seed(molecules: Conformations) -> None:
+    forwards, backwards, other = task(molecules), task(molecules), task(molecules, seed=2)
+    expected = [forwards.batch(step) for step in range(8)]
+    for step in reversed(range(8)):
+        found = backwards.batch(step)
+        assert torch.equal(found.noise, expected[step].noise) and torch.equal(found.levels, expected[step].levels)
+        assert torch.equal(found.positions, expected[step].positions)
+    assert not torch.equal(other.batch(0).noise, expected[0].noise)
+    assert not torch.equal(expected[0].noise[:9], expected[3].noise[:9])  # the next epoch's noise is new
+
+
+def test_the_loss_is_a_mean_over_atoms_of_both_terms(molecules: Conformations) -> None:
+    one, model = task(molecules), build(MODEL, 0)
+    batch = one.batch(0)
+    found = losses(model, *batch)
+    assert one.loss(model, batch).item() == pytest.approx((found.remote + found.local).item() / len(batch.positions))
+    assert one.size(batch) == 4
+
+
+class _Quiet:
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+    def __enter__(self) -> "_Quiet":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+    def update(self, _: int) -> None: ...
+    def set_postfix_str(self, *_: Any, **__: Any) -> None: ...
+
+
+@pytest.fixture
+def train(molecules: Conformations) -> Callable[..., dict[str, torch.Tensor]]:
+    """Trains the small model, and stops after a step if asked to."""
+
+    def run(folder: Path, stop_after: int | None = None) -> dict[str, torch.Tensor]:
+        one = task(molecules)
+        model, state = build(MODEL, 3), SavedState(folder, "same", every_seconds=1e9)
+        if stop_after is not None:
+            original = one.batch
+
+            def batch(step: int) -> Any:
+                if step == stop_after:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return original(step)
+
+            one.batch = batch  # type: ignore[method-assign]
+        return fit(model, one, Schedule.of(TRAINING), state, CPU, _Quiet).weights
+
+    return run
+
+
+@pytest.mark.parametrize("stop_after", [0, 3, 5])
+def test_a_training_that_was_stopped_ends_with_the_same_bits(
+    train: Callable[..., dict[str, torch.Tensor]], tmp_path: Path, stop_after: int
+) -> None:
+    whole = train(tmp_path / "whole")
+    with pytest.raises(Terminated):
+        train(tmp_path / "stopped", stop_after)
+    resumed = train(tmp_path / "stopped")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
+    molecules: Conformations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    real, target, curve = str(tmp_path / "real"), str(tmp_path / "training-set"), tmp_path / "curve.parquet"
+    write_conformations((molecules[row] for row in range(len(molecules))), Path(real))
+    takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
+    concatenate = {"identity": "t", "takes": takes, "budget": None}
+    training_set.run(Job({"real": real, "parts": [real]}, {"training_set": target}, concatenate))
+    training = TRAINING | {"steps": 2, "batch_size": 4}
+    params = {"identity": "a", "model": MODEL, "training": training, "state": str(tmp_path / "state")}
+    outputs = {"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(curve)}
+    monkeypatch.setattr(training_step, "save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        training_step.run(Job({"training_set": target, "test": real}, outputs, params, progress=_Quiet))
+    assert not curve.exists()
+
+
+def test_training_lowers_the_test_loss(molecules: Conformations) -> None:
+    model, one = build(MODEL, 3), task(molecules, steps=150)
+    before = one.evaluate(model)
+    schedule = Schedule.of({**TRAINING, "learning_rate": 5e-3, "schedule": "cosine"})
+    found = fit(model, one, schedule, SavedState(Path("nowhere"), "x", 1e9), CPU, _Quiet)
+    assert found.curve[-1]["loss_total"] < 0.6 * before["loss_total"]
+    assert list(found.curve[-1]) == ["step", "epoch", "loss", "loss_total", "loss_global", "loss_local"]
+
+
+def test_the_test_losses_are_the_same_every_time_and_add_up(molecules: Conformations) -> None:
+    model = build(MODEL, 0)
+    rows = np.arange(len(molecules))
+    one, same = (held_out_losses(model, sigmas(MODEL), molecules, rows, CPU, draws=3) for _ in range(2))
+    assert one == same
+    assert one["loss_total"] == pytest.approx(one["loss_global"] + one["loss_local"])
+    assert one != held_out_losses(build(MODEL, 1), sigmas(MODEL), molecules, rows, CPU, draws=3)
+
+
+def test_the_learning_curve_is_measured_on_rows_spread_evenly(molecules: Conformations) -> None:
+    assert evaluation_rows(molecules).tolist() == list(range(len(molecules)))
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    model = build(MODEL, 4)
+    save_checkpoint(model.state_dict(), MODEL, tmp_path / "checkpoint")
+    found, config = load_checkpoint(tmp_path / "checkpoint")
+    assert config == MODEL
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), found.parameters(), strict=True))
+
+
+def test_weights_that_do_not_fit_their_config_are_refused(tmp_path: Path) -> None:
+    save_checkpoint(build(MODEL, 4).state_dict(), {**MODEL, "hidden_size": 16}, tmp_path / "checkpoint")
+    with pytest.raises(UserError, match="does not fit"):
+        load_checkpoint(tmp_path / "checkpoint")

@@ -1,0 +1,147 @@
+"""A part is the same whatever the number of processes that sample it, and one that is of no use stops its job."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from selfloop.data.shards import ShardWriter, iterate_rows, join_shards, shard_paths
+from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, SCHEMA, train_tokenizer
+from selfloop.domains.text.model.checkpoint import save_checkpoint
+from selfloop.domains.text.model.network import Shape, Transformer
+from selfloop.domains.text.sampling import sampler
+from selfloop.domains.text.steps import generate
+from selfloop.errors import UserError
+from selfloop.jobs.job import Job
+from selfloop.training.distributed import Group
+
+ROWS = 45
+TOKENIZER = train_tokenizer(["to be or not to be, that is the question"] * 3, 290)
+SAMPLING: dict[str, Any] = {
+    "temperature": 1.0,
+    "top_k": None,
+    "top_p": None,
+    "prompt": "first-token",
+    "max_length": None,
+    "engine": "torch",
+    "allow_unended": False,
+}
+
+
+class Bar:
+    """Stands for a progress bar."""
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is shown."""
+
+    def update(self, count: int) -> None:
+        """Nothing is shown."""
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A model of random weights and a real data set of documents with different first tokens."""
+    TOKENIZER.save(str(tmp_path / "tokenizer.json"))
+    model = Transformer(Shape("llama", 16, 1, 2, 32, 24, 300))
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, 0.3, generator=generator)
+        model.head.weight[END_OF_TEXT_ID] += 0.2  # so that some documents end
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+    save_checkpoint(model, weights, tmp_path / "tokenizer.json", checkpoint)
+    real = tmp_path / "real"
+    real.mkdir()
+    with ShardWriter(real, SCHEMA) as writer:
+        for row in range(ROWS):
+            writer.append({"text": "", "input_ids": [0, 1 + row, 5, 0], "iteration": 0, "part": 0, "row": row})
+    return Job(
+        input={"checkpoint": str(checkpoint), "real": str(real)},
+        output={"part": str(tmp_path / "part")},
+        params={"sampling": SAMPLING, "identity": "x", "precision": "float32", "iteration": 1, "part": 2},
+        progress=lambda **_: Bar(),
+    )
+
+
+def documents(folder: Path) -> list[tuple[int, list[int], str]]:
+    columns = ["row", "input_ids", "text"]
+    return [
+        (row["row"], row["input_ids"], row["text"])
+        for batch in iterate_rows(shard_paths(folder), columns)
+        for row in batch.to_pylist()
+    ]
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_processes_that_share_a_part_make_the_same_one(
+    job: Job, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five slices of ten documents; torchrun and its barrier are left to the workflow's tests."""
+    monkeypatch.setattr(sampler, "BLOCK", 10)
+    generate.run(job)
+    alone = documents(Path(job.output["part"]))
+    assert [row for row, _, _ in alone] == list(range(ROWS))
+    assert [ids[:2] for _, ids, _ in alone] == [[0, 1 + row] for row in range(ROWS)]
+    shares = [tmp_path / f"share{rank}" for rank in range(size)]
+    for rank, share in enumerate(shares):
+        generate.sample_share(job, Group(rank, size), share)
+    joined = tmp_path / "joined"
+    joined.mkdir()
+    join_shards(shares, joined)
+    assert documents(joined) == alone
+    sizes = [len(documents(share)) for share in shares]
+    assert max(sizes) - min(sizes) <= 10  # one slice
+
+
+def test_a_part_in_which_no_document_ends_stops_the_job(job: Job) -> None:
+    never = replace(job, params={**job.params, "sampling": {**SAMPLING, "max_length": 3}, "identity": "n"})
+    with pytest.raises(UserError, match=r"checkpoint: none of the 45 sampled documents reached its end within"):
+        generate.run(never)
+    assert list(Path(job.output["part"]).parent.glob("part*")) == []
+    generate.run(
+        replace(never, params={**never.params, "sampling": {**never.params["sampling"], "allow_unended": True}})
+    )
+    assert len(documents(Path(job.output["part"]))) == ROWS
+
+
+@pytest.mark.parametrize(("prompt", "given"), [("begin-of-text", 1), ("first-token", 2)])
+def test_a_document_with_nothing_but_its_prompt_is_empty(job: Job, tmp_path: Path, prompt: str, given: int) -> None:
+    """Counted by the tokens that were sampled, whether or not end-of-text is one of them."""
+    asked = replace(job, params={**job.params, "sampling": {**SAMPLING, "prompt": prompt}})
+    begin = [END_OF_TEXT_ID, 7][:given]
+    sampled = [[*begin, END_OF_TEXT_ID], begin, [*begin, 9], [*begin, 9, END_OF_TEXT_ID]]
+    counts = generate.write_documents(
+        asked, [np.array(ids) for ids in sampled], range(4), given, TOKENIZER, tmp_path / prompt
+    )
+    assert counts.tolist() == [4, sum(map(len, sampled)), 2, 2]
+
+
+def test_what_processes_add_up_lies_on_their_device(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL adds up nothing else. There is no GPU here: the device "meta" stands for one, up to the sum."""
+    added: list[str] = []
+
+    def add(group: Group, tensor: torch.Tensor) -> None:
+        added.append(tensor.device.type)
+        raise InterruptedError
+
+    monkeypatch.setattr(generate, "prepare_torch", lambda *_: torch.device("meta"))
+    monkeypatch.setattr(Group, "add", add)
+    with pytest.raises(InterruptedError):
+        generate.run(job)
+    assert added == ["meta"]
+
+
+def test_a_tokenizer_of_another_vocabulary_stops_the_job(job: Job) -> None:
+    larger = train_tokenizer(["some other text, with many more and longer words than the first ever had"] * 9, 320)
+    assert larger.get_vocab_size() > 300
+    larger.save(str(Path(job.input["checkpoint"]) / "tokenizer.json"))
+    with pytest.raises(UserError, match=r"its tokenizer has 3\d\d tokens, and its model a vocabulary of 300"):
+        generate.run(job)

@@ -1,0 +1,468 @@
+"""What real text may look like, what comes out of it, and what is said where it is wrong."""
+
+import bz2
+import gzip
+import json
+import lzma
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from selfloop.domains.text import domain
+from selfloop.domains.text.data import files, packaged, sources
+from selfloop.errors import UserError
+
+SEPARATOR = "<|endoftext|>"
+STORIES = [f"Story {number} begins.\nAnd it ends." for number in range(20)]
+
+
+def section(**changes: Any) -> dict[str, Any]:
+    """A `data` section with the schema's defaults."""
+    defaults = {
+        "source": "files",
+        "name": "shakespeare",
+        "configuration": None,
+        "revision": None,
+        "train_split": "train",
+        "test_split": "validation",
+        "train": None,
+        "test": None,
+        "text_column": "text",
+        "separator": SEPARATOR,
+        "test_fraction": 0.1,
+        "rows": None,
+        "fraction": None,
+        "test_rows": None,
+        "min_characters": 1,
+        "seed": 0,
+    }
+    return defaults | changes
+
+
+def read(data: dict[str, Any]) -> tuple[list[str], list[str], list[str]]:
+    """Train documents, test documents and log lines."""
+    log: list[str] = []
+    train, test = sources.documents(data, log.append)
+    return list(train), list(test), log
+
+
+def txt_bytes(stories: list[str]) -> bytes:
+    return "".join(f"{story}\n{SEPARATOR}\n" for story in stories).encode()
+
+
+def write_txt(path: Path, stories: list[str]) -> str:
+    path.write_bytes(txt_bytes(stories))
+    return str(path)
+
+
+def write_jsonl(path: Path, rows: list[Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def write_parquet(path: Path, **columns: list[Any]) -> str:
+    pq.write_table(pa.table(columns), path)
+    return str(path)
+
+
+def zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstd,
+}
+
+
+@pytest.fixture
+def held_out(tmp_path: Path) -> str:
+    return write_txt(tmp_path / "held_out.txt", ["A test story."])
+
+
+# --- formats -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["", *COMPRESS])
+@pytest.mark.parametrize("kind", files.FORMATS)
+def test_every_format_plain_or_compressed_gives_the_same_documents(
+    tmp_path: Path, held_out: str, kind: str, suffix: str
+) -> None:
+    plain = tmp_path / f"stories{kind}"
+    if kind == ".txt":
+        write_txt(plain, STORIES)
+    elif kind == ".jsonl":
+        write_jsonl(plain, [{"id": number, "text": story} for number, story in enumerate(STORIES)])
+    else:
+        write_parquet(plain, text=STORIES)
+    path = Path(f"{plain}{suffix}")
+    if suffix:
+        path.write_bytes(COMPRESS[suffix](plain.read_bytes()))
+    data = section(train=str(path), test=held_out)
+    assert sources.problems(data) == []
+    train, test, _ = read(data)
+    assert train == STORIES
+    assert test == ["A test story."]
+    assert sources.known_train_rows(data) == len(STORIES)
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+def test_a_truncated_compressed_file_is_an_error_that_names_it(
+    tmp_path: Path, held_out: str, suffix: str, share: float
+) -> None:
+    content = COMPRESS[suffix](txt_bytes([f"{story} {hash_like}" for hash_like, story in enumerate(STORIES * 50)]))
+    path = tmp_path / f"cut.txt{suffix}"
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match=rf"cut\.txt\{suffix}' is truncated or damaged"):
+        read(section(train=str(path), test=held_out))
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_truncated_parquet_file_is_an_error_that_names_it(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cut.parquet{suffix}"
+    write_parquet(tmp_path / "whole.parquet", text=STORIES)
+    content = (tmp_path / "whole.parquet").read_bytes()[:-20]
+    path.write_bytes(gzip.compress(content) if suffix else content)
+    (problem,) = sources.problems(section(train=str(path)))
+    assert "cut.parquet" in problem
+    assert "truncated or damaged" in problem
+
+
+def test_the_last_story_needs_no_separator_after_it_and_spaces_around_separators_do_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "stories.txt"
+    path.write_bytes(f"\ufeffOne.\r\n  {SEPARATOR} \r\n\r\nTwo,\r\nin two lines.\r\n{SEPARATOR}\r\nThree.".encode())
+    values = [value for value, _ in files.documents(path, "text", SEPARATOR)]
+    assert values == ["One.", "Two,\nin two lines.", "Three."]
+
+
+def test_a_separator_inside_a_line_ends_no_story(tmp_path: Path) -> None:
+    path = tmp_path / "stories.txt"
+    path.write_text(f"It said {SEPARATOR} aloud.\n{SEPARATOR}\n")
+    assert [value for value, _ in files.documents(path, "text", SEPARATOR)] == [f"It said {SEPARATOR} aloud."]
+
+
+def test_a_txt_file_without_the_separator_is_an_error_that_names_both(tmp_path: Path, held_out: str) -> None:
+    path = tmp_path / "novel.txt"
+    path.write_text("One long novel.\nIts second line.\n")
+    with pytest.raises(UserError, match=r"'<\|endoftext\|>' is on no line of .*novel\.txt.*likely not wanted"):
+        read(section(train=str(path), test=held_out))
+
+
+def test_globs_and_lists_give_each_file_once_in_order(tmp_path: Path, held_out: str) -> None:
+    for name in ("b", "a", "c"):
+        write_txt(tmp_path / f"part-{name}.txt", [f"Story {name}."])
+    data = section(train=[str(tmp_path / "part-c.txt"), str(tmp_path / "part-*.txt")], test=held_out)
+    assert read(data)[0] == ["Story c.", "Story a.", "Story b."]
+    assert [Path(path).name for path in sources.input_files(data)] == [
+        "part-c.txt",
+        "part-a.txt",
+        "part-b.txt",
+        "held_out.txt",
+    ]
+
+
+# --- what is no text -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"fine\n<|endoftext|>\nbad \xff byte\n", r"bad\.txt, line 3: byte 0xff at column 5 is not valid UTF-8"),
+        (b"fine\n<|endoftext|>\nbad \x00 byte\n", r"bad\.txt, line 3: holds a NUL"),
+    ],
+)
+def test_bytes_that_are_no_text_are_an_error_that_names_file_and_line(
+    tmp_path: Path, held_out: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / "bad.txt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read(section(train=str(path), test=held_out))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "a\\u0000b"}', "line 2: the text holds a NUL"),
+        ('{"text": "a\\ud800b"}', "line 2: the text holds half a surrogate pair"),
+        ('{"text": 7}', r"line 2: the text is a int, '7' \(allowed are strings\)"),
+        ('{"text": "cut of', "line 2: not valid JSON"),
+        ('["text"]', "line 2: a JSON list"),
+        ('{"texts": "a"}', r"'text' is not in .*line 2 \(it has: texts\)"),
+    ],
+)
+def test_a_json_line_that_holds_no_text_is_an_error_that_names_it(
+    tmp_path: Path, held_out: str, line: str, message: str
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "fine"}\n' + line + "\n")
+    with pytest.raises(UserError, match=message):
+        read(section(train=str(path), test=held_out))
+
+
+def test_invalid_utf8_in_a_parquet_column_is_an_error_that_names_the_row(tmp_path: Path, held_out: str) -> None:
+    text = pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\4\0\0\0\6\0\0\0"), pa.py_buffer(b"fine\xff\xfe"))
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": text}), path)
+    with pytest.raises(UserError, match=r"rows\.parquet, row 2: not valid UTF-8"):
+        read(section(train=str(path), test=held_out))
+
+
+def test_null_empty_and_short_documents_are_dropped_and_counted(tmp_path: Path, held_out: str) -> None:
+    path = write_parquet(tmp_path / "rows.parquet", text=["long enough", None, "", " \n ", "short", "also long enough"])
+    train, _, log = read(section(train=path, test=held_out, min_characters=8))
+    assert train == ["long enough", "also long enough"]
+    assert "train: 1 documents dropped: null" in log
+    assert "train: 3 documents dropped: empty, or shorter than 8 characters" in log
+    assert "train: 2 documents" in log
+    assert "test: 1 documents" in log
+
+
+def test_nothing_left_is_an_error(tmp_path: Path, held_out: str) -> None:
+    data = section(train=write_txt(tmp_path / "stories.txt", ["Short."]), test=held_out, min_characters=10)
+    with pytest.raises(UserError, match=r"the train split holds no document of at least data\.min_characters: 10"):
+        read(data)
+
+
+def test_train_documents_that_are_in_the_test_split_are_kept_and_warned_of(tmp_path: Path) -> None:
+    train_file = write_txt(tmp_path / "train.txt", ["Same.", "Other.", "Same."])
+    train, _, log = read(section(train=train_file, test=write_txt(tmp_path / "test.txt", ["Same.", "Third."])))
+    assert train == ["Same.", "Other.", "Same."]
+    assert [line for line in log if line.startswith("warning")] == [
+        "warning: 2 of 3 train documents are in the test split too, word for word; they are kept"
+    ]
+
+
+def test_no_warning_where_no_document_is_in_both_splits(tmp_path: Path, held_out: str) -> None:
+    _, _, log = read(section(train=write_txt(tmp_path / "train.txt", STORIES), test=held_out))
+    assert not [line for line in log if line.startswith("warning")]
+
+
+# --- splits and subsamples -----------------------------------------------------------------------------------------
+
+
+def test_without_test_files_a_share_of_the_documents_becomes_the_test_split(tmp_path: Path) -> None:
+    data = section(train=write_txt(tmp_path / "stories.txt", STORIES), test_fraction=0.2)
+    train, test, _ = read(data)
+    assert len(test) == 4
+    assert sorted(train + test) == sorted(STORIES)
+    assert train == [story for story in STORIES if story in train]  # the order of the source
+    assert sources.known_train_rows(data) == 16
+    assert read(data)[:2] == (train, test)
+    assert read(data | {"seed": 1})[1] != test
+
+
+@pytest.mark.parametrize("change", [{"rows": 5}, {"fraction": 0.25}])
+def test_a_subsample_is_drawn_by_seed_in_the_order_of_the_source(
+    tmp_path: Path, held_out: str, change: dict[str, Any]
+) -> None:
+    data = section(train=write_txt(tmp_path / "stories.txt", STORIES), test=held_out, **change)
+    train = read(data)[0]
+    assert len(train) == len(set(train)) == 5
+    assert train == [story for story in STORIES if story in train]
+    assert read(data)[0] == train
+    assert read(data | {"seed": 1})[0] != train
+    assert sources.known_train_rows(data) == 5
+
+
+def test_the_subsample_of_train_does_not_change_what_is_held_out(tmp_path: Path) -> None:
+    data = section(train=write_txt(tmp_path / "stories.txt", STORIES), test_fraction=0.2)
+    train, test, _ = read(data)
+    few, same, _ = read(data | {"rows": 3})
+    assert same == test
+    assert set(few) < set(train)
+
+
+def test_test_rows_limits_the_test_split(tmp_path: Path) -> None:
+    data = section(train=write_txt(tmp_path / "stories.txt", STORIES), test_fraction=0.5, test_rows=3)
+    train, test, _ = read(data)
+    assert (len(train), len(test)) == (10, 3)
+
+
+def test_more_rows_than_there_are_is_a_problem_that_says_how_many_there_are(tmp_path: Path, held_out: str) -> None:
+    path = write_txt(tmp_path / "stories.txt", STORIES)
+    expected = "data.rows: 21 is more than there are (allowed are 1 to 20)"
+    assert sources.problems(section(train=path, test=held_out, rows=21)) == [expected]
+    with pytest.raises(UserError, match=r"data\.test_rows: 2 is more than there are \(allowed are 1 to 1\)"):
+        read(section(train=path, test=held_out, test_rows=2))
+
+
+def test_rows_are_counted_after_short_documents_are_dropped(tmp_path: Path, held_out: str) -> None:
+    path = write_parquet(tmp_path / "rows.parquet", text=["long enough", None, "x"])
+    with pytest.raises(UserError, match=r"data\.rows: 3 is more than there are \(allowed are 1 to 1\)"):
+        read(section(train=path, test=held_out, rows=3, min_characters=5))
+
+
+def test_a_file_that_changes_between_the_two_passes_is_an_error(tmp_path: Path, held_out: str) -> None:
+    path = tmp_path / "stories.txt"
+    write_txt(path, STORIES)
+    train, _ = sources.documents(section(train=str(path), test=held_out), lambda line: None)
+    write_txt(path, STORIES[:-1])
+    with pytest.raises(UserError, match="changed while it was read: 20 documents at first, then 19"):
+        list(train)
+
+
+# --- problems ------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_column_is_named_with_those_that_are_there_and_the_nearest(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "stories.parquet", id=[1], stories=["Once."])
+    assert sources.problems(section(train=path, text_column="story")) == [
+        "data.text_column: 'story' is not a column of stories.parquet (it has: id, stories); did you mean 'stories'?"
+    ]
+    path = write_jsonl(tmp_path / "stories.jsonl", [{"id": 1, "body": "Once."}])
+    assert sources.problems(section(train=path)) == [
+        "data.text_column: 'text' is not a column of stories.jsonl (it has: id, body)"
+    ]
+
+
+def test_a_parquet_column_that_holds_no_strings_is_a_problem(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "rows.parquet", text=[1, 2])
+    assert sources.problems(section(train=path)) == [
+        "data.text_column: 'text' of rows.parquet holds int64 (allowed are strings)"
+    ]
+
+
+def test_files_that_are_not_there_or_of_unknown_kind_are_problems(tmp_path: Path, held_out: str) -> None:
+    (tmp_path / "stories.csv").write_text("text\nOnce.\n")
+    found = sources.problems(section(train=[f"{tmp_path}/none-*.txt", f"{tmp_path}/stories.csv", str(tmp_path)]))
+    assert len(found) == 3
+    assert "none-*.txt' matches no file" in found[0]
+    assert "stories.csv' has an unknown extension (allowed are .txt, .jsonl or .parquet" in found[1]
+    assert "is a folder" in found[2]
+    assert "names no file" in sources.problems(section(train=None))[0]
+    assert "is among the files of data.train too" in sources.problems(section(train=held_out, test=held_out))[0]
+
+
+def test_a_file_is_the_same_under_all_its_paths(tmp_path: Path, held_out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_txt(tmp_path / "stories.txt", STORIES)
+    (tmp_path / "link.txt").symlink_to(path)
+    assert files.matches(["stories.txt", path, "link.txt"]) == ([Path("stories.txt")], [])
+    for test in ("stories.txt", "./stories.txt", "link.txt"):
+        (problem,) = sources.problems(section(train=path, test=test))
+        assert problem.startswith(f"data.test: '{Path(test)}' is among the files of data.train too")
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "parquet"])
+def test_a_link_that_leads_nowhere_is_a_problem(tmp_path: Path, held_out: str, suffix: str) -> None:
+    (tmp_path / f"gone.{suffix}").symlink_to(tmp_path / "nothing")
+    (problem,) = sources.problems(section(train=f"{tmp_path}/gone*", test=held_out, rows=1))
+    assert problem.startswith("data.train: '") and problem.endswith("cannot be read: No such file or directory")
+
+
+def test_one_split_of_the_hub_for_train_and_test_is_a_problem() -> None:
+    (problem,) = sources.problems(section(source="hub", name="a/b", test_split="train"))
+    assert problem.startswith("data.test_split: 'train' is data.train_split too")
+
+
+def test_a_file_in_a_folder_called_data_is_named_as_a_file() -> None:
+    """Its name begins like the key."""
+    assert domain.of_data("data/rows.jsonl, line 2: no") == "data: data/rows.jsonl, line 2: no"
+    assert domain.of_data("data.rows: 2 is more") == "data.rows: 2 is more"
+    assert domain.of_data("data: no") == "data: no"
+
+
+def test_rows_and_fraction_together_are_a_problem(held_out: str) -> None:
+    (problem,) = sources.problems(section(train=held_out, rows=1, fraction=0.5))
+    assert problem.startswith("data.rows and data.fraction: 1 and 0.5 are both given")
+
+
+def test_an_unknown_packaged_name_is_a_problem_with_the_nearest() -> None:
+    assert sources.problems(section(source="packaged", name="shakespear")) == [
+        "data.name: 'shakespear' is no packaged corpus (allowed: shakespeare); did you mean 'shakespeare'?"
+    ]
+
+
+def test_a_package_that_is_not_installed_is_a_problem_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packaged, "MODULE", "no_such_module")
+    (problem,) = sources.problems(section(source="packaged"))
+    assert "needs the Python package `shakespeare`, which is not installed" in problem
+
+
+def test_files_named_for_a_source_that_reads_none_are_a_problem() -> None:
+    (problem,) = sources.problems(section(source="packaged", train="stories.txt"))
+    assert problem == "data.train: 'stories.txt' is given with source: packaged (allowed is null)"
+
+
+def test_checking_text_files_imports_nothing_heavy(tmp_path: Path, held_out: str) -> None:
+    code = (
+        "import sys; from selfloop.domains.text.data import sources\n"
+        f"data = {section(train=held_out)!r}\n"
+        "assert sources.problems(data) == []\n"
+        "assert sources.known_train_rows(data) == 0\n"
+        f"assert sources.problems({section(source='hub', name='some/data')!r}) == []\n"
+        "print(sorted({'numpy', 'pyarrow', 'datasets', 'torch', 'transformers'} & set(sys.modules)))"
+    )
+    library = Path(sources.__file__).parents[4]
+    done = subprocess.run([sys.executable, "-c", code], cwd=library, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# --- hub -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder that `datasets.load_dataset` opens as it opens a data set on the hub."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "hub"
+    (folder / "data").mkdir(parents=True)
+    write_parquet(folder / "data" / "train-00000-of-00001.parquet", text=STORIES, id=list(range(20)))
+    write_parquet(folder / "data" / "validation-00000-of-00001.parquet", text=["A test story."], id=[0])
+    return str(folder)
+
+
+def test_hub_data_are_read_through_datasets_here_from_a_local_folder(hub_folder: str) -> None:
+    data = section(source="hub", name=hub_folder)
+    assert sources.known_train_rows(data) is None
+    train, test, _ = read(data)
+    assert (train, test) == (STORIES, ["A test story."])
+    few, _, _ = read(data | {"rows": 4})
+    assert len(few) == 4
+
+
+def test_a_hub_split_that_is_not_there_is_an_error_that_names_those_that_are(hub_folder: str) -> None:
+    with pytest.raises(UserError, match=r"data\.test_split: 'test' of .*'train', 'validation'"):
+        read(section(source="hub", name=hub_folder, test_split="test"))
+
+
+def test_a_hub_data_set_without_test_split_is_split_only_where_the_user_says_null(hub_folder: str) -> None:
+    train, test, _ = read(section(source="hub", name=hub_folder, test_split=None))
+    assert (len(train), len(test)) == (18, 2)
+    assert sorted(train + test) == sorted(STORIES)
+
+
+def test_a_hub_column_that_is_not_there_is_an_error_that_names_those_that_are(hub_folder: str) -> None:
+    with pytest.raises(UserError, match=r"'story' is not a column of .*\(it has: text, id\)"):
+        read(section(source="hub", name=hub_folder, text_column="story"))
+
+
+def test_a_hub_name_that_cannot_be_loaded_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.name: '.*nowhere' cannot be loaded"):
+        read(section(source="hub", name=str(tmp_path / "nowhere")))
+
+
+# --- packaged ------------------------------------------------------------------------------------------------------
+
+
+def test_the_packaged_documents_of_the_default_study() -> None:
+    train, test, log = read(section(source="packaged", min_characters=80))
+    assert min(map(len, train + test)) >= 80
+    assert (len(train), len(test)) == (12_310, 1_305)
+    assert (sum(map(len, train)), sum(map(len, test))) == (3_252_708, 336_109)
+    assert not [line for line in log if line.startswith("warning")]

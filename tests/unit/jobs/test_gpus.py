@@ -1,0 +1,119 @@
+"""GPUs of one machine: each step has its own, the others wait, and a kill frees what was held."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from selfloop.jobs import gpus
+
+HOLD = """
+import sys
+from selfloop.jobs import gpus
+print(*gpus.take(int(sys.argv[1]), 0.01), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pretended GPUs."""
+    monkeypatch.setenv(gpus.DEVICES, "4, 7")
+    monkeypatch.setenv(gpus.FOLDER, str(tmp_path / "locks"))
+    monkeypatch.delenv(gpus.VISIBLE, raising=False)
+    assert gpus.offer() == 2
+
+
+def step(count: int) -> "subprocess.Popen[str]":
+    """A process that holds so many GPUs until its stdin ends."""
+    command = [sys.executable, "-c", HOLD, str(count)]
+    around = {**os.environ, "PYTHONPATH": str(Path(gpus.__file__).parents[2])}
+    return subprocess.Popen(command, env=around, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+
+
+def taken(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+@pytest.mark.usefixtures("offered")
+def test_steps_have_distinct_gpus_and_one_more_waits_until_a_kill_frees_one() -> None:
+    first, second = step(1), step(1)
+    assert {taken(first), taken(second)} == {"4", "7"}
+    third = step(1)
+    with pytest.raises(subprocess.TimeoutExpired):
+        third.wait(0.5)
+    first.kill()
+    assert taken(third) in {"4", "7"}
+    for process in (second, third):
+        process.communicate("")
+        assert process.returncode == 0
+
+
+@pytest.mark.usefixtures("offered")
+def test_a_step_that_wants_two_waits_for_two() -> None:
+    one = step(1)
+    assert taken(one)
+    both = step(2)
+    with pytest.raises(subprocess.TimeoutExpired):
+        both.wait(0.5)
+    small = step(1)  # the one that is free is not held by who waits for both
+    assert taken(small)
+    for process in (one, small):
+        process.communicate("")
+    assert taken(both) == "4 7"
+    both.communicate("")
+
+
+@pytest.mark.usefixtures("offered")
+def test_cuda_sees_the_taken_gpu_alone_and_a_step_of_the_cpu_sees_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "_held", held := [])
+    assert gpus.take(1) == ["4"]
+    assert os.environ[gpus.VISIBLE] == "4"
+    assert "GPU 4" in gpus.place()
+    assert gpus.take(0) == []
+    assert os.environ[gpus.VISIBLE] == ""
+    assert "GPU" not in gpus.place()
+    for descriptor in held:
+        os.close(descriptor)
+
+
+def test_where_none_are_offered_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(gpus.DEVICES, raising=False)
+    monkeypatch.setenv(gpus.VISIBLE, "0")  # as SLURM sets it
+    assert gpus.take(1) == []
+    assert os.environ[gpus.VISIBLE] == "0"
+
+
+@pytest.mark.parametrize("told", ["", "-1"])
+def test_where_the_user_lets_steps_have_none_a_step_that_asks_for_one_sees_none(
+    told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(gpus.DEVICES, told)
+    monkeypatch.delenv(gpus.FOLDER, raising=False)
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    assert gpus.offer() == 0
+    assert gpus.take(1) == []
+    assert os.environ[gpus.VISIBLE] == ""
+
+
+@pytest.mark.parametrize(
+    ("told", "visible", "expected"),
+    [
+        ("0,1", None, ["0", "1"]),
+        (None, "2,5", ["2", "5"]),
+        (None, "", []),
+        (None, "-1", []),
+        ("GPU-a1", "0", ["GPU-a1"]),
+    ],
+)
+def test_devices_are_those_told_else_those_visible(
+    told: str | None, visible: str | None, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ((gpus.DEVICES, told), (gpus.VISIBLE, visible)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert gpus.devices() == expected

@@ -1,0 +1,202 @@
+"""What may be deleted of a study, and what has to stay."""
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from selfloop.errors import UserError
+from selfloop.jobs.processes import lock_log, open_log
+from selfloop.operations import prune
+from selfloop.operations.progress import steps
+from selfloop.operations.prune import prunable
+from selfloop.planning.rules import Plan, plan_study
+from selfloop.session import folder_lock
+
+CONFIG: dict[str, Any] = yaml.safe_load("""
+experiments:
+  line:
+    domain: linear
+    data: {dimension: 2, rows: 8, noise_variance: 1.0}
+    regimes: [replace]
+    iterations: 3
+    seeds: [0]
+""")
+
+
+def made(path: Path) -> Path:
+    """A file there, and the folders around it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(10))
+    return path
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A study, and the current folder with all its outputs."""
+    monkeypatch.chdir(tmp_path)
+    plan = plan_study(deepcopy(CONFIG))
+    finish(plan)
+    return plan
+
+
+def finish(plan: Plan) -> None:
+    """Make all outputs of a study's loop."""
+    for chain in plan.chains:
+        for model, jobs in zip(chain.models, steps(chain), strict=True):
+            made(Path("results/models", model.name, "checkpoint/model.safetensors"))
+            for job in jobs:
+                made(job.output)
+
+
+def pruned(plan: Plan) -> set[str]:
+    """What would be deleted."""
+    return {str(item.path) for item in prunable(plan)}
+
+
+def test_the_state_of_a_training_without_a_checkpoint_stays(plan: Plan) -> None:
+    name = plan.chains[0].models[2].name
+    state = made(Path("results/state", name, "state.safetensors")).parent
+    assert str(state) in pruned(plan)
+    Path("results/models", name, "checkpoint/model.safetensors").unlink()
+    Path("results/models", name, "checkpoint").rmdir()
+    assert str(state) not in pruned(plan)
+
+
+def test_the_state_of_a_training_stays_until_its_model_is_evaluated(plan: Plan) -> None:
+    """Snakemake may not have recorded the training: a kill right after it has it done again."""
+    name = plan.chains[0].models[2].name
+    state = made(Path("results/state", name, "state.safetensors")).parent
+    curve, measured = (Path("results/models", name, file) for file in ("learning_curve.parquet", "measurements.json"))
+    assert str(state) in pruned(plan)
+    os.utime(curve, ns=(0, measured.stat().st_mtime_ns + 1))  # measured was the model of an earlier training
+    assert str(state) not in pruned(plan)
+    measured.unlink()
+    assert str(state) not in pruned(plan)
+
+
+@pytest.fixture
+def runs() -> Iterator[Callable[[str], None]]:
+    """Lets the step with a log run, and ends it with the test."""
+    with ExitStack() as ended:
+
+        def begin(log: str) -> None:
+            lock_log(ended.enter_context(open_log(Path("results/logs", log))), logging.getLogger())
+
+        yield begin
+
+
+def test_of_a_model_with_a_running_step_nothing_goes(plan: Plan, runs: Callable[[str], None]) -> None:
+    """As on a cluster whose Snakemake was killed."""
+    _, busy, idle = (model.name for model in plan.chains[0].models)
+    scratch = {name: made(Path("results/models", name, "parts/.x.partial/shard")).parent for name in (busy, idle)}
+    assert {str(path) for path in scratch.values()} <= pruned(plan)
+    runs(f"generate/{busy}/x.log")
+    assert pruned(plan) == {str(scratch[idle])}
+
+
+def test_while_a_step_of_another_study_runs_nothing_of_other_studies_goes(
+    plan: Plan, runs: Callable[[str], None]
+) -> None:
+    parent = made(Path("results/models/other/seed0/iteration1-0a/parts/x/shard")).parents[2]
+    assert str(parent) in pruned(plan)
+    runs("train/other/seed0/iteration2-0b.log")
+    assert str(parent) not in pruned(plan)
+    assert any(path.endswith("checkpoint") for path in pruned(plan))
+
+
+def test_while_data_are_prepared_no_data_and_no_scratch_files_of_data_go(
+    plan: Plan, runs: Callable[[str], None]
+) -> None:
+    other = made(Path("results/data/other/documents/.train.partial/shard")).parents[2]
+    scratch = made(Path("results/.metrics.parquet.partial"))
+    assert {str(other), str(scratch)} <= pruned(plan)
+    runs("prepare_data/other.log")
+    assert not {str(other), str(scratch)} & pruned(plan)
+
+
+@pytest.fixture
+def config(plan: Plan) -> list[str]:
+    """The command line for the study."""
+    Path("study.yaml").write_text(yaml.safe_dump(CONFIG))
+    return ["--configfile", "study.yaml"]
+
+
+def test_no_snakemake_can_begin_while_prune_asks_and_deletes(
+    config: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+
+    def agreed() -> bool:
+        held.append(folder_lock.is_held())
+        return True
+
+    monkeypatch.setattr(prune, "_agreed", agreed)
+    real_delete = prune.delete
+    monkeypatch.setattr(prune, "delete", lambda item: (held.append(folder_lock.is_held()), real_delete(item)))
+    assert prune.main(config) == 0
+    assert held == [True, True]  # of the checkpoint of iteration 2
+    assert not folder_lock.is_held()
+
+
+def test_a_job_that_begins_while_prune_asks_keeps_what_it_needs(
+    plan: Plan,
+    config: list[str],
+    runs: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = plan.chains[0].models[1].name
+    checkpoint = Path("results/models", name, "checkpoint")
+
+    def agreed() -> bool:
+        runs(f"evaluate_model/{name}.log")
+        return True
+
+    monkeypatch.setattr(prune, "_agreed", agreed)
+    assert prune.main(config) == 0
+    assert checkpoint.exists()
+    capsys.readouterr()
+    assert prune.main([*config, "--yes"]) == 0
+    said = f"results/logs/evaluate_model/{name}.log: this step still runs. What it may need stays.\n"
+    assert capsys.readouterr().out == f"{said}There is nothing to delete.\n"
+
+
+@pytest.mark.parametrize("place", ["here", "elsewhere"])
+def test_locks_of_a_killed_snakemake_are_cleared_and_those_of_another_machine_respected(
+    config: list[str], place: str
+) -> None:
+    host = socket.gethostname() if place == "here" else place
+    lock = made(Path(folder_lock.LOCKS, "0.output.lock"))
+    Path(folder_lock.FILE).write_text(json.dumps({"process": 1, "host": host, "since": "2024-01-01 00:00:00"}))
+    if place == "elsewhere":
+        with pytest.raises(UserError, match="nothing was deleted: a Snakemake has left this folder locked"):
+            prune.main([*config, "--yes"])
+        assert lock.exists()
+        assert json.loads(Path(folder_lock.FILE).read_text())["host"] == host
+    else:
+        assert prune.main([*config, "--yes"]) == 0
+        assert not lock.exists()
+
+
+def test_checkpoints_stay_from_which_one_more_iteration_samples_further_parts(plan: Plan) -> None:
+    config = deepcopy(CONFIG)
+    config["regimes"] = {"growing": {"parts": [{"from": "real"}, {"from": "all", "amount": "iteration"}]}}
+    config["experiments"]["line"]["regimes"] = ["replace", "growing"]
+    growing = plan_study(config)
+    finish(growing)
+    replace, _ = growing.chains
+    assert pruned(growing) == {f"results/models/{replace.models[1].name}/checkpoint"}
+    config["experiments"]["line"]["iterations"] = 4
+    finish(plan_study(config))  # and shorter again: the further parts are strangers
+    assert {path for path in pruned(growing) if path.endswith("checkpoint")} == {
+        f"results/models/{replace.models[1].name}/checkpoint"
+    }

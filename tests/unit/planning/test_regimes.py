@@ -1,0 +1,118 @@
+"""What every regime trains on at every iteration, row by row of its table."""
+
+from typing import Any
+
+import pytest
+
+from selfloop.planning.regimes import BUILT_IN, REAL, Regime, Source, Take, TrainingSet, from_config, training_set
+
+
+def takes(regime: Regime, iteration: int) -> list[tuple[int, int, float]]:
+    """(iteration, part, amount) of each take."""
+    return [(take.iteration, take.part, take.amount) for take in training_set(regime, iteration).takes]
+
+
+def mine(*parts: dict[str, Any], **rest: Any) -> Regime:
+    return from_config("mine", {"parts": list(parts), **rest})
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_the_first_iteration_is_trained_on_the_real_rows_alone(name: str) -> None:
+    assert training_set(BUILT_IN[name], 1) == TrainingSet((Take(REAL),), budget=None)
+
+
+def test_replace_takes_part_0_of_the_model_before() -> None:
+    assert [takes(BUILT_IN["replace"], n) for n in (2, 3, 7)] == [[(1, 0, 1.0)], [(2, 0, 1.0)], [(6, 0, 1.0)]]
+
+
+def test_accumulate_takes_the_real_rows_and_part_0_of_every_model_so_far() -> None:
+    assert takes(BUILT_IN["accumulate"], 2) == [(REAL, 0, 1.0), (1, 0, 1.0)]
+    assert takes(BUILT_IN["accumulate"], 4) == [(REAL, 0, 1.0), (1, 0, 1.0), (2, 0, 1.0), (3, 0, 1.0)]
+
+
+def test_replace_multiple_takes_as_many_parts_of_the_model_before_as_the_iteration_says() -> None:
+    assert takes(BUILT_IN["replace-multiple"], 2) == [(1, 0, 1.0), (1, 1, 1.0)]
+    assert takes(BUILT_IN["replace-multiple"], 4) == [(3, part, 1.0) for part in range(4)]
+
+
+def test_replace_multiple_has_as_many_rows_as_accumulate() -> None:
+    for iteration in range(1, 9):
+        sizes = {
+            sum(amount for *_, amount in takes(BUILT_IN[name], iteration))
+            for name in ("accumulate", "replace-multiple")
+        }
+        assert sizes == {float(iteration)}
+
+
+def test_accumulate_subsample_has_the_table_of_accumulate_and_a_budget_of_the_real_rows() -> None:
+    for iteration in (2, 5):
+        subsampled = training_set(BUILT_IN["accumulate-subsample"], iteration)
+        assert subsampled.takes == training_set(BUILT_IN["accumulate"], iteration).takes
+        assert subsampled.budget == 1.0
+
+
+def test_an_amount_is_one_part_by_default() -> None:
+    assert takes(mine({"from": "previous"}), 3) == [(2, 0, 1.0)]
+
+
+def test_a_fraction_is_whole_parts_and_a_share_of_one_more() -> None:
+    assert takes(mine({"from": "previous", "amount": 2.5}), 3) == [(2, 0, 1.0), (2, 1, 1.0), (2, 2, 0.5)]
+    assert takes(mine({"from": "previous", "amount": 0.25}), 3) == [(2, 0, 0.25)]
+
+
+def test_a_sum_of_fractions_that_is_whole_but_for_rounding_is_whole() -> None:
+    assert 0.3 / 0.1 < 3 < 1.1 + 2.2 - 0.3
+    assert takes(mine({"from": "previous", "amount": 0.3 / 0.1}), 2) == [(1, part, 1.0) for part in range(3)]
+    assert takes(mine({"from": "previous", "amount": 1.1 + 2.2 - 0.3}), 2) == [(1, part, 1.0) for part in range(3)]
+
+
+def test_all_takes_the_amount_of_every_model_so_far() -> None:
+    assert takes(mine({"from": "all", "amount": 1.5}), 3) == [(1, 0, 1.0), (1, 1, 0.5), (2, 0, 1.0), (2, 1, 0.5)]
+
+
+def test_there_are_no_more_real_rows_than_the_real_rows() -> None:
+    with pytest.raises(ValueError, match="real rows are there once"):
+        takes(mine({"from": "real", "amount": 3}), 2)
+    assert takes(mine({"from": "real", "amount": 0.5}), 2) == [(REAL, 0, 0.5)]
+
+
+def test_lines_are_concatenated_in_their_order() -> None:
+    table = mine({"from": "previous"}, {"from": "real", "amount": 0.1})
+    assert takes(table, 2) == [(1, 0, 1.0), (REAL, 0, 0.1)]
+
+
+def test_a_schedule_counts_from_iteration_2_and_repeats_its_last_number() -> None:
+    table = mine({"from": "previous", "amount": [1, 2, 0.5]})
+    assert takes(table, 1) == [(REAL, 0, 1.0)]
+    assert takes(table, 2) == [(1, 0, 1.0)]
+    assert takes(table, 3) == [(2, 0, 1.0), (2, 1, 1.0)]
+    assert takes(table, 4) == [(3, 0, 0.5)]
+    assert takes(table, 9) == [(8, 0, 0.5)]
+
+
+def test_the_amount_iteration_is_the_iteration() -> None:
+    assert [Source("previous", "iteration").amount_at(n) for n in (2, 3, 10)] == [2.0, 3.0, 10.0]
+
+
+def test_a_budget_stands_from_the_second_iteration_on() -> None:
+    table = mine({"from": "real"}, {"from": "all"}, budget=2.0)
+    assert [training_set(table, n).budget for n in (1, 2, 3)] == [None, 2.0, 2.0]
+
+
+def test_a_users_table_like_a_built_in_one_gives_the_same_training_sets() -> None:
+    table = mine({"from": "real"}, {"from": "all", "amount": 1})
+    for iteration in range(1, 6):
+        assert training_set(table, iteration) == training_set(BUILT_IN["accumulate"], iteration)
+
+
+@pytest.mark.parametrize("iteration", [0, -1])
+def test_iterations_count_from_1(iteration: int) -> None:
+    with pytest.raises(ValueError, match=f"count from 1, not {iteration}"):
+        training_set(BUILT_IN["replace"], iteration)
+
+
+def test_the_rows_of_a_training_set_are_known_from_those_of_the_real_data() -> None:
+    assert [training_set(BUILT_IN["accumulate"], n).rows(64) for n in (1, 2, 5)] == [64, 128, 320]
+    assert training_set(BUILT_IN["accumulate-subsample"], 5).rows(64) == 64
+    assert training_set(mine({"from": "previous", "amount": 0.1}), 2).rows(64) == 6
+    assert training_set(mine({"from": "all", "amount": 0.1}, {"from": "real"}, budget=0.5), 2).rows(64) == 32

@@ -1,0 +1,88 @@
+"""What the plan hands to a domain's own analyses."""
+
+from typing import Any
+
+import pytest
+
+from selfloop.domains.protocol import Analysis
+from selfloop.planning.rules import Plan, plan_study
+
+CONFIG: dict[str, Any] = {
+    "experiments": {
+        "a": {
+            "domain": "text",
+            "data": {"source": "packaged", "name": "shakespeare", "rows": 100},
+            "model": {"architecture": "gpt2", "hidden_size": 16, "layers": 1, "heads": 2, "context": 32},
+            "training": {"batch_size": 8},
+            "regimes": ["replace", "accumulate"],
+            "iterations": 2,
+            "seeds": [0, 1],
+        },
+        "other": {
+            "domain": "linear",
+            "data": {"dimension": 2, "rows": 8},
+            "regimes": ["replace"],
+            "iterations": 1,
+            "seeds": [0],
+        },
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    """The plan of two regimes of two iterations and two seeds, beside an experiment of another domain."""
+    return plan_study(CONFIG)
+
+
+def test_an_analysis_of_the_metrics_reads_no_artifact(plan: Plan) -> None:
+    analysis = Analysis("step")
+    assert (plan.read_by(plan.domain("text"), analysis), plan.files_read_by(plan.domain("text"), analysis)) == ([], [])
+
+
+def test_an_analysis_reads_what_it_has_chosen_of_its_own_domain_and_is_told_where_it_belongs(plan: Plan) -> None:
+    last = Analysis(
+        "step",
+        reads=("checkpoint", "test"),
+        chosen=lambda rows: [row for row in rows if row["iteration"] == 2 and row["seed"] == 1],
+    )
+    rows = plan.read_by(plan.domain("text"), last)
+    assert [(row["experiment"], row["regime"], row["seed"], row["iteration"]) for row in rows] == [
+        ("a", "replace", 1, 2),
+        ("a", "accumulate", 1, 2),
+    ]
+    assert all({"checkpoint", "test"} <= set(row) and not {"part", "train"} & set(row) for row in rows)
+    chain = next(c for c in plan.chains if (c.regime, c.seed) == ("replace", 1))
+    assert rows[0]["checkpoint"] == f"results/models/{chain.models[1].name}/checkpoint"
+    # Two checkpoints, and the test split that both have in common.
+    assert plan.files_read_by(plan.domain("text"), last) == [
+        rows[0]["checkpoint"],
+        rows[0]["test"],
+        rows[1]["checkpoint"],
+    ]
+
+
+def test_an_artifact_that_chains_share_is_one_input(plan: Plan) -> None:
+    everything = Analysis("step", reads=("part",))
+    rows, files = (of(plan.domain("text"), everything) for of in (plan.read_by, plan.files_read_by))
+    assert len(rows) == 2 * 2 * 2
+    assert len(files) == 2 * (1 + 2)
+    assert set(files) == {part.folder for part in plan.parts.values() if part.index == 0 and "gpt2" in part.model}
+
+
+def test_a_title_is_given_to_a_figure_that_the_study_makes() -> None:
+    allowed = "text-headline, text-learning-curves, text-synthetic, linear-headline, linear-synthetic"
+    entitled = plan_study({**CONFIG, "figures": {"titles": dict.fromkeys(allowed.split(", "), "Mine")}})
+    assert entitled.title("linear-synthetic") == "Mine"
+    for name, hint in (("linear-headlin", "; did you mean 'linear-headline'?"), ("image-grid", ".")):
+        with pytest.raises(SystemExit) as stopped:
+            plan_study({**CONFIG, "figures": {"titles": {name: "Mine"}}})
+        assert str(stopped.value) == f"selfloop: figures.titles: unknown figure '{name}'{hint} Allowed: {allowed}."
+
+
+def test_a_domain_s_own_figures_may_be_given_titles_where_the_study_makes_them() -> None:
+    simulated = {**CONFIG["experiments"]["other"], "simulation": {"theory": []}}
+    titles = {"linear-spread": "Mine", "linear-theory-log": "Mine"}
+    assert plan_study({"experiments": {"other": simulated}, "figures": {"titles": titles}}).title("linear-spread")
+    with pytest.raises(SystemExit, match="unknown figure 'linear-spread'"):
+        plan_study({**CONFIG, "figures": {"titles": titles}})

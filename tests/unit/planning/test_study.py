@@ -1,0 +1,262 @@
+"""Which artifacts a study consists of, what they share, and what a change of the config renames."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from selfloop.config import load as config
+from selfloop.identity import digest, stream
+from selfloop.planning import study
+
+BASE: dict[str, Any] = {
+    "experiments": {
+        "a": {
+            "domain": "text",
+            "data": {"source": "packaged", "name": "shakespeare", "rows": 100},
+            "model": {"architecture": "gpt2", "hidden_size": 16, "layers": 1, "heads": 2, "context": 32},
+            "training": {"batch_size": 8},
+            "regimes": ["replace", "accumulate", "replace-multiple"],
+            "iterations": 3,
+            "seeds": [0],
+        }
+    }
+}
+
+
+def build(change: Callable[[dict[str, Any]], None] = lambda config: None) -> study.Study:
+    """The study of the base config after a change of it."""
+    changed = copy.deepcopy(BASE)
+    change(changed)
+    return study.build(config.check(changed))
+
+
+def of(**entries: Any) -> study.Study:
+    """The study of the base config with some keys of its experiment replaced."""
+    return build(lambda config: config["experiments"]["a"].update(entries))
+
+
+def names(study: study.Study) -> set[str]:
+    """All folders of models and parts."""
+    return set(study.models) | {part.folder for part in study.parts.values()}
+
+
+def chain(study: study.Study, regime: str, seed: int = 0, sampling: int = 0) -> study.Chain:
+    experiment = study.experiments[0]
+    return next(
+        chain
+        for chain in study.chains
+        if (chain.regime, chain.seed, chain.sampling) == (regime, seed, experiment.sampling[sampling])
+    )
+
+
+# Counted by hand. A chain of n iterations has n models. Of the parts, every model samples part 0; what a regime takes
+# besides is named. Iteration 1, its model and part 0, is shared by all regimes of a seed.
+@pytest.mark.parametrize(
+    ("entries", "models", "parts"),
+    [
+        ({"regimes": ["replace"], "iterations": 1}, 1, 1),
+        ({"regimes": ["replace"], "iterations": 4}, 4, 4),
+        ({"regimes": ["accumulate"], "iterations": 4}, 4, 4),
+        # model 1 samples 2 parts (for n=2), model 2 samples 3, model 3 samples 4, model 4 part 0 alone
+        ({"regimes": ["replace-multiple"], "iterations": 4}, 4, 2 + 3 + 4 + 1),
+        # 1 shared model and 2 of each regime; parts: model 1 has 0 and 1; replace and accumulate 2 each; r-m 3 + 1
+        ({}, 1 + 3 * 2, 2 + 2 + 2 + 4),
+        ({"seeds": [0, 1, 2]}, 3 * 7, 3 * 10),
+        # the second sampling shares model 1 and nothing else: 6 more models, and all parts once more
+        ({"sampling": [{}, {"temperature": 0.3}]}, 1 + 2 * 6, 2 * 10),
+        # replace 2 and accumulate 4 iterations: 1 + 1 + 3
+        ({"regimes": ["replace", "accumulate"], "iterations": {"replace": 2, "accumulate": 4}}, 5, 5),
+        # accumulate-subsample has accumulate's table but another size, so it leaves it at iteration 2
+        ({"regimes": ["accumulate", "accumulate-subsample"], "iterations": 3}, 1 + 2 + 2, 5),
+    ],
+)
+def test_a_study_has_just_the_artifacts_it_needs(entries: dict[str, Any], models: int, parts: int) -> None:
+    built = of(**entries)
+    assert (len(built.models), len(built.parts)) == (models, parts)
+
+
+def test_a_study_has_one_chain_per_regime_sampling_and_seed() -> None:
+    built = of(seeds=[0, 1], sampling=[{}, {"temperature": 0.3}])
+    assert len(built.chains) == 3 * 2 * 2
+    assert len(built.rows()) == 3 * 2 * 2 * 3
+    assert {len(chain.models) for chain in built.chains} == {3}
+
+
+def test_the_first_model_and_part_are_the_same_in_every_regime() -> None:
+    built = build()
+    regimes = ("replace", "accumulate", "replace-multiple")
+    assert len({chain(built, regime).models[0].name for regime in regimes}) == 1
+    assert len({chain(built, regime).parts[0][0].folder for regime in regimes}) == 1
+    assert len({chain(built, regime).models[1].name for regime in regimes}) == 3
+
+
+def test_samplings_share_the_first_model_and_no_part() -> None:
+    built = of(regimes=["replace"], sampling=[{}, {"temperature": 0.3}])
+    hot, cold = (chain(built, "replace", sampling=place) for place in (0, 1))
+    assert [m.name == n.name for m, n in zip(hot.models, cold.models, strict=True)] == [True, False, False]
+    folders = [{part.folder for parts in one.parts for part in parts} for one in (hot, cold)]
+    assert folders[0].isdisjoint(folders[1])
+
+
+def test_samplings_that_look_alike_in_their_slug_have_parts_of_their_own() -> None:
+    built = of(regimes=["replace"], iterations=1, sampling=[{"top_k": 5}, {"top_k": 6}])
+    assert len({part.folder for part in built.parts.values()}) == 2
+
+
+def test_two_regimes_with_the_same_table_share_every_file() -> None:
+    def same(config: dict[str, Any]) -> None:
+        parts = [{"from": "real", "amount": 0.5}, {"from": "previous"}]
+        config["regimes"] = {"one": {"parts": parts}, "other": {"parts": copy.deepcopy(parts)}}
+        config["experiments"]["a"]["regimes"] = ["one", "other"]
+
+    built = build(same)
+    assert len(built.chains) == 2
+    assert chain(built, "one").models == chain(built, "other").models
+    assert chain(built, "one").parts == chain(built, "other").parts
+
+
+def test_a_users_regime_with_a_built_in_table_shares_every_file_with_it() -> None:
+    def like_accumulate(config: dict[str, Any]) -> None:
+        config["regimes"] = {"mine": {"parts": [{"from": "real", "amount": 1}, {"from": "all"}]}}
+        config["experiments"]["a"]["regimes"] = ["accumulate", "mine"]
+
+    built = build(like_accumulate)
+    assert chain(built, "mine").models == chain(built, "accumulate").models
+
+
+def test_regimes_share_just_the_history_that_they_have_in_common() -> None:
+    """Accumulate up to iteration 3, then half of the real rows."""
+
+    def forks(config: dict[str, Any]) -> None:
+        config["regimes"] = {"fork": {"parts": [{"from": "real", "amount": [1.0, 1.0, 0.5]}, {"from": "all"}]}}
+        config["experiments"]["a"].update(regimes=["accumulate", "fork"], iterations=5)
+
+    built = build(forks)
+    ours, theirs = chain(built, "fork"), chain(built, "accumulate")
+    same_models = [m.name == n.name for m, n in zip(ours.models, theirs.models, strict=True)]
+    same_parts = [m == n for m, n in zip(ours.parts, theirs.parts, strict=True)]
+    assert same_models == same_parts == [True, True, True, False, False]
+    assert len(built.models) == 5 + 2
+
+
+def add_experiment(config: dict[str, Any]) -> None:
+    config["experiments"]["b"] = {"like": "a", "data": {"rows": 50}}
+
+
+def add_model(config: dict[str, Any]) -> None:
+    config["experiments"]["b"] = {"like": "a", "model": {"architecture": "llama"}}
+
+
+def add_user_regime(config: dict[str, Any]) -> None:
+    config["regimes"] = {"mine": {"parts": [{"from": "previous", "amount": 0.5}]}}
+    config["experiments"]["a"]["regimes"].append("mine")
+
+
+ADDITIONS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "a seed": lambda config: config["experiments"]["a"].update(seeds=[0, 7]),
+    "a seed in front": lambda config: config["experiments"]["a"].update(seeds=[7, 0]),
+    "an iteration": lambda config: config["experiments"]["a"].update(iterations=4),
+    "a built-in regime": lambda config: config["experiments"]["a"]["regimes"].append("accumulate-subsample"),
+    "a regime of one's own": add_user_regime,
+    "a temperature": lambda config: config["experiments"]["a"].update(sampling=[{}, {"temperature": 0.5}]),
+    "a model": add_model,
+    "an experiment": add_experiment,
+}
+
+
+@pytest.mark.parametrize("addition", ADDITIONS)
+def test_an_addition_keeps_all_names_and_adds_some(addition: str) -> None:
+    before, after = names(build()), names(build(ADDITIONS[addition]))
+    assert before < after
+
+
+def test_one_more_iteration_adds_one_model_and_its_part_per_chain() -> None:
+    before, after = of(regimes=["replace", "accumulate"]), of(regimes=["replace", "accumulate"], iterations=4)
+    assert len(set(after.models) - set(before.models)) == 2
+    assert len(names(after) - names(before)) == 4
+
+
+def test_neither_the_experiments_name_nor_the_order_of_keys_is_part_of_a_name() -> None:
+    def renamed(config: dict[str, Any]) -> None:
+        entry = config["experiments"].pop("a")
+        entry["model"] = dict(reversed(entry["model"].items()))
+        config["experiments"]["z"] = dict(reversed(entry.items()))
+
+    assert names(build(renamed)) == names(build())
+
+
+def test_another_temperature_keeps_the_first_models_and_renames_all_that_depends_on_it() -> None:
+    before, after = of(seeds=[0, 1]), of(seeds=[0, 1], sampling=[{"temperature": 0.9}])
+    first = {name for name, model in before.models.items() if model.iteration == 1}
+    assert set(before.models) & set(after.models) == first
+    assert len(first) == 2
+    assert not {part.folder for part in before.parts.values()} & {part.folder for part in after.parts.values()}
+    assert before.data.keys() == after.data.keys()
+
+
+@pytest.mark.parametrize(
+    ("section", "entry"),
+    [("model", {"layers": 2}), ("training", {"learning_rate": 1e-3}), ("data", {"rows": 99}), ("data", {"seed": 1})],
+)
+def test_another_model_training_or_data_renames_all_models_and_parts(section: str, entry: dict[str, Any]) -> None:
+    after = build(lambda config: config["experiments"]["a"][section].update(entry))
+    assert names(build()).isdisjoint(names(after))
+
+
+def test_experiments_on_the_same_data_share_the_prepared_data() -> None:
+    built = build(add_model)
+    assert len(built.data) == len(built.tokenizers) == 1
+    assert len({experiment.real_name for experiment in built.experiments}) == 1
+    assert len({experiment.setting_name for experiment in built.experiments}) == 2
+
+
+def test_another_vocabulary_shares_the_documents_and_has_a_tokenizer_of_its_own() -> None:
+    built = build(lambda config: config["experiments"].update(b={"like": "a", "model": {"vocabulary": 400}}))
+    assert (len(built.data), len(built.tokenizers)) == (1, 2)
+    assert len({experiment.real_name for experiment in built.experiments}) == 2
+
+
+def test_every_model_takes_from_folders_of_the_study() -> None:
+    built = of(seeds=[0, 1], sampling=[{}, {"temperature": 0.3}])
+    real = {f"results/data/{experiment.real_name}/train" for experiment in built.experiments}
+    folders = {part.folder for part in built.parts.values()}
+    for model in built.models.values():
+        assert {folder for _, folder in model.takes} <= (real if model.iteration == 1 else real | folders)
+        assert built.models[model.first].iteration == 1
+        assert built.models[model.first].seed == model.seed
+
+
+def test_random_streams_never_collide() -> None:
+    built = of(seeds=list(range(10)), iterations=6, sampling=[{}, {"temperature": 0.3}])
+    identities = [model.identity for model in built.models.values()] + [part.identity for part in built.parts.values()]
+    purposes = ["weights", "batches", "budget", "take 0", "take 1", *(f"block {number}" for number in range(5))]
+    seeds = {stream(identity, purpose) for identity in identities for purpose in purposes}
+    assert len(seeds) == len(identities) * len(purposes) > 1000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_a_stream_is_a_function_of_identity_and_purpose() -> None:
+    assert stream("0123456789", "weights") == stream("0123456789", "weights")
+
+
+def test_a_digest_sees_values_and_not_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert digest({"a": 1, "b": [2]}) != digest({"a": 1, "b": [3]})
+    assert digest([1, 2]) != digest([2, 1])
+
+
+def test_another_first_model_renames_what_is_measured_against_it() -> None:
+    """A later model that takes real rows alone is trained alike, yet its parts are compared with the chain's first."""
+
+    def real_alone(config: dict[str, Any]) -> None:
+        config["regimes"] = {"real": {"parts": [{"from": "real"}]}}
+        config["experiments"]["a"]["regimes"] = ["real"]
+        training = {"first_iteration": {"epochs": 2}}
+        config["experiments"]["b"] = {"like": "a", "training": training}
+
+    built = build(real_alone)
+    assert len(built.models) == 6
+    for chain in built.chains:
+        assert {model.first for model in chain.models} == {chain.models[0].name}

@@ -1,5 +1,0 @@
-"""Rule simulate_chains; the work is done by the domain's module of that name."""
-
-from selfloop.runner import run
-
-run(f"selfloop.domains.{snakemake.params.settings['domain']}.simulate_chains", snakemake)

@@ -1,5 +1,0 @@
-"""Rule write_samples; the work is done by the domain's module of that name."""
-
-from selfloop.runner import run
-
-run(f"selfloop.domains.{snakemake.params.domain}.write_samples", snakemake)

@@ -20,6 +20,7 @@ atexit.register(gc.freeze)
 
 sys.path.insert(0, os.path.join(workflow.basedir, "src"))
 
+from selfloop.planning import paths
 from selfloop.planning.rules import expose_library, plan_study
 from selfloop.session.compat import keep_what_repeats
 from selfloop.session.session import Session

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from selfloop.config import load as configuration  # noqa: E402
+from selfloop.planning import paths  # noqa: E402
 from selfloop.planning import study as studies  # noqa: E402
 from selfloop.training.state import SavedState  # noqa: E402
 
@@ -79,15 +80,15 @@ def kills(number: int, every: float) -> None:
     study = STUDY | {"checkpointing": {"every_seconds": every}}
     plan = studies.build(configuration.check(study))
     (model,) = plan.models.values()
-    target = f"{studies.MODELS}/{model.name}/checkpoint"
+    target = paths.checkpoint(model.name)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
-        assert start(folder, f"{studies.MODELS}/{model.name}/training-set").wait() == 0
+        assert start(folder, paths.training_set(model.name)).wait() == 0
         undisturbed = run(folder, target, [])
         subprocess.run(["rm", "-r", folder / target], check=True)
         nothing = time.perf_counter()
-        assert start(folder, f"{studies.MODELS}/{model.name}/training-set").wait() == 0  # is there: a bare start
+        assert start(folder, paths.training_set(model.name)).wait() == 0  # is there: a bare start
         bare = time.perf_counter() - nothing
         start_up = startup(folder)
         dice = random.Random(0)

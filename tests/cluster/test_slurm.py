@@ -20,6 +20,7 @@ import yaml
 
 from selfloop.config import load as configuration
 from selfloop.jobs.processes import is_running
+from selfloop.planning import paths
 from selfloop.planning import study as studies
 
 from ..workflow.conftest import Workflow
@@ -83,7 +84,7 @@ class Disturbed:
         chains = {(chain.experiment.name, chain.seed): chain for chain in study.chains}
         self.models = {seed: chains["faults", seed].models[0].name for seed in range(4)}
         self.second = chains["loop", 0].models[1].name
-        self.loop = [f"{studies.MODELS}/{model.name}" for model in chains["loop", 0].models]
+        self.loop = [paths.model(model.name) for model in chains["loop", 0].models]
         self.parts = [part.folder for parts in chains["loop", 0].parts for part in parts]
         (linear,) = [model for model in study.models.values() if model.domain.name == "linear"]
         self.linear = linear.name
@@ -92,9 +93,9 @@ class Disturbed:
 
     def targets(self) -> list[str]:
         """All trainings, and of one chain and one domain everything; the cheap rest can be done anywhere."""
-        measured = [f"{folder}/measurements.json" for folder in (*self.loop, f"{studies.MODELS}/{self.linear}")]
+        measured = [f"{folder}/measurements.json" for folder in (*self.loop, paths.model(self.linear))]
         measured += [f"{part}.measurements.json" for part in self.parts]
-        return measured + [f"{studies.MODELS}/{name}/checkpoint" for name in self.models.values()]
+        return measured + [paths.checkpoint(name) for name in self.models.values()]
 
     def start(self) -> None:
         """Start Snakemake as it is typed."""

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from selfloop.config import load as configuration
+from selfloop.planning import paths
 from selfloop.planning import study as studies
 
 ROOT = Path(__file__).parents[2]
@@ -161,7 +162,7 @@ class Workflow:
         """Where a model lies, relative to the working folder."""
         study = studies.build(configuration.check(self.study))
         chain = next(c for c in study.chains if (c.experiment.name, c.regime, c.seed) == (experiment, regime, seed))
-        return f"{studies.MODELS}/{chain.models[iteration - 1].name}"
+        return paths.model(chain.models[iteration - 1].name)
 
     def results(self, *below: str) -> dict[str, str]:
         """Every file below `results` but those that hold times (logs, page, provenance): a digest, or a link's aim."""

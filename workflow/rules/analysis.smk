@@ -8,11 +8,11 @@ rule collect_metrics:
         curves=study.curve_files,
         simulations=study.simulation_files,
     output:
-        metrics="results/metrics.parquet",
-        learning_curves="results/learning_curves.parquet",
-        chains="results/chains.csv",
+        metrics=paths.METRICS,
+        learning_curves=paths.LEARNING_CURVES,
+        chains=paths.CHAINS,
     log:
-        "results/logs/collect_metrics.log",
+        paths.log("collect_metrics"),
     localrule: True
     conda:
         "../../envs/base.yaml"
@@ -33,16 +33,16 @@ wildcard_constraints:
 
 rule plot_headline:
     input:
-        metrics="results/metrics.parquet",
+        metrics=paths.METRICS,
     output:
         figures=report(
-            expand("results/figures/{{domain}}-headline.{format}", format=study.formats),
+            expand(paths.figure("{{domain}}", "headline", "{format}"), format=study.formats),
             caption="../../src/selfloop/report/captions/plot_headline.rst",
             category="{domain}",
             subcategory="Figures",
         ),
     log:
-        "results/logs/plot_headline/{domain}.log",
+        paths.log("plot_headline", "{domain}"),
     localrule: True
     conda:
         "../../envs/base.yaml"
@@ -58,11 +58,11 @@ rule plot_headline:
 
 rule plot_learning_curves:
     input:
-        learning_curves="results/learning_curves.parquet",
+        learning_curves=paths.LEARNING_CURVES,
     output:
         figures=report(
             expand(
-                "results/figures/{{domain}}-learning-curves-{x}-{scale}.{format}",
+                paths.figure("{{domain}}", "learning-curves-{x}-{scale}", "{format}"),
                 x=["epoch", "step"],
                 scale=["linear", "log"],
                 format=study.formats,
@@ -72,7 +72,7 @@ rule plot_learning_curves:
             subcategory="Figures",
         ),
     log:
-        "results/logs/plot_learning_curves/{domain}.log",
+        paths.log("plot_learning_curves", "{domain}"),
     localrule: True
     conda:
         "../../envs/base.yaml"
@@ -87,16 +87,16 @@ rule plot_learning_curves:
 
 rule plot_synthetic:
     input:
-        metrics="results/metrics.parquet",
+        metrics=paths.METRICS,
     output:
         figures=report(
-            expand("results/figures/{{domain}}-synthetic.{format}", format=study.formats),
+            expand(paths.figure("{{domain}}", "synthetic", "{format}"), format=study.formats),
             caption="../../src/selfloop/report/captions/plot_synthetic.rst",
             category="{domain}",
             subcategory="Figures",
         ),
     log:
-        "results/logs/plot_synthetic/{domain}.log",
+        paths.log("plot_synthetic", "{domain}"),
     localrule: True
     conda:
         "../../envs/base.yaml"
@@ -111,24 +111,24 @@ rule plot_synthetic:
 
 rule write_tables:
     input:
-        metrics="results/metrics.parquet",
+        metrics=paths.METRICS,
     output:
         headline=report(
-            "results/tables/{domain}-headline.csv",
+            paths.table("{domain}", "headline", "csv"),
             caption="../../src/selfloop/report/captions/write_tables.rst",
             category="{domain}",
             subcategory="Tables",
         ),
-        headline_page="results/tables/{domain}-headline.md",
+        headline_page=paths.table("{domain}", "headline", "md"),
         trend=report(
-            "results/tables/{domain}-trend.csv",
+            paths.table("{domain}", "trend", "csv"),
             caption="../../src/selfloop/report/captions/write_tables.rst",
             category="{domain}",
             subcategory="Tables",
         ),
-        trend_page="results/tables/{domain}-trend.md",
+        trend_page=paths.table("{domain}", "trend", "md"),
     log:
-        "results/logs/write_tables/{domain}.log",
+        paths.log("write_tables", "{domain}"),
     localrule: True
     conda:
         "../../envs/base.yaml"
@@ -145,14 +145,14 @@ rule write_samples:
         parts=lambda w: [part["folder"] for part in study.samples(w.domain)],
     output:
         samples=report(
-            "results/tables/{domain}-samples.csv",
+            paths.table("{domain}", "samples", "csv"),
             caption="../../src/selfloop/report/captions/write_samples.rst",
             category="{domain}",
             subcategory="Tables",
         ),
-        samples_page="results/tables/{domain}-samples.md",
+        samples_page=paths.table("{domain}", "samples", "md"),
     log:
-        "results/logs/write_samples/{domain}.log",
+        paths.log("write_samples", "{domain}"),
     localrule: True
     conda:
         "../../envs/base.yaml"
@@ -174,12 +174,12 @@ for domain in study.domains:
             name:
                 f"{domain.name}_{analysis.step}"
             input:
-                metrics="results/metrics.parquet" if "metrics" in analysis.reads else [],
+                metrics=paths.METRICS if "metrics" in analysis.reads else [],
                 artifacts=study.files_read_by(domain, analysis),
             output:
                 figures=report(
                     expand(
-                        f"results/figures/{domain.name}-{{name}}.{{format}}",
+                        paths.figure(domain.name, "{name}", "{format}"),
                         name=analysis.figures,
                         format=study.formats,
                     ),
@@ -188,12 +188,12 @@ for domain in study.domains:
                     subcategory="Figures",
                 ),
                 tables=expand(
-                    f"results/tables/{domain.name}-{{name}}.{{format}}",
+                    paths.table(domain.name, "{name}", "{format}"),
                     name=analysis.tables,
                     format=["csv", "md"],
                 ),
             log:
-                f"results/logs/{analysis.step}/{domain.name}.log",
+                paths.log(analysis.step, domain.name),
             localrule: True
             conda:
                 "../../envs/base.yaml"

@@ -10,10 +10,10 @@ rule prepare_data:
     input:
         lambda w: study.data[w.data].domain.files(study.data[w.data].data),
     output:
-        train=directory("results/data/{data}/documents/train"),
-        test=directory("results/data/{data}/documents/test"),
+        train=directory(paths.real(paths.documents("{data}"), "train")),
+        test=directory(paths.real(paths.documents("{data}"), "test")),
     log:
-        "results/logs/prepare_data/{data}.log",
+        paths.log("prepare_data", "{data}"),
     conda:
         "../../envs/base.yaml"
     threads: study.threads("prepare_data")
@@ -29,11 +29,11 @@ rule prepare_data:
 
 rule train_tokenizer:
     input:
-        train="results/data/{data}/documents/train",
+        train=paths.real(paths.documents("{data}"), "train"),
     output:
-        tokenizer="results/data/{data}/tokenizer-{tokenizer}.json",
+        tokenizer=paths.tokenizer("{data}", "{tokenizer}"),
     log:
-        "results/logs/train_tokenizer/{data}-{tokenizer}.log",
+        paths.log("train_tokenizer", "{data}-{tokenizer}"),
     conda:
         "../../envs/base.yaml"
     threads: study.threads("train_tokenizer")
@@ -49,14 +49,14 @@ rule train_tokenizer:
 
 rule tokenize:
     input:
-        train="results/data/{data}/documents/train",
-        test="results/data/{data}/documents/test",
-        tokenizer="results/data/{data}/tokenizer-{tokenizer}.json",
+        train=paths.real(paths.documents("{data}"), "train"),
+        test=paths.real(paths.documents("{data}"), "test"),
+        tokenizer=paths.tokenizer("{data}", "{tokenizer}"),
     output:
-        train=directory("results/data/{data}/tokenized-{tokenizer}/train"),
-        test=directory("results/data/{data}/tokenized-{tokenizer}/test"),
+        train=directory(paths.real(paths.tokenized("{data}", "{tokenizer}"), "train")),
+        test=directory(paths.real(paths.tokenized("{data}", "{tokenizer}"), "test")),
     log:
-        "results/logs/tokenize/{data}-{tokenizer}.log",
+        paths.log("tokenize", "{data}-{tokenizer}"),
     conda:
         "../../envs/base.yaml"
     threads: study.threads("tokenize")

@@ -11,9 +11,9 @@ rule concatenate:
     input:
         unpack(study.concatenate_input),
     output:
-        training_set=directory("results/models/{model}/training-set"),
+        training_set=directory(paths.training_set("{model}")),
     log:
-        "results/logs/concatenate/{model}.log",
+        paths.log("concatenate", "{model}"),
     localrule: True
     conda:
         "../../envs/base.yaml"
@@ -26,12 +26,12 @@ rule concatenate:
 rule train:
     input:
         unpack(study.train_input),
-        training_set="results/models/{model}/training-set",
+        training_set=paths.training_set("{model}"),
     output:
-        checkpoint=directory("results/models/{model}/checkpoint"),
-        learning_curve="results/models/{model}/learning_curve.parquet",
+        checkpoint=directory(paths.checkpoint("{model}")),
+        learning_curve=paths.learning_curve("{model}"),
     log:
-        "results/logs/train/{model}.log",
+        paths.log("train", "{model}"),
     conda:
         "../../envs/base.yaml"
     threads: study.threads("train")
@@ -47,12 +47,12 @@ rule train:
 
 rule generate:
     input:
-        checkpoint="results/models/{model}/checkpoint",
+        checkpoint=paths.checkpoint("{model}"),
         real=lambda w: study.models[w.model].real("train"),
     output:
-        part=directory("results/models/{model}/parts/{part}"),
+        part=directory(paths.part("{model}", "{part}")),
     log:
-        "results/logs/generate/{model}/{part}.log",
+        paths.log("generate", "{model}", "{part}"),
     conda:
         "../../envs/base.yaml"
     threads: study.threads("generate")
@@ -68,12 +68,12 @@ rule generate:
 
 rule evaluate_model:
     input:
-        checkpoint="results/models/{model}/checkpoint",
+        checkpoint=paths.checkpoint("{model}"),
         test=lambda w: study.models[w.model].real("test"),
     output:
-        measurements="results/models/{model}/measurements.json",
+        measurements=paths.model_measurements("{model}"),
     log:
-        "results/logs/evaluate_model/{model}.log",
+        paths.log("evaluate_model", "{model}"),
     conda:
         "../../envs/base.yaml"
     threads: study.threads("evaluate_model")
@@ -83,7 +83,7 @@ rule evaluate_model:
         runtime=study.asks("evaluate_model", "runtime"),
     params:
         settings=study.evaluate_model_settings,
-        state="results/state/{model}",  # the training's saved one, which is deleted at the end
+        state=paths.state("{model}"),  # the training's saved one, which is deleted at the end
     script:
         "../scripts/step.py"
 
@@ -91,12 +91,12 @@ rule evaluate_model:
 rule evaluate_part:
     input:
         unpack(study.evaluate_part_input),
-        part="results/models/{model}/parts/{part}",
-        checkpoint="results/models/{model}/checkpoint",
+        part=paths.part("{model}", "{part}"),
+        checkpoint=paths.checkpoint("{model}"),
     output:
-        measurements="results/models/{model}/parts/{part}.measurements.json",
+        measurements=paths.part_measurements("{model}", "{part}"),
     log:
-        "results/logs/evaluate_part/{model}/{part}.log",
+        paths.log("evaluate_part", "{model}", "{part}"),
     conda:
         "../../envs/base.yaml"
     threads: study.threads("evaluate_part")
@@ -113,9 +113,9 @@ rule evaluate_part:
 # Where a domain knows a way around the loop: whole chains in one job.
 rule simulate_chains:
     output:
-        measurements="results/simulations/{simulation}.parquet",
+        measurements=paths.simulation("{simulation}"),
     log:
-        "results/logs/simulate_chains/{simulation}.log",
+        paths.log("simulate_chains", "{simulation}"),
     conda:
         "../../envs/base.yaml"
     threads: study.threads("simulate_chains")

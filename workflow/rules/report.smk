@@ -3,17 +3,17 @@
 
 rule write_report:
     input:
-        metrics="results/metrics.parquet",
-        learning_curves="results/learning_curves.parquet",
+        metrics=paths.METRICS,
+        learning_curves=paths.LEARNING_CURVES,
         shown=study.report_files(),
     output:
         page=report(
-            "results/report/index.html",
+            paths.PAGE,
             caption="../../src/selfloop/report/captions/write_report.rst",
             category="The page",
         ),
     log:
-        "results/logs/write_report.log",
+        paths.log("write_report"),
     localrule: True
     conda:
         "../../envs/base.yaml"

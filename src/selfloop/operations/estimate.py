@@ -21,8 +21,9 @@ from selfloop.domains.cost import Effort, Work
 from selfloop.domains.protocol import FOLDER
 from selfloop.errors import UserError
 from selfloop.identity import digest
+from selfloop.planning.paths import DATA
 from selfloop.planning.rules import Plan
-from selfloop.planning.study import DATA, Experiment, Model, Study
+from selfloop.planning.study import Experiment, Model, Study
 
 EVALUATIONS = ("evaluate_model", "evaluate_part")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from selfloop.jobs.failures import is_done, tail
 from selfloop.jobs.processes import is_running
-from selfloop.planning.study import DATA, MODELS, RESULTS, Chain, Experiment, Model
+from selfloop.planning import paths
+from selfloop.planning.study import Chain, Experiment, Model
 
 BAR = re.compile(r"(\d+)%\|[^|]*\| *\S+ \[([\d:]+)<([\d:?]+)")
 WORK = re.compile(r" is done: ([\d.]+) s of work, ([\d.]+) s of start-up")
@@ -70,27 +71,31 @@ def steps(chain: Chain) -> list[list[Step]]:
     return [[*_of_data(chain.experiment), *found[0]], *found[1:]]
 
 
+def _step(rule: str, output: str, log: str, units: float = 1.0) -> Step:
+    return Step(rule, Path(output), Path(log), units)
+
+
 def _of_data(experiment: Experiment) -> Iterator[Step]:
-    logs, data = Path(RESULTS, "logs"), experiment.data_name
-    yield Step("prepare_data", Path(DATA, data, "documents/test"), logs / f"prepare_data/{data}.log", 0.0)
+    data = experiment.data_name
+    prepared = paths.real(paths.documents(data), "test")
+    yield _step("prepare_data", prepared, paths.log("prepare_data", data), 0.0)
     if experiment.tokenizer_file is not None:
         name = f"{data}-{experiment.tokenizer_name}"
-        yield Step("train_tokenizer", Path(experiment.tokenizer_file), logs / f"train_tokenizer/{name}.log", 0.0)
-        yield Step("tokenize", Path(DATA, experiment.real_name, "test"), logs / f"tokenize/{name}.log", 0.0)
+        yield _step("train_tokenizer", experiment.tokenizer_file, paths.log("train_tokenizer", name), 0.0)
+        yield _step("tokenize", paths.real(experiment.real_name, "test"), paths.log("tokenize", name), 0.0)
 
 
 def _of_model(model: Model, parts: Sequence[str]) -> Iterator[Step]:
-    folder, logs = Path(MODELS, model.name), Path(RESULTS, "logs")
+    name = model.name
     rows = sum(take.amount for take, _ in model.takes)
     units = rows if model.budget is None else min(rows, model.budget)
-    yield Step("concatenate", folder / "training-set", logs / f"concatenate/{model.name}.log", 0.0)
-    yield Step("train", folder / "learning_curve.parquet", logs / f"train/{model.name}.log", units)
+    yield _step("concatenate", paths.training_set(name), paths.log("concatenate", name), 0.0)
+    yield _step("train", paths.learning_curve(name), paths.log("train", name), units)
     for part in parts:
-        yield Step("generate", folder / "parts" / part, logs / f"generate/{model.name}/{part}.log")
-    yield Step("evaluate_model", folder / "measurements.json", logs / f"evaluate_model/{model.name}.log")
+        yield _step("generate", paths.part(name, part), paths.log("generate", name, part))
+    yield _step("evaluate_model", paths.model_measurements(name), paths.log("evaluate_model", name))
     for part in parts:
-        measured = folder / "parts" / f"{part}.measurements.json"
-        yield Step("evaluate_part", measured, logs / f"evaluate_part/{model.name}/{part}.log")
+        yield _step("evaluate_part", paths.part_measurements(name, part), paths.log("evaluate_part", name, part))
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ from selfloop import cli
 from selfloop.errors import UserError
 from selfloop.jobs.processes import is_running
 from selfloop.operations.progress import steps
+from selfloop.planning import paths
+from selfloop.planning.paths import DATA, LOGS, MODELS, RESULTS, SIMULATIONS, STATE
 from selfloop.planning.rules import Plan
-from selfloop.planning.study import DATA, MODELS, RESULTS, SIMULATIONS, Study
+from selfloop.planning.study import Study
 from selfloop.session import folder_lock
 
 MODEL = re.compile(r"[^/]+/seed\d+/iteration\d+-[0-9a-f]+")  # a model's name, in any path
@@ -55,7 +57,7 @@ def prunable(plan: Plan) -> list[Item]:
 
 def running_steps() -> list[Path]:
     """The logs of steps that run: jobs in a cluster's queue go on when their Snakemake is killed."""
-    return [log for log in sorted(Path(RESULTS, "logs").rglob("*.log")) if is_running(log)]
+    return [log for log in sorted(Path(LOGS).rglob("*.log")) if is_running(log)]
 
 
 def _model(path: Path) -> str | None:
@@ -67,10 +69,10 @@ def _model(path: Path) -> str | None:
 def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
     kept = {Path(path) for path in plan.shown_files}
     # A part of a longer study that lies there is a stranger to this one, and is deleted.
-    kept |= {Path(MODELS, model, "checkpoint") for model, _ in _longer(plan).parts.keys() - plan.parts.keys()}
+    kept |= {Path(paths.checkpoint(model)) for model, _ in _longer(plan).parts.keys() - plan.parts.keys()}
     finished: set[str] = set()
     for chain in plan.chains:
-        kept |= {Path(MODELS, model.name, "checkpoint") for model in (chain.models[0], chain.models[-1])}
+        kept |= {Path(paths.checkpoint(model.name)) for model in (chain.models[0], chain.models[-1])}
         for model, jobs in zip(chain.models, steps(chain), strict=True):
             if all(job.state == "done" for job in jobs):
                 finished.add(model.name)
@@ -80,7 +82,7 @@ def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
             if any(job.state != "done" for job in jobs):
                 finished.discard(model.name)
     for name in sorted(finished):
-        path = Path(MODELS, name, "checkpoint")
+        path = Path(paths.checkpoint(name))
         if path not in kept and path.exists():
             yield path, "checkpoints of finished iterations between the first and the last"
 
@@ -93,7 +95,7 @@ def _longer(study: Study) -> Study:
 
 def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:
     why = "of other studies or earlier settings"
-    models = {Path(MODELS, name) for name in plan.models}
+    models = {Path(paths.model(name)) for name in plan.models}
     parts = {Path(part.folder) for part in plan.parts.values()}
     yield from (
         (path, f"models {why}") for path in sorted(Path(MODELS).glob("*/seed*/iteration*")) if path not in models
@@ -112,16 +114,16 @@ def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:
 
 
 def _states(plan: Plan) -> Iterator[tuple[Path, str]]:
-    for path in sorted(Path(RESULTS, "state").glob("*/seed*/iteration*")):
-        name = str(path.relative_to(Path(RESULTS, "state")))
-        if name not in plan.models or _is_evaluated(Path(MODELS, name)):
+    for path in sorted(Path(STATE).glob("*/seed*/iteration*")):
+        name = str(path.relative_to(Path(STATE)))
+        if name not in plan.models or _is_evaluated(name):
             yield path, "saved states that no training goes on from"
 
 
-def _is_evaluated(model: Path) -> bool:
+def _is_evaluated(model: str) -> bool:
     """Whether a model was evaluated since its training, which Snakemake has recorded then and does not do again."""
-    curve, measured = model / "learning_curve.parquet", model / "measurements.json"
-    there = all(path.exists() for path in (model / "checkpoint", curve, measured))
+    curve, measured = Path(paths.learning_curve(model)), Path(paths.model_measurements(model))
+    there = all(path.exists() for path in (Path(paths.checkpoint(model)), curve, measured))
     return there and measured.stat().st_mtime_ns >= curve.stat().st_mtime_ns
 
 

@@ -13,6 +13,7 @@ from selfloop.domains.protocol import Analysis, Domain
 from selfloop.errors import UserError
 from selfloop.jobs.steps import step_module
 from selfloop.paper.published import published
+from selfloop.planning import paths
 from selfloop.planning import shown as reports
 from selfloop.planning import study as studies
 from selfloop.planning.resources import Resources
@@ -81,7 +82,7 @@ class Plan(studies.Study):
     def evaluate_part_input(self, wildcards: Any) -> dict[str, Any]:
         """Inputs of a job of the rule evaluate_part."""
         model = self.models[wildcards.model]
-        first = f"{studies.MODELS}/{model.first}/checkpoint"
+        first = paths.checkpoint(model.first)
         return {"first": first, "real": model.real("train"), "test": model.real("test")}
 
     def prepare_data_settings(self, wildcards: Any) -> dict[str, Any]:
@@ -113,7 +114,7 @@ class Plan(studies.Study):
             "identity": model.identity,
             "model": experiment.model,
             "training": model.training,
-            "state": f"{studies.RESULTS}/state/{model.name}",
+            "state": paths.state(model.name),
         }
 
     def generate_settings(self, wildcards: Any) -> dict[str, Any]:
@@ -153,13 +154,13 @@ class Plan(studies.Study):
     @property
     def measurement_files(self) -> list[str]:
         """What the evaluation rules write, each once."""
-        models = [f"{studies.MODELS}/{name}/measurements.json" for name in self.models]
-        return models + [f"{part.folder}.measurements.json" for part in self.parts.values()]
+        models = [paths.model_measurements(name) for name in self.models]
+        return models + [paths.part_measurements(part.model, part.name) for part in self.parts.values()]
 
     @property
     def curve_files(self) -> list[str]:
         """What the train rule writes besides checkpoints."""
-        return [f"{studies.MODELS}/{name}/learning_curve.parquet" for name in self.models]
+        return [paths.learning_curve(name) for name in self.models]
 
     @property
     def simulation_files(self) -> list[str]:
@@ -182,7 +183,7 @@ class Plan(studies.Study):
                 "sampling": domain.sampling_title(chain.sampling),
                 "seed": chain.seed,
                 "iteration": model.iteration,
-                "checkpoint": f"{studies.MODELS}/{model.name}/checkpoint",
+                "checkpoint": paths.checkpoint(model.name),
                 "part": parts[0].folder,
                 "train": model.real("train"),
                 "test": model.real("test"),

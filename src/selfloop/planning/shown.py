@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from selfloop.domains.protocol import Analysis, Domain
+from selfloop.planning.paths import FIGURES, TABLES
 from selfloop.report.places import ASSETS, CAPTIONS
 
 # What the shared rules of workflow/rules/analysis.smk write: (figures, tables), less the domain's name in front.
@@ -51,8 +52,8 @@ def caption(rule: str) -> str:
 def files(entries: Sequence[Shown], formats: Sequence[str]) -> list[str]:
     """The paths that `entries` name, relative to the working folder."""
     return [
-        *(f"results/figures/{name}.{form}" for entry in entries for name in entry.figures for form in formats),
-        *(f"results/tables/{name}.{form}" for entry in entries for name in entry.tables for form in ("csv", "md")),
+        *(f"{FIGURES}/{name}.{form}" for entry in entries for name in entry.figures for form in formats),
+        *(f"{TABLES}/{name}.{form}" for entry in entries for name in entry.tables for form in ("csv", "md")),
     ]
 
 

@@ -15,12 +15,7 @@ from typing import Any
 from selfloop.config.load import FIRST_ITERATION
 from selfloop.domains.protocol import Domain, Settings, load_domain
 from selfloop.identity import digest
-from selfloop.planning import regimes
-
-RESULTS = "results"
-DATA = f"{RESULTS}/data"
-MODELS = f"{RESULTS}/models"
-SIMULATIONS = f"{RESULTS}/simulations"
+from selfloop.planning import paths, regimes
 
 
 @dataclass(frozen=True)
@@ -55,12 +50,10 @@ class Experiment:
 
     @cached_property
     def real_name(self) -> str:
-        """Folder name of the real data as models read them, below `DATA`."""
-        return (
-            f"{self.data_name}/documents"
-            if self.tokenizer is None
-            else f"{self.data_name}/tokenized-{self.tokenizer_name}"
-        )
+        """Folder name of the real data as models read them, below `paths.DATA`."""
+        if self.tokenizer is None:
+            return paths.documents(self.data_name)
+        return paths.tokenized(self.data_name, self.tokenizer_name)
 
     @cached_property
     def tokenizer_name(self) -> str:
@@ -70,7 +63,7 @@ class Experiment:
     @cached_property
     def tokenizer_file(self) -> str | None:
         """The tokenizer's path, or None."""
-        return None if self.tokenizer is None else f"{DATA}/{self.data_name}/tokenizer-{self.tokenizer_name}.json"
+        return None if self.tokenizer is None else paths.tokenizer(self.data_name, self.tokenizer_name)
 
     @cached_property
     def setting_name(self) -> str:
@@ -94,7 +87,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Its place below `MODELS`."""
+        """Its place below `paths.MODELS`."""
         return model_name(self.experiment, self.seed, self.iteration, self.identity)
 
     @property
@@ -120,7 +113,7 @@ class Model:
 
     def real(self, split: str) -> str:
         """The real data that it is compared with: "train" or "test"."""
-        return f"{DATA}/{self.experiment.real_name}/{split}"
+        return paths.real(self.experiment.real_name, split)
 
 
 @dataclass(frozen=True)
@@ -141,7 +134,7 @@ class Part:
     @property
     def folder(self) -> str:
         """The data set's folder."""
-        return f"{MODELS}/{self.model}/parts/{self.name}"
+        return paths.part(self.model, self.name)
 
 
 @dataclass(frozen=True)
@@ -153,13 +146,13 @@ class Simulation:
 
     @property
     def name(self) -> str:
-        """Its file's name below `SIMULATIONS`, less the suffix."""
+        """Its file's name below `paths.SIMULATIONS`, less the suffix."""
         return f"{self.domain.name}-{digest(self.settings)}"
 
     @property
     def file(self) -> str:
         """Its measurements, as a tidy table."""
-        return f"{SIMULATIONS}/{self.name}.parquet"
+        return paths.simulation(self.name)
 
 
 @dataclass(frozen=True)
@@ -175,7 +168,7 @@ class Chain:
 
 
 def model_name(experiment: Experiment, seed: int, iteration: int, identity: str) -> str:
-    """The place of a model below `MODELS`."""
+    """The place of a model below `paths.MODELS`."""
     return f"{experiment.setting_name}/seed{seed}/iteration{iteration}-{identity}"
 
 
@@ -234,7 +227,7 @@ class Study:
                 "sampling": chain.experiment.domain.sampling_title(chain.sampling),
                 "seed": chain.seed,
                 "iteration": model.iteration,
-                "model_folder": f"{MODELS}/{model.name}",
+                "model_folder": paths.model(model.name),
                 "part_folders": [part.folder for part in parts],
             }
             for chain in self.chains
@@ -262,7 +255,7 @@ class Study:
 
     def _folder(self, experiment: Experiment, models: list[Model], sampling: Settings, take: regimes.Take) -> str:
         if take.iteration == regimes.REAL:
-            return f"{DATA}/{experiment.real_name}/train"
+            return paths.real(experiment.real_name, "train")
         return self._part(experiment, models[take.iteration - 1], sampling, take.part).folder
 
     def _model(

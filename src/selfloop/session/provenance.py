@@ -21,9 +21,11 @@ import selfloop
 from selfloop.data.atomic import whole_file
 from selfloop.identity import digest
 from selfloop.jobs.failures import tail
-from selfloop.planning.study import DATA, MODELS, RESULTS, Study
+from selfloop.planning import paths
+from selfloop.planning.paths import RESULTS
+from selfloop.planning.study import Study
 
-FILE = f"{RESULTS}/provenance.json"
+FILE = paths.PROVENANCE
 PLACE = re.compile(r" begins\n\S+ \S+ on (.+)\n")
 PACKAGES = (
     "torch", "numpy", "pyarrow", "pandas", "transformers", "tokenizers", "safetensors", "datasets", "matplotlib",
@@ -121,18 +123,18 @@ def _machine() -> dict[str, Any]:
 def _artifacts(study: Study) -> dict[str, Any]:
     """By path: the seed, what it was made from, and where its last attempt ran."""
     found: dict[str, Any] = {}
-    logs = Path(RESULTS, "logs")
     for name in study.data:
-        found[f"{DATA}/{name}"] = {"kind": "data", "parents": [], "ran_on": _place(logs / f"prepare_data/{name}.log")}
+        ran_on = _place(paths.log("prepare_data", name))
+        found[f"{paths.DATA}/{name}"] = {"kind": "data", "parents": [], "ran_on": ran_on}
     for name, model in study.models.items():
         parents = [*dict.fromkeys(folder for _, folder in model.takes), *model.tokenizer_input.values()]
-        found[f"{MODELS}/{name}"] = {
+        found[paths.model(name)] = {
             "kind": "model",
             "seed": model.seed,
             "iteration": model.iteration,
             "identity": model.identity,
             "parents": parents,
-            "ran_on": _place(logs / f"train/{name}.log"),
+            "ran_on": _place(paths.log("train", name)),
         }
     for part in study.parts.values():
         found[part.folder] = {
@@ -140,11 +142,11 @@ def _artifacts(study: Study) -> dict[str, Any]:
             "seed": study.models[part.model].seed,
             "part": part.index,
             "identity": part.identity,
-            "parents": [f"{MODELS}/{part.model}"],
-            "ran_on": _place(logs / f"generate/{part.model}/{part.name}.log"),
+            "parents": [paths.model(part.model)],
+            "ran_on": _place(paths.log("generate", part.model, part.name)),
         }
     for name, simulation in study.simulations.items():
-        ran_on = _place(logs / f"simulate_chains/{name}.log")
+        ran_on = _place(paths.log("simulate_chains", name))
         found[simulation.file] = {
             "kind": "simulation",
             "settings": simulation.settings,
@@ -154,8 +156,9 @@ def _artifacts(study: Study) -> dict[str, Any]:
     return {path: {**record, "made": Path(path).exists()} for path, record in found.items()}
 
 
-def _place(log: Path) -> str | None:
+def _place(path: str) -> str | None:
     """Where the last attempt of a step ran, by its log."""
+    log = Path(path)
     if not log.exists():
         return None
     found = PLACE.findall(tail(log, 1_000_000))

@@ -13,8 +13,8 @@ import snakemake.exceptions
 from selfloop.errors import UserError
 from selfloop.jobs import forkserver, gpus, processes
 from selfloop.jobs.failures import failed_steps, last_lines
+from selfloop.planning.paths import LOGS, RESULTS
 from selfloop.planning.rules import Plan
-from selfloop.planning.study import RESULTS
 from selfloop.session import folder_lock, provenance, slurm
 from selfloop.session.records import record_where_jobs_run
 
@@ -74,7 +74,7 @@ class Session:
         """After the last job: show the ends of the logs of what failed, and write where the results come from."""
         forkserver.stop(self._server)
         if not success:
-            for path in failed_steps(Path(RESULTS, "logs"), self.began):
+            for path in failed_steps(Path(LOGS), self.began):
                 print(f"\nThe end of {path}:\n{last_lines(path)}", file=sys.stderr)
         try:
             provenance.write(self.plan, self.plan.checked, [str(file) for file in self.workflow.configfiles], success)

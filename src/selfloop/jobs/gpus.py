@@ -5,7 +5,6 @@ the process, however that ends) and sees these GPUs alone; steps of other studie
 queue. On a cluster SLURM does all this, and nothing here has a part in it. Light: torch is not imported.
 """
 
-import fcntl
 import os
 import platform
 import re
@@ -13,6 +12,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from selfloop.jobs.locks import lock
 
 DEVICES = "SELFLOOP_GPUS"  # the devices to share, such as "0,1"; those that there are, if it is not set
 FOLDER = "SELFLOOP_GPU_LOCKS"
@@ -75,13 +76,11 @@ def _try(folder: Path, names: Sequence[str], count: int) -> list[str] | None:
     """Lock `count` of the devices, or none of them."""
     # One at a time chooses: two steps that each hold one of two GPUs and want both would wait forever.
     with (folder / "choosing").open("w") as choosing:
-        fcntl.flock(choosing, fcntl.LOCK_EX)
+        lock(choosing.fileno(), wait=True)
         found: dict[str, int] = {}
         for name in names:
             descriptor = os.open(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock(descriptor):
                 os.close(descriptor)
                 continue
             found[name] = descriptor

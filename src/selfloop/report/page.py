@@ -2,6 +2,7 @@
 
 import base64
 import json
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from selfloop.report.content import (
 )
 from selfloop.report.places import ASSETS, CAPTIONS
 from selfloop.report.verdicts import RULE
+from selfloop.versions import versions
 
 PLAIN = " !$()*+,-./:;=?@[]^_{|}~'"  # what an SVG's address may hold as it is, besides letters and digits
 
@@ -106,7 +108,7 @@ def _context(sources: Sources) -> dict[str, Any]:
         "times": [_times(rule, each) for rule, each in times.items()],
         "total": duration(sum(sum(each.work) for each in times.values())),
         "jobs": sum(len(each.work) for each in times.values()),
-        "versions": step_times.versions(),
+        "versions": {**versions(), "machine": f"{platform.system()} {platform.machine()}"},
         "provenance": _pretty(step_times.provenance(sources.results / "provenance.json")),
         "config": yaml.safe_dump(json.loads(json.dumps(dict(spec["config"]))), sort_keys=False, width=100),
         "library": Markup(_in_script(charts.library())),  # our dependency's, not anybody's input

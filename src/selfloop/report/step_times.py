@@ -1,12 +1,9 @@
 """What was run: how long every step took, how fast, and with which versions. Read from the logs of the steps."""
 
 import json
-import platform
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +12,6 @@ _DONE = re.compile(r"(\w+) is done: ([\d.]+) s of work, ([\d.]+) s of start-up")
 _TRAINED = re.compile(r"trained \d+ steps, ([\d,]+) (\w+) in ([\d.]+) s")
 _SAMPLED = re.compile(r"([\d,]+) (\w+) sampled")
 _FAILED = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (\w*Error|\w*Exception|Terminated)\b")
-
-PACKAGES = ("torch", "transformers", "snakemake", "numpy", "pandas", "pyarrow", "matplotlib", "bokeh", "rdkit")
 
 
 @dataclass
@@ -85,17 +80,6 @@ def failures(logs: Path) -> list[tuple[str, str]]:
         if last is not None and not any(_DONE.search(line) for line in lines[last:]):
             wrong = [line for line in lines[last:] if _FAILED.search(line)]
             found.append((str(path.relative_to(logs)), (wrong or lines)[-1][:300]))
-    return found
-
-
-def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """The versions that this page was made with; of packages that are not installed, nothing."""
-    found = {"Python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 

@@ -6,7 +6,6 @@ stale and are cleared. Where the file names another machine, nothing is cleared:
 lock from one machine to another.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from selfloop.errors import UserError
+from selfloop.jobs.locks import lock
 
 FILE = ".snakemake/selfloop.lock"
 LOCKS = ".snakemake/locks"
@@ -113,12 +113,9 @@ def _open(folder: Path) -> int | None:
 
 def _try_lock(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return lock(descriptor)
     except OSError:  # a file system without locks: Snakemake's own remain
         return True
-    return True
 
 
 def _holder(descriptor: int) -> dict[str, Any]:

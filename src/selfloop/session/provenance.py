@@ -4,7 +4,6 @@ Written beside the results at the end of every run, also of one that failed. It 
 and names of machines, which nothing may depend on.
 """
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -24,13 +23,10 @@ from selfloop.jobs.failures import tail
 from selfloop.planning import paths
 from selfloop.planning.paths import RESULTS
 from selfloop.planning.study import Study
+from selfloop.versions import versions
 
 FILE = paths.PROVENANCE
 PLACE = re.compile(r" begins\n\S+ \S+ on (.+)\n")
-PACKAGES = (
-    "torch", "numpy", "pyarrow", "pandas", "transformers", "tokenizers", "safetensors", "datasets", "matplotlib",
-    "snakemake", "snakemake-executor-plugin-slurm",
-)  # fmt: skip
 
 
 def write(study: Study, checked: Mapping[str, Any], files: list[str], complete: bool) -> None:
@@ -42,7 +38,7 @@ def write(study: Study, checked: Mapping[str, Any], files: list[str], complete: 
         "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "config": {"digest": digest(checked, 32), "files": files, "content": checked},
         "code": _code(Path(selfloop.__file__).parents[2]),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(),
         "machine": _machine(),
         "command": sys.argv,
         "artifacts": _artifacts(study),
@@ -56,7 +52,7 @@ def changes(study: Study) -> list[str]:
     try:
         before = json.loads(Path(FILE).read_text(encoding="utf-8"))
         there = list(before["config"]["content"]["experiments"])
-        versions = dict(before["versions"])
+        old_versions = dict(before["versions"])
     except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is not ours
         return []
     found = []
@@ -65,23 +61,13 @@ def changes(study: Study) -> list[str]:
             f"{RESULTS} holds another study, of {', '.join(there)}. Its models and data stay; its tables and figures "
             "are replaced by this study's. Give each study a folder of its own (--directory) to keep both."
         )
-    now = {"python": platform.python_version(), **_versions()}
-    other = [f"{name} {old}, now {now[name]}" for name, old in versions.items() if now.get(name, old) != old]
+    now = versions()
+    other = [f"{name} {old}, now {now[name]}" for name, old in old_versions.items() if now.get(name, old) != old]
     if other:
         found.append(
             f"{RESULTS} was begun with other versions: {'; '.join(other)}. What is there stays; what is added may "
             "differ in its last digits from what one version would have given. `make clean` begins anew."
         )
-    return found
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 

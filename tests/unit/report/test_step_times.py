@@ -59,8 +59,3 @@ def test_provenance_is_read_where_there_is_some(tmp_path: Path) -> None:
     assert step_times.provenance(path) == {"commit": "abc"}
     path.write_text('{"commit": ')  # of a run that was killed while it wrote
     assert step_times.provenance(path) is None
-
-
-def test_versions_name_what_the_page_was_made_with() -> None:
-    found = step_times.versions(["bokeh", "no-such-package"])
-    assert set(found) == {"Python", "machine", "bokeh"}

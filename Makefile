@@ -23,10 +23,10 @@ test: lint unit workflow browser cluster vllm
 CONFIG ?= config/config.yaml
 SPEED ?= --measure
 estimate: .venv/base.stamp
-	@$(BIN)/python -m selfloop.operations.estimate $(CONFIG) $(SPEED)
+	@$(BIN)/selfloop estimate --configfile $(CONFIG) $(SPEED)
 
 report: .venv/base.stamp
-	$(BIN)/python -m selfloop.report --configfile $(CONFIG)
+	@$(BIN)/selfloop report --configfile $(CONFIG)
 
 # A stamp is touched last, so that an interrupted installation is done again.
 .venv/base.stamp: envs/base.txt envs/data.txt pyproject.toml
@@ -76,10 +76,10 @@ cluster: .venv/dev.stamp
 	. $(BIN)/activate && python -m pytest tests/cluster
 
 status: .venv/base.stamp
-	@$(BIN)/python -m selfloop.operations.status --configfile $(CONFIG)
+	@$(BIN)/selfloop status --configfile $(CONFIG)
 
 prune: .venv/base.stamp
-	@YES=$(YES) $(BIN)/python -m selfloop.operations.prune --configfile $(CONFIG)
+	@$(BIN)/selfloop prune --configfile $(CONFIG) $(if $(filter 1,$(YES)),--yes)
 
 vllm-cpu: .venv-vllm-cpu/stamp
 vllm-gpu: .venv-vllm-gpu/stamp

@@ -1,37 +1,191 @@
-"""What the commands beside Snakemake have in common: they take a config as Snakemake does, and build its plan."""
+"""The command `selfloop`: what there is beside Snakemake, which runs the studies.
 
-import argparse
+Each command imports what it needs when it runs, so that help and messages appear at once.
+"""
+
+import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from selfloop.config.load import read
+import typer
+
 from selfloop.errors import UserError
-from selfloop.planning.rules import Plan, plan_study
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from selfloop.planning.rules import Plan
+
+CONFIG = Path("config/config.yaml")
+CHECKOUT = Path(__file__).parents[2]
+
+app = typer.Typer(
+    name="selfloop",
+    help="What happens when generative models are trained on their own output.",
+    epilog="Studies are run by Snakemake, in the same folder: snakemake --cores all --configfile config/mine.yaml",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 110},
+)
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """A parser of command lines with the option --configfile."""
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--configfile", type=Path, default=ROOT / "config/config.yaml", help="the study; as in Snakemake")
-    return made
-
-
-def load_plan(configfile: Path) -> Plan:
-    """The plan of the study that a config file describes.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line `arguments` (by default the process's own), and exit.
 
     Raises:
-        UserError: the file cannot be read as a config.
-        SystemExit: the config is wrong.
+        SystemExit: always; with a message and code 1 for what the user can mend, code 2 for a wrong command line.
     """
+    try:
+        app(args=arguments, prog_name="selfloop")
+    except UserError as error:
+        sys.exit(f"selfloop: {error}")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"selfloop {metadata.version('selfloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _default_config() -> Path:
+    """The default study: of the working folder if it has one, else of this checkout."""
+    return CONFIG if CONFIG.exists() else CHECKOUT / CONFIG
+
+
+ConfigFile = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE",
+        help=f"The study, as for Snakemake; default: {CONFIG}.",
+        default_factory=_default_config,
+        show_default=False,
+    ),
+]
+
+
+def _plan(configfile: Path) -> "Plan":
+    from selfloop.config.load import read
+    from selfloop.planning.rules import plan_study
+
     return plan_study(read(configfile))
 
 
-def run(command: Callable[[Sequence[str]], int]) -> None:
-    """Run a command; a `UserError` is shown as its message."""
-    try:
-        sys.exit(command(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(f"selfloop: {error}")
+def _positive(value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise typer.BadParameter(f"{value} is not a number above 0")
+    return value
+
+
+@app.command(epilog="Example: selfloop estimate --configfile config/paper.yaml --flops 9.89e14")
+def estimate(
+    configfile: ConfigFile,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure how fast this machine trains and samples.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="CPU threads for --measure; default: all.")
+    ] = None,
+    flops: Annotated[
+        float | None,
+        typer.Option(metavar="FLOPS", callback=_positive, help="Peak FLOP/s of a device, such as 9.89e14."),
+    ] = None,
+    utilisation: Annotated[
+        float, typer.Option(metavar="SHARE", callback=_positive, help="Share of --flops that training reaches.")
+    ] = 0.4,
+    sampling_utilisation: Annotated[
+        float, typer.Option(metavar="SHARE", callback=_positive, help="Share of --flops that sampling reaches.")
+    ] = 0.03,
+    trained_per_second: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", callback=_positive, help="Units trained per second, whatever the model."),
+    ] = None,
+    sampled_per_second: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", callback=_positive, help="Units sampled per second, whatever the model."),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Training rows of data sets of unknown size.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print all numbers in full, as JSON.")] = False,
+) -> None:
+    """Jobs, FLOPs, disk and device-hours of a study.
+
+    Without --measure or --flops, no device-hours.
+    """
+    from selfloop.operations.estimate import print_estimate
+    from selfloop.operations.speed import Rates, given, measured
+
+    if measure and flops:
+        raise typer.BadParameter("--measure and --flops: give one of them")
+    if not (measure or flops) and (trained_per_second or sampled_per_second):
+        raise typer.BadParameter("--trained-per-second, --sampled-per-second: give --flops too, for what is measured")
+    plan = _plan(configfile)
+    rates = Rates(utilisation, sampling_utilisation, trained_per_second, sampled_per_second)
+    notes: list[str] = []
+    speed_of = measured(rates, threads, notes) if measure else given(flops, rates, notes) if flops else None
+    print_estimate(plan, speed_of, notes, rows, as_json=json)
+
+
+@app.command(epilog="Example: selfloop status --configfile config/mine.yaml")
+def status(configfile: ConfigFile) -> None:
+    """Progress of a study, one line per chain.
+
+    Iterations done, what runs or has failed, time left. Reads files only.
+    """
+    from selfloop.operations.status import print_status
+
+    print_status(_plan(configfile))
+
+
+@app.command(epilog="Example: selfloop prune --configfile config/mine.yaml --yes")
+def prune(
+    configfile: ConfigFile,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+) -> None:
+    """Delete what no later step needs, after asking.
+
+    Data sets, measurements, and the first and last checkpoint of each chain stay.
+    """
+    from selfloop.operations.prune import prune as prune_study
+
+    if not prune_study(_plan(configfile), ask=not yes):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: selfloop report --configfile config/mine.yaml")
+def report(
+    configfile: ConfigFile,
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("results/report/index.html"),
+) -> None:
+    """Write the page of a study, finished or not.
+
+    It draws what it can, says what is missing, and changes nothing else.
+    """
+    from selfloop.operations.report import write_page
+
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    size, finished = write_page(_plan(configfile), output)
+    print(f"{output}: {size / 1e6:.1f} MB" + ("" if finished else " (the study is not finished)"))
+
+
+@app.command("export-sdf", epilog="Example: selfloop export-sdf results/models/.../parts/... samples.sdf")
+def export_sdf(
+    folder: Annotated[Path, typer.Argument(help="Sampled or real conformations: a folder of Parquet shards.")],
+    file: Annotated[Path, typer.Argument(help="The SDF file to write.")],
+) -> None:
+    """Write molecular conformations as an SDF file."""
+    from selfloop.domains.molecule.export_sdf import write_sdf
+
+    print(f"{write_sdf(folder, file)} conformations written to {file}")

@@ -172,9 +172,8 @@ def test_a_study_that_was_stopped_has_a_page(browser: Chromium, study: Workflow,
         path.unlink()
     cut = copy.folder / copy.model_folder("tiny", "accumulate", 3) / "measurements.json"
     cut.write_text(cut.read_text(encoding="utf-8")[:10], encoding="utf-8")
-    command = [sys.executable, "-m", "selfloop.report", "--configfile", copy.config, "--output", "page.html"]
-    environment = {"PYTHONPATH": "src", "PATH": ""}
-    done = subprocess.run(command, cwd=copy.folder, env=environment, capture_output=True, encoding="utf-8", check=True)
+    command = [sys.executable, "-m", "selfloop", "report", "--configfile", copy.config, "--output", "page.html"]
+    done = subprocess.run(command, cwd=copy.folder, env={"PATH": ""}, capture_output=True, encoding="utf-8", check=True)
     assert "the study is not finished" in done.stdout
     assert f"{cut.relative_to(copy.folder)} is not whole and left out" in done.stderr
     browser.open(copy.folder / "page.html", NARROW)

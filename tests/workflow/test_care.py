@@ -13,12 +13,12 @@ import pytest
 from .conftest import Workflow, environment, wait_until
 
 
-def command(workflow: Workflow, module: str, *arguments: str, answer: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run one of the commands beside Snakemake, of the workflow's own copy of the library."""
+def command(workflow: Workflow, name: str, *arguments: str, answer: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run one of the commands beside Snakemake."""
     return subprocess.run(
-        [sys.executable, "-m", f"selfloop.{module}", "--configfile", workflow.config, *arguments],
+        [sys.executable, "-m", "selfloop", name, "--configfile", workflow.config, *arguments],
         cwd=workflow.folder,
-        env=environment() | {"PYTHONPATH": str(workflow.folder / "src")},
+        env=environment(),
         input=answer,
         capture_output=True,
         encoding="utf-8",

@@ -1,4 +1,4 @@
-"""The jobs that `make estimate` counts are those that Snakemake would run."""
+"""The jobs that `selfloop estimate` counts are those that Snakemake would run."""
 
 import json
 from collections import Counter
@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from selfloop.config import load as config
-from selfloop.operations import estimate
+from selfloop.operations.cost import costs
 from selfloop.planning import study
 from selfloop.planning.rules import Plan
 
@@ -28,5 +28,5 @@ def test_the_estimate_counts_the_jobs_of_a_dry_run(tmp_path: Path, name: str) ->
     checked = config.check(yaml.safe_load((workflow.folder / name).read_text(encoding="utf-8")))
     plan = Plan(study.build(checked).experiments)
     plan.checked = checked
-    lines, _ = estimate.estimate(plan)
+    lines, _ = costs(plan)
     assert lines[-1].jobs == jobs

@@ -1,9 +1,14 @@
-"""What holds the repository's files together."""
+"""What holds the repository's files together, and what the package holds."""
 
+import os
 import re
 import subprocess
+import sys
+import tomllib
+import zipfile
 from pathlib import Path
 
+import pytest
 import yaml
 
 from .conftest import ROOT
@@ -59,3 +64,62 @@ def test_no_file_names_a_place_on_somebody_s_machine() -> None:
         if path != here and path.suffix not in {".png", ".svg", ".parquet"}:
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
                 assert not private.search(line), f"{path.relative_to(ROOT)}:{number}: {line}"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, built offline."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run([sys.executable, "-m", "pip", *build], check=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_every_file_of_the_library(wheel: Path) -> None:
+    """Also what is no module: the page's assets and captions, schemas, the marker of type hints."""
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    library = ROOT / "src"
+    assert held == {str(path.relative_to(library)) for path in tracked() if path.is_relative_to(library)}
+    assert {"selfloop/py.typed", "selfloop/report/assets/page.html"} < held
+    assert any(name.startswith("selfloop/report/captions/") for name in held)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--version"], "selfloop "),
+        (["report", "--help"], "Usage: selfloop report"),
+        (["status", "--configfile", "none.yaml"], "selfloop: none.yaml: "),
+    ],
+)
+def test_the_command_works_from_the_wheel(wheel: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
+    install = ["install", "--quiet", "--no-deps", "--target", str(tmp_path), str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True)
+    command = [tmp_path / "bin/selfloop", *arguments]
+    around = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=around, capture_output=True, encoding="utf-8")
+    assert (done.stdout or done.stderr).startswith(said), done.stderr
+
+
+def test_the_version_is_written_in_one_place() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == project["version"]
+    assert not any("__version__ =" in path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+
+
+def test_what_the_package_needs_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    base, dev = (
+        {pin.partition("==")[0].lower() for pin in pins((ROOT / f"envs/{name}.txt").read_text()) if "==" in pin}
+        for name in ("base", "dev")
+    )
+
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split("[<>=]", requirement)[0].lower() for requirement in requirements}
+
+    assert names(project["dependencies"]) | names(extras["slurm"]) <= base
+    assert names(extras["dev"]) <= base | dev
+    assert dev <= names(extras["dev"])

@@ -1,4 +1,4 @@
-"""What jobs cost before any of them runs, as a domain says it; `selfloop.operations.estimate` adds it up.
+"""What jobs cost before any of them runs, as a domain says it; `selfloop.operations.cost` adds it up.
 
 Light: neither torch nor pyarrow is imported.
 """

@@ -1,6 +1,4 @@
-"""Delete what no later step needs, after showing how much that frees.
-
-    python -m selfloop.operations.prune --configfile config/mine.yaml      (or: make prune CONFIG=config/mine.yaml)
+"""`selfloop prune`: delete what no later step needs, after showing how much that frees.
 
 What goes: checkpoints between a chain's first and last iteration, once all that is made from them is there; saved
 states of trainings whose models are evaluated; scratch files of killed steps; and whatever no longer belongs to the
@@ -10,15 +8,13 @@ again, and the study can have more iterations, seeds, regimes and temperatures, 
 changed piece of evaluation code, though, has to train those models again.
 """
 
-import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from selfloop import cli
 from selfloop.errors import UserError
 from selfloop.jobs.processes import is_running
 from selfloop.operations.progress import steps
@@ -163,15 +159,15 @@ def _agreed() -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Show, ask, delete; meanwhile no Snakemake can begin in this folder."""
-    parser = cli.parser("Delete what no later step of a study needs.")
-    parser.add_argument("--yes", action="store_true", default=os.environ.get("YES") == "1", help="do not ask")
-    options = parser.parse_args(arguments)
-    plan = cli.load_plan(options.configfile)
+def prune(plan: Plan, ask: bool) -> bool:
+    """Show, ask, delete; meanwhile no Snakemake can begin in this folder. Returns whether the user agreed.
+
+    Raises:
+        UserError: a Snakemake works there, or one of another machine has left its locks.
+    """
     _hold_folder()
     try:
-        return _prune(plan, ask=not options.yes)
+        return _prune(plan, ask)
     finally:
         folder_lock.release()
 
@@ -191,13 +187,13 @@ def _hold_folder() -> None:
         raise UserError(f"nothing was deleted: {error}") from error
 
 
-def _prune(plan: Plan, ask: bool) -> int:
+def _prune(plan: Plan, ask: bool) -> bool:
     for log in running_steps():
         print(f"{log}: this step still runs. What it may need stays.")
     items = prunable(plan)
     if not items:
         print("There is nothing to delete.")
-        return 0
+        return True
     for why in dict.fromkeys(item.why for item in items):
         own = [item for item in items if item.why == why]
         print(f"{shown(sum(item.size for item in own)):>12}  {len(own)} {why}")
@@ -209,14 +205,10 @@ def _prune(plan: Plan, ask: bool) -> int:
     if ask:
         if not _agreed():
             print("Nothing was deleted.")
-            return 1
+            return False
         still = {item.path for item in prunable(plan)}  # a job may have left a cluster's queue meanwhile
         items = [item for item in items if item.path in still]
     for item in items:
         delete(item)
     print("Deleted.")
-    return 0
-
-
-if __name__ == "__main__":
-    cli.run(main)
+    return True

@@ -1,13 +1,13 @@
-"""One line per chain: iterations done, what runs or has failed, and the time left. It reads files only.
+"""`selfloop status`: one line per chain with iterations done, what runs or has failed, and the time left.
 
-python -m selfloop.operations.status --configfile config/mine.yaml   (or: make status CONFIG=config/mine.yaml)
+It reads files only.
 """
 
 import math
 from collections.abc import Sequence
 
-from selfloop import cli
 from selfloop.operations.progress import Progress, progress, speeds
+from selfloop.planning.rules import Plan
 
 HEAD = ("experiment", "regime", "sampling", "seed", "iterations", "time left", "now")
 
@@ -38,14 +38,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print the table."""
-    options = cli.parser("Where each chain of a study is.").parse_args(arguments)
-    plan = cli.load_plan(options.configfile)
+def print_status(plan: Plan) -> None:
+    """Print the table of a study."""
     known = speeds(plan.chains)
     print(table([HEAD, *(line(progress(chain, known)) for chain in plan.chains)]))
-    return 0
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from selfloop.cli import load_plan
 from selfloop.config import load as config
 from selfloop.domains.protocol import domain_names, schema_path
 from selfloop.errors import UserError
@@ -292,7 +291,7 @@ def test_fewer_documents_than_a_batch_are_counted_in_the_files(tmp_path: Path) -
 def test_a_file_that_is_no_config_is_one_message_of_every_command(tmp_path: Path, text: bytes, said: str) -> None:
     (path := tmp_path / "study.yaml").write_bytes(text)
     with pytest.raises(UserError) as caught:
-        load_plan(path)
+        config.read(path)
     assert str(caught.value).startswith(f"{path}: {said}")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from selfloop.cli import main
 from selfloop.config import load as config
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.cost import Work
@@ -15,7 +16,9 @@ from selfloop.domains.linear.cost import effort as linear_effort
 from selfloop.domains.text.cost import characters_per_token, effort, forward_flops
 from selfloop.domains.text.data.tokens import SCHEMA
 from selfloop.errors import UserError
-from selfloop.operations import estimate
+from selfloop.operations import cost
+from selfloop.operations.cost import Speed, costs, rows_taken
+from selfloop.operations.speed import short
 from selfloop.planning import study
 from selfloop.planning.rules import Plan
 
@@ -155,7 +158,7 @@ def test_rows_of_training_sets_follow_the_regimes() -> None:
     given["experiments"]["tinystories-gpt2-9m"]["regimes"] = ["accumulate", "replace", "accumulate-subsample", "mine"]
     given["experiments"]["tinystories-gpt2-9m"]["iterations"] = 3
     given["regimes"] = {"mine": {"parts": [{"from": "real", "amount": 0.5}, {"from": "previous", "amount": 1.75}]}}
-    taken = {chain.regime: [estimate.rows_taken(model) for model in chain.models] for chain in plan(given).chains}
+    taken = {chain.regime: [rows_taken(model) for model in chain.models] for chain in plan(given).chains}
     assert taken == {
         "accumulate": [1, 2, 3],
         "replace": [1, 1, 1],
@@ -166,7 +169,7 @@ def test_rows_of_training_sets_follow_the_regimes() -> None:
 
 def test_the_papers_gpt2_by_hand() -> None:
     """Epochs over TinyStories: iteration 1; replace 9; accumulate 2+3+4+5; replace-multiple 2+3+4."""
-    (line, total), _ = estimate.estimate(plan(of("tinystories-gpt2-9m")))
+    (line, total), _ = costs(plan(of("tinystories-gpt2-9m")))
     predicted = 470e6 - 2_119_719
     assert line.jobs["train"] == 17
     assert line.jobs["generate"] == 23
@@ -181,7 +184,7 @@ def test_the_papers_gpt2_by_hand() -> None:
 
 
 def test_what_experiments_share_counts_once_in_all() -> None:
-    (hot, cold, total), _ = estimate.estimate(plan(of("tinystories-gpt2-9m", "tinystories-gpt2-9m-cold")))
+    (hot, cold, total), _ = costs(plan(of("tinystories-gpt2-9m", "tinystories-gpt2-9m-cold")))
     first = 470e6 - 2_119_719
     assert (hot.jobs["train"], cold.jobs["train"], total.jobs["train"]) == (17, 14, 30)
     assert total.of("train").units == pytest.approx(hot.of("train").units + cold.of("train").units - first)
@@ -191,20 +194,27 @@ def test_what_experiments_share_counts_once_in_all() -> None:
 
 def test_hours_are_operations_or_units_over_the_speed() -> None:
     work = Work(units=7200, flops=3.6e6)
-    speed = estimate.Speed(train=1000, generate=100)
+    speed = Speed(train=1000, generate=100)
     assert [speed.hours(rule, work) for rule in ("train", "evaluate_part", "generate")] == [1, 1, 10]
-    given = estimate.Speed(train=1000, generate=100, trained=2, sampled=4)
+    given = Speed(train=1000, generate=100, trained=2, sampled=4)
     assert [given.hours(rule, work) for rule in ("train", "evaluate_part", "generate")] == [1, 1, 0.5]
+
+
+def estimate(configfile: Path, *arguments: str) -> None:
+    """Run the command to its end."""
+    with pytest.raises(SystemExit) as ended:
+        main(["estimate", "--configfile", str(configfile), *arguments])
+    assert ended.value.code == 0, ended.value.code
 
 
 def test_the_estimate_is_printed_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(of("tinystories-gpt2-9m", "linear"), sort_keys=False), encoding="utf-8")
-    estimate.main([str(path), "--flops", "4e14", "--utilisation", "0.5"])
+    estimate(path, "--flops", "4e14", "--utilisation", "0.5")
     text = capsys.readouterr().out
     lines = text.splitlines()
     assert lines[0].split()[-1] == "device-hours"
-    assert len({len(line) for line in lines[:6]}) == 1
+    assert len({len(line) for line in lines[:6]}) == 1  # aligned
     assert lines[2].split()[:5] == ["tinystories-gpt2-9m", "100", "17", "23", "15.4G"]
     assert "- roneneldan/TinyStories has 2,119,719 train rows of 222 tokens, as published." in lines
     assert "- A device has 400TFLOP/s (by --flops) and reaches 50% of it in training and measuring" in text
@@ -213,7 +223,7 @@ def test_the_estimate_is_printed_as_a_table(tmp_path: Path, capsys: pytest.Captu
 def test_the_estimate_as_json_has_all_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(of("tinystories-gpt2-9m")), encoding="utf-8")
-    estimate.main([str(path), "--flops", "1e15", "--json", "--sampled-per-second", "1e6"])
+    estimate(path, "--flops", "1e15", "--json", "--sampled-per-second", "1e6")
     line, total = json.loads(capsys.readouterr().out)["lines"]
     assert line["jobs"] == {key: total["jobs"][key] for key in line["jobs"]}
     work, hours = line["work"], line["device_hours"]
@@ -234,19 +244,19 @@ def test_a_wrong_config_is_one_message(tmp_path: Path, text: str, said: str) -> 
     path = tmp_path / "study.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SystemExit) as stopped:
-        estimate.main([str(path)])
+        main(["estimate", "--configfile", str(path)])
     assert str(stopped.value).startswith(said.replace("{path}", str(path)))
 
 
 def test_the_domain_that_says_no_costs_has_its_jobs_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "_own", lambda experiment, module: None)
-    (line, total), notes = estimate.estimate(plan(of("tinystories-gpt2-9m")))
+    monkeypatch.setattr(cost, "domain_module", lambda domain, module: None)
+    (line, total), notes = costs(plan(of("tinystories-gpt2-9m")))
     assert line.jobs["train"] == total.jobs["train"] == 17
     assert line.of() == Work()
-    assert notes == ["Jobs of the domain text are counted alone: it does not say what they cost."]
+    assert notes == ["Only the jobs of the domain text are counted: it does not say what they cost."]
 
 
 def test_numbers_are_short() -> None:
     shown = {0: "0", 12.4: "12", 999.6: "1.00k", 1234: "1.23k", 470e6: "470M", 1.016e18: "1.02E", 9.996e9: "10.0G"}
-    assert {number: estimate.short(number) for number in shown} == shown
-    assert estimate.short(99.96e9) == "100G"
+    assert {number: short(number) for number in shown} == shown
+    assert short(99.96e9) == "100G"

@@ -123,16 +123,7 @@ def test_while_data_are_prepared_no_data_and_no_scratch_files_of_data_go(
     assert not {str(other), str(scratch)} & pruned(plan)
 
 
-@pytest.fixture
-def config(plan: Plan) -> list[str]:
-    """The command line for the study."""
-    Path("study.yaml").write_text(yaml.safe_dump(CONFIG))
-    return ["--configfile", "study.yaml"]
-
-
-def test_no_snakemake_can_begin_while_prune_asks_and_deletes(
-    config: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_snakemake_can_begin_while_prune_asks_and_deletes(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
 
     def agreed() -> bool:
@@ -142,14 +133,13 @@ def test_no_snakemake_can_begin_while_prune_asks_and_deletes(
     monkeypatch.setattr(prune, "_agreed", agreed)
     real_delete = prune.delete
     monkeypatch.setattr(prune, "delete", lambda item: (held.append(folder_lock.is_held()), real_delete(item)))
-    assert prune.main(config) == 0
+    assert prune.prune(plan, ask=True)
     assert held == [True, True]  # of the checkpoint of iteration 2
     assert not folder_lock.is_held()
 
 
 def test_a_job_that_begins_while_prune_asks_keeps_what_it_needs(
     plan: Plan,
-    config: list[str],
     runs: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -162,28 +152,26 @@ def test_a_job_that_begins_while_prune_asks_keeps_what_it_needs(
         return True
 
     monkeypatch.setattr(prune, "_agreed", agreed)
-    assert prune.main(config) == 0
+    assert prune.prune(plan, ask=True)
     assert checkpoint.exists()
     capsys.readouterr()
-    assert prune.main([*config, "--yes"]) == 0
+    assert prune.prune(plan, ask=False)
     said = f"results/logs/evaluate_model/{name}.log: this step still runs. What it may need stays.\n"
     assert capsys.readouterr().out == f"{said}There is nothing to delete.\n"
 
 
 @pytest.mark.parametrize("place", ["here", "elsewhere"])
-def test_locks_of_a_killed_snakemake_are_cleared_and_those_of_another_machine_respected(
-    config: list[str], place: str
-) -> None:
+def test_locks_of_a_killed_snakemake_are_cleared_and_those_of_another_machine_respected(plan: Plan, place: str) -> None:
     host = socket.gethostname() if place == "here" else place
     lock = made(Path(folder_lock.LOCKS, "0.output.lock"))
     Path(folder_lock.FILE).write_text(json.dumps({"process": 1, "host": host, "since": "2024-01-01 00:00:00"}))
     if place == "elsewhere":
         with pytest.raises(UserError, match="nothing was deleted: a Snakemake has left this folder locked"):
-            prune.main([*config, "--yes"])
+            prune.prune(plan, ask=False)
         assert lock.exists()
         assert json.loads(Path(folder_lock.FILE).read_text())["host"] == host
     else:
-        assert prune.main([*config, "--yes"]) == 0
+        assert prune.prune(plan, ask=False)
         assert not lock.exists()
 
 

@@ -1,7 +1,5 @@
-"""Write a data set of conformations as an SDF file: python -m selfloop.domains.molecule.export_sdf FOLDER FILE.sdf."""
+"""`selfloop export-sdf`: a data set of conformations as an SDF file."""
 
-import argparse
-import sys
 from pathlib import Path
 
 from selfloop.data.atomic import whole_file
@@ -16,7 +14,7 @@ def write_sdf(folder: Path, target: Path) -> int:
 
     Args:
         folder: of Parquet shards with the columns of `conformations`.
-        target: the file, which appears whole or not at all.
+        target: the file, written atomically.
 
     Raises:
         UserError: the folder holds no conformations.
@@ -41,20 +39,3 @@ def write_sdf(folder: Path, target: Path) -> int:
                 count += 1
         writer.close()
     return count
-
-
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m selfloop.domains.molecule.export_sdf", description=__doc__)
-    parser.add_argument("folder", type=Path, help="a part, or the real data: a folder of Parquet shards")
-    parser.add_argument("file", type=Path, help="the SDF file to write")
-    arguments = parser.parse_args()
-    try:
-        count = write_sdf(arguments.folder, arguments.file)
-    except UserError as error:
-        sys.exit(f"selfloop: {error}")
-    print(f"{count} conformations written to {arguments.file}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,140 @@
+"""What a study costs: jobs, units trained and sampled, FLOPs, disk and device-hours, by experiment and in all.
+
+Each experiment is added up as if it ran alone. The total counts an artifact that several share once, as a run does.
+"""
+
+import importlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from selfloop.domains.cost import Effort, Work
+from selfloop.domains.protocol import FOLDER
+from selfloop.planning.paths import DATA
+from selfloop.planning.rules import Plan
+from selfloop.planning.study import Experiment, Model, Study
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast one device works.
+
+    Attributes:
+        train, generate: FLOP/s of training (and measuring) and of sampling.
+        trained, sampled: units per second; where given, they count in place of the FLOPs.
+    """
+
+    train: float
+    generate: float
+    trained: float | None = None
+    sampled: float | None = None
+
+    def hours(self, rule: str, work: Work) -> float:
+        """Hours that a rule's work takes on one device."""
+        units = {"train": self.trained, "generate": self.sampled}.get(rule)
+        if units is not None:
+            return work.units / units / 3600
+        return work.flops / (self.generate if rule == "generate" else self.train) / 3600
+
+
+Artifacts = dict[tuple[str, str], tuple[Work, float]]  # by rule and what it makes: the work, and device-hours
+SpeedOf = Callable[[Experiment, Effort], Speed]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one experiment, or of all: by rule the jobs, the work and the device-hours (none if no speed is known)."""
+
+    name: str
+    unit: str
+    jobs: dict[str, int]
+    work: dict[str, Work]
+    device_hours: dict[str, float]
+
+    def of(self, *rules: str) -> Work:
+        """The work of some rules together, or of all."""
+        return sum((work for rule, work in self.work.items() if not rules or rule in rules), Work())
+
+
+def costs(plan: Plan, speed_of: SpeedOf | None = None, rows: int | None = None) -> tuple[list[Cost], list[str]]:
+    """The cost of each experiment and, last, of the whole study; and the assumptions behind them.
+
+    Args:
+        plan: the study.
+        speed_of: how fast a device is with an experiment's model; None where that is not known.
+        rows: training rows of data sets of unknown size.
+
+    Raises:
+        UserError: the size of a data set is unknown.
+    """
+    found: list[Cost] = []
+    everything: Artifacts = {}
+    assumed: dict[str, None] = {}
+    for experiment in plan.experiments:
+        effort = _effort_of(experiment, rows)
+        if effort is None:
+            domain = experiment.domain.name
+            assumed[f"Only the jobs of the domain {domain} are counted: it does not say what they cost."] = None
+        else:
+            assumed |= dict.fromkeys(effort.assumed)
+        speed = None if speed_of is None or effort is None else speed_of(experiment, effort)
+        artifacts = {
+            key: (work, speed.hours(key[0], work) if speed else 0.0)
+            for key, work in experiment_artifacts(experiment, effort).items()
+        }
+        found.append(_cost(experiment.name, effort.unit if effort else "", artifacts))
+        everything |= artifacts
+    units = {cost.unit for cost in found if cost.unit}
+    total = _cost("in all", units.pop() if len(units) == 1 else "units", everything)
+    shown = [rule for domain in plan.domains for rule in plan.shown_by(domain)]
+    jobs = total.jobs | Counter(["collect_metrics", "write_report", *shown])
+    return [*found, Cost(total.name, total.unit, jobs, total.work, total.device_hours)], list(assumed)
+
+
+def experiment_artifacts(experiment: Experiment, effort: Effort | None) -> dict[tuple[str, str], Work]:
+    """All artifacts that an experiment needs, by rule and name, each with its work; one job each."""
+    study = Study((experiment,))
+    found = {("prepare_data", experiment.data_name): effort.data if effort else Work()}
+    if experiment.tokenizer is not None:
+        found |= {(rule, experiment.real_name): Work() for rule in ("train_tokenizer", "tokenize")}
+    for name, model in study.models.items():
+        found["concatenate", name] = Work()
+        found["train", name] = effort.train(model.training, rows_taken(model)) if effort else Work()
+        found["evaluate_model", name] = effort.evaluate_model if effort else Work()
+    for part in study.parts.values():
+        first = study.models[part.model].first == part.model
+        found["generate", part.folder] = effort.generate(part.sampling) if effort else Work()
+        found["evaluate_part", part.folder] = effort.evaluate_part(part.sampling, first) if effort else Work()
+    return found | {("simulate_chains", name): Work() for name in study.simulations}
+
+
+def rows_taken(model: Model) -> float:
+    """Rows of a model's training set in multiples of the real training rows (every part has as many as those)."""
+    taken = sum(min(take.amount, 1 - take.skip) for take, _ in model.takes)
+    return taken if model.budget is None else min(taken, model.budget)
+
+
+def domain_module(domain: str, module: str) -> ModuleType | None:
+    """A module of a domain, or None where the domain has no such module."""
+    if not (FOLDER / domain / f"{module}.py").exists():
+        return None
+    return importlib.import_module(f"selfloop.domains.{domain}.{module}")
+
+
+def _effort_of(experiment: Experiment, rows: int | None) -> Effort | None:
+    module = domain_module(experiment.domain.name, "cost")
+    if module is None:
+        return None
+    found: Effort = module.effort(experiment.data, experiment.model, Path(DATA) / experiment.real_name, rows)
+    return found
+
+
+def _cost(name: str, unit: str, artifacts: Artifacts) -> Cost:
+    work: dict[str, Work] = {}
+    hours: dict[str, float] = {}
+    for (rule, _), (one, time) in artifacts.items():
+        work[rule] = work.get(rule, Work()) + one
+        hours[rule] = hours.get(rule, 0.0) + time
+    return Cost(name, unit, dict(Counter(rule for rule, _ in artifacts)), work, hours)

@@ -8,15 +8,12 @@ images; the time for these is extrapolated from the images here.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from selfloop.data.atomic import whole_folder
 from selfloop.data.shards import ShardWriter

@@ -16,7 +16,6 @@ import io
 import logging
 import multiprocessing
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,8 +29,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from selfloop.domains.image.data import collection
 from selfloop.domains.image.data.conversion import MODES, Tally, converted

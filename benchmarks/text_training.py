@@ -1,6 +1,6 @@
 """Training the paper's GPT-2 (9M) and Llama-2 (12M): our loop, transformers.Trainer, and the processor's limit.
 
-    PYTHONPATH=src python benchmarks/text_training.py [--threads 2] [--steps 6] [--models gpt2 llama]
+    python benchmarks/text_training.py [--threads 2] [--steps 6] [--models gpt2 llama]
 
 Both train on the same made-up documents, whose lengths follow TinyStories' (log-normal, 212 tokens on average, 60 to
 1,078), 32 to a batch, each side in a process of its own and with a model of transformers' sizes:

@@ -254,7 +254,6 @@ def test_planning_a_study_imports_no_heavy_package() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=root,
-        env={"PYTHONPATH": str(root / "src")},
         capture_output=True,
         text=True,
         check=True,

@@ -14,7 +14,6 @@ Each test rejects a right sampler with probability ALPHA. What a wrong one risks
 `test_what_the_tests_would_find`, and two wrong ones are caught in the act.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -342,7 +341,6 @@ def test_a_killed_step_leaves_no_vllm_behind(checkpoints: dict[str, Path]) -> No
         [sys.executable, "-c", textwrap.dedent(program)],
         stdout=subprocess.PIPE,
         encoding="utf-8",
-        env=os.environ | {"PYTHONPATH": str(vllm_engine.LIBRARY)},
     )
     with step:
         assert step.stdout is not None

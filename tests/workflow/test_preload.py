@@ -14,7 +14,7 @@ import pytest
 
 from selfloop.jobs import forkserver
 
-from .conftest import DEADLINE, ROOT, alive, environment, wait_gone, wait_until
+from .conftest import DEADLINE, alive, environment, wait_gone, wait_until
 
 # A step that does what the test says.
 PROBE = """
@@ -53,23 +53,23 @@ while True:
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A PYTHONPATH with the library and the probe."""
+def probe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A PYTHONPATH with the probe."""
     folder = tmp_path_factory.mktemp("probe")
     (folder / "probe.py").write_text(PROBE)
-    return os.pathsep.join([str(ROOT / "src"), str(folder)])
+    return str(folder)
 
 
 @pytest.fixture(scope="module")
-def server(library: str) -> Iterator[dict[str, str]]:
+def server(probe: str) -> Iterator[dict[str, str]]:
     """A server that this process started; the environment of its clients."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", library)
+        patch.setenv("PYTHONPATH", probe)
         process = forkserver.start()
         assert process is not None
         yield {
             **environment(),
-            "PYTHONPATH": library,
+            "PYTHONPATH": probe,
             forkserver.VARIABLE: os.environ[forkserver.VARIABLE],
             forkserver.PYTHON: os.environ[forkserver.PYTHON],
         }
@@ -177,8 +177,8 @@ def test_a_client_whose_step_is_killed_fails_and_the_server_goes_on(client: Any,
     assert "torch is there: True" in again.communicate(timeout=DEADLINE)[0]
 
 
-def test_the_server_and_its_steps_die_with_the_process_that_started_it(library: str, tmp_path: Path) -> None:
-    around = {**environment(), "PYTHONPATH": library}
+def test_the_server_and_its_steps_die_with_the_process_that_started_it(probe: str, tmp_path: Path) -> None:
+    around = {**environment(), "PYTHONPATH": probe}
     parent = subprocess.Popen([sys.executable, "-c", PARENT], env=around, stdout=subprocess.PIPE, encoding="utf-8")
     assert parent.stdout is not None
     pid, path, python = (parent.stdout.readline().strip() for _ in range(3))

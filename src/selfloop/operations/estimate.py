@@ -4,11 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from tabulate import SEPARATING_LINE, tabulate
-
 from selfloop.errors import UserError
+from selfloop.numbers import short, size, table
 from selfloop.operations.cost import Cost, SpeedOf, costs
-from selfloop.operations.speed import short
 from selfloop.planning.rules import Plan
 
 HEADINGS = ("experiment", "jobs", "train", "generate", "trained", "sampled", "FLOPs", "in train", "in generate")
@@ -39,24 +37,22 @@ def print_estimate(
         lines = [asdict(cost) | ({} if timed else {"device_hours": None}) for cost in found]
         print(json.dumps({"lines": lines, "notes": said}, indent=1))
         return
-    print(table(found, timed))
+    print(_table(found, timed))
     print(f"\nJobs by rule: {', '.join(f'{rule} {count}' for rule, count in found[-1].jobs.items())}.")
     print("Experiments are counted as if each ran alone; in all, what they share counts once.")
     print("Training includes the evaluations of its learning curve. On disk are data sets and checkpoints, all kept.")
     print("\nAssumed, measured or given:", *(f"- {note}" for note in said), sep="\n")
 
 
-def table(found: Sequence[Cost], timed: bool) -> str:
-    """The costs as an aligned text; with device-hours if these are known."""
-    rows: list[list[str] | str] = []
+def _table(found: Sequence[Cost], timed: bool) -> str:
+    rows = [[*HEADINGS, "in evaluate", "disk", *(["device-hours"] if timed else [])]]
     for cost in found:
         row = [cost.name, f"{sum(cost.jobs.values()):,}"]
         row += [f"{cost.jobs.get(rule, 0):,}" for rule in ("train", "generate")]
         row += [f"{short(cost.of(rule).units)} {cost.unit}" for rule in ("train", "generate")]
         row += [short(work.flops) for work in (cost.of(), cost.of("train"), cost.of("generate"))]
-        row += [short(cost.of("evaluate_model", "evaluate_part").flops), f"{short(cost.of().bytes)}B"]
+        row += [short(cost.of("evaluate_model", "evaluate_part").flops), size(cost.of().bytes)]
         rows.append(row + ([f"{sum(cost.device_hours.values()):,.2f}"] if timed else []))
-    headings = [*HEADINGS, "in evaluate", "disk", *(["device-hours"] if timed else [])]
-    align = ["left", *["right"] * (len(headings) - 1)]
-    rows.insert(-1, SEPARATING_LINE)
-    return tabulate(rows, headings, disable_numparse=True, colalign=align)
+    first, *others = table(rows, right=range(1, len(rows[0]))).splitlines()
+    rule = "-" * len(first)
+    return "\n".join([first, rule, *others[:-1], rule, others[-1]])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from selfloop.domains.cost import Effort
 from selfloop.identity import digest
+from selfloop.numbers import short
 from selfloop.operations.cost import Speed, SpeedOf, domain_module
 from selfloop.planning.study import Experiment
 
@@ -76,12 +77,3 @@ def measured(rates: Rates, threads: int | None, notes: list[str]) -> SpeedOf:
         return known[key]
 
     return speed_of
-
-
-def short(number: float) -> str:
-    """Three figures and a prefix: 470M, 1.02G."""
-    for limit, prefix in ((1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit * 0.9995:
-            value = number / limit
-            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}{prefix}"
-    return f"{number:.0f}"

@@ -29,8 +29,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def step(count: int) -> "subprocess.Popen[str]":
     """A process that holds so many GPUs until its stdin ends."""
     command = [sys.executable, "-c", HOLD, str(count)]
-    around = {**os.environ, "PYTHONPATH": str(Path(gpus.__file__).parents[2])}
-    return subprocess.Popen(command, env=around, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
 
 
 def taken(process: "subprocess.Popen[str]") -> str:

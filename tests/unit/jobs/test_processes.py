@@ -11,7 +11,6 @@ import psutil
 
 from selfloop.jobs import processes
 
-LIBRARY = {**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])}
 STEP = (
     "import time; from selfloop.jobs import processes; "
     "processes.end_with_others(); print('up', flush=True); time.sleep(60)"
@@ -38,7 +37,7 @@ with open_log(Path(sys.argv[1])) as file:
 def run() -> tuple["subprocess.Popen[str]", psutil.Process, psutil.Process]:
     """Such a Snakemake, its shell, its step."""
     main = subprocess.Popen(
-        [sys.executable, "-c", MAIN, sys.executable], env=LIBRARY | {"STEP": STEP}, stdout=-1, encoding="utf-8"
+        [sys.executable, "-c", MAIN, sys.executable], env=os.environ | {"STEP": STEP}, stdout=-1, encoding="utf-8"
     )
     assert main.stdout is not None and main.stdout.readline() == "up\n"
     (shell,) = psutil.Process(main.pid).children()
@@ -62,9 +61,7 @@ def test_a_step_dies_with_snakemake() -> None:
 
 def test_one_process_at_a_time_does_a_step(tmp_path: Path) -> None:
     path = tmp_path / "train.log"
-    first = subprocess.Popen(
-        [sys.executable, "-c", LOCK, str(path)], env=LIBRARY, stdin=-1, stdout=-1, encoding="utf-8"
-    )
+    first = subprocess.Popen([sys.executable, "-c", LOCK, str(path)], stdin=-1, stdout=-1, encoding="utf-8")
     assert first.stdout is not None and first.stdout.readline() == "locked\n"
     assert processes.is_running(path)
     path.unlink()  # as Snakemake does before it tries again
@@ -76,7 +73,7 @@ with open_log(Path(sys.argv[1])) as file:
     logging.basicConfig(stream=file, format="%(message)s")
     lock_log(file, logging.getLogger("x"))
 """
-    second = subprocess.Popen([sys.executable, "-c", wait, str(path)], env=LIBRARY)
+    second = subprocess.Popen([sys.executable, "-c", wait, str(path)])
     deadline = time.monotonic() + 20
     while not path.exists() or "another process still does this step" not in path.read_text():
         assert time.monotonic() < deadline

@@ -18,7 +18,6 @@ from selfloop.domains.text.data.tokens import SCHEMA
 from selfloop.errors import UserError
 from selfloop.operations import cost
 from selfloop.operations.cost import Speed, costs, rows_taken
-from selfloop.operations.speed import short
 from selfloop.planning import study
 from selfloop.planning.rules import Plan
 
@@ -254,9 +253,3 @@ def test_the_domain_that_says_no_costs_has_its_jobs_counted(monkeypatch: pytest.
     assert line.jobs["train"] == total.jobs["train"] == 17
     assert line.of() == Work()
     assert notes == ["Only the jobs of the domain text are counted: it does not say what they cost."]
-
-
-def test_numbers_are_short() -> None:
-    shown = {0: "0", 12.4: "12", 999.6: "1.00k", 1234: "1.23k", 470e6: "470M", 1.016e18: "1.02E", 9.996e9: "10.0G"}
-    assert {number: short(number) for number in shown} == shown
-    assert short(99.96e9) == "100G"

@@ -1,7 +1,6 @@
 """One Snakemake per folder: refused while one is alive, free again as soon as it is dead."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -26,10 +25,7 @@ folder_lock.release()
 @pytest.fixture
 def holder(tmp_path: Path) -> "Iterator[subprocess.Popen[str]]":
     """Another process that holds the folder."""
-    around = {**os.environ, "PYTHONPATH": str(Path(folder_lock.__file__).parents[2])}
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD], cwd=tmp_path, env=around, stdin=-1, stdout=-1, encoding="utf-8"
-    )
+    process = subprocess.Popen([sys.executable, "-c", HOLD], cwd=tmp_path, stdin=-1, stdout=-1, encoding="utf-8")
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     locks = tmp_path / folder_lock.LOCKS
     locks.mkdir(parents=True)

@@ -49,6 +49,7 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	. $(BIN)/activate && snakemake --lint
 
 unit: .venv/dev.stamp

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfloop.domains.text.data.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.data.tokens import TokenStore
+from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.model.network import build
 from selfloop.domains.text.model.size import parameter_count
 from selfloop.training.loop import fit

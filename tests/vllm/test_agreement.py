@@ -32,7 +32,8 @@ import torch
 
 from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.checkpoint import load_checkpoint, save_checkpoint
-from selfloop.domains.text.model.network import Shape, Transformer
+from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling import torch_engine, vllm_engine
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.errors import UserError

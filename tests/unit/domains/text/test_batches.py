@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from selfloop.domains.text.data import batches
-from selfloop.domains.text.data.batches import DocumentTask, Order, PackedTask
 from selfloop.domains.text.data.tokens import TokenStore
+from selfloop.domains.text.model import batches
+from selfloop.domains.text.model.batches import DocumentTask, Order, PackedTask
 from selfloop.domains.text.model.loss import IGNORED, cross_entropy
 from selfloop.domains.text.model.network import build
 from selfloop.training.distributed import Group

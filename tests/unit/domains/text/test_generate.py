@@ -11,7 +11,8 @@ import torch
 from selfloop.data.shards import ShardWriter, iterate_rows, join_shards, shard_paths
 from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, SCHEMA, train_tokenizer
 from selfloop.domains.text.model.checkpoint import save_checkpoint
-from selfloop.domains.text.model.network import Shape, Transformer
+from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling import sampler
 from selfloop.domains.text.steps import generate
 from selfloop.errors import UserError

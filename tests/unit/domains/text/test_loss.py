@@ -16,7 +16,8 @@ from selfloop.domains.text.model.loss import (
     summed_loss,
     to_batch,
 )
-from selfloop.domains.text.model.network import Shape, Transformer
+from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.model.shape import Shape
 
 CPU = torch.device("cpu")
 VOCABULARY = 40

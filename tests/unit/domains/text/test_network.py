@@ -13,8 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from selfloop.domains.text.data.tokens import END_OF_TEXT, END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.domain import model_title, parameter_count
 from selfloop.domains.text.model.checkpoint import load_checkpoint, save_checkpoint
-from selfloop.domains.text.model.network import Shape, Transformer, build, shape_of
-from selfloop.domains.text.sampling.kv_cache import Cache, CacheMemory
+from selfloop.domains.text.model.kv_cache import Cache, CacheMemory
+from selfloop.domains.text.model.network import Transformer, build
+from selfloop.domains.text.model.shape import Shape, shape_of
 from selfloop.errors import UserError
 
 ARCHITECTURES = ["gpt2", "llama"]

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from selfloop.domains.text.model.network import Linear, Shape, Transformer
-from selfloop.domains.text.sampling.kv_cache import Cache, CacheMemory
+from selfloop.domains.text.model.kv_cache import Cache, CacheMemory
+from selfloop.domains.text.model.network import Linear, Transformer
+from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling.onednn import PackedLinear, pack
 
 ARCHITECTURES = ["gpt2", "llama"]

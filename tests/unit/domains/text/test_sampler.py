@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.checkpoint import save_checkpoint
-from selfloop.domains.text.model.network import Shape, Transformer
+from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling import sampler
 from selfloop.domains.text.sampling.sampler import choose, sample
 

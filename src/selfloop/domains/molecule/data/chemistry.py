@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selfloop.domains.molecule.data.conformations import Conformation, Floats
-from selfloop.domains.molecule.model.network import ELEMENTS
+from selfloop.domains.molecule.data.graph import ELEMENTS
 from selfloop.errors import UserError
 
 if TYPE_CHECKING:

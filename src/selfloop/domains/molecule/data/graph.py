@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+ELEMENTS = 100  # atomic numbers are below it; 0 is no element
 BOND_TYPES = 22  # rdkit's, counted from 0
 ORDER = 3
 REMOTE = 0  # the type of every other pair

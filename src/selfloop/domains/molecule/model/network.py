@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from selfloop.domains.molecule.data.graph import Batch, Pairs
+from selfloop.domains.molecule.data.graph import ELEMENTS, Batch, Pairs
 
-ELEMENTS = 100  # rows of an embedding by atomic number; 0 is no element
 TYPES = 100  # rows of an embedding by a pair's type, of which 25 are in use
 NORM = 10.0  # of an initial row of the global encoder's embedding, at most
 

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from selfloop.domains.text.data.tokens import END_OF_TEXT, END_OF_TEXT_ID
-from selfloop.domains.text.model.network import Shape, Transformer
+from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.model.shape import Shape
 from selfloop.errors import UserError
 
 

@@ -6,7 +6,6 @@ and their per-operation overhead decides the speed of small models. The checkpoi
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -14,25 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfloop.domains.text.sampling.kv_cache import Cache
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a transformer; the names are those of the config's `model` section."""
-
-    architecture: str
-    hidden_size: int
-    layers: int
-    heads: int
-    intermediate_size: int
-    context: int
-    vocabulary: int
-
-    @property
-    def head_size(self) -> int:
-        """Width of one attention head."""
-        return self.hidden_size // self.heads
+from selfloop.domains.text.model.kv_cache import Cache
+from selfloop.domains.text.model.shape import Shape, shape_of
 
 
 def swiglu(product: Tensor) -> Tensor:
@@ -202,10 +184,3 @@ def build(model: Mapping[str, Any], seed: int) -> Transformer:
             elif name.endswith("bias"):
                 parameter.zero_()
     return transformer
-
-
-def shape_of(model: Mapping[str, Any]) -> Shape:
-    """The shape that a config's `model` section describes."""
-    sizes = {field.name: model[field.name] for field in fields(Shape)}
-    sizes["intermediate_size"] = sizes["intermediate_size"] or 4 * sizes["hidden_size"]
-    return Shape(**sizes)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfloop.domains.text.data.tokens import END_OF_TEXT_ID
+from selfloop.domains.text.model.kv_cache import Cache, CacheMemory
 from selfloop.domains.text.model.network import Transformer
-from selfloop.domains.text.sampling.kv_cache import Cache, CacheMemory
 from selfloop.identity import stream
 
 BLOCK = 512  # documents that share a stream of random numbers; part of what a part is, so not a setting

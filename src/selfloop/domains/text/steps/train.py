@@ -8,8 +8,8 @@ from selfloop.data import training_set
 from selfloop.data.atomic import whole_folder
 from selfloop.data.learning_curve import write_curve
 from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.text.data.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.data.tokens import TokenStore
+from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.network import build
 from selfloop.errors import UserError

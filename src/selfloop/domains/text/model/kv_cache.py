@@ -1,13 +1,10 @@
-"""What sampling remembers of the positions before: keys and values."""
-
-from typing import TYPE_CHECKING
+"""The KV cache of sampling."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from selfloop.domains.text.model.network import Shape
+from selfloop.domains.text.model.shape import Shape
 
 MOVED = 1 / 8  # of the memory's rows, that are copied at a time when sequences move
 
@@ -23,7 +20,7 @@ class CacheMemory:
     The number format may be smaller than the model's: attention then runs in it.
     """
 
-    def __init__(self, shape: "Shape", sequences: int, longest: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, shape: Shape, sequences: int, longest: int, dtype: torch.dtype, device: torch.device) -> None:
         size = (sequences, longest, shape.heads, 2, shape.head_size)
         self.layers = [torch.empty(size, dtype=dtype, device=device) for _ in range(shape.layers)]
         self.moved = max(1, round(sequences * MOVED))

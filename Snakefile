@@ -7,7 +7,6 @@ import atexit
 import gc
 import os
 import sys
-from dataclasses import asdict
 
 from snakemake.utils import min_version
 
@@ -22,6 +21,7 @@ sys.path.insert(0, os.path.join(workflow.basedir, "src"))
 
 from selfloop.planning import paths
 from selfloop.planning.rules import expose_library, plan_study
+from selfloop.planning.shown import looks
 from selfloop.session.compat import keep_what_repeats
 from selfloop.session.session import Session
 
@@ -49,11 +49,7 @@ rule all:
     input:
         rules.write_report.output,
         rules.collect_metrics.output,
-        [
-            expand(getattr(rules, name).output, domain=domain.name)
-            for domain in study.domains
-            for name in study.shown_by(domain)
-        ],
+        study.shows.files(),
 
 
 # What stands around the jobs: one Snakemake per folder, this machine's GPUs, a process to fork from; see selfloop.session.session.

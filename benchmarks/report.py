@@ -38,7 +38,7 @@ Path(sys.argv[1]).write_text(render(sources), encoding="utf-8")
 
 def main() -> None:
     config = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "config" / "config.yaml"
-    study = json.dumps(plan_study(yaml.safe_load(config.read_text(encoding="utf-8"))).report())
+    study = json.dumps(plan_study(yaml.safe_load(config.read_text(encoding="utf-8"))).shows.report())
     page = Path("results/report/benchmark.html")
     page.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()

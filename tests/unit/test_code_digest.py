@@ -187,6 +187,7 @@ def test_a_module_that_is_not_there_is_an_error(package: Path) -> None:
 # --- what the steps of this workflow run ---------------------------------------------------------------------------
 
 MODULES = {step_module(rule, domain) for domain in domain_names() for rule in RULES if rule != "write_report"}
+MODULES |= {f"selfloop.{path.parent.name}.{path.stem}" for path in FOLDER.parent.glob("analysis/[pw]*_*.py")}
 MODULES |= {
     f"selfloop.domains.{domain}.steps.{path.stem}"  # the domains' own analyses, too
     for domain in domain_names()

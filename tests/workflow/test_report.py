@@ -19,7 +19,7 @@ def test_the_page_shows_every_figure_and_table_that_the_rules_write(finished: Wo
     results = finished.folder / "results"
     written = {f"results/{kind}/{path.name}" for kind in ("figures", "tables") for path in (results / kind).iterdir()}
     study = plan_study(finished.study)
-    assert set(study.report_files()) == written
+    assert set(study.shows.files()) == written
     page = results / "report/index.html"
     assert page.stat().st_size < MOST
     html = page.read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ rule write_report:
     input:
         metrics=paths.METRICS,
         learning_curves=paths.LEARNING_CURVES,
-        shown=study.report_files(),
+        shown=study.shows.files(),
     output:
         page=report(
             paths.PAGE,
@@ -18,8 +18,8 @@ rule write_report:
     conda:
         "../../envs/base.yaml"
     params:
-        study=study.report(),
-        looks=study.report_looks(),
+        study=study.shows.report(),
+        looks=looks(),
         code=study.code("write_report"),
     script:
         "../scripts/step.py"

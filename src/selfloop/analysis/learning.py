@@ -27,7 +27,8 @@ from selfloop.analysis.style import (
 from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
 
-AXIS_NAMES = {"epoch": "Epoch", "step": "Gradient step"}
+Axis = Literal["epoch", "step"]
+AXIS_NAMES: dict[Axis, str] = {"epoch": "Epoch", "step": "Gradient step"}
 
 
 @styled
@@ -36,7 +37,7 @@ def learning_figure(
     domain: str,
     quantity: Quantity,
     *,
-    x: Literal["epoch", "step"] = "epoch",
+    x: Axis = "epoch",
     scale: Scale = "linear",
     title: str = "",
 ) -> Figure:
@@ -96,7 +97,7 @@ def learning_figure(
     return figure
 
 
-def _trainings(rows: pd.DataFrame, quantity: Quantity, x: Literal["epoch", "step"], scale: Scale, title: str) -> Figure:
+def _trainings(rows: pd.DataFrame, quantity: Quantity, x: Axis, scale: Scale, title: str) -> Figure:
     """One panel, a line per model, for a study in which every chain is its first model."""
     labels = in_order(rows["label"])
     marks = model_marks(labels)

@@ -1,22 +1,22 @@
-"""Rule plot_headline: a domain's main measurement against the iteration, one panel per regime (the paper's Fig. 2)."""
+"""Rule plot_headline: a domain's headline quantity against the iteration, a panel per regime (the paper's Fig. 2)."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
 
 from selfloop.analysis.figures import headline_figure
-from selfloop.analysis.read import read_metrics
-from selfloop.analysis.style import save
+from selfloop.analysis.show import Drawn, show
 from selfloop.data.quantity import Quantity
 from selfloop.jobs.job import Job
 
 
+def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
+    """Draw the figure, with the values that the paper has of the same setting."""
+    quantity, title = Quantity(**params["headline"]), params["titles"]["headline"]
+    yield "headline", headline_figure(metrics, params["domain"], quantity, title=title, published=params["asked"])
+
+
 def run(job: Job) -> None:
-    """Draw `params.quantity` of `params.domain` to the output files."""
-    metrics = read_metrics(Path(job.input["metrics"]))
-    figure = headline_figure(
-        metrics,
-        job.params["domain"],
-        Quantity(**job.params["quantity"]),
-        title=job.params["title"],
-        published=job.params["published"],
-    )
-    save(figure, [Path(path) for path in job.output["figures"]])
+    """Draw the job's figure."""
+    show(job, draw)

@@ -1,17 +1,23 @@
 """Rule plot_synthetic: what sampled data sets are like, against the iteration."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
 
 from selfloop.analysis.figures import synthetic_figure
-from selfloop.analysis.read import read_metrics
-from selfloop.analysis.style import save
+from selfloop.analysis.show import Drawn, show
 from selfloop.data.quantity import Quantity
 from selfloop.jobs.job import Job
 
 
+def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
+    """Draw a panel for each of the quantities."""
+    quantities = [Quantity(**quantity) for quantity in params["asked"]]
+    for name, title in params["titles"].items():
+        yield name, synthetic_figure(metrics, params["domain"], quantities, title=title)
+
+
 def run(job: Job) -> None:
-    """Draw `params.quantities` of `params.domain` to the output files."""
-    metrics = read_metrics(Path(job.input["metrics"]))
-    quantities = [Quantity(**quantity) for quantity in job.params["quantities"]]
-    figure = synthetic_figure(metrics, job.params["domain"], quantities, title=job.params["title"])
-    save(figure, [Path(path) for path in job.output["figures"]])
+    """Draw the job's figure."""
+    show(job, draw)

@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pandas as pd
 
-from selfloop.analysis.markdown import markdown_table, plain, truncated
 from selfloop.analysis.read import in_order, regimes_in_order, select
+from selfloop.analysis.table import Table, one_line, plain
 from selfloop.analysis.trends import mean_interval, slope
-from selfloop.data.atomic import whole_file
 from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
 
@@ -55,7 +53,7 @@ def headline_table(metrics: pd.DataFrame, domain: str, quantity: Quantity) -> pd
     return pd.DataFrame(found, columns=names)
 
 
-def headline_markdown(table: pd.DataFrame, quantity: Quantity, title: str = "") -> str:
+def headline_page(table: pd.DataFrame, quantity: Quantity) -> Table:
     """`headline_table` set as the paper's Table 2: a row per model, "value ± sd (difference to t=1)" in its cells."""
     digits = _digits(table["mean"])
     places = table[["column", "regime", "iteration"]].drop_duplicates()
@@ -76,10 +74,10 @@ def headline_markdown(table: pd.DataFrame, quantity: Quantity, title: str = "") 
     if "t=5 replace" in headings:
         notes.append('The paper\'s "t=4 (repl)" is t=4 here if it counts from 1, and t=5 if it counts from 0.')
     shown = [_READINGS.get(heading, heading) for heading in headings]
-    return markdown_table(title, ["Experiment", "Model", "Sampling", "Seeds", *shown], lines, notes)
+    return Table(["Experiment", "Model", "Sampling", "Seeds", *shown], lines, notes)
 
 
-def chains_table(metrics: pd.DataFrame, domain: str, quantity: Quantity) -> pd.DataFrame:
+def trend_table(metrics: pd.DataFrame, domain: str, quantity: Quantity) -> pd.DataFrame:
     """How the headline metric moves in each regime: its slope over iterations, and how far seeds lie apart.
 
     Returns:
@@ -107,8 +105,8 @@ def chains_table(metrics: pd.DataFrame, domain: str, quantity: Quantity) -> pd.D
     return pd.DataFrame(found, columns=[*names, "spread_first", "spread_last"])
 
 
-def chains_markdown(table: pd.DataFrame, quantity: Quantity, title: str = "") -> str:
-    """`chains_table` as a page to read."""
+def trend_page(table: pd.DataFrame, quantity: Quantity) -> Table:
+    """`trend_table` as a page to read."""
     digits = _digits(table["first"])
     lines = []
     for row in table.to_dict("records"):
@@ -128,7 +126,7 @@ def chains_markdown(table: pd.DataFrame, quantity: Quantity, title: str = "") ->
         "its 95% confidence interval over seeds (Student's t). Spread: highest minus lowest seed. Blank: "
         "one iteration or one seed cannot say."
     ]
-    return markdown_table(title, [*headings, "95% interval", "Spread first", "Spread last"], lines, notes)
+    return Table([*headings, "95% interval", "Spread first", "Spread last"], lines, notes)
 
 
 def samples_table(samples: Sequence[tuple[str, str, str, int, int, str]], characters: int = 300) -> pd.DataFrame:
@@ -140,7 +138,7 @@ def samples_table(samples: Sequence[tuple[str, str, str, int, int, str]], charac
 
     Returns:
         a row per sample, models and samplings in the order given. The text is not escaped: that is for the page that
-        shows it, such as `samples_markdown`.
+        shows it, such as `samples_page`.
 
     Raises:
         UserError: there is no sample.
@@ -148,7 +146,7 @@ def samples_table(samples: Sequence[tuple[str, str, str, int, int, str]], charac
     names = ["model", "regime", "sampling", "seed", "iteration", "text"]
     if not samples:
         raise UserError("no sample to show; at least one is needed")
-    cut = [(*chain, truncated(plain(text), characters)) for *chain, text in samples]
+    cut = [(*chain, _cut(plain(text), characters)) for *chain, text in samples]
     frame = pd.DataFrame(cut, columns=names)[SAMPLES_COLUMNS]
     ranks: dict[str, Callable[[pd.Series], list[str]]] = {
         "model": in_order,
@@ -161,21 +159,15 @@ def samples_table(samples: Sequence[tuple[str, str, str, int, int, str]], charac
     return frame.loc[order].reset_index(drop=True)
 
 
-def samples_markdown(table: pd.DataFrame, title: str = "") -> str:
+def samples_page(table: pd.DataFrame, _: Quantity) -> Table:
     """`samples_table` in Markdown; nothing in a sample acts as Markdown or HTML, and a line break shows as " / "."""
     headings = ["Model", "Regime", "Sampling", "Iteration", "Seed", "Sample"]
-    return markdown_table(title, headings, [list(map(str, row)) for row in table.itertuples(index=False)], [])
+    return Table(headings, [[one_line(str(cell)) for cell in row] for row in table.fillna("").itertuples(index=False)])
 
 
-def write_table(table: pd.DataFrame, markdown: str, target: Path | str) -> list[Path]:
-    """Write `target`.csv (UTF-8, numbers so that they read back equal) and `target`.md, each whole or not at all."""
-    texts = {".csv": table.to_csv(index=False, lineterminator="\n"), ".md": markdown}
-    paths = []
-    for suffix, text in texts.items():
-        paths.append(Path(f"{target}{suffix}"))
-        with whole_file(paths[-1]) as scratch:
-            scratch.write_text(text, encoding="utf-8", newline="")
-    return paths
+def _cut(text: str, characters: int) -> str:
+    """The text, or its beginning and an ellipsis: at most so many characters (at least 1)."""
+    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
 
 
 _READINGS = {

@@ -1,20 +1,25 @@
-"""Rule write_tables: a domain's main measurement as a table like the paper's Table 2, and its trend over iterations."""
+"""Rule write_tables: a domain's headline quantity as a table like the paper's Table 2, and its trend."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
 
 from selfloop.analysis import tables
-from selfloop.analysis.read import read_metrics
+from selfloop.analysis.show import Drawn, show
 from selfloop.data.quantity import Quantity
 from selfloop.jobs.job import Job
 
+READABLE = {"headline": tables.headline_page, "trend": tables.trend_page}
+
+
+def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
+    """Work out both tables."""
+    quantity, domain = Quantity(**params["headline"]), params["domain"]
+    yield "headline", tables.headline_table(metrics, domain, quantity)
+    yield "trend", tables.trend_table(metrics, domain, quantity)
+
 
 def run(job: Job) -> None:
-    """Write both tables as CSV and Markdown."""
-    metrics = read_metrics(Path(job.input["metrics"]))
-    quantity, domain = Quantity(**job.params["quantity"]), job.params["domain"]
-    headline = tables.headline_table(metrics, domain, quantity)
-    tables.write_table(
-        headline, tables.headline_markdown(headline, quantity), Path(job.output["headline"]).with_suffix("")
-    )
-    trend = tables.chains_table(metrics, domain, quantity)
-    tables.write_table(trend, tables.chains_markdown(trend, quantity), Path(job.output["trend"]).with_suffix(""))
+    """Write the job's tables."""
+    show(job, draw, READABLE)

@@ -40,25 +40,35 @@ def _all(artifacts: Sequence[Artifacts]) -> Sequence[Artifacts]:
     return artifacts
 
 
+def first_seeds(artifacts: Sequence[Artifacts]) -> list[Artifacts]:
+    """Of an analysis that shows artifacts: those of each experiment's first seed."""
+    seeds: dict[str, int] = {}
+    for row in artifacts:
+        seeds.setdefault(row["experiment"], row["seed"])
+    return [row for row in artifacts if row["seed"] == seeds[row["experiment"]]]
+
+
 @dataclass(frozen=True)
 class Analysis:
-    """A step of a domain's own that shows what no other domain does, of the study's tidy metrics or of its artifacts.
+    """A step that shows something of a domain, of the study's tidy tables or of its artifacts.
 
     Attributes:
-        step: its module in the domain's folder, with run(job); the files to write are `figures` and `tables` of
-            `job.output`.
+        step: its module among the domain's steps, with run(job); the files to write are `figures`, `tables` (CSV) and
+            `pages` (the tables in Markdown) of `job.output`.
         figures: names of figures, for results/figures/<domain>-<name>.{png,svg}.
         tables: names of tables, for results/tables/<domain>-<name>.{csv,md}.
+        title: the key of `figures.titles` that titles all its figures; if empty, each has its own.
         asked: what it must know of the config, as a JSON value (`job.params["asked"]`).
-        reads: "metrics" (`job.input["metrics"]`), and any of "checkpoint", "part", "train", "test": which paths of the
-            chosen artifacts are the job's inputs. `job.params["artifacts"]` is a list of the chosen, without the paths
-            that are not read.
+        reads: "metrics" or "learning_curves" (that tidy table is an input of its name), and any of "checkpoint",
+            "part", "train", "test": which paths of the chosen artifacts are the job's inputs.
+            `job.params["artifacts"]` is a list of the chosen, without the paths that are not read.
         chosen: of all artifacts of the domain's chains, in the study's order, those that it reads.
     """
 
     step: str
     figures: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
+    title: str = ""
     asked: Any = None
     reads: tuple[str, ...] = ("metrics",)
     chosen: Callable[[Sequence[Artifacts]], Sequence[Artifacts]] = _all
@@ -74,6 +84,8 @@ class Domain:
 
     Attributes:
         name: the folder's name and the config's `domain:`.
+        title: the name for readers.
+        described: keys of `data` that tell a reader how large a study is.
         data_slug: a short readable name of a `data` section, for paths.
         model_slug: a short readable name of a `model` section, for paths.
         model_title: the name of a model in tables and figures.
@@ -92,6 +104,8 @@ class Domain:
     """
 
     name: str
+    title: str
+    described: tuple[str, ...]
     data_slug: Callable[[Settings], str]
     model_slug: Callable[[Settings], str]
     model_title: Callable[[Settings], str]
@@ -104,9 +118,14 @@ class Domain:
     known_rows: Callable[[Settings], tuple[int, int] | None] = lambda _: None
     curve: Quantity | None = None
     synthetic: tuple[Quantity, ...] = ()
-    samples: bool = True
+    samples: bool = False
     simulations: Callable[[Settings], Sequence[Settings]] = _none
     analyses: Callable[[Mapping[str, Settings]], Sequence[Analysis]] = _none
+
+
+def sampling_titles(domain: Domain, experiments: Mapping[str, Settings]) -> dict[str, list[str]]:
+    """By experiment, the names of its samplings in tables and figures."""
+    return {name: [domain.sampling_title(each) for each in entry["sampling"]] for name, entry in experiments.items()}
 
 
 FOLDER = Path(__file__).parent

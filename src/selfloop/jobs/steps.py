@@ -1,6 +1,9 @@
 """What there is to know of each rule: the module that runs, and how its jobs behave. One row per rule."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+ANALYSIS = Path(__file__).parents[1] / "analysis"
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,8 @@ _ROWS = (
     Step("evaluate_part", f"{_DOMAIN}.evaluate_part"),
     Step("simulate_chains", f"{_DOMAIN}.simulate_chains"),
     Step("collect_metrics", "data.collect"),
-    Step("plot_headline", "analysis.plot_headline"),
-    Step("plot_learning_curves", "analysis.plot_learning_curves"),
-    Step("plot_synthetic", "analysis.plot_synthetic"),
-    Step("write_tables", "analysis.write_tables"),
     Step("write_samples", f"{_DOMAIN}.write_samples"),
+    Step("text_write_paper", "paper.write_paper"),
     Step("write_report", "report.write_report"),
 )
 STEPS = {row.rule: row for row in _ROWS}
@@ -45,7 +45,8 @@ STEPS = {row.rule: row for row in _ROWS}
 def step_module(rule: str, domain: str | None = None) -> str:
     """The module that runs a job of `rule`, by its full name.
 
-    A rule `<domain>_<analysis>` is one of the domain's own analyses.
+    A rule `<domain>_<analysis>` is one of the domain's own analyses; others show what every domain has, and are named
+    like their module in `selfloop.analysis`.
 
     Raises:
         KeyError: there is no such rule.
@@ -54,4 +55,6 @@ def step_module(rule: str, domain: str | None = None) -> str:
         return f"selfloop.{STEPS[rule].module.format(domain=domain)}"
     if domain is not None and rule.startswith(f"{domain}_"):
         return f"selfloop.{_DOMAIN.format(domain=domain)}.{rule.removeprefix(f'{domain}_')}"
+    if (ANALYSIS / f"{rule}.py").is_file():
+        return f"selfloop.analysis.{rule}"
     raise KeyError(f"no rule '{rule}'")

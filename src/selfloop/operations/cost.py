@@ -88,7 +88,7 @@ def costs(plan: Plan, speed_of: SpeedOf | None = None, rows: int | None = None) 
         everything |= artifacts
     units = {cost.unit for cost in found if cost.unit}
     total = _cost("in all", units.pop() if len(units) == 1 else "units", everything)
-    shown = [rule for domain in plan.domains for rule in plan.shown_by(domain)]
+    shown = [entry.rule for entry in plan.shows.entries]
     jobs = total.jobs | Counter(["collect_metrics", "write_report", *shown])
     return [*found, Cost(total.name, total.unit, jobs, total.work, total.device_hours)], list(assumed)
 

@@ -63,7 +63,7 @@ def _model(path: Path) -> str | None:
 
 
 def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
-    kept = {Path(path) for path in plan.shown_files}
+    kept = {Path(path) for path in plan.shows.kept}
     # A part of a longer study that lies there is a stranger to this one, and is deleted.
     kept |= {Path(paths.checkpoint(model)) for model, _ in _longer(plan).parts.keys() - plan.parts.keys()}
     finished: set[str] = set()

@@ -18,16 +18,18 @@ def write_page(plan: Plan, output: Path) -> tuple[int, bool]:
     Raises:
         UserError: what is there cannot be shown.
     """
-    spec = plan.report()
+    shows = plan.shows
+    spec = shows.report()
     made_of = plan.rows(), plan.simulation_rows()
     metrics, curves = partial.measured(*made_of)
     headlines = {domain["name"]: Quantity(**domain["headline"]) for domain in spec["domains"]}
     holes = gaps(spec["experiments"], metrics, headlines)
     waits = not_simulated(plan.simulation_rows())
-    unfinished = bool(holes or waits) or not partial.are_current(plan.report_files(), *made_of, Path(RESULTS))
+    files = shows.files(tidy=True), shows.files(tidy=False)
+    unfinished = bool(holes or waits) or not partial.are_current(*files, *made_of, Path(RESULTS))
     with tempfile.TemporaryDirectory() as folder:
         if unfinished:
-            partial.draw(spec["domains"], metrics, curves, Path(folder))
+            partial.draw(shows.entries, metrics, curves, Path(folder))
         page = render(Sources(spec, metrics, curves, Path(RESULTS), Path(folder), unfinished, waits))
     with whole_file(output) as scratch:
         scratch.write_text(page, encoding="utf-8")

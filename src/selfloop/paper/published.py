@@ -1,9 +1,10 @@
-"""The paper's values that may be drawn beside a study's own, since their settings are the same. Light."""
+"""What the paper adds to the figures and tables of a study: its values where settings are the same. Light."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from selfloop.paper.table2 import COLUMNS, paper_row
+from selfloop.domains.protocol import Analysis, Domain, Settings, sampling_titles
+from selfloop.paper.table2 import COLUMNS, Row, paper_row
 
 PAPER = "Is Model Collapse Inevitable? (arXiv 2404.01413v2)"
 
@@ -15,28 +16,45 @@ SAME_SETTING = (
 )
 
 
-def published(
-    experiments: Mapping[str, Mapping[str, Any]], titles: Mapping[str, Sequence[str]]
-) -> list[dict[str, Any]]:
+def counterparts(domain: Domain, experiments: Mapping[str, Settings]) -> dict[tuple[str, str], Row | None]:
+    """By experiment and sampling (as tables name it), the row of Table 2 with the same setting.
+
+    Only language models have one: linear regression is compared with theory, and of images and molecules the paper
+    has no numbers.
+    """
+    if domain.name != "text":
+        return {}
+    titles = sampling_titles(domain, experiments)
+    return {
+        (name, title): paper_row(entry["data"], entry["model"], entry["training"], sampling)
+        for name, entry in experiments.items()
+        for sampling, title in zip(entry["sampling"], titles[name], strict=True)
+    }
+
+
+def published(domain: Domain, experiments: Mapping[str, Settings]) -> list[dict[str, Any]]:
     """The paper's values that may stand beside the study's, as rows {experiment, sampling, regime, iteration, value}.
 
-    "t=4 (repl)" stands at 4 and at 5, since the table may count from 0 there (see `text.paper`). Linear regression's
-    theory is drawn by that domain itself; for images and molecules the paper has no numbers.
+    "t=4 (repl)" stands at 4 and at 5, since the table may count from 0 there (see `table2`).
 
     Args:
-        experiments: of one domain, checked, by name.
-        titles: by experiment, how tables name each of its samplings.
+        domain: the domain.
+        experiments: its experiments, checked, by name.
     """
-    found = []
-    for name, experiment in experiments.items():
-        if experiment["domain"] != "text":
-            continue
-        for sampling, title in zip(experiment["sampling"], titles[name], strict=True):
-            row = paper_row(experiment["data"], experiment["model"], experiment["training"], sampling)
-            for column in [] if row is None else COLUMNS:
-                value = None if row is None else row.values.get(column.heading)
-                for regime in experiment["regimes"] if column.regime is None else [column.regime]:
-                    if value is not None and regime in experiment["regimes"]:
-                        place = {"experiment": name, "sampling": title, "regime": regime}
-                        found.append({**place, "iteration": column.iteration, "value": value})
-    return found
+    return [
+        {"experiment": name, "sampling": sampling, "regime": regime, "iteration": column.iteration, "value": value}
+        for (name, sampling), row in counterparts(domain, experiments).items()
+        for column in COLUMNS
+        if row is not None and (value := row.values.get(column.heading)) is not None
+        for regime in experiments[name]["regimes"]
+        if column.regime in (None, regime)
+    ]
+
+
+def comparisons(domain: Domain, experiments: Mapping[str, Settings]) -> list[Analysis]:
+    """What stands among a domain's own analyses because of the paper: the study's losses beside those of Table 2."""
+    asked = [
+        {"experiment": name, "sampling": sampling, "row": None if row is None else row.name}
+        for (name, sampling), row in counterparts(domain, experiments).items()
+    ]
+    return [Analysis("write_paper", tables=("paper",), asked=asked)] if asked else []

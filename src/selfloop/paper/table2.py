@@ -94,17 +94,6 @@ def paper_row(data: Settings, model: Settings, training: Settings, sampling: Set
     return None
 
 
-def paper_value(row: Row, regime: str, iteration: int) -> float | None:
-    """Test cross-entropy of a row of Table 2 at a regime's iteration, counted from 1; None where it has none.
-
-    Under replace, iterations 4 and 5 both give "t=4 (repl)", of which one is meant; see `COLUMNS`.
-    """
-    for column in COLUMNS:
-        if column.iteration == iteration and column.regime in (None, regime):
-            return row.values.get(column.heading)
-    return None
-
-
 def row_named(name: str) -> Row:
     """The row of that name."""
     return next(row for row in ROWS if row.name == name)

@@ -3,24 +3,22 @@
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from selfloop.code_digest import code_digest
 from selfloop.config import load as configuration
-from selfloop.domains.protocol import Analysis, Domain
+from selfloop.domains.protocol import Domain
 from selfloop.errors import UserError
 from selfloop.jobs.steps import step_module
-from selfloop.paper.published import published
 from selfloop.planning import paths
-from selfloop.planning import shown as reports
 from selfloop.planning import study as studies
 from selfloop.planning.resources import Resources
+from selfloop.planning.shown import Showing
 
 LIBRARY = Path(__file__).resolve().parents[2]  # the folder that holds this package
 RESOURCES = LIBRARY.parent / "config/resources.yaml"
-ARTIFACT_PATHS = frozenset({"checkpoint", "part", "train", "test"})  # what an `Analysis` may read besides the metrics
 
 
 def expose_library() -> None:
@@ -167,143 +165,10 @@ class Plan(studies.Study):
         """What the simulations write, each once."""
         return [simulation.file for simulation in self.simulations.values()]
 
-    def analyses(self, domain: Domain) -> list[Analysis]:
-        """The figures and tables that a domain has of its own in this study."""
-        entries = self.checked["experiments"]
-        own = {e.name: entries[e.name] for e in self.experiments if e.domain.name == domain.name}
-        return list(domain.analyses(own))
-
-    def artifacts(self, domain: Domain) -> list[dict[str, Any]]:
-        """Of every chain of a domain and every iteration: where its model, its part 0 and its real data lie."""
-        return [
-            {
-                "experiment": chain.experiment.name,
-                "model": domain.model_title(chain.experiment.model),
-                "regime": chain.regime,
-                "sampling": domain.sampling_title(chain.sampling),
-                "seed": chain.seed,
-                "iteration": model.iteration,
-                "checkpoint": paths.checkpoint(model.name),
-                "part": parts[0].folder,
-                "train": model.real("train"),
-                "test": model.real("test"),
-            }
-            for chain in self.chains
-            if chain.experiment.domain.name == domain.name
-            for model, parts in zip(chain.models, chain.parts, strict=True)
-        ]
-
-    def read_by(self, domain: Domain, analysis: Analysis) -> list[dict[str, Any]]:
-        """The artifacts that an analysis has chosen, without the paths that it does not read."""
-        unread = ARTIFACT_PATHS.difference(analysis.reads)
-        if unread == ARTIFACT_PATHS:
-            return []
-        chosen = analysis.chosen(self.artifacts(domain))
-        return [{key: value for key, value in row.items() if key not in unread} for row in chosen]
-
-    def files_read_by(self, domain: Domain, analysis: Analysis) -> list[str]:
-        """The paths of these artifacts, each once."""
-        rows = self.read_by(domain, analysis)
-        return list(dict.fromkeys(row[key] for row in rows for key in row if key in ARTIFACT_PATHS))
-
-    @property
-    def shown_files(self) -> list[str]:
-        """The models and data sets that figures and tables show as they are."""
-        files = [part["folder"] for domain in self.domains if domain.samples for part in self.samples(domain.name)]
-        for domain in self.domains:
-            for analysis in self.analyses(domain):
-                files += self.files_read_by(domain, analysis)
-        return list(dict.fromkeys([*files, *self.report_files()]))
-
-    def shown_by(self, domain: Domain) -> list[str]:
-        """The rules whose outputs show what the study has measured in a domain: shared ones, and the domain's own."""
-        shown = ["plot_headline", "write_tables"]
-        shown += ["plot_learning_curves"] if domain.curve else []
-        shown += ["plot_synthetic"] if domain.synthetic else []
-        shown += ["write_samples"] if domain.samples else []
-        return shown + [f"{domain.name}_{analysis.step}" for analysis in self.analyses(domain)]
-
-    def shown(self, domain: Domain) -> list[reports.Shown]:
-        """What the rules that show a domain write."""
-        return reports.shown(domain, self.shown_by(domain), self.analyses(domain))
-
-    def report_files(self) -> list[str]:
-        """The figures and tables that the study's page shows."""
-        return [file for domain in self.domains for file in reports.files(self.shown(domain), self.formats)]
-
-    def report(self) -> dict[str, Any]:
-        """What the study's page is about, as JSON values; nothing in it is only about how the study is run."""
-        domains = [
-            {**reports.domain_spec(domain, self.shown(domain)), "published": self.published(domain)}
-            for domain in self.domains
-        ]
-        config = {key: self.checked[key] for key in ("experiments", "regimes")}
-        return {"domains": domains, "experiments": self.checked["experiments"], "config": config}
-
-    def caption(self, domain: Domain, analysis: Analysis) -> str:
-        """The file that explains what a domain's own analysis shows."""
-        return reports.caption(f"{domain.name}_{analysis.step}")
-
-    def report_looks(self) -> str:
-        """Digest of what the page looks like besides its code."""
-        return reports.looks()
-
-    def published(self, domain: Domain) -> list[dict[str, Any]]:
-        """The paper's values for the domain's experiments that have its setting."""
-        own = {name: e for name, e in self.checked["experiments"].items() if e["domain"] == domain.name}
-        return published(own, {name: list(map(domain.sampling_title, e["sampling"])) for name, e in own.items()})
-
-    @property
-    def domains(self) -> list[Domain]:
-        """The domains of the study's experiments, each once, in their order."""
-        return list({experiment.domain.name: experiment.domain for experiment in self.experiments}.values())
-
-    def domain(self, name: str) -> Domain:
-        """The domain of that name among those of the study."""
-        return next(domain for domain in self.domains if domain.name == name)
-
-    @property
-    def formats(self) -> list[str]:
-        """File formats of the figures."""
-        formats: list[str] = self.checked["figures"]["formats"]
-        return formats
-
-    @property
-    def titled(self) -> list[str]:
-        """The figures that may be given a title; those of one shared rule have one together."""
-        names = []
-        for domain in self.domains:
-            shared = [rule for rule in self.shown_by(domain) if rule in reports.SHARED and reports.SHARED[rule][0]]
-            own = [figure for analysis in self.analyses(domain) for figure in analysis.figures]
-            words = [*(rule.removeprefix("plot_").replace("_", "-") for rule in shared), *own]
-            names += [f"{domain.name}-{word}" for word in words]
-        return names
-
-    def title(self, figure: str) -> str:
-        """The title that the config gives to a figure, or an empty one."""
-        title: str = self.checked["figures"]["titles"].get(figure, "")
-        return title
-
-    def samples(self, domain: str) -> list[dict[str, Any]]:
-        """Part 0 of every model of each experiment's first seed, by regime and iteration; iteration 1 once."""
-        rows: dict[str, dict[str, Any]] = {}
-        for chain in self.chains:
-            experiment = chain.experiment
-            if experiment.domain.name != domain or chain.seed != experiment.seeds[0]:
-                continue
-            for model, parts in zip(chain.models, chain.parts, strict=True):
-                rows.setdefault(
-                    parts[0].folder,
-                    {
-                        "folder": parts[0].folder,
-                        "model": experiment.domain.model_title(experiment.model),
-                        "regime": chain.regime if model.iteration > 1 else "real data",
-                        "sampling": experiment.domain.sampling_title(chain.sampling),
-                        "iteration": model.iteration,
-                        "seed": chain.seed,
-                    },
-                )
-        return list(rows.values())
+    @cached_property
+    def shows(self) -> Showing:
+        """The figures, tables and page of the study."""
+        return Showing(self, self.checked, self.code)
 
 
 @cache
@@ -328,7 +193,7 @@ def plan_study(config: Mapping[str, Any], resources: Path = RESOURCES, files: It
         plan = Plan(studies.build(checked).experiments)
         plan.resources = Resources(resources)
         plan.checked = checked
-        configuration.check_titles(checked["figures"]["titles"], plan.titled)
+        configuration.check_titles(checked["figures"]["titles"], plan.shows.titled)
     except UserError as error:
         sys.exit(f"selfloop: {error}")
     return plan

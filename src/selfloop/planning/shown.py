@@ -1,71 +1,262 @@
-"""What a study shows, for its page: the files of every domain, and what they are about. Light."""
+"""What a study shows: one list of figures and tables, with what each is drawn from.
+
+The rules of analysis.smk, the titles that the config may give, the page and `prune` follow from this list. A figure
+that all domains share is a row of `shared`, a module of its rule's name in `selfloop.analysis`, and a caption. Light.
+"""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
-from selfloop.domains.protocol import Analysis, Domain
-from selfloop.planning.paths import FIGURES, TABLES
+from selfloop.domains.protocol import Analysis, Domain, Settings, first_seeds, sampling_titles
+from selfloop.paper.published import comparisons, published
+from selfloop.planning import paths
+from selfloop.planning import study as studies
 from selfloop.report.places import ASSETS, CAPTIONS
 
-# What the shared rules of workflow/rules/analysis.smk write: (figures, tables), less the domain's name in front.
-LEARNING_CURVES = tuple(f"learning-curves-{x}-{scale}" for x in ("epoch", "step") for scale in ("linear", "log"))
-SHARED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "plot_headline": (("headline",), ()),
-    "plot_learning_curves": (LEARNING_CURVES, ()),
-    "plot_synthetic": (("synthetic",), ()),
-    "write_tables": ((), ("headline", "trend")),
-    "write_samples": ((), ("samples",)),
-}
+ARTIFACT_PATHS = frozenset({"checkpoint", "part", "train", "test"})  # what an `Analysis` may read besides tidy tables
+TIDY = {"metrics": paths.METRICS, "learning_curves": paths.LEARNING_CURVES}
+Kind = Literal["figures", "tables"]
+
+
+def shared(domain: Domain, experiments: Mapping[str, Settings], tables: Mapping[str, int]) -> Iterator[Analysis]:
+    """What every domain shows, as far as it has it, in the page's order; `tables` is the config's section."""
+    yield Analysis("plot_headline", figures=("headline",), asked=published(domain, experiments))
+    yield Analysis("write_tables", tables=("headline", "trend"))
+    if domain.curve is not None:
+        variants = tuple(f"learning-curves-{x}-{scale}" for x in ("epoch", "step") for scale in ("linear", "log"))
+        curve, reads = asdict(domain.curve), ("learning_curves",)
+        yield Analysis("plot_learning_curves", figures=variants, title="learning-curves", asked=curve, reads=reads)
+    if domain.synthetic:
+        yield Analysis("plot_synthetic", figures=("synthetic",), asked=[asdict(each) for each in domain.synthetic])
+    if domain.samples:
+        yield Analysis("write_samples", tables=("samples",), asked=dict(tables), reads=("part",), chosen=first_seeds)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What one rule shows of one domain: figures and tables by name, and the caption that explains them."""
+    """What one rule shows of one domain.
+
+    Attributes:
+        rule: its name.
+        domain: the domain.
+        analysis: what is drawn.
+        artifacts: those that the analysis has chosen, without the paths that it does not read.
+        titles: those of its figures, by name.
+        code: digest of its step's code.
+    """
 
     rule: str
-    figures: tuple[str, ...]
-    tables: tuple[str, ...]
-    caption: str  # file below CAPTIONS
+    domain: Domain
+    analysis: Analysis
+    artifacts: list[dict[str, Any]]
+    titles: dict[str, str]
+    code: str
+
+    @property
+    def tidy(self) -> str | None:
+        """The tidy table that it is drawn from, or None."""
+        return next((name for name in TIDY if name in self.analysis.reads), None)
+
+    @property
+    def artifact_files(self) -> list[str]:
+        """The paths of its artifacts, each once."""
+        return list(dict.fromkeys(row[key] for row in self.artifacts for key in row if key in ARTIFACT_PATHS))
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What its step is told, as JSON values."""
+        asked = {"headline": asdict(self.domain.headline), "asked": self.analysis.asked, "artifacts": self.artifacts}
+        return {"domain": self.domain.name, **asked, "titles": self.titles, "code": self.code}
+
+    @property
+    def caption(self) -> str:
+        """The file below CAPTIONS that explains it; a domain's own analysis may have none of its own."""
+        return f"{self.rule}.rst" if (CAPTIONS / f"{self.rule}.rst").is_file() else "own_analysis.rst"
+
+    def names(self, kind: Kind) -> list[str]:
+        """Names of its figures or tables, the domain's in front."""
+        return [Path(file).stem for file in self.files(kind, "any")]
+
+    def files(self, kind: Kind, *formats: str) -> list[str]:
+        """Its figures or tables in each format."""
+        return _files(kind, self.domain.name, self.analysis, formats)
 
 
-def shown(domain: Domain, rules: Sequence[str], analyses: Sequence[Analysis]) -> list[Shown]:
-    """What the rules that show a domain write; `rules` and `analyses` as a plan's `shown_by` and `analyses` are."""
-    own = {f"{domain.name}_{analysis.step}": analysis for analysis in analyses}
-    found = []
-    for rule in rules:
-        if rule in own:
-            figures, tables = own[rule].figures, own[rule].tables
-        else:
-            figures, tables = SHARED[rule]
-        names = [tuple(f"{domain.name}-{name}" for name in kind) for kind in (figures, tables)]
-        found.append(Shown(rule, names[0], names[1], caption(rule)))
-    return found
+@dataclass(frozen=True)
+class Rule:
+    """A rule of analysis.smk: of one domain, or of all that have it, told apart by the wildcard `domain`."""
+
+    name: str
+    by_domain: Mapping[str, Shown]
+
+    @property
+    def first(self) -> Shown:
+        """What it shows of the first of its domains."""
+        return next(iter(self.by_domain.values()))
+
+    @property
+    def domain(self) -> str:
+        """The domain's name, or the wildcard."""
+        return "{domain}" if self.name == self.first.analysis.step else self.first.domain.name
+
+    @property
+    def log(self) -> str:
+        """Its log file."""
+        return paths.log(self.first.analysis.step, self.domain)
+
+    @property
+    def tidy(self) -> dict[str, str]:
+        """The tidy table among its inputs, by name."""
+        return {name: file for name, file in TIDY.items() if name == self.first.tidy}
+
+    def files(self, kind: Kind, *formats: str) -> list[str]:
+        """Its "figures" or "tables" in each format."""
+        return _files(kind, self.domain, self.first.analysis, formats)
+
+    def artifacts(self, wildcards: Any) -> list[str]:
+        """Inputs of a job besides the tidy table."""
+        return self._of(wildcards).artifact_files
+
+    def settings(self, wildcards: Any) -> dict[str, Any]:
+        """Params of a job."""
+        return self._of(wildcards).params
+
+    def _of(self, wildcards: Any) -> Shown:
+        return self.by_domain[wildcards.get("domain", self.domain)]
 
 
-def caption(rule: str) -> str:
-    """The file below CAPTIONS that explains what a rule shows; a domain's own analysis may have none of its own."""
-    return f"{rule}.rst" if (CAPTIONS / f"{rule}.rst").is_file() else "own_analysis.rst"
+class Showing:
+    """What a study shows.
+
+    Args:
+        study: the study.
+        checked: its config.
+        code: digest of the code that a rule runs in a domain.
+    """
+
+    def __init__(self, study: studies.Study, checked: Mapping[str, Any], code: Callable[[str, Domain], str]) -> None:
+        self.study, self.checked, self._code = study, checked, code
+
+    @cached_property
+    def entries(self) -> list[Shown]:
+        """Everything that is shown, by domain and in the page's order."""
+        return [entry for domain in self.study.domains for entry in self._of(domain)]
+
+    def of(self, domain: Domain) -> list[Shown]:
+        """What is shown of one domain."""
+        return [entry for entry in self.entries if entry.domain is domain]
+
+    @property
+    def rules(self) -> list[Rule]:
+        """The rules that show it all."""
+        found: dict[str, dict[str, Shown]] = {}
+        for entry in self.entries:
+            found.setdefault(entry.rule, {})[entry.domain.name] = entry
+        return [Rule(name, by_domain) for name, by_domain in found.items()]
+
+    @property
+    def formats(self) -> list[str]:
+        """File formats of the figures."""
+        formats: list[str] = self.checked["figures"]["formats"]
+        return formats
+
+    def files(self, tidy: bool | None = None) -> list[str]:
+        """The figures and tables: all, those drawn from the tidy tables, or those that show artifacts as they are."""
+        entries = [entry for entry in self.entries if tidy is None or (entry.tidy is not None) == tidy]
+        figures = [file for entry in entries for file in entry.files("figures", *self.formats)]
+        return figures + [file for entry in entries for file in entry.files("tables", "csv", "md")]
+
+    @property
+    def kept(self) -> list[str]:
+        """The figures and tables, and the models and data sets that they show as they are."""
+        return list(dict.fromkeys([*(file for each in self.entries for file in each.artifact_files), *self.files()]))
+
+    @property
+    def titled(self) -> list[str]:
+        """The keys that `figures.titles` may have."""
+        return list(
+            dict.fromkeys(_title_key(each.domain, each.analysis, n) for each in self.entries for n in each.titles)
+        )
+
+    def report(self) -> dict[str, Any]:
+        """What the study's page is about, as JSON values; nothing in it is only about how the study is run."""
+        experiments = self.checked["experiments"]
+        domains = [
+            {
+                "name": domain.name,
+                "title": domain.title,
+                "described": domain.described,
+                "headline": asdict(domain.headline),
+                "synthetic": [asdict(quantity) for quantity in domain.synthetic],
+                "samplings": sampling_titles(domain, self._own(domain)),
+                "published": published(domain, self._own(domain)),
+                "shown": [
+                    {"rule": e.rule, "caption": e.caption, "figures": e.names("figures"), "tables": e.names("tables")}
+                    for e in self.of(domain)
+                ],
+            }
+            for domain in self.study.domains
+        ]
+        config = {"experiments": experiments, "regimes": self.checked["regimes"]}
+        return {"domains": domains, "experiments": experiments, "config": config}
+
+    def artifacts(self, domain: Domain) -> list[dict[str, Any]]:
+        """Of every chain of a domain and every iteration: where its model, its part 0 and its real data lie."""
+        return [
+            {
+                "experiment": chain.experiment.name,
+                "model": domain.model_title(chain.experiment.model),
+                "regime": chain.regime,
+                "sampling": domain.sampling_title(chain.sampling),
+                "seed": chain.seed,
+                "iteration": model.iteration,
+                "checkpoint": paths.checkpoint(model.name),
+                "part": parts[0].folder,
+                "train": model.real("train"),
+                "test": model.real("test"),
+            }
+            for chain in self.study.chains
+            if chain.experiment.domain.name == domain.name
+            for model, parts in zip(chain.models, chain.parts, strict=True)
+        ]
+
+    def chosen(self, domain: Domain, analysis: Analysis) -> list[dict[str, Any]]:
+        """The artifacts that an analysis has chosen, without the paths that it does not read."""
+        unread = ARTIFACT_PATHS.difference(analysis.reads)
+        if unread == ARTIFACT_PATHS:
+            return []
+        rows = analysis.chosen(self.artifacts(domain))
+        return [{key: value for key, value in row.items() if key not in unread} for row in rows]
+
+    def _own(self, domain: Domain) -> dict[str, Settings]:
+        return {name: entry for name, entry in self.checked["experiments"].items() if entry["domain"] == domain.name}
+
+    def _of(self, domain: Domain) -> Iterator[Shown]:
+        own = self._own(domain)
+        for analysis in shared(domain, own, self.checked["tables"]):
+            yield self._entry(analysis.step, domain, analysis)
+        for analysis in (*comparisons(domain, own), *domain.analyses(own)):
+            yield self._entry(f"{domain.name}_{analysis.step}", domain, analysis)
+
+    def _entry(self, rule: str, domain: Domain, analysis: Analysis) -> Shown:
+        given = self.checked["figures"]["titles"]
+        titles = {name: given.get(_title_key(domain, analysis, name), "") for name in analysis.figures}
+        return Shown(rule, domain, analysis, self.chosen(domain, analysis), titles, self._code(rule, domain))
 
 
-def files(entries: Sequence[Shown], formats: Sequence[str]) -> list[str]:
-    """The paths that `entries` name, relative to the working folder."""
-    return [
-        *(f"{FIGURES}/{name}.{form}" for entry in entries for name in entry.figures for form in formats),
-        *(f"{TABLES}/{name}.{form}" for entry in entries for name in entry.tables for form in ("csv", "md")),
-    ]
+def _files(kind: Kind, domain: str, analysis: Analysis, formats: Sequence[str]) -> list[str]:
+    """`domain` is a name, or a rule's wildcard."""
+    path, names = (paths.figure, analysis.figures) if kind == "figures" else (paths.table, analysis.tables)
+    return [path(domain, name, form) for name in names for form in formats]
 
 
-def domain_spec(domain: Domain, entries: Sequence[Shown]) -> dict[str, Any]:
-    """A domain as the page needs to know it, as JSON values."""
-    return {
-        "name": domain.name,
-        "headline": asdict(domain.headline),
-        "curve": None if domain.curve is None else asdict(domain.curve),
-        "synthetic": [asdict(quantity) for quantity in domain.synthetic],
-        "shown": [asdict(entry) for entry in entries],
-    }
+def _title_key(domain: Domain, analysis: Analysis, figure: str) -> str:
+    """How `figures.titles` names a figure; those of one shared step have a title together."""
+    return f"{domain.name}-{analysis.title or figure}"
 
 
 def looks() -> str:

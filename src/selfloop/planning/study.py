@@ -188,6 +188,15 @@ class Study:
                     for regime in experiment.regimes:
                         self.chains.append(self._chain(experiment, regime, sampling, seed))
 
+    @property
+    def domains(self) -> list[Domain]:
+        """The domains of the study's experiments, each once, in their order."""
+        return list({experiment.domain.name: experiment.domain for experiment in self.experiments}.values())
+
+    def domain(self, name: str) -> Domain:
+        """The domain of that name among those of the study."""
+        return next(domain for domain in self.domains if domain.name == name)
+
     @cached_property
     def data(self) -> dict[str, Experiment]:
         """Prepared data by folder name, each with an experiment that uses it."""

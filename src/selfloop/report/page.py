@@ -1,6 +1,7 @@
 """The page itself: everything that is there, as one HTML file that needs no network."""
 
 import base64
+import importlib
 import json
 import platform
 import re
@@ -13,11 +14,12 @@ from urllib.parse import quote
 import jinja2
 import pandas as pd
 import yaml
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from selfloop.analysis.read import regimes_in_order
+from selfloop.analysis.table import read_table
 from selfloop.data.quantity import Quantity
+from selfloop.jobs.steps import step_module
 from selfloop.paper.claims import claims
 from selfloop.paper.evidence import Study
 from selfloop.paper.published import PAPER, SAME_SETTING
@@ -42,12 +44,6 @@ PLAIN = " !$()*+,-./:;=?@[]^_{|}~'"  # what an SVG's address may hold as it is, 
 
 LARGEST_SVG = 400_000  # bytes; of a larger figure the page shows the PNG
 LARGEST_TABLE = 200  # rows shown of a table; its file has all
-# Keys of `data` that tell a reader how large a study is; the config below the page has all.
-SETTING = (
-    *("source", "name", "rows", "fraction", "size", "molecules", "conformers"),
-    *("dimension", "noise_variance"),
-)
-TITLES = {"text": "Text", "image": "Images", "molecule": "Molecules", "linear": "Linear regression"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Sources:
     """Where the page's parts come from.
 
     Attributes:
-        spec: what `selfloop.planning.rules.Plan.report` says of the study.
+        spec: what `selfloop.planning.shown.Showing.report` says of the study.
         metrics, curves: the tidy tables, or as much of them as there is.
         results: the folder with figures, tables and logs.
         drawn: figures and tables that were made for this page alone, by file name; they are preferred.
@@ -90,7 +86,7 @@ def _context(sources: Sources) -> dict[str, Any]:
         metrics,
         sources.curves,
         headlines,
-        {domain["name"]: _setting(spec["experiments"], domain["name"]) for domain in spec["domains"]},
+        {domain["name"]: _setting(spec["experiments"], domain) for domain in spec["domains"]},
         {domain["name"]: [Quantity(**each) for each in domain["synthetic"]] for domain in spec["domains"]},
         [name for name, there in files.items() if there],
     )
@@ -115,6 +111,7 @@ def _context(sources: Sources) -> dict[str, Any]:
         "script": Markup(_asset("page.js")),
         "style": Markup(_asset("page.css")),
         "number": number,
+        "largest_table": LARGEST_TABLE,
         "figure_names": {figure["name"] for domain in domains for figure in domain["figures"]},
     }
 
@@ -148,12 +145,12 @@ def _domain(sources: Sources, domain: Mapping[str, Any], regimes: list[str]) -> 
         )
     return {
         "name": name,
-        "title": TITLES.get(name, name.capitalize()),
-        "setting": _setting(sources.spec["experiments"], name),
+        "title": domain["title"],
+        "setting": _setting(sources.spec["experiments"], domain),
         "parts": parts,
         "answer": _best(parts),
         "figures": [each for shown in domain["shown"] for each in _figures(sources, shown)],
-        "tables": [each for shown in domain["shown"] for each in _tables(sources, shown)],
+        "tables": [each for shown in domain["shown"] for each in _tables(sources, name, shown, headline)],
     }
 
 
@@ -229,21 +226,19 @@ def _figure_file(sources: Sources, name: str) -> Path | None:
     return None
 
 
-def _tables(sources: Sources, shown: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _tables(sources: Sources, domain: str, shown: Mapping[str, Any], headline: Quantity) -> list[dict[str, Any]]:
     found = []
     for name in shown["tables"]:
         path = _table_file(sources, name)
         if path is not None:
-            text, left_out = _shortened(path.read_text(encoding="utf-8"))
+            readable = importlib.import_module(step_module(shown["rule"], domain)).READABLE
+            files = [f"{name}{suffix}" for suffix in (".csv", ".md")]
             found.append(
                 {
                     "name": name,
                     "caption": caption(shown["caption"]),
-                    "body": markdown(text),
-                    "left_out": left_out,
-                    "files": [
-                        f"{name}{s}" for s in (".csv", ".md") if (sources.results / f"tables/{name}{s}").is_file()
-                    ],
+                    "table": readable[name.removeprefix(f"{domain}-")](read_table(path), headline),
+                    "files": [file for file in files if (sources.results / "tables" / file).is_file()],
                     "old": sources.unfinished and path.is_relative_to(sources.results),
                 }
             )
@@ -252,24 +247,7 @@ def _tables(sources: Sources, shown: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _table_file(sources: Sources, name: str) -> Path | None:
     folders = [*([] if sources.drawn is None else [sources.drawn]), sources.results / "tables"]
-    return next((path for folder in folders if (path := folder / f"{name}.md").is_file()), None)
-
-
-def _shortened(text: str) -> tuple[str, int]:
-    """A page of Markdown with at most `LARGEST_TABLE` rows of its table, and how many are left out."""
-    out, rows = [], 0
-    for line in text.splitlines():
-        rows += line.startswith("|")
-        if not line.startswith("|") or rows <= LARGEST_TABLE + 2:
-            out.append(line)
-    return "\n".join(out), max(0, rows - LARGEST_TABLE - 2)
-
-
-def markdown(text: str) -> Markup:
-    """Markdown as HTML, without raw HTML, links or pictures: its cells may hold what a model sampled."""
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    parser.disable(["link", "image", "autolink", "html_inline", "html_block", "reference"])
-    return Markup(parser.render(text))
+    return next((path for folder in folders if (path := folder / f"{name}.csv").is_file()), None)
 
 
 def caption(name: str) -> str:
@@ -278,16 +256,16 @@ def caption(name: str) -> str:
     return " ".join(re.sub(r"\{\{.*?\}\}", "", text).replace("``", "").split())
 
 
-def _setting(experiments: Mapping[str, Any], domain: str) -> str:
+def _setting(experiments: Mapping[str, Any], domain: Mapping[str, Any]) -> str:
     """With what a domain was run, in a line."""
     same: dict[str, list[str]] = {}
     for name, entry in experiments.items():
-        if entry["domain"] != domain:
+        if entry["domain"] != domain["name"]:
             continue
         data = ", ".join(
             str(value) if key in ("source", "name") else f"{key.replace('_', ' ')} {value}"
             for key, value in entry["data"].items()
-            if value is not None and key in SETTING
+            if value is not None and key in domain["described"]
         )
         iterations = entry["iterations"]
         counted = (

@@ -1,31 +1,25 @@
 """The page of a study that is not finished, from whatever artifacts there are."""
 
+import importlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from selfloop.analysis import tables
-from selfloop.analysis.figures import headline_figure, synthetic_figure
-from selfloop.analysis.learning import learning_figure
 from selfloop.analysis.read import CURVES_COLUMNS, METRICS_COLUMNS
-from selfloop.analysis.style import Scale, save
+from selfloop.analysis.show import write
 from selfloop.data import collect
-from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
+from selfloop.jobs.steps import step_module
+from selfloop.planning.shown import Shown
 
 log = logging.getLogger(__name__)
 
 MEASURED = ("measurements.json", "learning_curve.parquet")  # of a model
-OF_TABLES = ("-headline", "-synthetic", "-learning-curves")
-EPOCH_AND_STEP: tuple[Literal["epoch", "step"], ...] = ("epoch", "step")
-SCALES: tuple[Scale, ...] = ("linear", "log")
 
 
 def measured(
@@ -58,7 +52,8 @@ def measured(
 
 
 def are_current(
-    files: Sequence[str],
+    drawn: Sequence[str],
+    others: Sequence[str],
     chains: Sequence[Mapping[str, Any]],
     simulations: Sequence[Mapping[str, str]],
     results: Path,
@@ -70,7 +65,8 @@ def are_current(
     drawn of the tidy tables are newer than it. Others, such as grids of samples, wait for no measurement.
 
     Args:
-        files: the figures and tables.
+        drawn: the figures and tables that are drawn from the tidy tables.
+        others: those that show artifacts as they are.
         chains, simulations: the rows that the rule collect_metrics is given.
         results: the folder of the index.
     """
@@ -80,11 +76,14 @@ def are_current(
     made_of = {f"{chain['model_folder']}/{name}" for chain in chains for name in MEASURED}
     made_of |= {f"{folder}.measurements.json" for chain in chains for folder in chain["part_folders"]}
     made_of |= {each["file"] for each in simulations}
-    if not all(map(os.path.isfile, (*files, *made_of))):
+    if not all(map(os.path.isfile, (*drawn, *others, *made_of))):
         return False
     tables = index.stat().st_mtime
-    drawn = [os.path.getmtime(file) for file in files if any(name in file for name in OF_TABLES)]
-    return max(map(os.path.getmtime, made_of), default=0.0) <= tables <= min(drawn, default=tables)
+    measured, shown = (
+        max(map(os.path.getmtime, made_of), default=0.0),
+        min(map(os.path.getmtime, drawn), default=tables),
+    )
+    return measured <= tables <= shown
 
 
 def _there(read: Callable[[str], list[dict[str, Any]]], path: str) -> list[dict[str, Any]]:
@@ -102,37 +101,19 @@ def _whole(read: Callable[[], Any], path: str) -> Any:
         return None
 
 
-def draw(domains: Sequence[Mapping[str, Any]], metrics: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
-    """Draw the shared figures and write the shared tables of unfinished domains into `folder`.
+def draw(entries: Sequence[Shown], metrics: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
+    """Draw into `folder` what is shown of the tidy tables, with the steps' own functions.
 
     What has nothing to show yet is not drawn, and a log line says so.
     """
-    for domain in domains:
-        name, headline = domain["name"], Quantity(**domain["headline"])
-        synthetic = [Quantity(**each) for each in domain["synthetic"]]
-        _try(_figure, folder / f"{name}-headline", headline_figure, metrics, name, headline)
-        if synthetic:
-            _try(_figure, folder / f"{name}-synthetic", synthetic_figure, metrics, name, synthetic)
-        for x, scale in product(EPOCH_AND_STEP, SCALES) if domain["curve"] is not None else ():
-            draw_curves = partial(learning_figure, x=x, scale=scale)
-            target = folder / f"{name}-learning-curves-{x}-{scale}"
-            _try(_figure, target, draw_curves, curves, name, Quantity(**domain["curve"]))
-        _try(_tables, name, headline, metrics, folder)
-
-
-def _figure(target: Path, draw_figure: Callable[..., Figure], *about: Any) -> None:
-    save(draw_figure(*about), target)
-
-
-def _tables(name: str, quantity: Quantity, metrics: pd.DataFrame, folder: Path) -> None:
-    table = tables.headline_table(metrics, name, quantity)
-    tables.write_table(table, tables.headline_markdown(table, quantity), folder / f"{name}-headline")
-    table = tables.chains_table(metrics, name, quantity)
-    tables.write_table(table, tables.chains_markdown(table, quantity), folder / f"{name}-trend")
-
-
-def _try(step: Callable[..., None], *about: Any) -> None:
-    try:
-        step(*about)
-    except UserError as error:
-        log.info("not drawn: %s", error)
+    tables = {"metrics": metrics, "learning_curves": curves}
+    for entry in entries:
+        if entry.tidy is None:
+            continue
+        step = importlib.import_module(step_module(entry.rule, entry.domain.name))
+        paths = [folder / f"{name}.{form}" for name in entry.names("figures") for form in ("svg", "png")]
+        paths += [folder / f"{name}.csv" for name in entry.names("tables")]
+        try:
+            write(step.draw(tables[entry.tidy], entry.params), entry.params, paths)
+        except UserError as error:
+            log.info("not drawn: %s", error)

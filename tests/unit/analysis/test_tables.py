@@ -1,30 +1,42 @@
 """The numbers in the tables, and that a sample can do no harm in them."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from selfloop.analysis.markdown import escaped
+from selfloop.analysis.show import write
+from selfloop.analysis.table import Table, escaped, read_table
 from selfloop.analysis.tables import (
-    chains_markdown,
-    chains_table,
-    headline_markdown,
+    headline_page,
     headline_table,
-    samples_markdown,
+    samples_page,
     samples_table,
-    write_table,
+    trend_page,
+    trend_table,
 )
 from selfloop.analysis.trends import mean_interval, slope, t_quantile
+from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
 
+from .conftest import LOSS
 
-def cells(markdown: str) -> list[list[str]]:
-    """Rows of the table in a Markdown page, headings first, the rule left out."""
-    rows = [line.strip("|").split("|") for line in markdown.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in row] for row in rows if not row[0].startswith(" ---")]
+
+def cells(table: Table) -> list[list[str]]:
+    """Rows of a table to read, headings first."""
+    return [list(row) for row in (table.headings, *table.rows)]
+
+
+def written(table: pd.DataFrame, quantity: Quantity, target: Path) -> Path:
+    """A table as the step that makes it writes it, as CSV and as Markdown; the path has no suffix."""
+    params = {"domain": "text", "headline": asdict(quantity)}
+    name = target.name.removeprefix("text-")
+    readable = {"headline": headline_page, "samples": samples_page}
+    write(iter([(name, table)]), params, [Path(f"{target}.csv"), Path(f"{target}.md")], readable)
+    return target
 
 
 def test_headline_table_holds_iteration_1_the_4th_the_last_and_both_readings_of_replace(metrics, loss):
@@ -42,21 +54,20 @@ def test_headline_table_holds_iteration_1_the_4th_the_last_and_both_readings_of_
 
 
 def test_headline_markdown_reads_like_table_2(metrics, loss):
-    markdown = headline_markdown(headline_table(metrics, "text", loss), loss, "Losses")
-    headings, row = cells(markdown)
+    shown_table = headline_page(headline_table(metrics, "text", loss), loss)
+    headings, row = cells(shown_table)
     shown = dict(zip(headings, row, strict=True))
-    assert markdown.startswith("# Losses\n\n|")
     assert shown["t=1"] == "2.100 ± 0.141"
     assert shown["t=4 replace (paper's t=4 counted from 1)"] == "3.600 ± 0.141 (+1.500)"
     assert shown["t=5 replace (paper's t=4 counted from 0)"] == "4.100 ± 0.141 (+2.000)"
     assert shown["t=4 accumulate"] == "1.900 ± 0.141 (-0.200)"
-    assert "nats per token" in markdown
+    assert "nats per token" in shown_table.notes[0]
 
 
 def test_headline_with_one_seed_has_no_spread_and_marks_what_was_not_run(make_metrics, loss):
     short = make_metrics(seeds=1, iterations=3, regimes=("replace",), experiment="llama", model="Llama")
     table = headline_table(pd.concat([make_metrics(seeds=1), short]), "text", loss)
-    headings, gpt, llama = cells(headline_markdown(table, loss))
+    headings, gpt, llama = cells(headline_page(table, loss))
     place = headings.index("t=5 accumulate")
     assert (gpt[place], llama[place]) == ("1.800 (-0.200)", "n/a")
     assert llama[headings.index("t=3 replace")] == "3.000 (+1.000)"
@@ -65,7 +76,7 @@ def test_headline_with_one_seed_has_no_spread_and_marks_what_was_not_run(make_me
 def test_headline_without_a_finite_value_says_nan(make_metrics, loss):
     metrics = make_metrics(seeds=1, iterations=4, regimes=("replace",))
     metrics.loc[3, "value"] = math.inf
-    headings, row = cells(headline_markdown(headline_table(metrics, "text", loss), loss))
+    headings, row = cells(headline_page(headline_table(metrics, "text", loss), loss))
     assert row[headings.index("t=4 replace (paper's t=4 counted from 1)")] == "NaN"
 
 
@@ -81,9 +92,9 @@ def test_headline_of_one_iteration_has_one_column(make_metrics, loss):
     assert list(table["column"]) == ["t=1"]
 
 
-def test_chains_give_the_slope_with_its_interval_and_the_spread_of_seeds(metrics, loss):
+def test_trends_give_the_slope_with_its_interval_and_the_spread_of_seeds(metrics, loss):
     metrics.loc[(metrics["seed"] == 1) & (metrics["regime"] == "replace"), "value"] = [2.2, 2.9, 3.6, 4.3, 5.0]
-    row = chains_table(metrics, "text", loss).iloc[0]
+    row = trend_table(metrics, "text", loss).iloc[0]
     assert (row["regime"], row["seeds"], row["iterations"]) == ("replace", 2, 5)
     # slopes 0.5 and 0.7: half the interval is t(0.975, 1) * sd / sqrt(2) = 12.7062 * 0.1
     np.testing.assert_allclose(
@@ -92,14 +103,12 @@ def test_chains_give_the_slope_with_its_interval_and_the_spread_of_seeds(metrics
     np.testing.assert_allclose([row["first"], row["last"], row["spread_first"], row["spread_last"]], [2.1, 4.5, 0.2, 1])
 
 
-def test_chains_leave_blank_what_one_seed_or_one_iteration_cannot_say(make_metrics, loss):
-    headings, row = cells(
-        chains_markdown(chains_table(make_metrics(seeds=1, regimes=("replace",)), "text", loss), loss)
-    )
+def test_trends_leave_blank_what_one_seed_or_one_iteration_cannot_say(make_metrics, loss):
+    headings, row = cells(trend_page(trend_table(make_metrics(seeds=1, regimes=("replace",)), "text", loss), loss))
     shown = dict(zip(headings, row, strict=True))
     assert (shown["Slope"], shown["95% interval"], shown["Spread last"]) == ("+0.500", "", "")
-    table = chains_table(make_metrics(iterations=1, regimes=("replace",)), "text", loss)
-    shown = dict(zip(*cells(chains_markdown(table, loss)), strict=True))
+    table = trend_table(make_metrics(iterations=1, regimes=("replace",)), "text", loss)
+    shown = dict(zip(*cells(trend_page(table, loss)), strict=True))
     assert (shown["Seeds"], shown["Slope"], shown["95% interval"], shown["Spread first"]) == ("2", "", "", "0.200")
 
 
@@ -152,13 +161,14 @@ def test_samples_are_ordered_and_cut_to_length():
 )
 def test_nothing_in_a_sample_acts_as_markdown_or_html(text, shown):
     assert escaped(text) == shown
-    markdown = samples_markdown(samples_table([("m", "replace", "t", 0, 1, text)]))
-    assert cells(markdown)[1] == ["m", "replace", "t", "1", "0", shown]
+    table = samples_page(samples_table([("m", "replace", "t", 0, 1, text)]), LOSS)
+    assert table.markdown().splitlines()[2].strip("| ").split(" | ")[-1].strip() == shown
 
 
 def test_a_name_from_the_config_cannot_break_a_table_either(make_metrics, loss):
     metrics = make_metrics(regimes=("replace",), model="a|b <i>").assign(regime="x|y")
-    headings, row = cells(headline_markdown(headline_table(metrics, "text", loss), loss, "<b>"))
+    text = headline_page(headline_table(metrics, "text", loss), loss).markdown()
+    headings, _, row = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[:3]]
     assert len(headings) == len(row)
     assert row[1] == "a&#124;b &lt;i&gt;"
     assert headings[-1] == "t=5 x&#124;y"
@@ -167,10 +177,11 @@ def test_a_name_from_the_config_cannot_break_a_table_either(make_metrics, loss):
 def test_written_tables_read_back_equal(metrics, loss, tmp_path: Path):
     metrics["value"] += 1 / 3
     table = headline_table(metrics, "text", loss)
-    paths = write_table(table, "page ü\n", tmp_path / "tables" / "text.v1")
-    assert [path.name for path in paths] == ["text.v1.csv", "text.v1.md"]
-    assert pd.read_csv(paths[0])["mean"].tolist() == table["mean"].tolist()
-    assert paths[1].read_bytes() == "page ü\n".encode()
+    table["model"] = ["NA", "007", "ü", "1e3", "nan", "None", "x"]
+    target = written(table, loss, tmp_path / "tables/text-headline")
+    read = read_table(target.with_suffix(".csv"))
+    assert read.to_dict("list") == table.where(table.notna(), None).to_dict("list")
+    assert target.with_suffix(".md").read_text(encoding="utf-8") == headline_page(table, loss).markdown()
 
 
 def test_no_sample_at_all_is_an_error():
@@ -180,5 +191,5 @@ def test_no_sample_at_all_is_an_error():
 
 def test_samples_survive_the_csv_unescaped(tmp_path: Path):
     table = samples_table([("m", "replace", "t", 0, 1, 'a, "b"\n<c> | d\ud800')])
-    csv, _ = write_table(table, samples_markdown(table), tmp_path / "samples")
-    assert pd.read_csv(csv)["text"].tolist() == ['a, "b"\n<c> | d\ufffd']
+    target = written(table, LOSS, tmp_path / "text-samples")
+    assert read_table(target.with_suffix(".csv"))["text"].tolist() == ['a, "b"\n<c> | d\ufffd']

@@ -11,17 +11,20 @@ import pytest
 import yaml
 
 from selfloop.config import load as config
+from selfloop.data.quantity import Quantity
 from selfloop.domains.text.domain import DOMAIN
-from selfloop.domains.text.steps.write_paper import comparison, page
-from selfloop.paper.table2 import COLUMNS, ROWS, paper_row, paper_value, row_named
+from selfloop.paper.published import comparisons
+from selfloop.paper.table2 import COLUMNS, ROWS, paper_row
+from selfloop.paper.write_paper import comparison, page
 
+LOSS = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token")
 PAPER = yaml.safe_load((Path(__file__).parents[3] / "config" / "paper.yaml").read_text(encoding="utf-8"))
 
 
 def rows_of(study: dict[str, Any]) -> dict[str, str | None]:
-    """The row of Table 2 of each text experiment, by the domain's own analysis."""
+    """The row of Table 2 of each text experiment, by the analysis that the paper adds."""
     entries = config.check(study)["experiments"]
-    (analysis,) = DOMAIN.analyses({name: entry for name, entry in entries.items() if entry["domain"] == "text"})
+    (analysis,) = comparisons(DOMAIN, {name: e for name, e in entries.items() if e["domain"] == "text"})
     assert analysis.tables == ("paper",)
     return {asked["experiment"]: asked["row"] for asked in analysis.asked}
 
@@ -75,17 +78,6 @@ def test_what_the_paper_leaves_open_may_differ() -> None:
     assert rows_of({"experiments": {"mine": entry}}) == {"mine": "GPT-2 (9M)"}
 
 
-def test_values_are_found_by_regime_and_iteration() -> None:
-    hot, three = row_named("GPT-2 (9M)"), row_named("ibid (+ 3 epochs)")
-    assert paper_value(hot, "replace", 1) == paper_value(hot, "accumulate", 1) == 1.82
-    assert paper_value(hot, "replace", 4) == paper_value(hot, "replace", 5) == 2.39
-    assert paper_value(hot, "replace", 10) == 2.91
-    assert paper_value(hot, "accumulate", 4) == 1.74
-    assert paper_value(hot, "replace-multiple", 4) == 2.18
-    assert paper_value(hot, "accumulate", 5) is paper_value(hot, "replace", 3) is None
-    assert paper_value(three, "replace", 10) is None
-
-
 def test_every_row_has_its_first_columns() -> None:
     counts = [5, 4, 5, 3, 3, 3, 3]
     assert [len(row.values) for row in ROWS] == counts
@@ -116,7 +108,7 @@ def table() -> pd.DataFrame:
         {"experiment": "mine", "sampling": "temperature=1.0", "row": "GPT-2 (9M)"},
         {"experiment": "other", "sampling": "temperature=1.0", "row": None},
     ]
-    return comparison(pd.concat(frames), asked)
+    return comparison(pd.concat(frames), "text", LOSS, asked)
 
 
 def test_our_means_stand_beside_the_papers_values(table: pd.DataFrame) -> None:
@@ -138,9 +130,8 @@ def test_an_experiment_without_a_counterpart_has_no_papers_value(table: pd.DataF
 
 
 def test_the_page_reads_side_by_side(table: pd.DataFrame) -> None:
-    text = page(table)
-    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
-    headings, _, mine, other = [[cell.strip() for cell in line] for line in lines]
+    shown = page(table, LOSS)
+    headings, (mine, other) = shown.headings, shown.rows
     assert headings[4:6] == ["t=1: ours", "paper"]
     assert headings[8::2][:2] == ["t=4 (repl), as 4th fit: ours", "t=4 (repl), as 5th fit: ours"]
     assert mine[3:] == [
@@ -149,4 +140,4 @@ def test_the_page_reads_side_by_side(table: pd.DataFrame) -> None:
         *("n/a", "2.91 (+1.09)", "n/a", "2.18 (+0.36)"),
     ]
     assert other[3:] == ["", "3.10", "", *["n/a", ""] * 5]
-    assert "without a counterpart in this study: GPT-2 (9M) (temp=0.3), GPT-2 (9M) (small dataset)" in text
+    assert "without a counterpart in this study: GPT-2 (9M) (temp=0.3), GPT-2 (9M) (small dataset)" in shown.notes[-1]

@@ -68,6 +68,6 @@ def curves(
 def page(tmp_path: Path) -> Callable[..., str]:
     def of(metrics: pd.DataFrame, curve: pd.DataFrame | None = None, study: Plan | None = None, **about: Any) -> str:
         curve = pd.DataFrame(columns=CURVES_COLUMNS) if curve is None else curve
-        return render(Sources((study or plan()).report(), metrics, curve, tmp_path, **about))
+        return render(Sources((study or plan()).shows.report(), metrics, curve, tmp_path, **about))
 
     return of

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from selfloop.analysis.read import METRICS_COLUMNS
-from selfloop.analysis.tables import samples_markdown, samples_table
-from selfloop.report.page import duration, markdown
+from selfloop.analysis.tables import samples_table
+from selfloop.report.page import duration
 
 from .conftest import CONFIG, measured, plan
 
@@ -65,7 +65,7 @@ def test_hostile_text_does_nothing(page: Callable[..., str], tmp_path: Path) -> 
     metrics = measured().assign(model=f"GPT {HOSTILE}")
     (tmp_path / "tables").mkdir()
     table = samples_table([(HOSTILE, "replace", HOSTILE, 0, 1, HOSTILE)])
-    (tmp_path / "tables/text-samples.md").write_text(samples_markdown(table))
+    table.to_csv(tmp_path / "tables/text-samples.csv", index=False)
     harmless, hostile = Elements(page(measured(), study=study)), Elements(page(metrics, study=study))
     assert "text-samples-table" in page(metrics, study=study)
     for tag in ("script", "img"):
@@ -80,9 +80,16 @@ def test_the_chart_s_data_cannot_end_their_element(page: Callable[..., str]) -> 
     assert HOSTILE in json.dumps(json.loads(data), ensure_ascii=False).replace('\\"', '"')
 
 
-def test_markdown_makes_tables_and_nothing_that_acts() -> None:
-    html = markdown("| a | b |\n|---|---|\n| <b>x</b> | ![p](http://x) [l](http://y) <http://z> |\n")
-    assert "<table>" in html and "<b>" not in html and "<a" not in html and "<img" not in html
+def test_a_table_shows_its_first_rows_and_says_how_many_more_there_are(
+    page: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "tables").mkdir()
+    samples = [("GPT-2", "replace", "NA", 0, t, f"sample {t}\nNone") for t in range(1, 206)]
+    samples_table(samples).to_csv(tmp_path / "tables/text-samples.csv", index=False)
+    html = page(measured())
+    assert "<td>GPT-2</td><td>replace</td><td>NA</td><td>200</td><td>0</td><td>sample 200 / None</td>" in html
+    assert "sample 201" not in html
+    assert "5 more rows are in the file." in html
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def current(chain: dict[str, Any] = CHAIN) -> bool:
-    return are_current([FIGURE, SAMPLES], [chain], SIMULATIONS, Path("results"))
+    return are_current([FIGURE], [SAMPLES], [chain], SIMULATIONS, Path("results"))
 
 
 @pytest.mark.usefixtures("study")

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from selfloop.data.quantity import Quantity
 from selfloop.domains.image.data import sources
-from selfloop.domains.protocol import Analysis, Artifacts, Domain, Settings
+from selfloop.domains.protocol import Analysis, Artifacts, Domain, Settings, first_seeds
 
 BANDS = {"gray": 1, "rgb": 3}
 
@@ -74,14 +74,6 @@ def known_rows(experiment: Settings) -> tuple[int, int] | None:
     return None if rows is None else (rows, experiment["training"]["batch_size"])
 
 
-def first_seeds(artifacts: Sequence[Artifacts]) -> list[Artifacts]:
-    """The chains of each experiment's first seed."""
-    seeds: dict[str, int] = {}
-    for row in artifacts:
-        seeds.setdefault(row["experiment"], row["seed"])
-    return [row for row in artifacts if row["seed"] == seeds[row["experiment"]]]
-
-
 def ends(artifacts: Sequence[Artifacts]) -> list[Artifacts]:
     """Of these chains, iteration 1 and the last one."""
     lasts: dict[tuple[str, str, str], int] = {}
@@ -105,6 +97,8 @@ def analyses(_: Mapping[str, Settings]) -> list[Analysis]:
 
 DOMAIN = Domain(
     name="image",
+    title="Images",
+    described=("source", "name", "rows", "size"),
     data_slug=data_slug,
     model_slug=model_slug,
     model_title=model_title,
@@ -124,6 +118,5 @@ DOMAIN = Domain(
         Quantity("precision", "synthetic", "Precision"),
         Quantity("recall", "synthetic", "Recall"),
     ),
-    samples=False,
     analyses=analyses,
 )

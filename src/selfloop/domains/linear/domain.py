@@ -146,6 +146,8 @@ def analyses(experiments: Mapping[str, Settings]) -> list[Analysis]:
 
 DOMAIN = Domain(
     name="linear",
+    title="Linear regression",
+    described=("rows", "dimension", "noise_variance"),
     data_slug=data_slug,
     model_slug=model_slug,
     model_title=model_title,
@@ -160,7 +162,6 @@ DOMAIN = Domain(
         Quantity("signal", "synthetic", "Mean square of the signal", "squared unit of y"),
         Quantity("noise", "synthetic", "Mean square of the noise", "squared unit of y"),
     ),
-    samples=False,
     simulations=simulations,
     analyses=analyses,
 )

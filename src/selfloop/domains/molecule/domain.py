@@ -119,6 +119,8 @@ def analyses(_: Mapping[str, Settings]) -> list[Analysis]:
 
 DOMAIN = Domain(
     name="molecule",
+    title="Molecules",
+    described=("source", "rows", "molecules", "conformers"),
     data_slug=data_slug,
     model_slug=model_slug,
     model_title=model_title,
@@ -141,6 +143,5 @@ DOMAIN = Domain(
         Quantity("broken_bonds", "test", "Samples with broken bonds"),
         Quantity("clashes", "test", "Samples with clashes"),
     ),
-    samples=False,
     analyses=analyses,
 )

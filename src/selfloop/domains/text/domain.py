@@ -1,14 +1,11 @@
 """What the study asks of the text domain while it is planned: names, sizes, and what is wrong with the settings."""
 
-from collections.abc import Mapping
-
 from selfloop.data.quantity import Quantity
-from selfloop.domains.protocol import Analysis, Domain, Settings
+from selfloop.domains.protocol import Domain, Settings
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.size import parameter_count
 from selfloop.domains.text.sampling.vllm_python import find_vllm
 from selfloop.errors import UserError
-from selfloop.paper.table2 import paper_row
 
 VLLM_LOWEST = 0.01  # the lowest temperature but 0 that vLLM takes as it is
 FAMILY = {"gpt2": "GPT-2", "llama": "Llama-2"}
@@ -125,19 +122,10 @@ def of_data(problem: str) -> str:
     return problem if problem.startswith(("data.", "data:")) else f"data: {problem}"
 
 
-def analyses(experiments: Mapping[str, Settings]) -> list[Analysis]:
-    """The study's losses beside those of the paper's Table 2."""
-    asked = []
-    for name, entry in experiments.items():
-        for sampling in entry["sampling"]:
-            row = paper_row(entry["data"], entry["model"], entry["training"], sampling)
-            place = {"experiment": name, "sampling": sampling_title(sampling)}
-            asked.append({**place, "row": None if row is None else row.name})
-    return [Analysis("write_paper", tables=("paper",), asked=asked)]
-
-
 DOMAIN = Domain(
     name="text",
+    title="Text",
+    described=("source", "name", "rows", "fraction"),
     data_slug=data_slug,
     model_slug=model_slug,
     model_title=model_title,
@@ -161,5 +149,5 @@ DOMAIN = Domain(
         Quantity("mean_length", "synthetic", "Mean length", "tokens"),
         Quantity("vocabulary_coverage", "synthetic", "Real vocabulary covered"),
     ),
-    analyses=analyses,
+    samples=True,
 )

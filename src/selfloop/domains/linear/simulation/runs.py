@@ -1,9 +1,8 @@
 """The simulations of a study, read back from its tidy metrics, and what theory says of each."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,35 +52,28 @@ class Run:
         return float(theory.error_deviation(s.regime, s.d, s.T, s.sigma2, 1)[0] / self.expected()[0])
 
 
-def read_runs(path: Path, experiments: Sequence[Mapping[str, Any]], split: str = "simulation") -> list[Run]:
+def runs_of(metrics: pd.DataFrame, experiments: Sequence[Mapping[str, Any]], split: str = "simulation") -> list[Run]:
     """The simulations in the order in which the study asks for them.
 
     Args:
-        path: `results/metrics.parquet`.
+        metrics: the study's tidy table.
         experiments: {experiment, theory: [regime, …], simulations: [settings, …]} each.
         split: what the simulated rows are marked with.
 
     Raises:
         UserError: the table lacks a simulation.
     """
-    columns = ["experiment", "model", "regime", "seed", "iteration", "value"]
-    wanted = [("domain", "==", "linear"), ("split", "==", split), ("metric", "==", "excess_risk")]
-    frame = pd.read_parquet(path, columns=columns, filters=wanted)
-    tables = dict(iter(frame.groupby(["experiment", "model", "regime"], sort=False)))
-    return list(_runs(path, experiments, tables))
-
-
-def _runs(path: Path, experiments: Sequence[Mapping[str, Any]], tables: Mapping[Any, pd.DataFrame]) -> Iterator[Run]:
+    simulated = (metrics["domain"] == "linear") & (metrics["split"] == split) & (metrics["metric"] == "excess_risk")
+    tables = dict(iter(metrics[simulated].groupby(["experiment", "model", "regime"], sort=False)))
+    found = []
     for asked in experiments:
-        for settings in asked["simulations"]:
-            setting = setting_of(settings)
+        for setting in map(setting_of, asked["simulations"]):
             key = (asked["experiment"], setting.label, setting.regime)
             if key not in tables:
-                raise UserError(
-                    f"{path}: no simulation of {setting.label}, {setting.regime}, in {asked['experiment']}."
-                )
+                raise UserError(f"no simulation of {setting.label}, {setting.regime}, in {asked['experiment']}.")
             error = tables[key].pivot(index="seed", columns="iteration", values="value").to_numpy(np.float64)
-            yield Run(asked["experiment"], setting, setting.regime in asked["theory"], error)
+            found.append(Run(asked["experiment"], setting, setting.regime in asked["theory"], error))
+    return found
 
 
 def law_quantiles(regime: str, d: int, T: int, iterations: int, shares: Sequence[float]) -> Array:

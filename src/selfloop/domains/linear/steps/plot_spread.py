@@ -1,14 +1,21 @@
 """How far the simulated seeds lie apart."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
-from selfloop.analysis.style import save
+import pandas as pd
+
+from selfloop.analysis.show import Drawn, show
 from selfloop.domains.linear.figures import spread_figure
-from selfloop.domains.linear.simulation.runs import read_runs
+from selfloop.domains.linear.simulation.runs import runs_of
 from selfloop.jobs.job import Job
 
 
-def run(job: Job) -> None:
+def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
     """Draw the figure."""
-    runs = read_runs(Path(job.input["metrics"]), job.params["asked"])
-    save(spread_figure(runs, title=job.params["titles"]["spread"]), [Path(path) for path in job.output["figures"]])
+    yield "spread", spread_figure(runs_of(metrics, params["asked"]), title=params["titles"]["spread"])
+
+
+def run(job: Job) -> None:
+    """Draw the job's figure."""
+    show(job, draw)

@@ -1,18 +1,25 @@
 """The simulation against theory: the paper's Figs. 7 and 16."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any, get_args
 
-from selfloop.analysis.style import save
+import pandas as pd
+
+from selfloop.analysis.show import Drawn, show
+from selfloop.analysis.style import Scale
 from selfloop.domains.linear.figures import theory_figure
-from selfloop.domains.linear.simulation.runs import read_runs
+from selfloop.domains.linear.simulation.runs import runs_of
 from selfloop.jobs.job import Job
 
 
+def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
+    """Draw the figure on both scales."""
+    runs = runs_of(metrics, params["asked"])
+    for scale in get_args(Scale):
+        name = f"theory-{scale}"
+        yield name, theory_figure(runs, scale=scale, title=params["titles"][name])
+
+
 def run(job: Job) -> None:
-    """Draw both figures; a path's name says which it gets."""
-    runs = read_runs(Path(job.input["metrics"]), job.params["asked"])
-    titles = job.params["titles"]
-    linear = theory_figure(runs, scale="linear", title=titles["theory-linear"])
-    log = theory_figure(runs, scale="log", title=titles["theory-log"])
-    for figure, scale in ((linear, "linear"), (log, "log")):
-        save(figure, [path for path in map(Path, job.output["figures"]) if path.stem.endswith(f"theory-{scale}")])
+    """Draw the job's figures."""
+    show(job, draw)

@@ -1,23 +1,18 @@
 """Measured over predicted test error of every simulated setting, with its standard error."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
-from selfloop.analysis.markdown import markdown_table
-from selfloop.analysis.tables import write_table
-from selfloop.domains.linear.simulation.runs import comparison, comparison_summary, read_runs
+from selfloop.analysis.show import Drawn, show
+from selfloop.analysis.table import Table
+from selfloop.data.quantity import Quantity
+from selfloop.domains.linear.simulation.runs import comparison, comparison_summary, runs_of
 from selfloop.jobs.job import Job
 
 
-def run(job: Job) -> None:
-    """Write the comparison as CSV, and its summary as a page."""
-    table = comparison(read_runs(Path(job.input["metrics"]), job.params["asked"]))
-    targets = [Path(path) for path in job.output["tables"]]
-    write_table(table, page(table), targets[0].with_suffix(""))
-
-
-def page(table: pd.DataFrame) -> str:
+def page(table: pd.DataFrame, _: Quantity) -> Table:
     """`runs.comparison` to read: a row per setting and regime, and how often theory holds."""
     headings = ["Experiment", "Setting", "Regime", "Seeds", "n=1", "Last n", "± SE", "Within 3 SE", "Worst z", "at n"]
     lines = []
@@ -47,4 +42,17 @@ def page(table: pd.DataFrame) -> str:
             f"{inside.sum()} of {len(points)} points (setting, iteration) lie within 3 SE ({inside.mean():.2%}). The "
             "points of one setting share rows and noise: they stand or fall together."
         )
-    return markdown_table("", headings, lines, notes)
+    return Table(headings, lines, notes)
+
+
+READABLE = {"theory": page}
+
+
+def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
+    """Work out the comparison."""
+    yield "theory", comparison(runs_of(metrics, params["asked"]))
+
+
+def run(job: Job) -> None:
+    """Write the job's table: the comparison as CSV, its summary to read."""
+    show(job, draw, READABLE)

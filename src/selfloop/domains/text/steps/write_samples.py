@@ -1,18 +1,28 @@
 """Rule write_samples: the first sampled documents of every model, by regime and iteration (the paper's Table 1)."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from selfloop.analysis.tables import samples_markdown, samples_table, write_table
+from selfloop.analysis.read import REAL_DATA
+from selfloop.analysis.show import outputs, write
+from selfloop.analysis.tables import samples_page, samples_table
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.jobs.job import Job
 
+READABLE = {"samples": samples_page}
+
 
 def run(job: Job) -> None:
-    """Take `params.per_model` documents from each of `params.parts`."""
-    rows = []
-    for part in job.params["parts"]:
-        batch = next(iterate_rows(shard_paths(Path(part["folder"])), ["text"], batch_rows=job.params["per_model"]))
-        place = [part[key] for key in ("model", "regime", "sampling", "seed", "iteration")]
+    """Take some documents from part 0 of every model; regimes share that of iteration 1, which stands there once."""
+    asked = job.params["asked"]
+    rows: list[tuple[str, str, str, int, int, str]] = []
+    firsts: dict[str, Mapping[str, Any]] = {}
+    for row in job.params["artifacts"]:
+        firsts.setdefault(row["part"], row)
+    for part, of in firsts.items():
+        batch = next(iterate_rows(shard_paths(Path(part)), ["text"], batch_rows=asked["samples_per_model"]))
+        regime = of["regime"] if of["iteration"] > 1 else REAL_DATA
+        place = (of["model"], regime, of["sampling"], of["seed"], of["iteration"])
         rows += [(*place, text) for text in batch.column("text").to_pylist()]
-    table = samples_table(rows, job.params["characters"])
-    write_table(table, samples_markdown(table), Path(job.output["samples"]).with_suffix(""))
+    write(iter([("samples", samples_table(rows, asked["sample_characters"]))]), job.params, outputs(job), READABLE)

@@ -1,4 +1,4 @@
-"""What the plan hands to a domain's own analyses."""
+"""What a study shows: which artifacts an analysis reads, and which figures may be given a title."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import pytest
 
 from selfloop.domains.protocol import Analysis
 from selfloop.planning.rules import Plan, plan_study
+from selfloop.planning.shown import Shown
 
 CONFIG: dict[str, Any] = {
     "experiments": {
@@ -35,9 +36,13 @@ def plan() -> Plan:
     return plan_study(CONFIG)
 
 
+def shown(plan: Plan, analysis: Analysis) -> Shown:
+    """What the plan hands to an analysis of the domain text."""
+    return Shown("rule", domain := plan.domain("text"), analysis, plan.shows.chosen(domain, analysis), {}, "code")
+
+
 def test_an_analysis_of_the_metrics_reads_no_artifact(plan: Plan) -> None:
-    analysis = Analysis("step")
-    assert (plan.read_by(plan.domain("text"), analysis), plan.files_read_by(plan.domain("text"), analysis)) == ([], [])
+    assert shown(plan, Analysis("step")).artifact_files == []
 
 
 def test_an_analysis_reads_what_it_has_chosen_of_its_own_domain_and_is_told_where_it_belongs(plan: Plan) -> None:
@@ -46,7 +51,8 @@ def test_an_analysis_reads_what_it_has_chosen_of_its_own_domain_and_is_told_wher
         reads=("checkpoint", "test"),
         chosen=lambda rows: [row for row in rows if row["iteration"] == 2 and row["seed"] == 1],
     )
-    rows = plan.read_by(plan.domain("text"), last)
+    found = shown(plan, last)
+    rows = found.params["artifacts"]
     assert [(row["experiment"], row["regime"], row["seed"], row["iteration"]) for row in rows] == [
         ("a", "replace", 1, 2),
         ("a", "accumulate", 1, 2),
@@ -55,7 +61,7 @@ def test_an_analysis_reads_what_it_has_chosen_of_its_own_domain_and_is_told_wher
     chain = next(c for c in plan.chains if (c.regime, c.seed) == ("replace", 1))
     assert rows[0]["checkpoint"] == f"results/models/{chain.models[1].name}/checkpoint"
     # Two checkpoints, and the test split that both have in common.
-    assert plan.files_read_by(plan.domain("text"), last) == [
+    assert found.artifact_files == [
         rows[0]["checkpoint"],
         rows[0]["test"],
         rows[1]["checkpoint"],
@@ -63,8 +69,8 @@ def test_an_analysis_reads_what_it_has_chosen_of_its_own_domain_and_is_told_wher
 
 
 def test_an_artifact_that_chains_share_is_one_input(plan: Plan) -> None:
-    everything = Analysis("step", reads=("part",))
-    rows, files = (of(plan.domain("text"), everything) for of in (plan.read_by, plan.files_read_by))
+    found = shown(plan, Analysis("step", reads=("part",)))
+    rows, files = found.artifacts, found.artifact_files
     assert len(rows) == 2 * 2 * 2
     assert len(files) == 2 * (1 + 2)
     assert set(files) == {part.folder for part in plan.parts.values() if part.index == 0 and "gpt2" in part.model}
@@ -73,7 +79,7 @@ def test_an_artifact_that_chains_share_is_one_input(plan: Plan) -> None:
 def test_a_title_is_given_to_a_figure_that_the_study_makes() -> None:
     allowed = "text-headline, text-learning-curves, text-synthetic, linear-headline, linear-synthetic"
     entitled = plan_study({**CONFIG, "figures": {"titles": dict.fromkeys(allowed.split(", "), "Mine")}})
-    assert entitled.title("linear-synthetic") == "Mine"
+    assert {title for entry in entitled.shows.entries for title in entry.titles.values()} == {"Mine"}
     for name, hint in (("linear-headlin", "; did you mean 'linear-headline'?"), ("image-grid", ".")):
         with pytest.raises(SystemExit) as stopped:
             plan_study({**CONFIG, "figures": {"titles": {name: "Mine"}}})
@@ -83,6 +89,7 @@ def test_a_title_is_given_to_a_figure_that_the_study_makes() -> None:
 def test_a_domain_s_own_figures_may_be_given_titles_where_the_study_makes_them() -> None:
     simulated = {**CONFIG["experiments"]["other"], "simulation": {"theory": []}}
     titles = {"linear-spread": "Mine", "linear-theory-log": "Mine"}
-    assert plan_study({"experiments": {"other": simulated}, "figures": {"titles": titles}}).title("linear-spread")
+    entries = plan_study({"experiments": {"other": simulated}, "figures": {"titles": titles}}).shows.entries
+    assert {name for entry in entries for name, title in entry.titles.items() if title} == {"spread", "theory-log"}
     with pytest.raises(SystemExit, match="unknown figure 'linear-spread'"):
         plan_study({**CONFIG, "figures": {"titles": titles}})

@@ -1,34 +1,28 @@
 """The study's test cross-entropy in the rows and columns of the paper's Table 2, beside the paper's own values."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from selfloop.analysis.markdown import markdown_table
-from selfloop.analysis.read import read_metrics, select
-from selfloop.analysis.tables import write_table
+from selfloop.analysis.read import select
+from selfloop.analysis.show import Drawn, show
+from selfloop.analysis.table import Table
 from selfloop.data.quantity import Quantity
 from selfloop.jobs.job import Job
 from selfloop.paper.table2 import COLUMNS, ROWS, Column, row_named
 
-QUANTITY = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token")
 ROW = ["experiment", "model", "sampling", "paper_row"]
 
 
-def run(job: Job) -> None:
-    """Write the comparison as CSV and as a page."""
-    table = comparison(read_metrics(Path(job.input["metrics"])), job.params["asked"])
-    (target,) = {Path(path).with_suffix("") for path in job.output["tables"]}
-    write_table(table, page(table), target)
-
-
-def comparison(metrics: pd.DataFrame, asked: Sequence[Mapping[str, str | None]]) -> pd.DataFrame:
+def comparison(
+    metrics: pd.DataFrame, domain: str, quantity: Quantity, asked: Sequence[Mapping[str, str | None]]
+) -> pd.DataFrame:
     """The study's values at the places of Table 2, as means over seeds, and the paper's.
 
     Args:
         metrics: the study's tidy table.
+        domain, quantity: what Table 2 is about, as the study names it.
         asked: for each experiment and sampling of the study, the name of its row of Table 2 (`row`), or None.
 
     Returns:
@@ -37,7 +31,7 @@ def comparison(metrics: pd.DataFrame, asked: Sequence[Mapping[str, str | None]])
         (over seeds), paper, ours_change and paper_change (since t=1; the paper's as the difference of the values that
         it prints). What either has not run is missing.
     """
-    rows = select(metrics, "text", QUANTITY, keys=["part"])
+    rows = select(metrics, domain, quantity, keys=["part"])
     found = []
     for wanted in asked:
         own = rows[(rows["experiment"] == wanted["experiment"]) & (rows["sampling"] == wanted["sampling"])]
@@ -66,7 +60,7 @@ def _at(rows: pd.DataFrame, column: Column) -> pd.Series:
     return at.drop_duplicates("seed").set_index("seed")["value"].dropna()
 
 
-def page(table: pd.DataFrame) -> str:
+def page(table: pd.DataFrame, quantity: Quantity) -> Table:
     """`comparison` to read: for each place of Table 2 our value and the paper's, side by side."""
     headings = ["Experiment", "Model", "Sampling", "Row of Table 2"]
     for column in COLUMNS:
@@ -80,7 +74,7 @@ def page(table: pd.DataFrame) -> str:
     ours = set(table["paper_row"].dropna())
     missing = [row.name for row in ROWS if row.name not in ours]
     notes = [
-        f"{QUANTITY.axis} on the test split, in brackets the difference to t=1; ours as means over seeds. t counts "
+        f"{quantity.axis} on the test split, in brackets the difference to t=1; ours as means over seeds. t counts "
         "model-fitting iterations from 1; n/a: not run. The paper's values are those of its Table 2 (TinyStories, one "
         "seed), for experiments with the same data, model, temperature and epochs; blank where no row has them.",
         'The paper\'s "t=4 (repl)" may be the fourth fit or the fifth: a replace run of GPT-2 (9M) that its authors '
@@ -88,7 +82,7 @@ def page(table: pd.DataFrame) -> str:
     ]
     if missing:
         notes.append(f"Rows of Table 2 without a counterpart in this study: {', '.join(missing)}.")
-    return markdown_table("", headings, lines, notes)
+    return Table(headings, lines, notes)
 
 
 def _heading(column: Column) -> str:
@@ -100,3 +94,16 @@ def _cell(at: Mapping[Hashable, Any], whose: str, absent: str) -> str:
         return absent
     change = "" if at["iteration"] == 1 else f" ({at[f'{whose}_change']:+.2f})"
     return f"{at[whose]:.2f}{change}"
+
+
+READABLE = {"paper": page}
+
+
+def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
+    """Work out the comparison."""
+    yield "paper", comparison(metrics, params["domain"], Quantity(**params["headline"]), params["asked"])
+
+
+def run(job: Job) -> None:
+    """Write the job's table."""
+    show(job, draw, READABLE)

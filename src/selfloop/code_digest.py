@@ -79,6 +79,9 @@ class _Normal(ast.NodeTransformer):
         return self._body(node, in_class=False)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        if any(isinstance(base, ast.Name) and base.id == "Section" for base in node.bases):
+            # A step gets each field's value with its params: no default, limit or description reaches it otherwise.
+            node.body = [line for line in node.body if not isinstance(line, ast.AnnAssign | ast.Expr)] or [ast.Pass()]
         return self._body(node, in_class=True)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:

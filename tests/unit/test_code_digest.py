@@ -87,6 +87,48 @@ def test_what_cannot_change_results_changes_no_digest(package: Path, change: str
     assert before == after
 
 
+SECTION = '''"""A section of the config."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from selfloop.config.section import Section
+
+
+class Training(Section):
+    """How a model is trained."""
+
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Passes over the training set."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Rows per step."""
+
+    def steps(self, rows: int) -> float:
+        return self.epochs * rows / self.batch_size
+'''
+DECLARED = {
+    "a default": ("= 32", "= 64"),
+    "a limit": ("ge=1", "ge=2"),
+    "a description": ("Rows per step", "Documents per step"),
+    "a new field": ("    batch_size", "    ridge: float = 0.0\n    batch_size"),
+}
+
+
+@pytest.mark.parametrize("change", DECLARED)
+def test_what_a_section_of_the_config_declares_changes_no_digest(package: Path, change: str) -> None:
+    """The values reach a step as its params, which Snakemake compares."""
+    changed = SECTION.replace(*DECLARED[change])
+    assert changed != SECTION
+    before, after = digests(package, SECTION, changed)
+    assert before == after
+
+
+def test_what_a_section_of_the_config_computes_changes_the_digest(package: Path) -> None:
+    before, after = digests(package, SECTION, SECTION.replace("rows /", "2 * rows /"))
+    assert before != after
+
+
 EFFECTIVE = {
     "a constant": ("WIDTH = 3", "WIDTH = 4"),
     "a default": ("scale=1", "scale=2"),
@@ -199,7 +241,8 @@ MODULES |= {
 def test_no_step_depends_on_how_a_study_is_planned_or_run(step: str) -> None:
     used = code.used_modules(step)
     apart = ("config", "planning", "session", "operations", "cli", "code_digest", "jobs.run", "jobs.execution")
-    assert not {name for name in used for package in apart if name.startswith(f"selfloop.{package}")}
+    allowed = {"selfloop.config", "selfloop.config.section"}  # the folder, and what all sections have in common
+    assert not {name for name in used - allowed for package in apart if name.startswith(f"selfloop.{package}")}
     assert not {name for name in used if name.endswith(".domain")}
 
 

@@ -40,7 +40,7 @@ BAD = {
     "number that YAML reads as a text": (
         {"training": {"learning_rate": "5e-4"}},
         "experiments.tiny.training.learning_rate: '5e-4' is not a number (Peak learning rate of AdamW)."
-        " YAML reads 5e-4 as a text; write 0.0005.",
+        " YAML reads 5e-4 as a string; write 0.0005.",
     ),
     "unknown key": (
         {"sampling": [{"temprature": 0.3}]},
@@ -121,5 +121,5 @@ def test_a_key_that_stands_in_a_config_twice_is_named_with_its_lines(tmp_path: P
     path = workflow.folder / workflow.config
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, "  tiny: {like: tiny-llama}", ""]))
-    twice = f"line {len(lines) + 1}: the key 'tiny' stands in line {lines.index('  tiny:') + 1} already; leave one out."
+    twice = f"line {len(lines) + 1}: duplicate key 'tiny' (first on line {lines.index('  tiny:') + 1})."
     assert said(workflow) == [f"selfloop: {path}: {twice}"]

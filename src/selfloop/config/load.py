@@ -3,36 +3,25 @@
 The message names the key, what it held, and what is allowed.
 """
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from pydantic import ValidationError
 
-from selfloop.domains.protocol import domain_names, load_domain, schema_path
+from selfloop.config import messages, models
+from selfloop.config.messages import dotted, nearest, shown
+from selfloop.config.section import Section
+from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.errors import UserError
 from selfloop.planning import regimes
 
-SCHEMA = Path(__file__).parent / "config.schema.yaml"
+S = TypeVar("S", bound=Section)
 SECTIONS = ("data", "model", "training", "sampling", "simulation")
-REQUIRED = ("domain", "data", "regimes", "iterations", "seeds")
-# A key of `training`, in domains whose schema has it: settings of `training` that iteration 1 has in place of the rest.
+# A key of `training`, in domains that have it: keys of `training` that iteration 1 has in place of the rest.
 FIRST_ITERATION = "first_iteration"
-
-TYPE_NAMES = {
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "a text",
-    "array": "a list",
-    "object": "a section (key: value)",
-    "boolean": "true or false",
-    "null": "null",
-}
 
 
 class _Loader(yaml.SafeLoader):
@@ -47,9 +36,7 @@ class _Loader(yaml.SafeLoader):
                 continue
             line = key.start_mark.line + 1
             if key.value in lines:
-                raise UserError(
-                    f"line {line}: the key '{key.value}' stands in line {lines[key.value]} already; leave one out."
-                )
+                raise UserError(f"line {line}: duplicate key '{key.value}' (first on line {lines[key.value]}).")
             lines[key.value] = line
         return node
 
@@ -85,16 +72,36 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: anything that is wrong, named by its key, with what it held and what is allowed.
     """
-    _check_plain(config, ())
-    schema = load_schema(SCHEMA)
-    _raise_first(schema, config, ())
-    checked: dict[str, Any] = with_defaults(schema, config)
-    _check_regime_tables(checked["regimes"])
-    own = {name: regimes.from_config(name, table) for name, table in checked["regimes"].items()}
+    check_plain(config)
+    study = validated(models.Study, config)
+    for name, regime in study.regimes.items():
+        _check_regime(name, regime)
+    own = {name: regimes.from_config(name, regime.plain) for name, regime in study.regimes.items()}
     known = {**regimes.BUILT_IN, **own}
-    entries = checked["experiments"]
-    checked["experiments"] = {name: _experiment(name, entries, known) for name in entries}
-    return checked
+    entries = config["experiments"]  # as they are written, for messages
+    experiments = {name: _experiment(name, entries, known).plain for name in entries}
+    return {**study.plain, "experiments": experiments}
+
+
+def validated(section: type[S], value: Any, where: tuple[str | int, ...] = ()) -> S:
+    """A section that stands at `where` in the config, with its defaults.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    try:
+        return section.model_validate(_with_integers(value))
+    except ValidationError as error:
+        raise UserError(messages.first_problem(error, section, value, where)) from None
+
+
+def _with_integers(value: Any) -> Any:
+    """A JSON value with 5 for 5.0: an integer is one however it is written, and a number may be an integer."""
+    if isinstance(value, Mapping):
+        return {key: _with_integers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_integers(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def check_titles(titles: Iterable[str], figures: Iterable[str]) -> None:
@@ -103,61 +110,57 @@ def check_titles(titles: Iterable[str], figures: Iterable[str]) -> None:
         _check_member(("figures", "titles"), name, figures, "figure")
 
 
-def _experiment(name: str, entries: Mapping[str, Any], known_regimes: Mapping[str, regimes.Regime]) -> dict[str, Any]:
+def _experiment(
+    name: str, entries: Mapping[str, Mapping[str, Any]], known_regimes: Mapping[str, regimes.Regime]
+) -> models.Experiment:
     entry = _resolve_like(name, entries, ())
     where = ("experiments", name)
-    for key in REQUIRED:
-        if key not in entry:
-            raise UserError(f"{dotted(where)} lacks the key '{key}'; an experiment needs {', '.join(REQUIRED)}.")
+    if "domain" not in entry:
+        validated(models.Experiment, entry, where)
     _check_member((*where, "domain"), entry["domain"], domain_names(), "domain")
-    schema = load_schema(schema_path(entry["domain"]))
-    sections = {key: entry[key] for key in SECTIONS if key in entry}
-    _raise_first(schema, sections, where)
-    entry.update(with_defaults(schema, sections))
-    for place, sampling in enumerate(entry["sampling"]):
-        same = entry["sampling"].index(sampling)
+    domain = load_domain(entry["domain"])
+    experiment = validated(domain.experiment, entry, where)
+    samplings = list(experiment.sampling)
+    for place, sampling in enumerate(samplings):
+        same = samplings.index(sampling)
         if same < place:
             key = dotted((*where, "sampling", place))
-            raise UserError(f"{key}: {_shown(sampling)} is the same as sampling[{same}]; leave one of them out.")
-    domain = load_domain(entry["domain"])
-    titles = [domain.sampling_title(sampling) for sampling in entry["sampling"]]
+            raise UserError(f"{key}: {shown(sampling.plain)} is the same as sampling[{same}]; leave one of them out.")
+    titles = [domain.sampling_title(sampling.plain) for sampling in samplings]
     for place, title in enumerate(titles):
         if (same := titles.index(title)) < place:
             raise UserError(
                 f"{dotted((*where, 'sampling', place))}: tables call it '{title}', and sampling[{same}] as well; "
                 "make them differ in what shapes the samples, or leave one of them out."
             )
-    for regime in entry["regimes"]:
+    for regime in experiment.regimes:
         _check_member((*where, "regimes"), regime, known_regimes, "regime")
-    iterations = entry["iterations"]
-    if isinstance(iterations, Mapping):
+    iterations = experiment.iterations
+    if isinstance(iterations, dict):
         for regime in iterations:
-            _check_member((*where, "iterations"), regime, entry["regimes"], "regime of this experiment")
-        for regime in entry["regimes"]:
+            _check_member((*where, "iterations"), regime, experiment.regimes, "regime of this experiment")
+        for regime in experiment.regimes:
             if regime not in iterations:
                 raise UserError(
-                    f"{dotted((*where, 'iterations'))}: {_shown(dict(iterations))} lacks the regime '{regime}'; "
-                    f"give a number for each of {', '.join(entry['regimes'])}, or one for all."
+                    f"{dotted((*where, 'iterations'))}: {shown(iterations)} lacks the regime '{regime}'; "
+                    f"give a number for each of {', '.join(experiment.regimes)}, or one for all."
                 )
-    for problem in load_domain(entry["domain"]).problems(entry):
+    for problem in domain.problems(experiment.plain):
         raise UserError(f"{dotted(where)}.{problem}")
-    _check_training_sets(entry, known_regimes, where)
-    if entry["training"].get(FIRST_ITERATION) is not None:
-        entry["training"] = {**entry["training"], FIRST_ITERATION: _first_iteration(entry, schema, where)}
-    return entry
+    _check_training_sets(experiment, known_regimes, where)
+    return _with_first_iteration(experiment, where)
 
 
 def _check_training_sets(
-    entry: Mapping[str, Any], known_regimes: Mapping[str, regimes.Regime], where: tuple[Any, ...]
+    experiment: models.Experiment, known_regimes: Mapping[str, regimes.Regime], where: tuple[str, ...]
 ) -> None:
     """Raise for a training set with fewer rows than a batch, where the domain knows that before anything is run."""
-    limits = load_domain(entry["domain"]).known_rows(entry)
+    limits = load_domain(experiment.domain).known_rows(experiment.plain)
     if limits is None:
         return
     real, fewest = limits
-    iterations = entry["iterations"]
-    for name in entry["regimes"]:
-        for iteration in range(2, 1 + (iterations[name] if isinstance(iterations, Mapping) else iterations)):
+    for name in experiment.regimes:
+        for iteration in range(2, 1 + experiment.iterations_of(name)):
             rows = regimes.training_set(known_regimes[name], iteration).rows(real)
             if rows < fewest:
                 raise UserError(
@@ -166,20 +169,24 @@ def _check_training_sets(
                 )
 
 
-def _first_iteration(entry: Mapping[str, Any], schema: Mapping[str, Any], where: tuple[Any, ...]) -> dict[str, Any]:
-    """What iteration 1 really has of its own: settings that are not those of the later iterations anyway."""
-    known = _property(schema, "training")
-    known = {**known, "properties": {key: of for key, of in known["properties"].items() if key != FIRST_ITERATION}}
-    asked = entry["training"][FIRST_ITERATION]
-    _raise_first(known, asked, (*where, "training", FIRST_ITERATION))
-    filled = with_defaults(known, asked)
-    own = {key: filled[key] for key in filled if key in asked and filled[key] != entry["training"][key]}
-    for problem in load_domain(entry["domain"]).problems({**entry, "training": {**entry["training"], **own}}):
+def _with_first_iteration(experiment: models.Experiment, where: tuple[str, ...]) -> models.Experiment:
+    """The experiment with what iteration 1 really has of its own: settings that differ from those of the later ones."""
+    asked: Mapping[str, Any] | None = getattr(experiment.training, FIRST_ITERATION, None)
+    if asked is None:
+        return experiment
+    place = (*where, "training", FIRST_ITERATION)
+    later = {key: value for key, value in experiment.training.plain.items() if key != FIRST_ITERATION}
+    if FIRST_ITERATION in asked:
+        raise UserError(f"{dotted(place)}: unknown key '{FIRST_ITERATION}'{nearest(FIRST_ITERATION, later)}")
+    first = validated(type(experiment.training), {**later, **asked}, place).plain
+    entry = {**experiment.plain, "training": first}
+    for problem in load_domain(experiment.domain).problems(entry):
         raise UserError(f"{dotted(where)}.{problem.replace('training.', f'training.{FIRST_ITERATION}.', 1)}")
-    return own
+    own = {key: first[key] for key in asked if first[key] != later[key]}
+    return experiment.changed(training=experiment.training.changed(**{FIRST_ITERATION: own}))
 
 
-def _resolve_like(name: str, entries: Mapping[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:
+def _resolve_like(name: str, entries: Mapping[str, Mapping[str, Any]], seen: tuple[str, ...]) -> dict[str, Any]:
     """An experiment with everything that it takes over from the one it is like; sections are merged key by key."""
     entry = dict(entries[name])
     other = entry.pop("like", None)
@@ -196,8 +203,8 @@ def _resolve_like(name: str, entries: Mapping[str, Any], seen: tuple[str, ...]) 
     return merged
 
 
-def _check_plain(value: Any, path: tuple[Any, ...], around: tuple[int, ...] = ()) -> None:
-    """Raise for what YAML can hold and a config cannot: keys that are no text, numbers that are not finite, and what
+def check_plain(value: Any, path: tuple[str | int, ...] = (), around: tuple[int, ...] = ()) -> None:
+    """Raise for what YAML can hold and a config cannot: keys that are no strings, numbers that are not finite, and what
     holds itself; `around` has the ids of what `value` stands in."""
     if id(value) in around:
         raise UserError(f"{dotted(path)}: it is an alias (*) of what it stands in; write out what is meant.")
@@ -206,33 +213,32 @@ def _check_plain(value: Any, path: tuple[Any, ...], around: tuple[int, ...] = ()
         for key, entry in value.items():
             if not isinstance(key, str):
                 raise UserError(
-                    f"{dotted(path) or 'the config'}: the key {_shown(key)} is not a text; put it in quotes."
+                    f"{dotted(path) or 'the config'}: the key {shown(key)} is not a string; put it in quotes."
                 )
-            _check_plain(entry, (*path, key), around)
+            check_plain(entry, (*path, key), around)
     elif isinstance(value, list):
         for place, entry in enumerate(value):
-            _check_plain(entry, (*path, place), around)
+            check_plain(entry, (*path, place), around)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{dotted(path)}: {_shown(value)} is not a finite number.")
+        raise UserError(f"{dotted(path)}: {shown(value)} is not a finite number.")
 
 
-def _check_regime_tables(tables: Mapping[str, Any]) -> None:
-    for name in tables:
-        if name in regimes.BUILT_IN:
-            names = ", ".join(regimes.BUILT_IN)
-            raise UserError(f"regimes.{name}: '{name}' is a built-in regime ({names}); give yours another name.")
-        for place, line in enumerate(tables[name]["parts"]):
-            amount = line["amount"]
-            several = amount == "iteration" or max(amount if isinstance(amount, list) else [amount]) > 1
-            if line["from"] == "real" and several:
-                where = dotted(("regimes", name, "parts", place, "amount"))
-                raise UserError(f"{where}: {amount} is not allowed: the real rows are there once, so at most 1.")
-        _check_real_rows(name, tables[name])
+def _check_regime(name: str, regime: models.Regime) -> None:
+    if name in regimes.BUILT_IN:
+        names = ", ".join(regimes.BUILT_IN)
+        raise UserError(f"regimes.{name}: '{name}' is a built-in regime ({names}); give yours another name.")
+    for place, part in enumerate(regime.parts):
+        amount = part.amount
+        several = amount == "iteration" or max(amount if isinstance(amount, list) else [float(amount)]) > 1
+        if part.origin == "real" and several:
+            where = dotted(("regimes", name, "parts", place, "amount"))
+            raise UserError(f"{where}: {amount} is not allowed: the real rows are there once, so at most 1.")
+    _check_real_rows(name, regime)
 
 
-def _check_real_rows(name: str, table: Mapping[str, Any]) -> None:
+def _check_real_rows(name: str, regime: models.Regime) -> None:
     """Raise where the lines of a table take more real rows together than there are; each alone does not."""
-    real = [source for source in regimes.from_config(name, table).sources if source.origin == "real"]
+    real = [source for source in regimes.from_config(name, regime.plain).sources if source.origin == "real"]
     schedules = [len(source.amount) for source in real if isinstance(source.amount, tuple)]
     for iteration in range(2, 2 + max(schedules, default=1)):
         taken = [source.amount_at(iteration) for source in real]
@@ -246,150 +252,4 @@ def _check_real_rows(name: str, table: Mapping[str, Any]) -> None:
 
 def _check_member(where: tuple[str, ...], value: str, allowed: Iterable[str], what: str) -> None:
     if value not in list(allowed):
-        raise UserError(f"{dotted(where)}: unknown {what} '{value}'{_nearest(value, allowed)}")
-
-
-def _nearest(value: str, allowed: Iterable[str]) -> str:
-    names = list(allowed)
-    lower = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(str(value).lower(), lower, n=1)
-    hint = f"; did you mean '{lower[close[0]]}'?" if close else "."
-    return f"{hint} Allowed: {', '.join(names) or 'none'}."
-
-
-def dotted(path: Iterable[Any]) -> str:
-    """A key's place as users write it: experiments.stories.sampling[0].temperature."""
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
-    return text
-
-
-@cache
-def load_schema(path: Path) -> dict[str, Any]:
-    """A schema file."""
-    schema: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return schema
-
-
-def with_defaults(schema: Mapping[str, Any], value: Any) -> Any:
-    """`value` with the schema's defaults where a key is not said, and numbers of its type: 1 and 1.0 are one."""
-    if isinstance(value, Mapping):
-        known = schema.get("properties", {})
-        filled = {key: with_defaults(_property(schema, key), entry) for key, entry in value.items()}
-        for key, inner in known.items():
-            if key not in filled and "default" in inner:
-                filled[key] = with_defaults(inner, inner["default"])
-        # In the schema's order, whatever the user's: Snakemake compares params as text.
-        return {key: filled[key] for key in [*known, *filled] if key in filled}
-    if isinstance(value, list):
-        return [with_defaults(schema.get("items", {}), entry) for entry in value]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        kinds = _types(schema)
-        return int(value) if "integer" in kinds else float(value) if "number" in kinds else value
-    return value
-
-
-def _types(schema: Mapping[str, Any]) -> list[str]:
-    kinds = schema.get("type", [])
-    return [kinds] if isinstance(kinds, str) else list(kinds)
-
-
-def _property(schema: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    inner = schema.get("properties", {}).get(key, schema.get("additionalProperties", {}))
-    return inner if isinstance(inner, Mapping) else {}
-
-
-def _raise_first(schema: Mapping[str, Any], value: Any, where: tuple[Any, ...]) -> None:
-    errors = Draft202012Validator(schema).iter_errors(value)
-    for error in sorted(errors, key=lambda error: [str(step) for step in error.absolute_path]):
-        raise UserError(_message(_innermost(error), schema, where))
-
-
-def _innermost(error: ValidationError) -> ValidationError:
-    """Of the alternatives of `anyOf`, the one that fits but for a limit or an entry inside it."""
-    fits = [branch for branch in error.context or [] if branch.path or branch.validator not in ("type", "const")]
-    return fits[0] if fits else error
-
-
-def check_against(schema: Mapping[str, Any], value: Any) -> None:
-    """Raise `UserError` for the first thing in `value` that `schema` does not allow."""
-    _check_plain(value, ())
-    _raise_first(schema, value, ())
-
-
-def _message(error: ValidationError, root: Mapping[str, Any], where: tuple[Any, ...]) -> str:
-    path = tuple(error.absolute_path)
-    key = dotted((*where, *path)) or "the config"
-    rule, value, schema, limit = error.validator, error.instance, error.schema, error.validator_value
-    described = schema.get("description") or _description(root, path)
-    about = f" ({described.rstrip('.')})" if described else ""
-    if rule == "additionalProperties":
-        allowed = list(schema.get("properties", {}))
-        unknown = next(name for name in value if name not in allowed)
-        return f"{key}: unknown key '{unknown}'{_nearest(unknown, allowed)}"
-    if rule == "required":
-        missing = next(name for name in limit if name not in value)
-        needed = _description(root, (*path, missing))
-        return f"{key} lacks the key '{missing}'{f' ({needed.rstrip(chr(46))})' if needed else ''}."
-    held = f"{key}: {_shown(value)}"
-    if rule == "type":
-        kinds = _types(schema)
-        return f"{held} is not {' or '.join(TYPE_NAMES[kind] for kind in kinds)}{about}.{_number_hint(value, kinds)}"
-    if rule == "enum":
-        return f"{held} is not allowed{_nearest(str(value), map(str, limit))}"
-    limits = {
-        "minimum": "at least",
-        "maximum": "at most",
-        "exclusiveMinimum": "more than",
-        "exclusiveMaximum": "less than",
-    }
-    if rule in limits:
-        return f"{held} is not allowed: it must be {limits[rule]} {limit}{about}."
-    if rule in ("minItems", "minProperties", "minLength"):
-        return (
-            f"{held} is not allowed: at least {limit} {'character' if rule == 'minLength' else 'entry'} needed{about}."
-        )
-    if rule == "uniqueItems":
-        twice = next(entry for place, entry in enumerate(value) if entry in value[:place])
-        return f"{held} is not allowed: {_shown(twice)} stands there twice{about}."
-    if rule == "pattern":
-        return f"{key}: '{value}' cannot be a name. Allowed: {described or limit}"
-    if rule == "anyOf":
-        kinds = [kind for branch in limit for kind in _types(branch)]
-        return f"{held} is not allowed{about}.{_number_hint(value, kinds)}"
-    return f"{held} is not allowed{about}: {error.message}"
-
-
-def _description(schema: Mapping[str, Any], path: Iterable[Any]) -> str:
-    """What the schema says about the place `path`, or else about the nearest one around it."""
-    found = ""
-    for step in path:
-        schema = schema.get("items", {}) if isinstance(step, int) else _property(schema, step)
-        found = schema.get("description", found)
-    return found
-
-
-def _shown(value: Any) -> str:
-    """A value as a user would write it, in one line that is not too long."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
-    text = f"'{value}'" if isinstance(value, str) else text
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _number_hint(value: Any, kinds: Iterable[str]) -> str:
-    """How to write a number that YAML read as a text, such as 5e-4."""
-    if not (isinstance(value, str) and {"number", "integer"} & set(kinds) and _is_number(value)):
-        return ""
-    if isinstance(yaml.safe_load(value), str):
-        number = repr(float(value))
-        number = number if "." in number else number.replace("e", ".0e")
-        return f" YAML reads {value} as a text; write {number}."
-    return f" It is in quotes; write {value}."
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+        raise UserError(f"{dotted(where)}: unknown {what} '{value}'{nearest(value, allowed)}")

@@ -2,7 +2,8 @@
 
 A domain is one folder below `selfloop/domains`:
 
-    settings.py   DOMAIN, a `Domain` (this file's dataclass), and schema.yaml, the schema of its config sections
+    config.py     the sections of an experiment of the domain: Data, Model, Training, Sampling
+    domain.py     DOMAIN, a `Domain` (this file's dataclass), and Experiment, which has these sections
     prepare_data.py   run(job): real documents → data sets `train` and `test`
     train_tokenizer.py, tokenize.py   run(job), only where `Domain.tokenizer` asks for them
     train.py      run(job): training set → checkpoint and, last of all, learning curve: where it is, training is done
@@ -24,9 +25,12 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfloop.data.quantity import Quantity
+
+if TYPE_CHECKING:
+    from selfloop.config import models
 
 Settings = Mapping[str, Any]  # one experiment's `data`, `model`, `training` and so on, defaults filled in
 
@@ -86,6 +90,7 @@ class Domain:
         name: the folder's name and the config's `domain:`.
         title: the name for readers.
         described: keys of `data` that tell a reader how large a study is.
+        experiment: one entry of the config's `experiments`, with the domain's own sections.
         data_slug: a short readable name of a `data` section, for paths.
         model_slug: a short readable name of a `model` section, for paths.
         model_title: the name of a model in tables and figures.
@@ -106,6 +111,7 @@ class Domain:
     name: str
     title: str
     described: tuple[str, ...]
+    experiment: "type[models.Experiment]"
     data_slug: Callable[[Settings], str]
     model_slug: Callable[[Settings], str]
     model_title: Callable[[Settings], str]
@@ -144,8 +150,3 @@ def load_domain(name: str) -> Domain:
     """
     domain: Domain = importlib.import_module(f"selfloop.domains.{name}.domain").DOMAIN
     return domain
-
-
-def schema_path(name: str) -> Path:
-    """The schema of a domain's sections of an experiment."""
-    return FOLDER / name / "schema.yaml"

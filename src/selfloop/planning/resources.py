@@ -8,12 +8,12 @@ from pathlib import Path
 
 import yaml
 
-from selfloop.config.load import check_against, load_schema
+from selfloop.config import models
+from selfloop.config.load import check_plain, validated
+from selfloop.config.messages import nearest
 from selfloop.domains.protocol import domain_names
 from selfloop.errors import UserError
 from selfloop.jobs.steps import STEPS
-
-SCHEMA = Path(__file__).parents[1] / "config/resources.schema.yaml"
 
 
 class Resources:
@@ -29,13 +29,13 @@ class Resources:
         except (OSError, yaml.YAMLError) as error:
             raise UserError(f"{path}: {' '.join(str(error).split())}") from error
         try:
-            check_against(load_schema(SCHEMA), table)
+            check_plain(table)
+            checked = validated(models.Resources, table)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         for domain in table.keys() - {"default", *domain_names()}:
-            known = ", ".join(["default", *domain_names()])
-            raise UserError(f"{path}: unknown domain '{domain}'. Allowed: {known}.")
-        self._table: Mapping[str, Mapping[str, Mapping[str, int]]] = table
+            raise UserError(f"{path}: unknown domain '{domain}'{nearest(domain, ['default', *domain_names()])}")
+        self._table: Mapping[str, Mapping[str, Mapping[str, int]]] = checked.model_dump(exclude_none=True)
 
     def of(self, step: str, domain: str) -> dict[str, int]:
         """What a step of a domain asks for: what the file says of the domain, else of all of them."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +15,9 @@ import pytest
 import yaml
 
 from selfloop.config import load as config
-from selfloop.domains.protocol import domain_names, schema_path
+from selfloop.config import models
+from selfloop.config.section import Section, descriptions
+from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.errors import UserError
 from selfloop.planning import study
 from selfloop.planning.rules import plan_study
@@ -59,25 +61,25 @@ def message(changed: Mapping[str, Any]) -> str:
 # The key to change; its value as YAML; what the one message says, among it the key and the value.
 WRONG: list[tuple[str, str, list[str]]] = [
     # wrong types
-    ("experiments", "3", ["experiments: 3 is not a section"]),
+    ("experiments", "3", ["experiments: 3 is not a mapping"]),
     ("experiments", "{}", ["experiments: {} is not allowed", "at least 1 entry needed"]),
-    ("experiments.a", "null", ["experiments.a: null is not a section"]),
-    ("experiments.a.data", "shakespeare", ["experiments.a.data: 'shakespeare' is not a section"]),
-    ("experiments.a.model.layers", "two", ["experiments.a.model.layers: 'two' is not a whole number", "blocks"]),
-    ("experiments.a.model.layers", "2.5", ["experiments.a.model.layers: 2.5 is not a whole number"]),
-    ("experiments.a.model.layers", "true", ["experiments.a.model.layers: true is not a whole number"]),
+    ("experiments.a", "null", ["experiments.a: null is not a mapping"]),
+    ("experiments.a.data", "shakespeare", ["experiments.a.data: 'shakespeare' is not a mapping"]),
+    ("experiments.a.model.layers", "two", ["experiments.a.model.layers: 'two' is not an integer", "blocks"]),
+    ("experiments.a.model.layers", "2.5", ["experiments.a.model.layers: 2.5 is not an integer"]),
+    ("experiments.a.model.layers", "true", ["experiments.a.model.layers: true is not an integer"]),
     ("experiments.a.regimes", "replace", ["experiments.a.regimes: 'replace' is not a list"]),
-    ("experiments.a.data.rows", "[]", ["experiments.a.data.rows: [] is not a whole number or null"]),
+    ("experiments.a.data.rows", "[]", ["experiments.a.data.rows: [] is not an integer or null"]),
     ("experiments.a.seeds", "[0, -1]", ["experiments.a.seeds[1]: -1 is not allowed", "at least 0"]),
     ("experiments.a.seeds", "5", ["experiments.a.seeds: 5 is not a list", "One chain is run per seed"]),
-    # numbers that YAML reads as a text, and numbers that are none
+    # numbers that YAML reads as a string, and numbers that are none
     (
         "experiments.a.training.learning_rate",
         "5e-4",
-        ["learning_rate: '5e-4' is not a number", "YAML reads 5e-4 as a text; write 0.0005."],
+        ["learning_rate: '5e-4' is not a number", "YAML reads 5e-4 as a string; write 0.0005."],
     ),
-    ("experiments.a.training.learning_rate", "5e-8", ["YAML reads 5e-8 as a text; write 5.0e-08."]),
-    ("experiments.a.training.batch_size", "'16'", ["batch_size: '16' is not a whole number", "in quotes; write 16."]),
+    ("experiments.a.training.learning_rate", "5e-8", ["YAML reads 5e-8 as a string; write 5.0e-08."]),
+    ("experiments.a.training.batch_size", "'16'", ["batch_size: '16' is not an integer", "in quotes; write 16."]),
     ("experiments.a.training.learning_rate", ".nan", ["learning_rate: .nan is not a finite number"]),
     ("experiments.a.training.epochs", ".inf", ["experiments.a.training.epochs: .inf is not a finite number"]),
     # unknown keys, with the nearest known one
@@ -116,8 +118,8 @@ WRONG: list[tuple[str, str, list[str]]] = [
         "[0, 9223372036854775808]",
         ["experiments.a.seeds[1]: 9223372036854775808 is not allowed: it must be at most 9223372036854775807"],
     ),
-    ("experiments.a.seeds", "[0, 1, 0]", ["experiments.a.seeds: [0, 1, 0] is not allowed: 0 stands there twice"]),
-    ("experiments.a.regimes", "[replace, replace]", ["experiments.a.regimes", "'replace' stands there twice"]),
+    ("experiments.a.seeds", "[0, 1, 0]", ["experiments.a.seeds: [0, 1, 0] is not allowed: 0 is in it twice"]),
+    ("experiments.a.regimes", "[replace, replace]", ["experiments.a.regimes", "'replace' is in it twice"]),
     ("experiments.a.sampling", "[{}, {temperature: 1}]", ["experiments.a.sampling[1]", "the same as sampling[0]"]),
     (
         "experiments.a.sampling",
@@ -138,7 +140,7 @@ WRONG: list[tuple[str, str, list[str]]] = [
     ),
     # regimes of one's own
     ("regimes.mine", "{parts: []}", ["regimes.mine.parts: [] is not allowed: at least 1 entry needed"]),
-    ("regimes.mine", "{parts: [{amount: 1}]}", ["regimes.mine.parts[0] lacks the key 'from'", "The real rows"]),
+    ("regimes.mine", "{parts: [{amount: 1}]}", ["regimes.mine.parts[0] lacks the key 'from'", "the real train rows"]),
     (
         "regimes.mine",
         "{parts: [{from: last}]}",
@@ -147,7 +149,10 @@ WRONG: list[tuple[str, str, list[str]]] = [
     (
         "regimes.mine",
         "{parts: [{from: all, amount: twice}]}",
-        ["regimes.mine.parts[0].amount: 'twice' is not allowed", "a number, `iteration`, or a list with one number"],
+        [
+            "regimes.mine.parts[0].amount: 'twice' is not allowed",
+            "a number; `iteration` for n; or a list with one number",
+        ],
     ),
     ("regimes.mine", "{parts: [{from: real, amount: 2}]}", ["regimes.mine.parts[0].amount: 2", "at most 1"]),
     ("regimes.mine", "{parts: [{from: real, amount: iteration}]}", ["regimes.mine.parts[0].amount: iteration"]),
@@ -190,7 +195,11 @@ WRONG: list[tuple[str, str, list[str]]] = [
     ("experiments.a.data", "{source: packaged}", ["experiments.a.data lacks the key 'name'", "packaged corpus"]),
     ("experiments.a.data", "{source: hub}", ["experiments.a.data lacks the key 'name'", "roneneldan/TinyStories"]),
     ("experiments.a.data", "{source: files}", ["experiments.a.data lacks the key 'train'", "Paths or globs"]),
-    ("experiments.a.data", "{source: files, train: null}", ["experiments.a.data.train: None names no file"]),
+    (
+        "experiments.a.data",
+        "{source: files, train: null}",
+        ["data.train: null is not allowed with source: files (Paths or globs"],
+    ),
     (
         "experiments.a.data",
         "{source: files, train: nowhere/*.txt}",
@@ -230,7 +239,7 @@ def test_lines_of_a_regime_may_take_all_real_rows_together() -> None:
 
 
 def test_a_key_that_yaml_reads_as_a_number_is_asked_for_in_quotes() -> None:
-    assert "experiments: the key 1 is not a text; put it in quotes." in message({"experiments": {1: {}}})
+    assert "experiments: the key 1 is not a string; put it in quotes." in message({"experiments": {1: {}}})
 
 
 def test_a_long_value_is_shown_in_part() -> None:
@@ -280,8 +289,8 @@ def test_fewer_documents_than_a_batch_are_counted_in_the_files(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"experiments:\n  a: {}\n  b: {}\n  a: {}\n", "line 4: the key 'a' stands in line 2 already; leave one out."),
-        (b"tables: {x: 1, 'x': 2}", "line 1: the key 'x' stands in line 1 already; leave one out."),
+        (b"experiments:\n  a: {}\n  b: {}\n  a: {}\n", "line 4: duplicate key 'a' (first on line 2)."),
+        (b"tables: {x: 1, 'x': 2}", "line 1: duplicate key 'x' (first on line 1)."),
         (b"figures: \xe9", "'utf-8' codec can't decode byte 0xe9 in position 9: unexpected end of data"),
         (b"tables: 2026-13-40", "month must be in 1..12"),
         (b"a: b: c", "mapping values are not allowed here in"),
@@ -492,55 +501,41 @@ def test_what_is_wrong_with_a_first_iteration_is_said_by_its_key(own: dict[str, 
 # --- what is described ---------------------------------------------------------------------------------------------
 
 
-def described_keys(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every key that a schema allows, dotted, with its own schema."""
-    for key, inner in schema.get("properties", {}).items():
-        yield ".".join((*path, key)), inner
-        yield from described_keys(inner, (*path, key))
-    for below in ("items", "additionalProperties"):
-        if isinstance(schema.get(below), Mapping):
-            yield from described_keys(schema[below], path)
+def described_keys(section: type[Section], path: tuple[str, ...] = ()) -> Iterator[tuple[str, type[Section], str]]:
+    """Every key of a section and of those within it: dotted; the section that has it; the field's name."""
+    for name, field in section.model_fields.items():
+        key = field.alias or name
+        yield ".".join((*path, key)), section, name
+        for inner in sections_in(field.annotation):
+            yield from described_keys(inner, (*path, key))
 
 
-SCHEMAS = {"study": config.SCHEMA, **{name: schema_path(name) for name in domain_names()}}
-KEYS = [(name, key, inner) for name, path in SCHEMAS.items() for key, inner in described_keys(config.load_schema(path))]
+def sections_in(annotation: Any) -> Iterator[type[Section]]:
+    """The sections that a field's type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from sections_in(inner)
 
 
-def test_the_schemas_have_keys_of_every_section() -> None:
-    keys = {(name, key) for name, key, _ in KEYS}
+SECTIONS = {"study": models.Study, **{name: load_domain(name).experiment for name in domain_names()}}
+KEYS = [(name, key, section, field) for name, top in SECTIONS.items() for key, section, field in described_keys(top)]
+
+
+def test_the_models_have_keys_of_every_section() -> None:
+    keys = {(name, key) for name, key, _, _ in KEYS}
     assert keys > {
-        ("study", "experiments.iterations"),
         ("study", "regimes.parts.amount"),
+        ("text", "iterations"),
         ("text", "sampling.temperature"),
+        ("linear", "simulation.grid.rows"),
         ("text", "data.train"),
     }
 
 
-@pytest.mark.parametrize(("name", "key", "inner"), KEYS, ids=[f"{name}:{key}" for name, key, _ in KEYS])
-def test_every_key_is_described_in_the_schema_and_in_the_readme(name: str, key: str, inner: Mapping[str, Any]) -> None:
-    assert inner.get("description", "").strip().endswith((".", ")."))
-    last = key.rsplit(".", 1)[-1]
-    chapter = readme_chapters()["study" if name == "study" else f"domain: {name}"]
-    assert f"`{last}`" in chapter, f"config/README.md does not name {key} of {name}"
-
-
-def readme_chapters() -> dict[str, str]:
-    """The README's text by chapter: `study` is all that stands before the first domain's."""
-    study_text, *domains = README.read_text(encoding="utf-8").split("\n## Domain `")
-    return {"study": study_text} | {f"domain: {text.split('`')[0]}": text for text in domains}
-
-
-def test_the_readme_tells_the_default_of_every_key_that_has_one() -> None:
-    chapters = readme_chapters()
-    for name, key, inner in KEYS:
-        default = inner.get("default")
-        if "default" not in inner or isinstance(default, dict | list):
-            continue
-        shown = "null" if default is None else str(default).replace("|", r"\|")
-        chapter = chapters["study" if name == "study" else f"domain: {name}"]
-        last = key.rsplit(".", 1)[-1]
-        lines = [line for line in chapter.splitlines() if line.startswith(f"| `{last}` ")]
-        assert any(f"| {shown} |" in line or f"| `{shown}` |" in line for line in lines), f"{name}: {key} = {shown}"
+@pytest.mark.parametrize(("name", "key", "section", "field"), KEYS, ids=[f"{name}:{key}" for name, key, _, _ in KEYS])
+def test_every_key_is_described(name: str, key: str, section: type[Section], field: str) -> None:
+    assert descriptions(section)[key.rsplit(".", 1)[-1]].endswith((".", ")."))
 
 
 def test_the_readmes_examples_are_right() -> None:

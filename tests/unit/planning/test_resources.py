@@ -45,9 +45,9 @@ def test_later_attempts_ask_for_more_memory_and_for_more_time_where_they_begin_a
     ("keys", "value", "message"),
     [
         (("text", "train", "gpus"), 2, r"text.train: unknown key 'gpus'; did you mean 'gpu'\?"),
-        (("txt",), {"train": {"gpu": 1}}, r"unknown domain 'txt'. Allowed: default, .*text"),
+        (("txt",), {"train": {"gpu": 1}}, r"unknown domain 'txt'; did you mean 'text'\? Allowed: default, .*text"),
         (("text", "training"), {}, r"text: unknown key 'training'; did you mean 'train'\?"),
-        (("default", "train", "mem_mb"), "16 GB", r"default.train.mem_mb: '16 GB' is not a whole number \(Megabytes"),
+        (("default", "train", "mem_mb"), "16 GB", r"default.train.mem_mb: '16 GB' is not an integer \(Megabytes"),
         (("text", "train"), {"gpu": -1}, r"text.train.gpu: -1 is not allowed: it must be at least 0"),
         (("default", "train"), {"gpu": 1}, r"default.train lacks the key 'mem_mb'"),
     ],

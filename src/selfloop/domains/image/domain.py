@@ -2,10 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from selfloop.config import models
 from selfloop.data.quantity import Quantity
+from selfloop.domains.image.config import Data, Model, Sampling, Training
 from selfloop.domains.image.data import sources
 from selfloop.domains.protocol import Analysis, Artifacts, Domain, Settings, first_seeds
+
+
+class Experiment(models.Experiment):
+    """An experiment of this domain."""
+
+    domain: Literal["image"]
+    data: Data
+    model: Model = Model()
+    training: Training = Training()
+    sampling: Annotated[list[Sampling], Field(min_length=1)] = [Sampling()]
+
 
 BANDS = {"gray": 1, "rgb": 3}
 
@@ -99,6 +115,7 @@ DOMAIN = Domain(
     name="image",
     title="Images",
     described=("source", "name", "rows", "size"),
+    experiment=Experiment,
     data_slug=data_slug,
     model_slug=model_slug,
     model_title=model_title,

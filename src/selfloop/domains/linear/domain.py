@@ -5,11 +5,28 @@ numpy is imported where something is checked, since studies of other domains loa
 
 from collections.abc import Iterator, Mapping
 from itertools import product
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from selfloop.config import models
 from selfloop.data.quantity import Quantity
+from selfloop.domains.linear.config import Data, Model, Sampling, Simulation, Training
 from selfloop.domains.protocol import Analysis, Domain, Settings
 from selfloop.errors import UserError
+
+
+class Experiment(models.Experiment):
+    """An experiment of this domain."""
+
+    domain: Literal["linear"]
+    data: Data
+    model: Model = Model()
+    training: Training = Training()
+    sampling: Annotated[list[Sampling], Field(min_length=1)] = [Sampling()]
+    simulation: Simulation | None = None
+    """Chains of many seeds that are computed without files between; null for none."""
+
 
 GRID = ("dimension", "rows", "noise_variance")
 
@@ -148,6 +165,7 @@ DOMAIN = Domain(
     name="linear",
     title="Linear regression",
     described=("rows", "dimension", "noise_variance"),
+    experiment=Experiment,
     data_slug=data_slug,
     model_slug=model_slug,
     model_title=model_title,

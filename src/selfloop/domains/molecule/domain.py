@@ -2,10 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from selfloop.config import models
 from selfloop.data.quantity import Quantity
+from selfloop.domains.molecule.config import Data, Model, Sampling, Training
 from selfloop.domains.molecule.data import sources
 from selfloop.domains.protocol import Analysis, Artifacts, Domain, Settings
+
+
+class Experiment(models.Experiment):
+    """An experiment of this domain."""
+
+    domain: Literal["molecule"]
+    data: Data
+    model: Model = Model()
+    training: Training = Training()
+    sampling: Annotated[list[Sampling], Field(min_length=1)] = [Sampling()]
+
 
 LOSSES = (
     Quantity("loss_total", "test", "Test loss, total"),
@@ -121,6 +137,7 @@ DOMAIN = Domain(
     name="molecule",
     title="Molecules",
     described=("source", "rows", "molecules", "conformers"),
+    experiment=Experiment,
     data_slug=data_slug,
     model_slug=model_slug,
     model_title=model_title,

@@ -1,11 +1,28 @@
 """What the study asks of the text domain while it is planned: names, sizes, and what is wrong with the settings."""
 
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selfloop.config import models
 from selfloop.data.quantity import Quantity
 from selfloop.domains.protocol import Domain, Settings
+from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.size import parameter_count
 from selfloop.domains.text.sampling.vllm_python import find_vllm
 from selfloop.errors import UserError
+
+
+class Experiment(models.Experiment):
+    """An experiment of this domain."""
+
+    domain: Literal["text"]
+    data: Data
+    model: Model
+    training: Training = Training()
+    sampling: Annotated[list[Sampling], Field(min_length=1)] = [Sampling()]
+
 
 VLLM_LOWEST = 0.01  # the lowest temperature but 0 that vLLM takes as it is
 FAMILY = {"gpt2": "GPT-2", "llama": "Llama-2"}
@@ -126,6 +143,7 @@ DOMAIN = Domain(
     name="text",
     title="Text",
     described=("source", "name", "rows", "fraction"),
+    experiment=Experiment,
     data_slug=data_slug,
     model_slug=model_slug,
     model_title=model_title,

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
-from selfloop.config.load import with_defaults
-from selfloop.domains.protocol import schema_path
+from selfloop.domains.image.config import Data
 
 
 def png(pixels: np.ndarray, mode: str | None = None) -> bytes:
@@ -34,8 +32,7 @@ def blobs(rows: int, seed: int = 0, bands: int = 1, size: int = 8) -> np.ndarray
 
 def settings(**given: Any) -> dict[str, Any]:
     """A `data` section with its defaults."""
-    schema = yaml.safe_load(schema_path("image").read_text(encoding="utf-8"))
-    filled: dict[str, Any] = with_defaults(schema["properties"]["data"], given)
+    filled: dict[str, Any] = Data.model_validate(given).plain
     return filled
 
 

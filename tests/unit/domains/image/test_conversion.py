@@ -119,7 +119,9 @@ def test_an_image_whose_scale_nothing_tells_is_broken(
 
 def run(path: Path, **data: object) -> tuple[list[int], np.ndarray, Tally]:
     tally = Tally()
-    blocks = list(converted(collection.of_path(path, "train", None), settings(source="files", **data), 2, tally))
+    blocks = list(
+        converted(collection.of_path(path, "train", None), settings(source="files", train=str(path), **data), 2, tally)
+    )
     return [row for kept, _ in blocks for row in kept], np.concatenate([pixels for _, pixels in blocks]), tally
 
 

@@ -129,7 +129,7 @@ def test_a_domain_without_simulations_takes_none() -> None:
         model={"architecture": "gpt2"},
         regimes=["replace"],
     )
-    with pytest.raises(UserError, match=r"experiments\.a: unknown key 'simulation'.*Allowed: data, model,"):
+    with pytest.raises(UserError, match=r"experiments\.a: unknown key 'simulation'.*Allowed: like, domain, data,"):
         config.check(changed)
 
 

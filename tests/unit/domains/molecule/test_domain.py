@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from selfloop.config import load as config
+from selfloop.domains.molecule.config import Sampling
 from selfloop.domains.molecule.domain import DOMAIN, SHAPING, data_slug, sampling_slug, sampling_title, shown
-from selfloop.domains.protocol import schema_path
 from selfloop.errors import UserError
 
 
@@ -50,11 +50,11 @@ def test_a_study_that_is_right_has_the_originals_settings_as_defaults() -> None:
         ({"model": {"beta_start": 0.5}}, r"model\.beta_start: 0\.5 is more than model\.beta_end"),
         ({"data": {"source": "pdb"}}, r"data\.source: 'pdb' is not allowed.*rdkit, sdf, rdkit_folder, geodiff"),
         ({"data": {"source": "sdf", "train": "absent.sdf"}}, r"data\.train: 'absent\.sdf' names no file"),
-        ({"data": {"molecules": None}}, r"data\.molecules: null is not a whole number"),
-        ({"data": {"test_molecules": None}}, r"data\.test_molecules: null is not a whole number"),
+        ({"data": {"molecules": None}}, r"data\.molecules: null is not allowed with source: rdkit"),
+        ({"data": {"test_molecules": None}}, r"data\.test_molecules: null is not allowed with source: rdkit"),
         (
             {"data": {"source": "rdkit_folder", "folder": "geom", "test_molecules": None}},
-            r"data\.test_molecules: null is not a whole number",
+            r"data\.test_molecules: null is not allowed with source: rdkit",
         ),
         ({"data": {"train": "mine.sdf"}}, r"data\.train: 'mine\.sdf' is given with source: rdkit \(allowed is null\)"),
         ({"data": {"test": ["mine.sdf"]}}, r"data\.test: \['mine\.sdf'\] is given with source: rdkit"),
@@ -73,7 +73,7 @@ def test_what_is_wrong_is_named_with_what_it_held_and_what_is_allowed(changes: A
 
 def test_a_key_of_another_source_that_is_inherited_can_be_taken_back() -> None:
     config.check(study(data={"folder": None, "train": None}))
-    with pytest.raises(UserError, match=r"data\.folder: null is not a text"):
+    with pytest.raises(UserError, match=r"data\.folder: null is not allowed with source: rdkit_folder"):
         config.check(study(data={"source": "rdkit_folder", "folder": None}))
 
 
@@ -98,9 +98,9 @@ def test_tables_tell_samplings_apart_by_every_key_that_shapes_the_samples() -> N
         "strided, 50 steps, global_below=1.0, global_weight=0.5",
         "all steps, clip=100.0",
     ]
-    properties = config.load_schema(schema_path("molecule"))["properties"]["sampling"]["items"]["properties"]
-    assert {key: properties[key]["default"] for key in SHAPING} == SHAPING
-    assert set(properties) == {"schedule", "steps", *SHAPING, "batch_size"}
+    defaults = Sampling().plain
+    assert {key: defaults[key] for key in SHAPING} == SHAPING
+    assert set(defaults) == {"schedule", "steps", *SHAPING, "batch_size"}
 
 
 def test_samplings_of_the_same_samples_have_one_title_and_are_refused() -> None:

@@ -158,8 +158,6 @@ def _packaged_problems(data: Mapping[str, Any]) -> list[str]:
 
 def _file_problems(data: Mapping[str, Any]) -> list[str]:
     found = []
-    if not data.get("train"):
-        found.append(f"data.train: {data.get('train')!r} names nothing (allowed are folders and zips of images)")
     for key in ("train", "test"):
         for path in _paths(data.get(key)):
             if not path.exists():
@@ -193,8 +191,6 @@ def _celeba_problems(data: Mapping[str, Any]) -> list[str]:
             found.append(f"data.{key}: {data[key]!r} is no split of CelebA ({', '.join(collection.PARTITIONS)})")
     if data["train_split"] == data["test_split"]:
         found.append(f"data.test_split: '{data['test_split']}' is data.train_split too")
-    if not data.get("path"):
-        return [*found, f"data.path: {data.get('path')!r} names no folder (allowed is the folder of CelebA)"]
     folder = Path(data["path"]).expanduser()
     if not folder.is_dir():
         return [*found, f"data.path: '{folder}' is no folder (searched from {os.getcwd()})"]
@@ -205,8 +201,6 @@ def _celeba_problems(data: Mapping[str, Any]) -> list[str]:
 
 
 def _hub_problems(data: Mapping[str, Any]) -> list[str]:
-    if not data.get("name"):
-        return [f"data.name: {data.get('name')!r} names no data set (allowed is a hub id such as 'eurecom-ds/celeba')"]
     if importlib.util.find_spec("datasets") is None:
         return ["data.source: 'hub' needs the Python package `datasets`, which is not installed"]
     train, test = data["train_split"], data["test_split"]

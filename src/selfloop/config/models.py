@@ -1,0 +1,197 @@
+"""The sections of the config that are the same for every domain, and the table of config/resources.yaml."""
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from selfloop.config.section import Distinct, Section
+
+Amount = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]  # what the column of the measurements' table holds
+
+
+def _name(letters: str, allowed: str) -> AfterValidator:
+    """A check of a key that the user makes up."""
+
+    def check(name: str) -> str:
+        if name[:1] in "._-" or set(name) - set(letters):
+            raise PydanticCustomError("name", "name", {"allowed": allowed})
+        return name
+
+    return AfterValidator(check)
+
+
+_SMALL = "abcdefghijklmnopqrstuvwxyz0123456789-"
+ExperimentName = Annotated[
+    str,
+    _name(
+        _SMALL + _SMALL.upper() + "._",
+        "Letters, digits, dots, underscores and hyphens, beginning with a letter or a digit.",
+    ),
+]
+RegimeName = Annotated[str, _name(_SMALL, "Small letters, digits and hyphens, beginning with a letter or a digit.")]
+
+
+class Experiment(Section):
+    """A model, how it is trained and sampled, and a data set, run through all its regimes and seeds."""
+
+    unsaid: ClassVar = frozenset({"like"})
+
+    like: str | None = None
+    """The name of another experiment that gives every key not said here. Of `data`, `model`, `training` and
+    `simulation` the keys are merged; everything else is replaced as a whole.
+    """
+    domain: str
+    """The kind of data and model: `text`, `image`, `molecule` or `linear`. The next sections are the domain's own."""
+    data: Section
+    """Where the real data come from."""
+    model: Section
+    """The model's architecture and size."""
+    training: Section
+    """How each model is trained."""
+    sampling: Sequence[Section]
+    """A list: how data sets are sampled from a model. Each entry gives chains of its own, which share the first
+    model.
+    """
+    regimes: Annotated[Distinct[str], Field(min_length=1)]
+    """A list of regimes by name: built-in ones, or your own from the top-level section `regimes`."""
+    iterations: Count | Annotated[dict[str, Count], Field(min_length=1)]
+    """Model-fitting iterations of every chain, or one number per regime. Iteration 1 is trained on the real rows. By
+    regime it is `{replace: 8, accumulate: 4}`.
+    """
+    seeds: Annotated[Distinct[Seed], Field(min_length=1)]
+    """One chain is run per seed. A list of integers from 0 to 2⁶³ - 1."""
+
+    def iterations_of(self, regime: str) -> int:
+        """Model-fitting iterations of the chains of one of its regimes."""
+        return self.iterations if isinstance(self.iterations, int) else self.iterations[regime]
+
+
+class Part(Section):
+    """A line of a regime's table."""
+
+    origin: Annotated[Literal["real", "previous", "all"], Field(alias="from")]
+    """`real`: the real train rows; `previous`: parts of model n-1; `all`: parts of every model before n."""
+    amount: Amount | Literal["iteration"] | Annotated[list[Amount], Field(min_length=1)] = 1.0
+    """Rows in multiples of the real train rows: a number; `iteration` for n; or a list with one number per iteration
+    from the second on, whose last number repeats. 2.5 means two whole parts and half of a third, sampled with a seed
+    of its own. There are no more real rows than the real ones: all lines from `real` together take at most 1.
+    """
+
+
+class Regime(Section):
+    """What the model of iteration 2 and every later one is trained on, as a table of parts."""
+
+    unsaid: ClassVar = frozenset({"budget"})
+
+    parts: Annotated[list[Part], Field(min_length=1)]
+    """The lines of the table, in the order in which their rows are concatenated."""
+    budget: Amount | None = None
+    """Rows of the whole training set in multiples of the real train rows; more are subsampled, uniformly; null for no
+    limit.
+    """
+
+
+class Checkpointing(Section):
+    """How often a training saves its resume checkpoint. It cannot change results."""
+
+    every_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """Seconds between resume checkpoints; longer where saving would take more than 2 % of the training's time. 0 saves
+    after every step.
+    """
+
+
+class Figures(Section):
+    """How figures look. It cannot change what is trained."""
+
+    titles: dict[str, str] = {}
+    """Titles by domain and figure (`text-headline`, `text-synthetic`, `text-learning-curves`, or one of a domain's own:
+    `image-samples`), in place of the default ones; only of figures that the study makes.
+    """
+    formats: Annotated[Distinct[Literal["png", "svg"]], Field(min_length=1)] = ["png", "svg"]
+    """A list of the file formats of every figure."""
+
+
+class Tables(Section):
+    """What the tables show. It cannot change what is trained."""
+
+    samples_per_model: Count = 2
+    """Sampled documents shown per model in the table of samples."""
+    sample_characters: Annotated[int, Field(ge=20)] = 400
+    """Characters shown of each sampled document."""
+
+
+class Study(Section):
+    """What a study consists of."""
+
+    experiments: Annotated[dict[ExperimentName, dict[str, object]], Field(min_length=1)]
+    """The experiments by name."""
+    regimes: dict[RegimeName, Regime] = {}
+    """Your own regimes by name, each a table of parts."""
+    checkpointing: Checkpointing = Checkpointing()
+    """How often a training saves its resume checkpoint."""
+    figures: Figures = Figures()
+    """How figures look."""
+    tables: Tables = Tables()
+    """What the tables show."""
+
+
+class Request(Section):
+    """What a step asks of the machine; a key that is left out is that of the default."""
+
+    gpu: Annotated[int, Field(ge=0)] | None = None
+    """GPUs."""
+    mem_mb: Count | None = None
+    """Megabytes of memory."""
+    runtime: Count | None = None
+    """Minutes."""
+    cpus: Count | None = None
+    """CPUs."""
+
+
+class WholeRequest(Request):
+    """The same with every key."""
+
+    gpu: Annotated[int, Field(ge=0)]
+    mem_mb: Count
+    runtime: Count
+    cpus: Count
+
+
+class Requests(Section):
+    """What the steps of a domain ask for."""
+
+    prepare_data: Request = Request()
+    train_tokenizer: Request = Request()
+    tokenize: Request = Request()
+    train: Request = Request()
+    generate: Request = Request()
+    evaluate_model: Request = Request()
+    evaluate_part: Request = Request()
+    simulate_chains: Request = Request()
+
+
+class WholeRequests(Requests):
+    """The same of every step."""
+
+    prepare_data: WholeRequest
+    train_tokenizer: WholeRequest
+    tokenize: WholeRequest
+    train: WholeRequest
+    generate: WholeRequest
+    evaluate_model: WholeRequest
+    evaluate_part: WholeRequest
+    simulate_chains: WholeRequest
+
+
+class Resources(Section):
+    """What each step asks for, by domain."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Requests]
+
+    default: WholeRequests
+    """What a step asks for in a domain that says nothing else."""

@@ -1,0 +1,106 @@
+"""What a section of the config is: a frozen model whose fields carry type, limits, default and description.
+
+Light, and on its own: the steps import it, so their code digests cover it.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Mapping
+from functools import cache, cached_property
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
+
+T = TypeVar("T")
+
+
+class Section(BaseModel):
+    """A section of the config. The string below a field describes it, in messages, in the README and in the schema.
+
+    Attributes:
+        needs: by the value of the field `source`, the keys that have to be given.
+        unsaid: fields that are left out of `plain` where they are not given; the others have their defaults there.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", serialize_by_alias=True)
+
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    unsaid: ClassVar[frozenset[str]] = frozenset()
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        """The section as JSON values in the order of its fields: what names of artifacts are digests of."""
+        return self.model_dump(mode="json")
+
+    def changed(self, **values: object) -> Self:
+        """The section with other values of some fields, which are not checked."""
+        copy = self.model_copy(update=values)
+        copy.__dict__.pop("plain", None)  # kept of this one
+        return copy
+
+    @model_serializer(mode="wrap")
+    def _without_unsaid(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        dumped: dict[str, Any] = serialize(self)
+        for name in self.unsaid - self.model_fields_set:
+            dumped.pop(name, None)
+        return dumped
+
+    @model_validator(mode="after")
+    def _has_what_its_source_needs(self) -> Self:
+        source = getattr(self, "source", None)
+        for key in self.needs.get(str(source), ()):
+            if getattr(self, key) is None:
+                given = key in self.model_fields_set
+                raise PydanticCustomError("needed", "needed", {"key": key, "source": source, "given": given})
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core_schema)
+        own = handler.resolve_ref_schema(schema)
+        for key, text in descriptions(cls).items():
+            own["properties"][key]["description"] = text
+        own["allOf"] = [
+            {"if": {"properties": {"source": {"const": source}}}, "then": {"required": list(keys)}}
+            for source, keys in cls.needs.items()
+        ]
+        if not own["allOf"]:
+            del own["allOf"]
+        return schema
+
+
+@cache
+def descriptions(section: type[Section]) -> dict[str, str]:
+    """What the strings below the fields of a section say, by key; of an inherited field without one, the base's."""
+    found: dict[str, str] = {}
+    for cls in reversed(section.__mro__):
+        if issubclass(cls, Section):
+            body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+            assert isinstance(body, ast.ClassDef)
+            for field, text in zip(body.body, body.body[1:], strict=False):
+                match field, text:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(held))):
+                        found[name] = " ".join(held.split())
+    return {field.alias or name: found[name] for name, field in section.model_fields.items() if name in found}
+
+
+def _distinct(values: list[T]) -> list[T]:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise PydanticCustomError("repeated", "repeated", {"value": value})
+    return values
+
+
+Distinct = Annotated[list[T], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
+Paths = Annotated[str, Field(min_length=1)] | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]

@@ -1,0 +1,79 @@
+"""The sections of an experiment of the linear domain. Light: the Snakefile and the steps import it."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from selfloop.config.section import Distinct, Section
+
+
+class Data(Section):
+    """The distribution of the real rows, y = x·w* + noise with x ~ N(0, Σ), and how many are drawn."""
+
+    dimension: Annotated[int, Field(ge=1)]
+    """The inputs' dimension d."""
+    rows: Annotated[int, Field(ge=1)]
+    """Real rows T, and rows of every sampled part; at least `dimension`, unless there is a ridge penalty."""
+    noise_variance: Annotated[float, Field(gt=0)] = 1.0
+    """Variance σ² of the noise in real and sampled labels."""
+    covariance: Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)] | None = None
+    """The inputs' covariance Σ as a list of d lists of d numbers, symmetric and positive definite; null for the
+    identity, or what `decay` says.
+    """
+    decay: Annotated[float, Field(ge=0)] = 0.0
+    """Makes Σ diagonal with the entries 1, 1/2^decay, 1/3^decay and so on; 0 is the identity."""
+    w_star: Annotated[list[float], Field(min_length=1)] | None = None
+    """The true parameters w*, a list of d numbers; null for d equal ones of length 1. Without a ridge penalty no error
+    depends on them.
+    """
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the real rows and their noise."""
+
+
+class Model(Section):
+    """Empty; the model is a vector of as many parameters as the data have dimensions."""
+
+
+class Training(Section):
+    """How each model is fitted."""
+
+    ridge: Annotated[float, Field(ge=0)] = 0.0
+    """The penalty λ in (1/N)‖Xw − y‖² + λ‖w‖² over the N rows of a training set; 0 for least squares."""
+
+
+class Sampling(Section):
+    """One empty entry; labels are sampled with normal noise of the data's variance."""
+
+
+class Grid(Section):
+    """grid"""
+
+    unsaid: ClassVar = frozenset({"dimension", "rows", "noise_variance"})
+
+    dimension: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
+    """Dimensions d."""
+    rows: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
+    """Numbers of rows T."""
+    noise_variance: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
+    """Noise variances σ²."""
+
+
+class Simulation(Section):
+    """Chains of many seeds, each with rows and noise of its own, computed without files between; null for none. They
+    run the experiment's regimes, with its training.
+    """
+
+    grid: Annotated[list[Grid], Field(min_length=1)] = [Grid()]
+    """The settings. Each entry stands for all combinations of its lists `dimension`, `rows` and `noise_variance`, and
+    for the value in `data` of a key that it leaves out. One job per setting and regime.
+    """
+    iterations: Annotated[int, Field(ge=1)] = 100
+    """Model-fitting iterations of every simulated chain."""
+    seeds: Annotated[int, Field(ge=1)] = 100
+    """Number of seeds per setting, counted from 0."""
+    theory: Distinct[str] | None = None
+    """Regimes whose predicted test error is drawn over the simulation and compared with it; null for all of the
+    experiment's that have a formula (`replace`, `accumulate`, `replace-multiple`, each without ridge); `[]` for none. A
+    prediction needs `rows` ≥ `dimension` + 2: with fewer, the expected error is infinite, and a simulation runs with
+    `theory: []` only.
+    """

@@ -1,0 +1,140 @@
+"""The sections of an experiment of the text domain. Light: the Snakefile and the steps import it."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from selfloop.config.section import Paths, Section
+
+
+class Data(Section):
+    """Where the real documents come from, and which of them are used."""
+
+    needs: ClassVar = {"packaged": ("name",), "files": ("train",), "hub": ("name",)}
+    unsaid: ClassVar = frozenset({"name", "train"})
+
+    source: Literal["packaged", "files", "hub"]
+    """`packaged`: real text that is installed with the dependencies; `files`: your own; `hub`: a data set of the
+    Hugging Face hub.
+    """
+    name: Annotated[str, Field(min_length=1)] | None = None
+    """The packaged corpus (`shakespeare`), or the hub data set's id (`roneneldan/TinyStories`)."""
+    configuration: str | None = None
+    """The hub data set's configuration."""
+    revision: str | None = None
+    """The hub data set's revision; name one for results that must stay the same."""
+    train_split: str = "train"
+    """The hub data set's split to train on."""
+    test_split: str | None = "validation"
+    """The hub data set's split to test on; null holds out `test_fraction` of the train split."""
+    train: Paths | None = None
+    """Paths or globs of the documents to train on: `.txt`, `.jsonl` or `.parquet`, each also with `.gz`, `.bz2`, `.xz`
+    or `.zst`. One string or a list of them.
+    """
+    test: Paths | None = None
+    """The same for the documents to test on; null holds out `test_fraction` of the train files' documents."""
+    text_column: Annotated[str, Field(min_length=1)] = "text"
+    """The column of `.jsonl` and `.parquet` files, or of the hub data set, that holds the text."""
+    separator: Annotated[str, Field(min_length=1)] = "<|endoftext|>"
+    """The line that ends a document in `.txt` files."""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the documents held out with `seed` where the source has no test split of its own."""
+    rows: Annotated[int, Field(ge=1)] | None = None
+    """Number of training documents, sampled with `seed`; null for all."""
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Train on this share of the documents, sampled with `seed`; null for all. Give `rows` or `fraction`, not both."""
+    test_rows: Annotated[int, Field(ge=1)] | None = None
+    """Number of test documents, sampled with `seed`; null for all."""
+    min_characters: Annotated[int, Field(ge=1)] = 1
+    """Shorter documents are left out."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the subsample and of the held-out documents. The chains' `seeds` do not change the real data."""
+
+
+class Model(Section):
+    """The language model's architecture and size."""
+
+    architecture: Literal["gpt2", "llama"]
+    """`gpt2` (tied embeddings, learnt positions) or `llama` (untied, rotary positions, gated feed-forward)."""
+    hidden_size: Annotated[int, Field(ge=8)] = 256
+    """Width of the residual stream."""
+    layers: Annotated[int, Field(ge=1)] = 8
+    """Transformer blocks."""
+    heads: Annotated[int, Field(ge=1)] = 8
+    """Attention heads; must divide `hidden_size`, for llama into heads of an even width."""
+    intermediate_size: Annotated[int, Field(ge=8)] | None = None
+    """Width of the feed-forward part; null for 4 × `hidden_size`."""
+    context: Annotated[int, Field(ge=8)] = 512
+    """Longest sequence in tokens, begin- and end-of-text included; longer documents are cut."""
+    vocabulary: Annotated[int, Field(ge=257, le=65536)] = 8000
+    """Tokens of the byte-level BPE that is trained on the real train split; 257 to 65,536."""
+    initializer_range: Annotated[float, Field(gt=0)] = 0.02
+    """Standard deviation of the initial weights; residual outputs are scaled down by √(2·layers)."""
+
+
+class Training(Section):
+    """How each model is trained."""
+
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Passes over the training set; may be a fraction."""
+    packing: bool = False
+    """Fill rows of the whole `context` with document after document, instead of one document per row."""
+    compile: Literal["auto", True, False] = "auto"
+    """Compile the model with torch.compile (`true`, `false`); auto does so on a GPU for runs of at least 2,000 steps.
+    It takes a minute and a C++ compiler, and changes the last bits of the results.
+    """
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Documents (with `packing`, rows) per optimizer step, over all processes; no more than there are documents."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.0005
+    """Peak learning rate of AdamW."""
+    final_learning_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Where the cosine ends, as a share of the peak."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 1000
+    """Steps of linear warm-up; at most a tenth of the run is used."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """AdamW's weight decay, on matrices only."""
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """AdamW's first decay rate."""
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """AdamW's second decay rate."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """The gradient's norm is clipped to this."""
+    evaluations: Annotated[int, Field(ge=1)] = 20
+    """Points of the learning curve, evenly over the run; the last one is at its end."""
+    evaluation_rows: Annotated[int, Field(ge=1)] | None = None
+    """The learning curve measures this many of the test documents, the first ones; null for all. The models' own
+    measurements are always of all.
+    """
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Compute dtype: `bfloat16`, `float32`, or auto, bfloat16 where the hardware has it. Weights are float32 in any
+    case.
+    """
+    first_iteration: dict[str, object] | None = None
+    """Keys of `training` that the model of iteration 1 has in place of the others, such as `{epochs: 3}`: does a better
+    or worse first model change what follows (the paper's Fig. 14)? null for none.
+    """
+
+
+class Sampling(Section):
+    """How documents are sampled; each entry gives chains of its own, which share their first models with the others."""
+
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """Logits are divided by it; 0 takes the most likely token."""
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    """Sample among the k most likely tokens; null for all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Sample among the fewest tokens that hold this probability; null for all."""
+    prompt: Literal["begin-of-text", "first-token"] = "begin-of-text"
+    """Begin with `begin-of-text` alone, or (`first-token`) also with the first token of each real document, one
+    synthetic document per real one.
+    """
+    max_length: Annotated[int, Field(ge=2)] | None = None
+    """Longest sampled document in tokens, begin-of-text included; null for the model's context."""
+    allow_unended: bool = False
+    """Go on with a part in which no document reaches its end, as greedy sampling from a small model gives; otherwise
+    such a part stops its job.
+    """
+    engine: Literal["torch", "vllm"] = "torch"
+    """What samples: `torch`, the sampler of this workflow; or `vllm`, the same distribution from
+    [vLLM](https://docs.vllm.ai), which is installed apart (see below).
+    """

@@ -22,9 +22,9 @@ import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-from selfloop.config import load as configuration  # noqa: E402
 from selfloop.planning import paths  # noqa: E402
 from selfloop.planning import study as studies  # noqa: E402
+from selfloop.planning.check import check  # noqa: E402
 from selfloop.training.state import SavedState  # noqa: E402
 
 STUDY = {
@@ -76,7 +76,7 @@ def count(folder: Path, pattern: str) -> int:
 def kills(number: int, every: float) -> None:
     """Compare a killed training with one that was not."""
     study = STUDY | {"checkpointing": {"every_seconds": every}}
-    plan = studies.build(configuration.check(study))
+    plan = studies.build(check(study))
     (model,) = plan.models.values()
     target = paths.checkpoint(model.name)
     with tempfile.TemporaryDirectory() as name:

@@ -18,10 +18,10 @@ import psutil
 import pytest
 import yaml
 
-from selfloop.config import load as configuration
 from selfloop.jobs.processes import is_running
 from selfloop.planning import paths
 from selfloop.planning import study as studies
+from selfloop.planning.check import check
 
 from ..workflow.conftest import Workflow
 from . import slurm as slurms
@@ -80,7 +80,7 @@ class Disturbed:
 
     def __init__(self, workflow: Workflow, slurm: Slurm) -> None:
         self.workflow, self.slurm = workflow, slurm
-        study = studies.build(configuration.check(workflow.study))
+        study = studies.build(check(workflow.study))
         chains = {(chain.experiment.name, chain.seed): chain for chain in study.chains}
         self.models = {seed: chains["faults", seed].models[0].name for seed in range(4)}
         self.second = chains["loop", 0].models[1].name

@@ -17,9 +17,9 @@ import psutil
 import pytest
 import yaml
 
-from selfloop.config import load as configuration
 from selfloop.planning import paths
 from selfloop.planning import study as studies
+from selfloop.planning.check import check
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = Path(__file__).parent / "plugins"
@@ -145,7 +145,7 @@ class Workflow:
         """
         if "model" not in wildcards:
             return rule
-        study = studies.build(configuration.check(self.study))
+        study = studies.build(check(self.study))
         model = study.models[wildcards["model"]]
         chain = next(chain for chain in study.chains if model in chain.models)
         words = [rule, f"{model.experiment.name}-{model.iteration}"]
@@ -160,7 +160,7 @@ class Workflow:
 
     def model_folder(self, experiment: str, regime: str, iteration: int, seed: int = 0) -> str:
         """Where a model lies, relative to the working folder."""
-        study = studies.build(configuration.check(self.study))
+        study = studies.build(check(self.study))
         chain = next(c for c in study.chains if (c.experiment.name, c.regime, c.seed) == (experiment, regime, seed))
         return paths.model(chain.models[iteration - 1].name)
 

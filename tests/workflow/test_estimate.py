@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selfloop.config import load as config
 from selfloop.operations.cost import costs
 from selfloop.planning import study
+from selfloop.planning.check import check
 from selfloop.planning.rules import Plan
 
 from .conftest import Workflow
@@ -25,7 +25,7 @@ def test_the_estimate_counts_the_jobs_of_a_dry_run(tmp_path: Path, name: str) ->
     jobs = Counter(json.loads(line)["rule"] for line in workflow.noted.read_text(encoding="utf-8").splitlines())
     assert jobs.pop("all") == 1
 
-    checked = config.check(yaml.safe_load((workflow.folder / name).read_text(encoding="utf-8")))
+    checked = check(yaml.safe_load((workflow.folder / name).read_text(encoding="utf-8")))
     plan = Plan(study.build(checked).experiments)
     plan.checked = checked
     lines, _ = costs(plan)

@@ -1,27 +1,22 @@
-"""Check a config before anything is built, and say what is wrong in one message.
+"""Read a config file and check each of its sections, and say what is wrong in one message.
 
-The message names the key, what it held, and what is allowed.
+The message names the key, what it held, and what is allowed. What sections have to do with each other is checked in
+`selfloop.planning.check`.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
-from selfloop.config import messages, models
-from selfloop.config.messages import dotted, nearest, shown
+from selfloop.config.messages import dotted, first_problem, shown
 from selfloop.config.section import Section
-from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.errors import UserError
-from selfloop.planning import regimes
 
 S = TypeVar("S", bound=Section)
-SECTIONS = ("data", "model", "training", "sampling", "simulation")
-# A key of `training`, in domains that have it: keys of `training` that iteration 1 has in place of the rest.
-FIRST_ITERATION = "first_iteration"
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,143 +61,6 @@ def check_keys(path: Path) -> None:
         return  # JSON with tabs, which Snakemake knows
 
 
-def check(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with defaults filled in and `like` resolved.
-
-    Raises:
-        UserError: anything that is wrong, named by its key, with what it held and what is allowed.
-    """
-    check_plain(config)
-    study = validated(models.Study, config)
-    for name, regime in study.regimes.items():
-        _check_regime(name, regime)
-    own = {name: regimes.from_config(name, regime.plain) for name, regime in study.regimes.items()}
-    known = {**regimes.BUILT_IN, **own}
-    entries = config["experiments"]  # as they are written, for messages
-    experiments = {name: _experiment(name, entries, known).plain for name in entries}
-    return {**study.plain, "experiments": experiments}
-
-
-def validated(section: type[S], value: Any, where: tuple[str | int, ...] = ()) -> S:
-    """A section that stands at `where` in the config, with its defaults.
-
-    Raises:
-        UserError: the first thing that is wrong.
-    """
-    try:
-        return section.model_validate(_with_integers(value))
-    except ValidationError as error:
-        raise UserError(messages.first_problem(error, section, value, where)) from None
-
-
-def _with_integers(value: Any) -> Any:
-    """A JSON value with 5 for 5.0: an integer is one however it is written, and a number may be an integer."""
-    if isinstance(value, Mapping):
-        return {key: _with_integers(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_with_integers(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def check_titles(titles: Iterable[str], figures: Iterable[str]) -> None:
-    """Raise `UserError` for the first of `figures.titles` that names none of the study's figures."""
-    for name in titles:
-        _check_member(("figures", "titles"), name, figures, "figure")
-
-
-def _experiment(
-    name: str, entries: Mapping[str, Mapping[str, Any]], known_regimes: Mapping[str, regimes.Regime]
-) -> models.Experiment:
-    entry = _resolve_like(name, entries, ())
-    where = ("experiments", name)
-    if "domain" not in entry:
-        validated(models.Experiment, entry, where)
-    _check_member((*where, "domain"), entry["domain"], domain_names(), "domain")
-    domain = load_domain(entry["domain"])
-    experiment = validated(domain.experiment, entry, where)
-    samplings = list(experiment.sampling)
-    for place, sampling in enumerate(samplings):
-        same = samplings.index(sampling)
-        if same < place:
-            key = dotted((*where, "sampling", place))
-            raise UserError(f"{key}: {shown(sampling.plain)} is the same as sampling[{same}]; leave one of them out.")
-    titles = [domain.sampling_title(sampling.plain) for sampling in samplings]
-    for place, title in enumerate(titles):
-        if (same := titles.index(title)) < place:
-            raise UserError(
-                f"{dotted((*where, 'sampling', place))}: tables call it '{title}', and sampling[{same}] as well; "
-                "make them differ in what shapes the samples, or leave one of them out."
-            )
-    for regime in experiment.regimes:
-        _check_member((*where, "regimes"), regime, known_regimes, "regime")
-    iterations = experiment.iterations
-    if isinstance(iterations, dict):
-        for regime in iterations:
-            _check_member((*where, "iterations"), regime, experiment.regimes, "regime of this experiment")
-        for regime in experiment.regimes:
-            if regime not in iterations:
-                raise UserError(
-                    f"{dotted((*where, 'iterations'))}: {shown(iterations)} lacks the regime '{regime}'; "
-                    f"give a number for each of {', '.join(experiment.regimes)}, or one for all."
-                )
-    for problem in domain.problems(experiment.plain):
-        raise UserError(f"{dotted(where)}.{problem}")
-    _check_training_sets(experiment, known_regimes, where)
-    return _with_first_iteration(experiment, where)
-
-
-def _check_training_sets(
-    experiment: models.Experiment, known_regimes: Mapping[str, regimes.Regime], where: tuple[str, ...]
-) -> None:
-    """Raise for a training set with fewer rows than a batch, where the domain knows that before anything is run."""
-    limits = load_domain(experiment.domain).known_rows(experiment.plain)
-    if limits is None:
-        return
-    real, fewest = limits
-    for name in experiment.regimes:
-        for iteration in range(2, 1 + experiment.iterations_of(name)):
-            rows = regimes.training_set(known_regimes[name], iteration).rows(real)
-            if rows < fewest:
-                raise UserError(
-                    f"{dotted((*where, 'training', 'batch_size'))}: {fewest} is more than the {rows} rows that regime "
-                    f"'{name}' trains on at iteration {iteration}; take a smaller batch or larger amounts."
-                )
-
-
-def _with_first_iteration(experiment: models.Experiment, where: tuple[str, ...]) -> models.Experiment:
-    """The experiment with what iteration 1 really has of its own: settings that differ from those of the later ones."""
-    asked: Mapping[str, Any] | None = getattr(experiment.training, FIRST_ITERATION, None)
-    if asked is None:
-        return experiment
-    place = (*where, "training", FIRST_ITERATION)
-    later = {key: value for key, value in experiment.training.plain.items() if key != FIRST_ITERATION}
-    if FIRST_ITERATION in asked:
-        raise UserError(f"{dotted(place)}: unknown key '{FIRST_ITERATION}'{nearest(FIRST_ITERATION, later)}")
-    first = validated(type(experiment.training), {**later, **asked}, place).plain
-    entry = {**experiment.plain, "training": first}
-    for problem in load_domain(experiment.domain).problems(entry):
-        raise UserError(f"{dotted(where)}.{problem.replace('training.', f'training.{FIRST_ITERATION}.', 1)}")
-    own = {key: first[key] for key in asked if first[key] != later[key]}
-    return experiment.changed(training=experiment.training.changed(**{FIRST_ITERATION: own}))
-
-
-def _resolve_like(name: str, entries: Mapping[str, Mapping[str, Any]], seen: tuple[str, ...]) -> dict[str, Any]:
-    """An experiment with everything that it takes over from the one it is like; sections are merged key by key."""
-    entry = dict(entries[name])
-    other = entry.pop("like", None)
-    if other is None:
-        return entry
-    if other != name:
-        _check_member(("experiments", name, "like"), other, [entry for entry in entries if entry != name], "experiment")
-    if other == name or other in seen:
-        raise UserError(f"experiments.{name}.like: '{other}' leads back to '{name}'; name an experiment that does not.")
-    merged = _resolve_like(other, entries, (*seen, name))
-    for key, value in entry.items():
-        both = key in merged and isinstance(merged[key], Mapping) and isinstance(value, Mapping) and key in SECTIONS
-        merged[key] = {**merged[key], **value} if both else value
-    return merged
-
-
 def check_plain(value: Any, path: tuple[str | int, ...] = (), around: tuple[int, ...] = ()) -> None:
     """Raise for what YAML can hold and a config cannot: keys that are no strings, numbers that are not finite, and what
     holds itself; `around` has the ids of what `value` stands in."""
@@ -223,33 +81,22 @@ def check_plain(value: Any, path: tuple[str | int, ...] = (), around: tuple[int,
         raise UserError(f"{dotted(path)}: {shown(value)} is not a finite number.")
 
 
-def _check_regime(name: str, regime: models.Regime) -> None:
-    if name in regimes.BUILT_IN:
-        names = ", ".join(regimes.BUILT_IN)
-        raise UserError(f"regimes.{name}: '{name}' is a built-in regime ({names}); give yours another name.")
-    for place, part in enumerate(regime.parts):
-        amount = part.amount
-        several = amount == "iteration" or max(amount if isinstance(amount, list) else [float(amount)]) > 1
-        if part.origin == "real" and several:
-            where = dotted(("regimes", name, "parts", place, "amount"))
-            raise UserError(f"{where}: {amount} is not allowed: the real rows are there once, so at most 1.")
-    _check_real_rows(name, regime)
+def validated(section: type[S], value: Any, where: tuple[str | int, ...] = ()) -> S:
+    """A section that stands at `where` in the config, with its defaults.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    try:
+        return section.model_validate(_with_integers(value))
+    except ValidationError as error:
+        raise UserError(first_problem(error, section, value, where)) from None
 
 
-def _check_real_rows(name: str, regime: models.Regime) -> None:
-    """Raise where the lines of a table take more real rows together than there are; each alone does not."""
-    real = [source for source in regimes.from_config(name, regime.plain).sources if source.origin == "real"]
-    schedules = [len(source.amount) for source in real if isinstance(source.amount, tuple)]
-    for iteration in range(2, 2 + max(schedules, default=1)):
-        taken = [source.amount_at(iteration) for source in real]
-        if sum(taken) > 1 + 1e-9:
-            terms = " + ".join(f"{amount:g}" for amount in taken)
-            raise UserError(
-                f"{dotted(('regimes', name, 'parts'))}: the lines from real take {terms} at iteration {iteration}; "
-                "the real rows are there once, so at most 1 in all."
-            )
-
-
-def _check_member(where: tuple[str, ...], value: str, allowed: Iterable[str], what: str) -> None:
-    if value not in list(allowed):
-        raise UserError(f"{dotted(where)}: unknown {what} '{value}'{nearest(value, allowed)}")
+def _with_integers(value: Any) -> Any:
+    """A JSON value with 5 for 5.0: an integer is one however it is written, and a number may be an integer."""
+    if isinstance(value, Mapping):
+        return {key: _with_integers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_integers(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from selfloop.code_digest import code_digest
-from selfloop.config import load as configuration
+from selfloop.config.load import check_keys
 from selfloop.domains.protocol import Domain
 from selfloop.errors import UserError
 from selfloop.jobs.steps import step_module
 from selfloop.planning import paths
 from selfloop.planning import study as studies
+from selfloop.planning.check import check, check_titles
 from selfloop.planning.resources import Resources
 from selfloop.planning.shown import Showing
 
@@ -188,12 +189,12 @@ def plan_study(config: Mapping[str, Any], resources: Path = RESOURCES, files: It
     """
     try:
         for file in files:
-            configuration.check_keys(Path(file))
-        checked = configuration.check(config)
+            check_keys(Path(file))
+        checked = check(config)
         plan = Plan(studies.build(checked).experiments)
         plan.resources = Resources(resources)
         plan.checked = checked
-        configuration.check_titles(checked["figures"]["titles"], plan.shows.titled)
+        check_titles(checked["figures"]["titles"], plan.shows.titled)
     except UserError as error:
         sys.exit(f"selfloop: {error}")
     return plan

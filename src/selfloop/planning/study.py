@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from selfloop.config.load import FIRST_ITERATION
 from selfloop.domains.protocol import Domain, Settings, load_domain
 from selfloop.identity import digest
 from selfloop.planning import paths, regimes
+from selfloop.planning.check import FIRST_ITERATION
 
 
 @dataclass(frozen=True)
@@ -295,7 +295,7 @@ class Study:
 
 
 def build(checked: Mapping[str, Any]) -> Study:
-    """The study of a config that `selfloop.config.load.check` returned."""
+    """The study of a config that `selfloop.planning.check.check` returned."""
     known = dict(regimes.BUILT_IN)
     known.update({name: regimes.from_config(name, table) for name, table in checked.get("regimes", {}).items()})
     experiments = []

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from selfloop.cli import main
-from selfloop.config import load as config
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.cost import Work
 from selfloop.domains.linear.cost import effort as linear_effort
@@ -19,6 +18,7 @@ from selfloop.errors import UserError
 from selfloop.operations import cost
 from selfloop.operations.cost import Speed, costs, rows_taken
 from selfloop.planning import study
+from selfloop.planning.check import check
 from selfloop.planning.rules import Plan
 
 ROOT = Path(__file__).parents[3]
@@ -141,7 +141,7 @@ def test_linear_regression_forms_a_matrix_of_products() -> None:
 
 
 def plan(given: dict[str, Any]) -> Plan:
-    checked = config.check(given)
+    checked = check(given)
     built = Plan(study.build(checked).experiments)
     built.checked = checked
     return built

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from selfloop.config import load as config
 from selfloop.data.quantity import Quantity
 from selfloop.domains.text.domain import DOMAIN
 from selfloop.paper.published import comparisons
 from selfloop.paper.table2 import COLUMNS, ROWS, paper_row
 from selfloop.paper.write_paper import comparison, page
+from selfloop.planning.check import check
 
 LOSS = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token")
 PAPER = yaml.safe_load((Path(__file__).parents[3] / "config" / "paper.yaml").read_text(encoding="utf-8"))
@@ -23,7 +23,7 @@ PAPER = yaml.safe_load((Path(__file__).parents[3] / "config" / "paper.yaml").rea
 
 def rows_of(study: dict[str, Any]) -> dict[str, str | None]:
     """The row of Table 2 of each text experiment, by the analysis that the paper adds."""
-    entries = config.check(study)["experiments"]
+    entries = check(study)["experiments"]
     (analysis,) = comparisons(DOMAIN, {name: e for name, e in entries.items() if e["domain"] == "text"})
     assert analysis.tables == ("paper",)
     return {asked["experiment"]: asked["row"] for asked in analysis.asked}

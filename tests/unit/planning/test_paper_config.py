@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selfloop.config import load as config
 from selfloop.domains.image import domain as image
 from selfloop.domains.text.model.size import parameter_count
 from selfloop.planning import study
+from selfloop.planning.check import check
 
 PAPER = Path(__file__).parents[3] / "config" / "paper.yaml"
 
@@ -16,7 +16,7 @@ PAPER = Path(__file__).parents[3] / "config" / "paper.yaml"
 @pytest.fixture(scope="module")
 def paper() -> study.Study:
     """The study of config/paper.yaml."""
-    return study.build(config.check(yaml.safe_load(PAPER.read_text(encoding="utf-8"))))
+    return study.build(check(yaml.safe_load(PAPER.read_text(encoding="utf-8"))))
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from selfloop.config import load as config
 from selfloop.identity import digest, stream
 from selfloop.planning import study
+from selfloop.planning.check import check
 
 BASE: dict[str, Any] = {
     "experiments": {
@@ -29,7 +29,7 @@ def build(change: Callable[[dict[str, Any]], None] = lambda config: None) -> stu
     """The study of the base config after a change of it."""
     changed = copy.deepcopy(BASE)
     change(changed)
-    return study.build(config.check(changed))
+    return study.build(check(changed))
 
 
 def of(**entries: Any) -> study.Study:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfloop.config import load as config
 from selfloop.domains.image.cost import effort, forward_flops
 from selfloop.domains.image.model.network import Shape, build
 from selfloop.errors import UserError
+from selfloop.planning.check import check
 
 HUB = {"source": "hub", "name": "someone/faces", "size": 16, "color": "rgb"}
 MODEL = {"channels": [4, 8], "latent": 5}
@@ -26,7 +26,7 @@ def sections(data: dict[str, Any]) -> dict[str, Any]:
         "iterations": 1,
         "seeds": [0],
     }
-    checked: dict[str, Any] = config.check({"experiments": {"a": experiment}})["experiments"]["a"]
+    checked: dict[str, Any] = check({"experiments": {"a": experiment}})["experiments"]["a"]
     return checked
 
 

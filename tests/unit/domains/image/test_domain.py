@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from selfloop.code_digest import is_module, used_modules
-from selfloop.config import load as config
 from selfloop.domains.image.domain import DOMAIN, ends, first_seeds
 from selfloop.errors import UserError
+from selfloop.planning.check import check
 
 EXPERIMENT: dict[str, Any] = {
     "domain": "image",
@@ -25,7 +25,7 @@ def checked(**sections: dict[str, Any]) -> dict[str, Any]:
     entry = copy.deepcopy(EXPERIMENT)
     for name, keys in sections.items():
         entry[name] |= keys
-    entries: dict[str, Any] = config.check({"experiments": {"a": entry}})["experiments"]
+    entries: dict[str, Any] = check({"experiments": {"a": entry}})["experiments"]
     return dict(entries["a"])
 
 
@@ -59,10 +59,10 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(sections: dict[str, dict[
 def test_a_later_training_set_smaller_than_a_batch_is_refused_where_the_images_are_counted() -> None:
     entry = {**EXPERIMENT, "regimes": ["less"]}
     study = {"regimes": {"less": {"parts": [{"from": "previous", "amount": 0.1}]}}, "experiments": {"a": entry}}
-    config.check(study)
+    check(study)
     entry["data"] = {**entry["data"], "rows": 100}
     with pytest.raises(UserError, match="16 is more than the 10 rows that regime 'less' trains on at iteration 2"):
-        config.check(study)
+        check(study)
 
 
 def test_the_grids_show_the_first_seed_and_both_ends_of_its_chains() -> None:

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from selfloop.config import load as config
 from selfloop.domains.linear.domain import DOMAIN, theory_regimes
 from selfloop.errors import UserError
 from selfloop.planning import study
+from selfloop.planning.check import check
 
 BASE = """
 experiments:
@@ -30,7 +30,7 @@ def experiment(**changes: Any) -> dict[str, Any]:
 
 
 def checked(**changes: Any) -> dict[str, Any]:
-    entry: dict[str, Any] = config.check(experiment(**changes))["experiments"]["a"]
+    entry: dict[str, Any] = check(experiment(**changes))["experiments"]["a"]
     return entry
 
 
@@ -106,7 +106,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
 @pytest.mark.parametrize(("changes", "expected"), WRONG, ids=[expected[0] for _, expected in WRONG])
 def test_what_is_wrong_is_said_in_one_message(changes: dict[str, Any], expected: list[str]) -> None:
     with pytest.raises(UserError) as caught:
-        config.check(experiment(**changes))
+        check(experiment(**changes))
     said = str(caught.value)
     assert [part for part in expected if part not in said] == [], said
     assert "\n" not in said
@@ -117,9 +117,9 @@ def test_a_regime_of_ones_own_runs_in_the_loop_and_cannot_be_simulated() -> None
     changed = experiment(regimes=["mine"])
     changed["regimes"] = {"mine": {"parts": [{"from": "previous"}]}}
     with pytest.raises(UserError, match=r"experiments\.a\.regimes: 'mine' cannot be simulated, only replace, "):
-        config.check(changed)
+        check(changed)
     changed["experiments"]["a"]["simulation"] = None
-    assert study.build(config.check(changed)).models
+    assert study.build(check(changed)).models
 
 
 def test_a_domain_without_simulations_takes_none() -> None:
@@ -130,7 +130,7 @@ def test_a_domain_without_simulations_takes_none() -> None:
         regimes=["replace"],
     )
     with pytest.raises(UserError, match=r"experiments\.a: unknown key 'simulation'.*Allowed: like, domain, data,"):
-        config.check(changed)
+        check(changed)
 
 
 def test_the_simulation_runs_where_theory_has_nothing_to_say() -> None:
@@ -159,16 +159,16 @@ def test_simulations_are_shared_by_what_they_are_and_listed_under_each_experimen
     changed = experiment()
     changed["experiments"]["b"] = {"like": "a", "seeds": [1]}
     changed["experiments"]["c"] = {"like": "a", "simulation": {"seeds": 7}}
-    built = study.build(config.check(changed))
+    built = study.build(check(changed))
     assert len(built.simulations) == 2 * 12
     assert [sum(row["experiment"] == name for row in built.simulation_rows()) for name in "abc"] == [12, 12, 12]
     assert {row["file"] for row in built.simulation_rows()} == {one.file for one in built.simulations.values()}
 
 
 def test_neither_seed_nor_rows_of_the_loop_rename_a_simulation_that_does_not_feel_them() -> None:
-    names = set(study.build(config.check(experiment())).simulations)
+    names = set(study.build(check(experiment())).simulations)
     other = experiment(data={"dimension": 3, "rows": 20, "seed": 5}, seeds=[4], iterations=7)
-    assert set(study.build(config.check(other)).simulations) == names
+    assert set(study.build(check(other)).simulations) == names
 
 
 def test_the_domain_shows_figures_of_its_own_only_where_something_is_simulated() -> None:

@@ -224,9 +224,9 @@ def test_no_step_of_the_loop_imports_torch() -> None:
 def test_planning_imports_neither_torch_nor_pyarrow() -> None:
     code = f"""
 import sys, yaml
-from selfloop.config import load as config
+from selfloop.planning.check import check
 from selfloop.planning import study
-study.build(config.check(yaml.safe_load(open({str(ROOT / "tests/studies/linear.yaml")!r}))))
+study.build(check(yaml.safe_load(open({str(ROOT / "tests/studies/linear.yaml")!r}))))
 assert not {{"torch", "pyarrow", "pandas"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", check=True)

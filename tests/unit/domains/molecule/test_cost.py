@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfloop.config import load as config
 from selfloop.domains.molecule import cost as efforts
 from selfloop.domains.molecule.cost import effort, forward_flops
 from selfloop.domains.molecule.data.graph import build_batch, build_graph, pairs_within
 from selfloop.domains.molecule.model.network import build
 from selfloop.errors import UserError
+from selfloop.planning.check import check
 
 MODEL = {"hidden_size": 16, "global_layers": 3, "local_layers": 2, "cutoff": 10.0, "edge_encoder": "separate"}
 
@@ -21,7 +21,7 @@ MODEL = {"hidden_size": 16, "global_layers": 3, "local_layers": 2, "cutoff": 10.
 def checked(data: dict[str, Any]) -> dict[str, Any]:
     """A config's `data` section with its defaults."""
     experiment = {"domain": "molecule", "data": data, "regimes": ["replace"], "iterations": 1, "seeds": [0]}
-    found: dict[str, Any] = config.check({"experiments": {"a": experiment}})["experiments"]["a"]["data"]
+    found: dict[str, Any] = check({"experiments": {"a": experiment}})["experiments"]["a"]["data"]
     return found
 
 

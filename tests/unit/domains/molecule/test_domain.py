@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from selfloop.config import load as config
 from selfloop.domains.molecule.config import Sampling
 from selfloop.domains.molecule.domain import DOMAIN, SHAPING, data_slug, sampling_slug, sampling_title, shown
 from selfloop.errors import UserError
+from selfloop.planning.check import check
 
 
 def study(**changes: Any) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def study(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_study_that_is_right_has_the_originals_settings_as_defaults() -> None:
-    entry = config.check(study())["experiments"]["m"]
+    entry = check(study())["experiments"]["m"]
     assert entry["model"] == {
         "hidden_size": 128,
         "global_layers": 6,
@@ -68,13 +68,13 @@ def test_a_study_that_is_right_has_the_originals_settings_as_defaults() -> None:
 )
 def test_what_is_wrong_is_named_with_what_it_held_and_what_is_allowed(changes: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        config.check(study(**changes))
+        check(study(**changes))
 
 
 def test_a_key_of_another_source_that_is_inherited_can_be_taken_back() -> None:
-    config.check(study(data={"folder": None, "train": None}))
+    check(study(data={"folder": None, "train": None}))
     with pytest.raises(UserError, match=r"data\.folder: null is not allowed with source: rdkit_folder"):
-        config.check(study(data={"source": "rdkit_folder", "folder": None}))
+        check(study(data={"source": "rdkit_folder", "folder": None}))
 
 
 def test_names_of_data_and_samplings() -> None:
@@ -86,7 +86,7 @@ def test_names_of_data_and_samplings() -> None:
 
 def titles(*samplings: dict[str, Any]) -> list[str]:
     """What tables call a study's samplings."""
-    entry = config.check(study(sampling=list(samplings)))["experiments"]["m"]
+    entry = check(study(sampling=list(samplings)))["experiments"]["m"]
     return [sampling_title(sampling) for sampling in entry["sampling"]]
 
 
@@ -113,7 +113,7 @@ def test_a_later_training_set_smaller_than_a_batch_is_refused(data: dict[str, An
     changed = study(data=data, regimes=["less"])
     changed["regimes"] = {"less": {"parts": [{"from": "previous", "amount": 0.2}]}}
     with pytest.raises(UserError, match=rf"8 is more than the {rows} rows that regime 'less' trains on at iteration 2"):
-        config.check(changed)
+        check(changed)
 
 
 def test_the_panel_shows_replace_and_accumulate_of_one_chain_at_the_first_second_and_last_iteration() -> None:

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from selfloop.config import load as config
 from selfloop.domains.text.measure_speed import measure_speed
+from selfloop.planning.check import check
 from selfloop.training.speed import Clock, Enough, matrix_products
 
 ENTRY = """
@@ -21,7 +21,7 @@ seeds: [0]
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_both_rates_are_measured_and_below_that_of_matrix_products(place: int) -> None:
-    entry = config.check({"experiments": {"a": yaml.safe_load(ENTRY)}})["experiments"]["a"]
+    entry = check({"experiments": {"a": yaml.safe_load(ENTRY)}})["experiments"]["a"]
     train, generate = measure_speed(entry["model"], entry["training"], entry["sampling"][place], 20.0, threads=1)
     products = matrix_products(threads=1)
     assert 1e5 < train < products

@@ -7,12 +7,12 @@ import pytest
 import yaml
 from tqdm import tqdm
 
-from selfloop.config import load as config
 from selfloop.data import training_set
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, SCHEMA, train_tokenizer
 from selfloop.domains.text.steps import train
 from selfloop.jobs.job import Job
+from selfloop.planning.check import check
 
 ENTRY = """
 domain: text
@@ -28,7 +28,7 @@ seeds: [0]
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """A training on 16 made-up documents."""
-    entry = config.check({"experiments": {"a": yaml.safe_load(ENTRY)}})["experiments"]["a"]
+    entry = check({"experiments": {"a": yaml.safe_load(ENTRY)}})["experiments"]["a"]
     real = tmp_path / "real"
     real.mkdir()
     with ShardWriter(real, SCHEMA) as writer:

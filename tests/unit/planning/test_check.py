@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from selfloop.config import load as config
 from selfloop.config import models
+from selfloop.config.load import read
 from selfloop.config.section import Section, descriptions
 from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.errors import UserError
 from selfloop.planning import study
+from selfloop.planning.check import check
 from selfloop.planning.rules import plan_study
 
 ROOT = Path(__file__).parents[3]
@@ -54,7 +55,7 @@ def set_key(config: dict[str, Any], key: str, value: Any) -> None:
 def message(changed: Mapping[str, Any]) -> str:
     """What is said about a wrong config."""
     with pytest.raises(UserError) as caught:
-        config.check(changed)
+        check(changed)
     return str(caught.value)
 
 
@@ -235,7 +236,7 @@ def test_lines_of_a_regime_may_take_all_real_rows_together() -> None:
     changed["regimes"] = {
         "mine": {"parts": [{"from": "real", "amount": each} for each in (0.7, 0.1, [0.1, 0.05], 0.1)]}
     }
-    assert len(config.check(changed)["regimes"]["mine"]["parts"]) == 4
+    assert len(check(changed)["regimes"]["mine"]["parts"]) == 4
 
 
 def test_a_key_that_yaml_reads_as_a_number_is_asked_for_in_quotes() -> None:
@@ -283,7 +284,7 @@ def test_fewer_documents_than_a_batch_are_counted_in_the_files(tmp_path: Path) -
     path.write_text("the only story\n<|endoftext|>\n")
     assert f"experiments.a.data.train: '{path}' has none to train on" in message(files_config(path))
     path.write_text("".join(f"story {number}\n<|endoftext|>\n" for number in range(9)))
-    assert config.check(files_config(path))["experiments"]["a"]["data"]["train"] == str(path)
+    assert check(files_config(path))["experiments"]["a"]["data"]["train"] == str(path)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +301,7 @@ def test_fewer_documents_than_a_batch_are_counted_in_the_files(tmp_path: Path) -
 def test_a_file_that_is_no_config_is_one_message_of_every_command(tmp_path: Path, text: bytes, said: str) -> None:
     (path := tmp_path / "study.yaml").write_bytes(text)
     with pytest.raises(UserError) as caught:
-        config.read(path)
+        read(path)
     assert str(caught.value).startswith(f"{path}: {said}")
 
 
@@ -310,7 +311,7 @@ def test_keys_that_override_those_of_an_alias_do_not_stand_there_twice(tmp_path:
         d: {<<: *b, y: 4}
         e: {<<: *c, <<: *b}
     """)
-    assert config.read(path) == {"a": {"inner": {"x": 3, "y": 2}}, "d": {"x": 3, "y": 4}, "e": {"x": 3, "y": 2}}
+    assert read(path) == {"a": {"inner": {"x": 3, "y": 2}}, "d": {"x": 3, "y": 4}, "e": {"x": 3, "y": 2}}
 
 
 @pytest.mark.parametrize(
@@ -324,7 +325,7 @@ def test_what_holds_itself_is_refused_and_what_stands_in_two_places_is_not(text:
     said = message(yaml.safe_load(text))
     assert said == f"{key}: it is an alias (*) of what it stands in; write out what is meant."
     same = base()["experiments"]["a"]
-    assert set(config.check({"experiments": {"a": same, "b": same}})["experiments"]) == {"a", "b"}
+    assert set(check({"experiments": {"a": same, "b": same}})["experiments"]) == {"a", "b"}
 
 
 def shrinking(**training: Any) -> dict[str, Any]:
@@ -346,14 +347,14 @@ def test_a_training_set_smaller_than_a_batch_is_refused_before_anything_is_train
 
 
 def test_a_training_set_that_fills_a_batch_or_whose_rows_are_not_known_is_not_refused() -> None:
-    config.check(shrinking(batch_size=7))
-    config.check(shrinking(packing=True))  # a batch then holds rows of many documents
+    check(shrinking(batch_size=7))
+    check(shrinking(packing=True))  # a batch then holds rows of many documents
     changed = shrinking()
     changed["experiments"]["a"]["iterations"] = {"replace": 3, "less": 2}
-    config.check(changed)
+    check(changed)
     changed = shrinking()
     del changed["experiments"]["a"]["data"]["rows"]
-    config.check(changed)
+    check(changed)
 
 
 def test_a_wrong_config_stops_snakemake_with_its_message_and_without_a_traceback(tmp_path: Path) -> None:
@@ -373,7 +374,7 @@ def test_a_wrong_config_stops_snakemake_with_its_message_and_without_a_traceback
 
 
 def test_defaults_are_filled_in() -> None:
-    checked = config.check(base())
+    checked = check(base())
     entry = checked["experiments"]["a"]
     assert entry["sampling"] == [
         {
@@ -394,22 +395,22 @@ def test_defaults_are_filled_in() -> None:
 def test_training_need_not_be_said() -> None:
     plain = base()
     del plain["experiments"]["a"]["training"]
-    assert config.check(plain)["experiments"]["a"]["training"]["batch_size"] == 32
+    assert check(plain)["experiments"]["a"]["training"]["batch_size"] == 32
 
 
 def test_the_config_that_is_checked_stays_as_it_is() -> None:
     given = base()
-    config.check(given)
+    check(given)
     assert given == base()
 
 
 def names(config_: Mapping[str, Any]) -> tuple[set[str], set[str]]:
-    built = study.build(config.check(config_))
+    built = study.build(check(config_))
     return set(built.models), {part.folder for part in built.parts.values()}
 
 
 def test_defaults_written_out_change_no_artifacts_name() -> None:
-    checked = config.check(base())
+    checked = check(base())
     assert checked["experiments"]["a"]["training"].keys() > base()["experiments"]["a"]["training"].keys()
     assert names(checked) == names(base())
 
@@ -421,14 +422,14 @@ def test_whole_and_decimal_numbers_of_the_same_value_give_the_same_names_and_set
         sampling=[{"temperature": 1.0}], training={"epochs": 2.0, "batch_size": 8.0, "clip": 1.0}, iterations=3.0
     )
     assert names(whole) == names(decimal)
-    assert repr(config.check(whole)) == repr(config.check(decimal))
+    assert repr(check(whole)) == repr(check(decimal))
 
 
 def test_like_takes_over_what_is_not_said_again_key_by_key() -> None:
     given = base()
     given["experiments"]["b"] = {"like": "a", "model": {"layers": 2}, "seeds": [3]}
     given["experiments"]["c"] = {"like": "b", "iterations": 1}
-    entries = config.check(given)["experiments"]
+    entries = check(given)["experiments"]
     assert entries["b"]["model"] == {**entries["a"]["model"], "layers": 2}
     assert entries["b"]["data"] == entries["a"]["data"]
     assert entries["c"]["model"] == entries["b"]["model"]
@@ -438,7 +439,7 @@ def test_like_takes_over_what_is_not_said_again_key_by_key() -> None:
 def test_iterations_may_differ_by_regime() -> None:
     given = base()
     given["experiments"]["a"]["iterations"] = {"replace": 1, "accumulate": 4}
-    built = study.build(config.check(given))
+    built = study.build(check(given))
     assert {chain.regime: len(chain.models) for chain in built.chains} == {"replace": 1, "accumulate": 4}
 
 
@@ -450,7 +451,7 @@ def first_iteration(**own: Any) -> dict[str, Any]:
 
 
 def test_iteration_1_may_be_trained_in_another_way() -> None:
-    built = study.build(config.check(first_iteration(epochs=3, learning_rate=1.0e-3)))
+    built = study.build(check(first_iteration(epochs=3, learning_rate=1.0e-3)))
     (experiment,) = built.experiments
     assert "first_iteration" not in experiment.training
     assert experiment.training_of(1) == {**experiment.training, "epochs": 3.0, "learning_rate": 1.0e-3}
@@ -494,7 +495,7 @@ def test_a_first_iteration_like_the_others_changes_no_artifacts_name() -> None:
 )
 def test_what_is_wrong_with_a_first_iteration_is_said_by_its_key(own: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as error:
-        config.check(first_iteration(**own))
+        check(first_iteration(**own))
     assert f"experiments.a.{said}" in str(error.value)
 
 
@@ -544,7 +545,7 @@ def test_the_readmes_examples_are_right() -> None:
     complete = [example for example in examples if "experiments" in example]
     assert complete
     for example in complete:
-        assert study.build(config.check(copy.deepcopy(example))).models
+        assert study.build(check(copy.deepcopy(example))).models
 
 
 # Studies that ask their user for a file.
@@ -563,4 +564,4 @@ def test_the_studies_of_this_repository_are_right(path: Path, tmp_path: Path, mo
     if path.name in ASKED:
         monkeypatch.chdir(tmp_path)
         Path(ASKED[path.name]).write_text("Once upon a time.\n<|endoftext|>\n" * 3000, encoding="utf-8")
-    assert study.build(config.check(yaml.safe_load(path.read_text(encoding="utf-8")))).models
+    assert study.build(check(yaml.safe_load(path.read_text(encoding="utf-8")))).models

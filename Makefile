@@ -1,11 +1,14 @@
 # make run    set up .venv and run the default study
 # make test   set up .venv and run every check
-# make report CONFIG=config/mine.yaml   the page of a study, also of one that is not finished
+# make lint, unit, workflow, browser, cluster, vllm   one group of checks
 # make vllm-cpu, make vllm-gpu   set up .venv-vllm-cpu or .venv-vllm-gpu for the sampling engine `vllm`
-# make vllm   set up .venv-vllm-cpu, too, and check that engine
-# make estimate CONFIG=config/paper.yaml    what a study will cost, before anything starts
-# make status [CONFIG=config/mine.yaml]   one line per chain of a study: done, running, failed, time left
-# make prune  [CONFIG=config/mine.yaml]   delete what no later step needs, after asking (YES=1 does not ask)
+# make format   format the code
+# make clean    delete results
+# Aliases of `selfloop`, each with CONFIG=config/mine.yaml:
+# make estimate   cost of a study; SPEED="--flops 9.89e14" instead of measuring
+# make status     progress of a study
+# make report     the page of a study, finished or not
+# make prune      delete what no later step needs; YES=1 does not ask
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
@@ -28,7 +31,7 @@ estimate: .venv/base.stamp
 report: .venv/base.stamp
 	@$(BIN)/selfloop report --configfile $(CONFIG)
 
-# A stamp is touched last, so that an interrupted installation is done again.
+# A stamp is touched last, so that an interrupted installation is repeated.
 .venv/base.stamp: envs/base.txt envs/data.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "selfloop needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
@@ -61,18 +64,18 @@ workflow: .venv/dev.stamp
 browser: .venv/dev.stamp chromium
 	. $(BIN)/activate && python -m pytest tests/browser
 
-# README's pictures, from the finished default study: its main figure, and the top of its page.
+# The pictures of README.md, from the finished default study: its main figure and the top of its page.
 screenshot: .venv/dev.stamp chromium
 	cp results/figures/text-headline.png docs/default-study.png
 	$(BIN)/python tests/browser/screenshot.py results/report/index.html docs/report.png
 
-# Debian's package; elsewhere any chromium, chromium-browser or google-chrome on PATH will do.
+# Debian's package; elsewhere any chromium, chromium-browser or google-chrome on PATH works.
 chromium:
 	@command -v chromium chromium-browser google-chrome > /dev/null || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
 	    apt-get update -qq && apt-get install -y -qq chromium > /dev/null; } || \
 	  { echo "the browser tests need Chromium; on Debian: apt-get install chromium"; exit 1; }
-# Brings up a SLURM of two nodes on this machine, from Debian's packages, and takes it down.
+# Starts a two-node SLURM on this machine, from Debian's packages, and stops it.
 cluster: .venv/dev.stamp
 	. $(BIN)/activate && python -m pytest tests/cluster
 

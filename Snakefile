@@ -1,4 +1,4 @@
-# selfloop: train a generative model, sample a data set from it, decide what the next model learns from, go round again.
+# selfloop: train a generative model, sample a data set from it, decide what the next model learns from, repeat.
 #
 #   snakemake --cores all                                   the study of config/config.yaml
 #   snakemake --cores all --configfile config/mine.yaml     another one
@@ -12,8 +12,8 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-# Planning makes millions of small objects that all live on; looking for garbage among them costs time for nothing. It is
-# looked for again as soon as jobs run, and never in what ends with the process.
+# Planning allocates millions of small objects that stay alive, so garbage collection only costs time. It is enabled again
+# when jobs run.
 gc.disable()
 atexit.register(gc.freeze)
 
@@ -28,7 +28,7 @@ from selfloop.session.session import Session
 expose_library()
 keep_what_repeats()
 
-# A config given on the command line stands alone; without one it is the default study.
+# A config given on the command line replaces the default study; they are not merged.
 if not workflow.overwrite_configfiles:
 
     configfile: f"{workflow.basedir}/config/config.yaml"
@@ -52,7 +52,7 @@ rule all:
         study.shows.files(),
 
 
-# What stands around the jobs: one Snakemake per folder, this machine's GPUs, a process to fork from; see selfloop.session.session.
+# Around the jobs: one Snakemake per folder, this machine's GPUs, the forkserver; see selfloop.session.session.
 onstart:
     session.begin()
 

@@ -1,4 +1,4 @@
-"""How long the default study takes, and how much of that is not the steps' own work.
+"""Wall-clock of the default study, and the share of it that is not the steps' own work.
 
     python benchmarks/default_study.py [--cores 2] [--configfile config/config.yaml]
 

@@ -1,4 +1,4 @@
-"""How long a dry-run of a large study takes: seconds from the command to the job counts.
+"""Wall-clock of a dry-run of a large study, from the command to the job counts.
 
 python benchmarks/dry_run.py [--jobs 10000]
 """

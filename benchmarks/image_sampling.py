@@ -1,10 +1,10 @@
-"""How much of the sampling of images is the model's own time, and how much the writing of Parquet costs.
+"""The model's share of the time that sampling a data set of images takes; the rest is writing Parquet.
 
     python benchmarks/image_sampling.py [--images 4096] [--threads 2] [--rounds 3]
 
-The paper's model (64 x 64, RGB, not trained) samples a data set as rule generate does, and paints the same images with
-nothing written. The model's share of the wall-clock is the second time over the first. The paper samples 163,000
-images; the time for these is extrapolated from the images here.
+The paper's model (64 x 64, RGB, untrained) samples a data set as the rule generate does, and computes the same images
+without writing them. The model's share is the second time over the first. The time for the paper's 163,000 images is
+extrapolated.
 """
 
 import argparse

@@ -6,9 +6,9 @@ Both train the same model in float32 on the same files, JPEGs of CelebA's size (
 faces), cut to 148 and resized to the model's size. The models are the paper's and the default study's. The plain loop
 decodes, crops, resizes and flips every image each time it is seen, with as many workers as `--workers` says (0: in the
 loop's own process, a DataLoader's default), and uses torch's own layers and optimizer. Ours decodes them once, before
-the first epoch; that time is shown, and spread over the paper's 100 epochs. Each runs in a process of its own; they
-take turns, so that what else the machine does hits both; on a busy machine, `--clock cpu` (without workers) counts a
-process's CPU seconds.
+the first epoch; that time is shown, and amortised over the paper's 100 epochs. Each runs in its own process, in
+alternating rounds, so that other load affects both; on a busy machine, `--clock cpu` (without workers) measures CPU
+time.
 """
 
 import argparse

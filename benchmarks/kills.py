@@ -1,10 +1,10 @@
-"""What a kill costs a training, and what saving its state costs.
+"""What a kill costs a training, and what a resume checkpoint costs.
 
     python benchmarks/kills.py [--kills 6] [--every 2.0]
 
 Trains the same model undisturbed and with kills (kill -9 of all processes, at evenly spread times, each followed by the
-same command), and prints the time lost per kill beside its bound: the seconds between two saves, and the start-up. Then
-it saves states of models of several sizes. About four minutes on two quiet cores.
+same command), and prints the time lost per kill beside its bound: the seconds between two resume checkpoints, and the
+start-up. Then it writes resume checkpoints of models of several sizes. About four minutes on two idle cores.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py [--tokens 500e6] [--steps 10]
 
-Both trainings are the rule train's own step, in a process of its own, with the paper's GPT-2 (9M) and 32 documents to a
-batch; what they need for model and batch is the same, so the difference is what the size of the data set costs. The
-large data set is one shard of 5 million random tokens, linked many times.
+Both run the rule train's step in its own process, with the paper's GPT-2 (9M) and batches of 32 documents; model and
+batch need the same memory, so the difference is the cost of the data set's size. The large data set is one shard of 5
+million random tokens, linked many times.
 """
 
 import argparse

@@ -6,12 +6,12 @@ The direct way (molecule.model.direct) goes through a batch molecule by molecule
 from its bonds at every step, has an edge for each direction, and runs the network on that molecule alone. The fast way
 builds graphs once per molecule, takes only the radius part at each step, and runs the network on all molecules of the
 batch, over unordered pairs. Both compute the same loss and gradient, which is checked first; both then take whole
-optimizer steps, the direct way with torch's Adam, the fast way with this workflow's. Rounds alternate, and the
-ratio is of the medians of their CPU times: a neighbour on the machine slows the clock, but not much the CPU time. A
-third row is the fast way with every graph built anew in every step, which says what building them once is worth.
+optimizer steps, the direct way with torch's Adam, the fast way with this workflow's. Rounds alternate, and the ratio
+is of the medians of CPU times, which other load affects less than wall-clock. A third row is the fast way with every
+graph rebuilt in every step, which shows what building them once saves.
 
-Ends in about two minutes. On a GPU, it says conformations per second, and the share of a step's time that the model
-takes (the rest builds the batch).
+Takes about two minutes. On a GPU, it prints conformations per second, and the model's share of a step's time (the rest
+builds the batch).
 """
 
 import argparse

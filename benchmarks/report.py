@@ -3,8 +3,8 @@
     snakemake --cores all                 # the default study, if its results are not there
     python benchmarks/report.py           # in the folder that holds `results`; needs Chromium
 
-Building is timed without Snakemake, with the start of Python, as a cluster job would run it. A page can be used when
-its first chart answers the pointer: from the start of loading, cold (a new browser) and warm (the same browser again).
+Building is timed without Snakemake, including Python's start-up, as in a cluster job. A page is usable when its first
+chart is interactive: timed from the start of loading, cold (a new browser) and warm (the same browser again).
 """
 
 import json

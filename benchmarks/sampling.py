@@ -8,19 +8,19 @@ job in a fresh process that runs the step `generate` as a study does:
 
 - **steady state**: tokens sampled per second from the moment the model is loaded (and compiled) to the last token.
 - **whole job**: seconds from the start of the process to its end, with the Parquet written.
-- **bound**: what no sampler on this machine can exceed. Every step multiplies each document's vector with all
-  matrices and reads all keys and values so far. Operations go at the best rate of a large matrix product, bytes at the
-  best rate of reading memory, both measured here; the two overlap fully, all documents go side by side (the weights are
-  read once per step), and nothing else costs anything: no softmax, no random numbers. Bytes that a cache holds can be
-  faster than memory; the share can exceed 1 only through that. Beside it, the same where operations wait for bytes.
+- **bound**: an upper bound for any sampler on this machine. Every step multiplies each document's vector with all
+  matrices and reads the whole KV cache. FLOPs run at the rate of a large matrix product, bytes at the memory bandwidth,
+  both measured here; the two overlap fully, all documents form one batch (weights are read once per step), and nothing
+  else costs anything: no softmax, no random numbers. The share can exceed 1 only if the KV cache fits into a CPU cache.
+  The same without overlap is printed, too.
 
-The number format is the one that studies take by themselves: bfloat16 on a processor that has units for its products
-(AMX), float32 on others, where bfloat16 is slower; our keys and values are bfloat16 in either case. `--precision` names
-another one, for all engines; `vllm-bfloat16` is vLLM in the format that it would take by itself.
+The compute dtype is the one that `auto` selects: bfloat16 on processors with units for it (AMX), float32 on others,
+where bfloat16 is slower; our KV cache is bfloat16 in either case. `--precision` sets another one for all engines;
+`vllm-bfloat16` is vLLM in its default.
 
-`vllm` is the engine as studies use it: on a CPU without torch.compile, whose start-up is longer than what it saves
-here. `vllm-compiled` compiles. Weights are random, so about 3% of the documents end early, the same share for all
-engines; tokens are counted as sampled.
+`vllm` is the engine as studies use it: on a CPU without torch.compile, whose start-up takes longer than it saves here.
+`vllm-compiled` compiles. Weights are random, so about 3% of the documents end early, the same share for all engines;
+tokens are counted as sampled.
 """
 
 import argparse

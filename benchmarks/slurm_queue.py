@@ -2,8 +2,8 @@
 
     python benchmarks/slurm_queue.py [--configfile tests/studies/linear.yaml]
 
-Brings up the test cluster (tests/cluster/slurm.py: two nodes on this machine, from Debian's packages), runs the study
-through `--profile slurm` and again without, and prints where the time of the queue's jobs goes. Minutes.
+Starts the test cluster (tests/cluster/slurm.py: two nodes on this machine, from Debian's packages), runs the study with
+`--profile slurm` and without, and prints where the time of the queued jobs goes. Takes minutes.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python benchmarks/storage.py
 
-Two small studies run in temporary folders. Counted is what the disk holds below results/: every file once, and links
-as links. A workflow that copied rows would come to (8·9/2)/(4·5/2) = 3.6; one that does not comes to 2 at most.
+Two small studies run in temporary folders. Disk usage below results/ is counted: every file once, links as links. A
+workflow that copied rows would reach (8·9/2)/(4·5/2) = 3.6; one that does not, at most 2.
 """
 
 import subprocess

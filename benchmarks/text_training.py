@@ -7,11 +7,11 @@ Both train on the same made-up documents, whose lengths follow TinyStories' (log
 
 - **Trainer**: `transformers.Trainer` with `bf16=True`, fused AdamW, and the collator for language models, which pads
   each batch to its longest row. No evaluation, no saving, no reports. Dropout is off, as in ours.
-- **ours**: the training loop of the domain text, one document per row, in bfloat16 and in the number format that
-  `precision: auto` takes here; and packed.
+- **ours**: the training loop of the domain text, one document per row, in bfloat16 and in the compute dtype that
+  `precision: auto` selects here; and packed.
 
-Tokens are those that are predicted, not padding. The processor's limit is its rate of large bfloat16 products, measured
-here; a model's operations are counted as 6 x parameters x tokens. Machines without AMX multiply float32 faster than
+Tokens are predicted ones, without padding. The processor's limit is its rate of large bfloat16 products, measured here;
+a model's FLOPs are counted as 6 x parameters x tokens. Machines without AMX multiply float32 faster than
 bfloat16; a share above 1 of the bfloat16 rate is then possible.
 """
 

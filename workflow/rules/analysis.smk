@@ -1,5 +1,4 @@
-# From measurements to tables, figures and pages. Each takes seconds, less than a cluster's queue would: they run beside
-# Snakemake.
+# From measurements to tables and figures. Each takes seconds, less than a cluster's queue would: they are local rules.
 
 
 rule collect_metrics:
@@ -24,7 +23,7 @@ rule collect_metrics:
         "../scripts/step.py"
 
 
-# Everything below draws from the tidy tables, or shows artifacts as they are: how a figure looks never retrains a model.
+# Everything below draws from the tidy tables or shows artifacts: how a figure looks never retrains a model.
 
 
 wildcard_constraints:

@@ -1,4 +1,4 @@
-# The loop: a training set, a model, the data sets sampled from it, and what both are like.
+# The loop: a training set, a model, data sets sampled from it, and measurements of both.
 
 
 wildcard_constraints:
@@ -6,7 +6,7 @@ wildcard_constraints:
     part="[^/]+-[0-9a-f]{6}",
 
 
-# It links files and copies none, and every model waits for it: it runs beside Snakemake, not in a cluster's queue.
+# It only links files, and every model waits for it: it is a local rule, not queued on a cluster.
 rule concatenate:
     input:
         unpack(study.concatenate_input),
@@ -110,7 +110,7 @@ rule evaluate_part:
         "../scripts/step.py"
 
 
-# Where a domain knows a way around the loop: whole chains in one job.
+# For domains that can simulate whole chains in one job.
 rule simulate_chains:
     output:
         measurements=paths.simulation("{simulation}"),

@@ -1,4 +1,4 @@
-# The page that a reader opens. A study that is not finished has one, too: `make report`.
+# The page of the finished study; `selfloop report` writes that of an unfinished one.
 
 
 rule write_report:

@@ -2,12 +2,11 @@
 
     python benchmarks/default_study.py [--cores 2] [--configfile config/config.yaml]
 
-The study runs in a temporary folder, from nothing. Each step's log says how long it worked and how long it took to
+The study runs in a temporary folder, from nothing. Each step's record says how long it worked and how long it took to
 start; what is left of cores times wall-clock is Snakemake's own time and cores that had nothing to do.
 """
 
 import argparse
-import re
 import subprocess
 import sys
 import tempfile
@@ -15,8 +14,9 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from selfloop.jobs.record import attempts, recorded_logs
+
 ROOT = Path(__file__).resolve().parent.parent
-DONE = re.compile(r"(\w+) is done: ([\d.]+) s of work, ([\d.]+) s of start-up")
 
 
 def run_study(folder: Path, cores: int, configfile: str) -> float:
@@ -31,9 +31,10 @@ def run_study(folder: Path, cores: int, configfile: str) -> float:
 def steps(folder: Path) -> dict[str, list[tuple[float, float]]]:
     """Seconds of work and of start-up of every job, by rule."""
     found = defaultdict(list)
-    for path in sorted((folder / "results" / "logs").rglob("*.log")):
-        for rule, work, start_up in DONE.findall(path.read_text(encoding="utf-8")):
-            found[rule].append((float(work), float(start_up)))
+    for log in recorded_logs(folder / "results/logs"):
+        for attempt in attempts(log):
+            if attempt.done is not None:
+                found[attempt.begin.rule].append((attempt.done.work, attempt.done.start_up))
     return dict(found)
 
 

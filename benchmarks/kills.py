@@ -10,7 +10,6 @@ start-up. Then it writes resume checkpoints of models of several sizes. About fo
 import argparse
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+from selfloop.jobs.record import attempts, recorded_logs  # noqa: E402
 from selfloop.planning import paths  # noqa: E402
 from selfloop.planning import study as studies  # noqa: E402
 from selfloop.planning.check import check  # noqa: E402
@@ -56,8 +56,8 @@ def run(folder: Path, target: str, kills: list[float]) -> float:
     for delay in [*kills, None]:
         process = start(folder, target)
         if delay is not None:
-            attempts = count(folder, "goes on from|documents,")
-            while count(folder, "goes on from|documents,") == attempts and process.poll() is None:
+            before = trained(folder)
+            while trained(folder) == before and process.poll() is None:
                 time.sleep(0.02)
             time.sleep(delay)
             os.killpg(process.pid, signal.SIGKILL)
@@ -67,10 +67,10 @@ def run(folder: Path, target: str, kills: list[float]) -> float:
     return time.perf_counter() - began
 
 
-def count(folder: Path, pattern: str) -> int:
-    """How often a pattern stands in the logs of trainings."""
-    logs = (folder / "results/logs/train").rglob("*.log")
-    return sum(len(re.findall(pattern, path.read_text(encoding="utf-8"))) for path in logs)
+def trained(folder: Path) -> int:
+    """How many attempts at the training have come as far as its first step."""
+    logs = recorded_logs(folder / "results/logs/train")
+    return sum(attempt.progress is not None for log in logs for attempt in attempts(log))
 
 
 def kills(number: int, every: float) -> None:
@@ -101,8 +101,10 @@ def kills(number: int, every: float) -> None:
 
 def startup(folder: Path) -> float:
     """Seconds from the job's begin to its work."""
-    (path,) = (folder / "results/logs/train").rglob("*.log")
-    return float(re.findall(r"([\d.]+) s of start-up", path.read_text(encoding="utf-8"))[-1])
+    (log,) = recorded_logs(folder / "results/logs/train")
+    done = attempts(log)[-1].done
+    assert done is not None
+    return done.start_up
 
 
 def saves() -> None:

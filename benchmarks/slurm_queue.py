@@ -7,7 +7,6 @@ Starts the test cluster (tests/cluster/slurm.py: two nodes on this machine, from
 """
 
 import argparse
-import re
 import subprocess
 import sys
 import tempfile
@@ -18,12 +17,13 @@ from statistics import mean
 
 import yaml
 
+from selfloop.jobs.record import attempts, recorded_logs
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/cluster"))
 
 import slurm as slurms  # noqa: E402
 
-DONE = re.compile(r"is done: ([\d.]+) s of work, ([\d.]+) s of start-up")
 SLURM_TIME = "%Y-%m-%dT%H:%M:%S"
 
 
@@ -52,13 +52,13 @@ def main() -> None:
         on_cluster = run(Path(there), configfile, ["--profile", "slurm"])
         listed = slurm.command("squeue", "--states=all", "--noheader", "--format=%V|%S|%e")
         here_alone = run(Path(here), configfile, ["--cores", "2"])
-        logs = [path.read_text(encoding="utf-8") for path in (Path(there) / "results/logs").rglob("*.log")]
+        steps = [attempts(log)[-1] for log in recorded_logs(Path(there) / "results/logs")]
     jobs = [[datetime.strptime(cell, SLURM_TIME) for cell in line.split("|")] for line in listed.splitlines()]
-    work = [tuple(map(float, DONE.findall(text)[-1])) for text in logs if "SLURM job" in text]
+    work = [(step.done.work, step.done.start_up) for step in steps if step.done and step.begin.slurm_job]
     waited = mean((start - submitted).total_seconds() for submitted, start, _ in jobs)
     ran = mean((end - start).total_seconds() for _, start, end in jobs)
     worked, started = mean(w for w, _ in work), mean(s for _, s in work)
-    print(f"{len(jobs)} jobs in the queue, {len(logs) - len(work)} steps beside Snakemake")
+    print(f"{len(jobs)} jobs in the queue, {len(steps) - len(work)} steps beside Snakemake")
     print(f"mean seconds per job: {waited:.1f} in the queue, {ran:.1f} on the node; of these {worked:.1f} its work,")
     print(f"{started:.1f} its imports, and {ran - worked - started:.1f} for Snakemake to start twice (job and step)")
     print(f"the study: {on_cluster:.0f} s on the cluster, {here_alone:.0f} s on this machine without it")

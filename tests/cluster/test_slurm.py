@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import psutil
 import pytest
 import yaml
 
-from selfloop.jobs.processes import is_running
+from selfloop.jobs.record import Attempt, attempts, is_running, last_attempt, recorded_logs
 from selfloop.planning import paths
 from selfloop.planning import study as studies
 from selfloop.planning.check import check
@@ -29,8 +28,6 @@ from .slurm import Slurm
 
 DEADLINE = 900.0  # seconds; several times what the run takes
 OPTIONS = ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2"]
-TIME = "%Y-%m-%d %H:%M:%S"
-STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
 @pytest.fixture(scope="session")
@@ -48,31 +45,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     return workflow
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One attempt of a step, by its log."""
-
-    rule: str
-    begin: datetime
-    end: datetime
-    node: str
-    job: str | None  # SLURM's number
-    gpu: str | None
-
-
-def attempts(workflow: Workflow) -> list[Attempt]:
+def all_attempts(workflow: Workflow) -> list[Attempt]:
     """All attempts of all steps."""
-    found = []
-    logs = workflow.folder / "results/logs"
-    for path in sorted(logs.rglob("*.log")):
-        # Not at the beginning of a line: a step that is killed leaves its progress bar without an end of line.
-        for part in re.split(rf"(?m)(?={STAMP} \w+ begins$)", path.read_text(encoding="utf-8"))[1:]:
-            times = [datetime.strptime(text, TIME) for text in re.findall(STAMP, part)]
-            where = re.search(r" on (\S+?)(?:, SLURM job (\d+))?(?:, GPU (\S+))?\n", part)
-            if where is not None:
-                rule = path.relative_to(logs).parts[0].removesuffix(".log")
-                found.append(Attempt(rule, times[0], times[-1], *where.groups()))
-    return found
+    return [attempt for log in recorded_logs(workflow.folder / "results/logs") for attempt in attempts(log)]
+
+
+def end(attempt: Attempt) -> float:
+    """When an attempt is known to have ended."""
+    return (attempt.done or attempt.failed or attempt.begin).time
 
 
 class Disturbed:
@@ -105,19 +85,19 @@ class Disturbed:
         """The log of a training."""
         return self.workflow.folder / f"results/logs/train/{model}.log"
 
-    def text(self, model: str) -> str:
-        """What it says."""
-        return self.log(model).read_text(encoding="utf-8")
+    def attempts(self, model: str) -> list[Attempt]:
+        """The attempts of a training."""
+        return attempts(self.log(model))
 
     def trains(self, model: str) -> bool:
         """Whether a training runs, has been seen by SLURM, and has saved a state."""
         state = self.workflow.folder / f"results/state/{model}/state.safetensors"
-        return is_running(self.log(model)) and state.exists() and " begins\n" in self.text(model)
+        return is_running(self.log(model)) and state.exists() and last_attempt(self.log(model)) is not None
 
     def place(self, model: str) -> tuple[str, str]:
         """Node and SLURM job of a training."""
-        node, job = re.findall(r" on (\S+), SLURM job (\d+)", self.text(model))[-1]
-        return node, job
+        begin = self.attempts(model)[-1].begin
+        return begin.machine, str(begin.slurm_job)
 
     def processes(self, job: str) -> list[psutil.Process]:
         """What runs of a job."""
@@ -134,7 +114,7 @@ class Disturbed:
         """Suspend a training, so that it is not over before its fault comes."""
         for process in self.processes(self.place(model)[1]):
             with suppress(psutil.Error):
-                if any(word.endswith("train.py") for word in process.cmdline()):
+                if any(word.endswith(".step.py") for word in process.cmdline()):
                     process.suspend()
 
     def go_on(self, model: str) -> None:
@@ -148,7 +128,7 @@ class Disturbed:
         held: set[str] = set()
         while not over.wait(0.05):
             for model in waiting - held:
-                if self.log(model).exists() and self.trains(model) and model in waiting:
+                if self.trains(model) and model in waiting:
                     self.hold(model)
                     held.add(model)
 
@@ -232,7 +212,7 @@ class Disturbed:
         while self.started[-1].poll() is None:
             assert time.monotonic() - began < DEADLINE, "the run takes too long"
             for name, (model, fault) in list(pending.items()):
-                if self.log(model).exists() and self.trains(model):
+                if self.trains(model):
                     del pending[name]
                     done[name] = round(time.monotonic() - began, 1)
                     waiting.discard(model)
@@ -283,14 +263,16 @@ def test_the_tables_are_those_of_an_undisturbed_run(disturbed: Disturbed, undist
 
 def test_every_training_went_on_from_its_state(disturbed: Disturbed) -> None:
     for seed, model in disturbed.models.items():
-        assert "goes on from the saved state at step" in disturbed.text(model), seed
-    assert "stopped by SIGTERM at step" in disturbed.text(disturbed.models[1])  # out of time
-    assert "stopped by SIGTERM at step" in disturbed.text(disturbed.models[3])  # cancelled by the next Snakemake
+        progress = [attempt.progress for attempt in disturbed.attempts(model)]
+        assert any(known is not None and known.first > 0 for known in progress), seed
+    for seed in (1, 3):  # out of time; cancelled by the next Snakemake
+        failed = [attempt.failed for attempt in disturbed.attempts(disturbed.models[seed])]
+        assert "Terminated" in {known.type for known in failed if known is not None}
     assert re.search(r"cancels \d+ jobs? of a Snakemake that was killed", disturbed.output)
 
 
 def test_a_restarted_controller_is_not_noticed(disturbed: Disturbed) -> None:
-    assert disturbed.text(disturbed.second).count(" begins\n") == 1
+    assert len(disturbed.attempts(disturbed.second)) == 1
 
 
 def test_a_job_that_was_killed_for_memory_comes_back_with_more(disturbed: Disturbed) -> None:
@@ -304,40 +286,35 @@ def test_a_job_that_was_killed_for_memory_comes_back_with_more(disturbed: Distur
 
 
 def test_both_nodes_work_and_gpu_steps_have_distinct_devices(disturbed: Disturbed) -> None:
-    found = [attempt for attempt in attempts(disturbed.workflow) if attempt.job is not None]
-    assert {attempt.node for attempt in found} == {"n1", "n2"}
-    with_gpu = [attempt for attempt in found if attempt.gpu is not None]
-    assert {(attempt.node, attempt.gpu) for attempt in with_gpu} == {("n1", "0"), ("n2", "0")}
+    found = [attempt for attempt in all_attempts(disturbed.workflow) if attempt.begin.slurm_job is not None]
+    assert {attempt.begin.machine for attempt in found} == {"n1", "n2"}
+    with_gpu = [attempt for attempt in found if attempt.begin.gpus is not None]
+    assert {(attempt.begin.machine, attempt.begin.gpus) for attempt in with_gpu} == {("n1", "0"), ("n2", "0")}
     together = [
         (one, other)
         for place, one in enumerate(with_gpu)
         for other in with_gpu[:place]
-        if one.begin < other.end and other.begin < one.end and one.job != other.job
+        if one.begin.time < end(other) and other.begin.time < end(one) and one.begin.slurm_job != other.begin.slurm_job
     ]
     assert together
     for one, other in together:
-        assert (one.node, one.gpu) != (other.node, other.gpu)
+        assert (one.begin.machine, one.begin.gpus) != (other.begin.machine, other.begin.gpus)
 
 
 def test_steps_of_the_cpu_have_no_gpu_and_steps_of_seconds_no_job(disturbed: Disturbed) -> None:
-    found = attempts(disturbed.workflow)
-    in_queue = {attempt.rule for attempt in found if attempt.job is not None}
+    found = all_attempts(disturbed.workflow)
+    in_queue = {attempt.begin.rule for attempt in found if attempt.begin.slurm_job is not None}
     assert in_queue == {
         "prepare_data", "train_tokenizer", "tokenize", "train", "generate", "evaluate_model", "evaluate_part",
     }  # fmt: skip
     of_cpu = [
-        attempt for attempt in found if attempt.rule in {"prepare_data", "train_tokenizer", "tokenize", "concatenate"}
+        attempt
+        for attempt in found
+        if attempt.begin.rule in {"prepare_data", "train_tokenizer", "tokenize", "concatenate"}
     ]
-    assert of_cpu and all(attempt.gpu is None for attempt in of_cpu)
-    linear = attempts_of(disturbed, disturbed.linear)
-    assert linear and all(attempt.gpu is None for attempt in linear)
-
-
-def attempts_of(disturbed: Disturbed, model: str) -> list[Attempt]:
-    """The attempts of one model's training."""
-    text = disturbed.text(model)
-    jobs = set(re.findall(r"SLURM job (\d+)", text))
-    return [attempt for attempt in attempts(disturbed.workflow) if attempt.job in jobs]
+    assert of_cpu and all(attempt.begin.gpus is None for attempt in of_cpu)
+    linear = disturbed.attempts(disturbed.linear)
+    assert linear and all(attempt.begin.gpus is None for attempt in linear)
 
 
 def test_a_partition_that_is_not_there_is_one_message(slurm: Slurm, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 The bytes are those of a run that nobody touched.
 """
 
-import fcntl
 import random
 import signal
 import subprocess
@@ -14,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from selfloop.jobs import gpus
+from selfloop.jobs.locks import lock
 
 from .conftest import DEADLINE, Workflow, alive, wait_gone, wait_until
 
@@ -60,8 +62,8 @@ def one_seed_more(study: dict[str, Any]) -> None:
 
 def test_twenty_kills(tmp_path: Path) -> None:
     workflow = Workflow.fresh(tmp_path / "chaos", "tests/studies/chaos.yaml")
-    gpus = tmp_path / "gpus"
-    workflow.variables = {gpus.DEVICES: "0,1", gpus.FOLDER: str(gpus)}  # pretended ones
+    devices = tmp_path / "gpus"
+    workflow.variables = {gpus.DEVICES: "0,1", gpus.FOLDER: str(devices)}  # pretended ones
     dice = random.Random(SEED)
     killed: Counter[str] = Counter()
     starts = 0
@@ -104,9 +106,9 @@ def test_twenty_kills(tmp_path: Path) -> None:
     locks = workflow.folder / ".snakemake/locks"
     assert not locks.exists() or not list(locks.iterdir())
     assert (workflow.folder / ".snakemake/selfloop.lock").read_text() == ""
-    for path in gpus.glob("*.lock"):
+    for path in devices.glob("*.lock"):
         with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            assert lock(file.fileno())
 
 
 def test_a_second_snakemake_is_refused_and_the_first_goes_on(tmp_path: Path, finished: Workflow) -> None:

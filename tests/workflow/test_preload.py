@@ -1,6 +1,5 @@
 """The preloaded process and its forks: what they pass through, and that nobody outlives anybody."""
 
-import json
 import os
 import socket
 import subprocess
@@ -13,6 +12,8 @@ import psutil
 import pytest
 
 from selfloop.jobs import forkserver
+from selfloop.jobs.record import last_attempt
+from selfloop.jobs.spec import JobSpec
 
 from .conftest import DEADLINE, alive, environment, wait_gone, wait_until
 
@@ -40,13 +41,17 @@ def run(job):
         raise KeyError("no such thing")
     print(f"torch is there: {'torch' in sys.modules}; cwd {os.getcwd()}; {os.environ['COLOUR']}")
 """
-CLIENT = (
-    "import json, sys; from selfloop.jobs import forkserver; sys.exit(forkserver.run_in_fork(json.loads(sys.argv[1])))"
-)
+CLIENT = """
+import sys
+from selfloop.jobs import forkserver
+from selfloop.jobs.spec import JobSpec
+sys.exit(forkserver.run_in_fork(JobSpec.from_json(sys.argv[1])))
+"""
 PARENT = """
 import os, signal
 from selfloop.jobs import forkserver
-print(forkserver.start().pid, os.environ[forkserver.VARIABLE], os.environ[forkserver.PYTHON], sep="\\n", flush=True)
+server = forkserver.start(["torch"])
+print(server.pid, os.environ[forkserver.VARIABLE], os.environ[forkserver.PYTHON], sep="\\n", flush=True)
 while True:
     signal.pause()
 """
@@ -65,7 +70,7 @@ def server(probe: str) -> Iterator[dict[str, str]]:
     """A server that this process started; the environment of its clients."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", probe)
-        process = forkserver.start()
+        process = forkserver.start(["torch"])
         assert process is not None
         yield {
             **environment(),
@@ -88,23 +93,28 @@ def client(server: dict[str, str], tmp_path: Path) -> Any:
     return lambda what: ask(what, server, tmp_path)
 
 
+def probe_job(folder: Path, what: str) -> JobSpec:
+    """A job of the probe."""
+    return JobSpec(
+        rule="probe",
+        module="probe",
+        folder=str(folder),
+        input={},
+        output={"pid": str(folder / "pid")},
+        params={"what": what},
+        threads=1,
+        gpus=0,
+        processes=1,
+        every_seconds=60.0,
+        log=str(folder / "probe.log"),
+        began=0.0,
+    )
+
+
 def ask(what: str, environment: dict[str, str], folder: Path) -> "subprocess.Popen[str]":
     """Start a client that has the probe run in a fork."""
-    spec = {
-        "step": "probe",
-        "rule": "probe",
-        "input": {},
-        "output": {"pid": str(folder / "pid")},
-        "params": {"what": what},
-        "threads": 1,
-        "gpus": 0,
-        "processes": 1,
-        "every_seconds": 60.0,
-        "log": str(folder / "probe.log"),
-        "began": 0.0,
-    }
     return subprocess.Popen(
-        [sys.executable, "-c", CLIENT, json.dumps(spec)],
+        [sys.executable, "-c", CLIENT, probe_job(folder, what).to_json()],
         env={**environment, "COLOUR": "green"},
         cwd=folder,
         stdout=subprocess.PIPE,
@@ -124,7 +134,8 @@ def test_a_step_runs_in_the_fork_as_it_would_in_the_client(client: Any, tmp_path
     assert process.returncode == 0
     assert out == f"to stdout\ntorch is there: True; cwd {tmp_path}; green\n"
     assert err == "to stderr\n"
-    assert "probe is done" in (tmp_path / "probe.log").read_text()
+    attempt = last_attempt(tmp_path / "probe.log")
+    assert attempt is not None and attempt.done is not None
 
 
 def test_exit_codes_pass_through(client: Any) -> None:
@@ -194,18 +205,18 @@ def test_the_server_and_its_steps_die_with_the_process_that_started_it(probe: st
     parent.communicate(timeout=DEADLINE)
 
 
-def test_without_a_server_a_step_runs_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_a_step_runs_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(forkserver.VARIABLE, raising=False)
-    assert forkserver.run_in_fork({}) is None
+    assert forkserver.run_in_fork(probe_job(tmp_path, "nothing")) is None
     # One that has died.
     monkeypatch.setenv(forkserver.VARIABLE, "selfloop-which-nobody-listens-to")
     monkeypatch.setenv(forkserver.PYTHON, sys.prefix)
-    assert forkserver.run_in_fork({}) is None
+    assert forkserver.run_in_fork(probe_job(tmp_path, "nothing")) is None
 
 
 def test_a_step_of_another_environment_runs_where_it_is(
-    server: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(forkserver.VARIABLE, server[forkserver.VARIABLE])
     monkeypatch.setenv(forkserver.PYTHON, "/another/environment")
-    assert forkserver.run_in_fork({}) is None
+    assert forkserver.run_in_fork(probe_job(tmp_path, "nothing")) is None

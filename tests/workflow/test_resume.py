@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 from safetensors import safe_open
+
+from selfloop.jobs.record import attempts, last_attempt
 
 from .conftest import DEADLINE, Workflow, wait_gone, wait_until
 
@@ -83,7 +84,7 @@ class Training:
         (script,) = (
             process
             for process in snakemake.children(recursive=True)
-            if process.cmdline()[-1].endswith("train.py") and not process.cmdline()[0].endswith("sh")
+            if process.cmdline()[-1].endswith(".step.py") and not process.cmdline()[0].endswith("sh")
         )
         return cls(workflow, command, snakemake, server, script, step)
 
@@ -127,15 +128,16 @@ def model_files(workflow: Workflow) -> dict[str, str]:
     return {path: files[path] for path in files if "/checkpoint/" in path or path.endswith("learning_curve.parquet")}
 
 
-def log(workflow: Workflow) -> str:
-    """The log of the training of iteration 1, all attempts."""
+def log(workflow: Workflow) -> Path:
+    """The log of the training of iteration 1."""
     name = checkpoint(workflow).removeprefix("results/models/").removesuffix("/checkpoint")
-    return (workflow.folder / f"results/logs/train/{name}.log").read_text(encoding="utf-8")
+    return workflow.folder / f"results/logs/train/{name}.log"
 
 
-def steps_gone_on_from(workflow: Workflow) -> list[int]:
-    """Where attempts went on, by the log."""
-    return [int(step) for step in re.findall(rf"saved state at step (\d+) of {STEPS}\n", log(workflow))]
+def resumed_from(workflow: Workflow) -> list[int]:
+    """The steps that attempts resumed from, by the record."""
+    progress = [attempt.progress for attempt in attempts(log(workflow))]
+    return [int(known.first) for known in progress if known is not None and known.first > 0]
 
 
 def test_kill_9_of_snakemake_in_the_middle_of_a_training(prepared: Workflow, uninterrupted: Workflow) -> None:
@@ -150,7 +152,7 @@ def test_kill_9_of_snakemake_in_the_middle_of_a_training(prepared: Workflow, uni
 
     assert f"process {training.snakemake.pid}, which worked in this folder, was killed; its locks" in again.output
 
-    assert steps_gone_on_from(prepared) == [step]
+    assert resumed_from(prepared) == [step]
     assert prepared.results() == uninterrupted.results()
     assert saved_states(prepared) == []
     assert prepared.would_run() == set()
@@ -171,7 +173,7 @@ def test_kill_9_of_snakemake_before_it_knows_that_a_training_is_done(
     again = prepared.snakemake()
 
     assert "train slow-1 seed0" in again.jobs  # nobody recorded the first one
-    assert steps_gone_on_from(prepared) == [step]
+    assert resumed_from(prepared) == [step]
     assert prepared.results() == uninterrupted.results()
     assert saved_states(prepared) == []
 
@@ -181,13 +183,16 @@ def test_sigterm_to_a_training_saves_its_state(prepared: Workflow, uninterrupted
     training.script.terminate()  # as a cluster does at the time limit
     code, output = training.end()
     assert code == 1
-    (stopped,) = set(re.findall(rf"stopped by SIGTERM at step (\d+) of {STEPS}; the state is saved\n", output))
-    assert saved_step(prepared) == int(stopped) < STEPS
+    stopped = last_attempt(log(prepared))
+    assert stopped is not None and stopped.failed is not None
+    assert stopped.failed.type == "Terminated" and stopped.failed.message in output
+    step = saved_step(prepared)
+    assert 0 < step < STEPS
     assert not (prepared.folder / checkpoint(prepared)).exists()
 
     prepared.snakemake(evaluated(prepared))
 
-    assert steps_gone_on_from(prepared) == [int(stopped)]
+    assert resumed_from(prepared) == [step]
     assert model_files(prepared) == model_files(uninterrupted)
     assert saved_states(prepared) == []
 
@@ -199,7 +204,7 @@ def test_kill_9_of_the_process_that_trains(killed: Workflow, uninterrupted: Work
 
     killed.snakemake(evaluated(killed))
 
-    assert steps_gone_on_from(killed) == [step]
+    assert resumed_from(killed) == [step]
     assert model_files(killed) == model_files(uninterrupted)
     assert saved_states(killed) == []
 
@@ -229,7 +234,7 @@ def test_other_ways_of_stopping(prepared: Workflow, uninterrupted: Workflow, sto
 
     prepared.snakemake(evaluated(prepared))
 
-    assert steps_gone_on_from(prepared) == [step]
+    assert resumed_from(prepared) == [step]
     assert model_files(prepared) == model_files(uninterrupted)
     assert saved_states(prepared) == []
 
@@ -241,8 +246,7 @@ def test_changed_code_does_not_go_on_from_a_state(killed: Workflow, uninterrupte
 
     killed.snakemake(evaluated(killed))
 
-    assert "belongs to other settings, data or code; it is not used" in log(killed)
-    assert steps_gone_on_from(killed) == []
+    assert resumed_from(killed) == []
     assert model_files(killed) == model_files(uninterrupted)
     assert saved_states(killed) == []
 
@@ -253,6 +257,7 @@ def test_a_changed_setting_does_not_go_on_from_a_state(killed: Workflow) -> None
 
     killed.snakemake(evaluated(killed))
 
-    assert steps_gone_on_from(killed) == []
-    assert f"trained {STEPS} steps" in log(killed)
+    assert resumed_from(killed) == []
+    last = last_attempt(log(killed))
+    assert last is not None and last.done is not None
     assert saved_states(killed) == [state]  # of the other setting, should it come back

@@ -17,6 +17,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from selfloop.jobs.record import attempts, recorded_logs
+from selfloop.jobs.spec import spec_file
+from selfloop.report.step_times import step_times
+
 from .conftest import Workflow
 
 REAL_ROWS = 64
@@ -205,18 +209,25 @@ def test_the_index_of_chains_says_where_everything_lies(finished: Workflow) -> N
         assert all((finished.folder / part).is_dir() for part in row.part_folders.split())
 
 
-def test_every_log_says_what_was_done_and_how_long_it_took(finished: Workflow) -> None:
-    logs = {path: path.read_text(encoding="utf-8") for path in (finished.folder / "results/logs").rglob("*.log")}
+def test_every_step_has_a_log_and_a_record_of_what_was_done_and_how_long_it_took(finished: Workflow) -> None:
+    folder = finished.folder / "results/logs"
+    logs = sorted(folder.rglob("*.log"))
     assert len(logs) == len(finished.first_run.jobs)
-    for path, text in logs.items():
-        step = path.relative_to(finished.folder / "results/logs").parts[0].removesuffix(".log")
-        rule = f"(text_)?{step}"  # rules of a domain's own analyses begin with its name
-        assert re.search(rf" {rule} begins\n", text)
-        assert re.search(rf" {rule} is done: \d+\.\d\d s of work, \d+\.\d\d s of start-up\n$", text), path
-    name = finished.model_folder("tiny", "replace", 2).removeprefix("results/models/")
-    train = (finished.folder / f"results/logs/train/{name}.log").read_text(encoding="utf-8")
-    assert "64 documents" in train
-    assert re.search(r"trained 8 steps, [\d,]+ tokens in [\d.]+ s \([\d,]+ tokens/s\)", train)
+    assert recorded_logs(folder) == logs
+    for path in logs:
+        assert path.stat().st_size > 0
+        (attempt,) = attempts(path)
+        step = path.relative_to(folder).parts[0].removesuffix(".log")
+        assert attempt.begin.rule.removeprefix("text_") == step  # rules of a domain's own begin with its name
+        assert attempt.done is not None and attempt.done.work > 0 and attempt.done.start_up > 0
+        assert not spec_file(path).exists()
+    times = step_times(folder)
+    for rule in ("train", "generate"):
+        ((unit, rate),) = times[rule].throughput()
+        assert unit == "tokens" and rate > 0
+    # The page shows both, each with its unit.
+    page = (finished.folder / "results/report/index.html").read_text(encoding="utf-8")
+    assert len(re.findall(r"[\d,]+ tokens/s", page)) == 2
 
 
 def test_a_finished_study_has_nothing_left_to_do(finished: Workflow) -> None:

@@ -78,6 +78,9 @@ class Analysis:
     chosen: Callable[[Sequence[Artifacts]], Sequence[Artifacts]] = _all
 
 
+PRELOAD = ("torch", "torch.nn.functional", "numpy", "pyarrow.parquet", "pandas", "safetensors.torch", "tqdm")
+
+
 def _none(_: Any) -> tuple[()]:
     return ()
 
@@ -106,6 +109,7 @@ class Domain:
         samples: whether there is a table of samples.
         simulations: of an experiment (all its keys), the settings of its simulations, one job each; JSON values.
         analyses: of the domain's experiments by name, its own figures and tables.
+        preload: packages that its steps import and that take long to import; steps fork from a process that has them.
     """
 
     name: str
@@ -127,6 +131,7 @@ class Domain:
     samples: bool = False
     simulations: Callable[[Settings], Sequence[Settings]] = _none
     analyses: Callable[[Mapping[str, Settings]], Sequence[Analysis]] = _none
+    preload: tuple[str, ...] = PRELOAD
 
 
 def sampling_titles(domain: Domain, experiments: Mapping[str, Settings]) -> dict[str, list[str]]:

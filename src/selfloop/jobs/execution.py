@@ -1,15 +1,18 @@
-"""The running of a step: its log, its messages, its timing. What a step computes does not depend on this module."""
+"""The execution of a job: its log, its record, its messages. What a step computes does not depend on this module.
+
+python -m selfloop.jobs.execution JOB.json   (or: selfloop step JOB.json) runs one step without Snakemake.
+"""
 
 import errno
 import importlib
-import json
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,31 @@ from typing import Any
 from tqdm import tqdm
 
 from selfloop.errors import UserError
-from selfloop.jobs.gpus import place
 from selfloop.jobs.job import Job
-from selfloop.jobs.processes import die_with_parent, lock_log, open_log
+from selfloop.jobs.logs import logger, open_log
+from selfloop.jobs.processes import die_with_parent
+from selfloop.jobs.record import Record
+from selfloop.jobs.spec import JobSpec
 
 
-def execute(spec: Mapping[str, Any]) -> int:
+def run_file(path: Path) -> int:
+    """Run the step of a job's file; returns the exit code.
+
+    Raises:
+        UserError: there is no such file, or it is not a job's.
+        BaseException: whatever the step raises, but for `UserError`, which is shown as a message.
+    """
+    try:
+        spec = JobSpec.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is no job, as failed steps leave beside their logs: {error}") from None
+    os.chdir(spec.folder)
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # see `selfloop.jobs.run`
+    in_group = "TORCHELASTIC_RUN_ID" in os.environ
+    return execute(spec if in_group else replace(spec, began=time.time()))
+
+
+def execute(spec: JobSpec) -> int:
     """Run a step in this process, or in as many as it asks for; returns the exit code.
 
     Raises:
@@ -30,49 +52,64 @@ def execute(spec: Mapping[str, Any]) -> int:
     """
     # What torchrun tells its processes; `selfloop.training.distributed` would import torch, which not every step needs.
     size, leads = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
-    if spec["processes"] > size:
+    if spec.processes > size:
         return _execute_in_group(spec)
     if size > 1:
         die_with_parent(os.getppid())  # torchrun
-    path = Path(spec["log"])
-    with open_log(path) as file:
-        log = _logger(file, logging.INFO if leads else logging.WARNING)
-        if leads:
-            lock_log(file, log)
-        job = Job(
-            input=spec["input"],
-            output=spec["output"],
-            params=spec["params"],
-            threads=max(1, spec["threads"] // spec["processes"]),
-            gpus=spec["gpus"],
-            every_seconds=spec["every_seconds"],
-            log=log,
-            progress=partial(tqdm, file=file, mininterval=5.0, ascii=True, disable=not leads),
-        )
-        log.info("%s begins", spec["rule"])
-        log.info("on %s", place())
+    with open_log(Path(spec.log)) as file, Record(Path(spec.log), writes=leads) as record:
+        log = logger(file, logging.INFO if leads else logging.WARNING)
+        log.info("%s begins on %s", spec.rule, record.begin(spec.rule, log).place)
         try:
-            module = importlib.import_module(spec["step"])
+            module = importlib.import_module(spec.module)
             ready = time.time()
-            module.run(job)
-        except UserError as error:
-            log.error("%s", error)
-            print(f"selfloop: {spec['rule']}: {error}\nSee {path}.", file=sys.stderr)
-            return 1
-        except Exception as error:
-            if not is_out_of_space(error):
-                log.error("%s: %s", type(error).__name__, error, exc_info=True)
-                raise
-            # Not into the log, which most likely lies on the same disk.
-            text = f"no space left for the step's outputs ({error}). Nothing of it was kept but an earlier saved state."
-            print(f"selfloop: {spec['rule']}: {text} Free some, and run the same command again.", file=sys.stderr)
-            return 1
+            module.run(_job(spec, log, record, partial(Bar, record.progress, file=file, disable=not leads)))
         except BaseException as error:
+            record.failed(error)
+            if isinstance(error, UserError):
+                log.error("%s", error)
+                print(f"selfloop: {spec.rule}: {error}\nSee {spec.log}.", file=sys.stderr)
+                return 1
+            if is_out_of_space(error):
+                # Not into the log, which most likely lies on the same disk.
+                text = f"no space left for the step's outputs ({error}). Only an earlier resume checkpoint was kept."
+                print(f"selfloop: {spec.rule}: {text} Free some, and run the same command again.", file=sys.stderr)
+                return 1
             log.error("%s: %s", type(error).__name__, error, exc_info=True)
             raise
-        work, start_up = time.time() - ready, ready - spec["began"]
-        log.info("%s is done: %.2f s of work, %.2f s of start-up", spec["rule"], work, start_up)
+        work, start_up = time.time() - ready, ready - spec.began
+        record.done(work, start_up)
+        log.info("%s is done: %.2f s of work, %.2f s of start-up", spec.rule, work, start_up)
     return 0
+
+
+class Bar(tqdm):  # type: ignore[misc]
+    """A progress bar in the log; what it shows is noted in the record, too."""
+
+    def __init__(self, note: Callable[[float, float | None, float, float | None], None], **settings: Any) -> None:
+        self.note = note
+        super().__init__(**{"mininterval": 5.0, "ascii": True, **settings})
+
+    def display(self, *args: Any, **settings: Any) -> bool:
+        """Draw the bar, which `tqdm` does now and then."""
+        told = self.format_dict
+        rate = told["rate"] or (told["elapsed"] and (self.n - self.initial) / told["elapsed"])
+        self.note(self.n, self.total, self.initial, (self.total - self.n) / rate if self.total and rate else None)
+        return bool(super().display(*args, **settings))
+
+
+def _job(spec: JobSpec, log: logging.Logger, record: Record, progress: Callable[..., Any]) -> Job:
+    """What the step is given."""
+    return Job(
+        input=spec.input,
+        output=spec.output,
+        params=spec.params,
+        threads=max(1, spec.threads // spec.processes),
+        gpus=spec.gpus,
+        every_seconds=spec.every_seconds,
+        log=log,
+        progress=progress,
+        did=record.did,
+    )
 
 
 def is_out_of_space(error: BaseException) -> bool:
@@ -81,29 +118,19 @@ def is_out_of_space(error: BaseException) -> bool:
     return full or os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error)
 
 
-def _execute_in_group(spec: Mapping[str, Any]) -> int:
+def _execute_in_group(spec: JobSpec) -> int:
     """Run a step under torchrun, one process per device; a signal to end goes to all of them."""
-    descriptor = os.memfd_create("spec")  # a file that is gone with this process
-    os.write(descriptor, json.dumps(dict(spec)).encode())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    command += [str(spec["processes"]), "--module", "selfloop.jobs.execution", f"/proc/{os.getpid()}/fd/{descriptor}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, spec["threads"] // spec["processes"]))}
+    command += [str(spec.processes), "--module", __spec__.name, str(spec.save())]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, spec.threads // spec.processes))}
     process = subprocess.Popen(command, env=environment, preexec_fn=partial(die_with_parent, os.getpid()))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: process.send_signal(number))
     return process.wait()
 
 
-def _logger(file: Any, level: int) -> logging.Logger:
-    logging.raiseExceptions = False  # on a full disk the step's own error is the message, not the log's
-    handler = logging.StreamHandler(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
-    logger = logging.getLogger("selfloop")
-    logger.handlers = [handler]
-    logger.setLevel(level)
-    logger.propagate = False
-    return logger
-
-
 if __name__ == "__main__":
-    sys.exit(execute(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))
+    try:
+        sys.exit(run_file(Path(sys.argv[1])))
+    except UserError as error:
+        sys.exit(f"selfloop: {error}")

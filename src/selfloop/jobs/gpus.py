@@ -6,7 +6,6 @@ queue. On a cluster SLURM does all this, and nothing here has a part in it. Ligh
 """
 
 import os
-import platform
 import re
 import tempfile
 import time
@@ -39,14 +38,6 @@ def offer() -> int:
         os.environ[DEVICES] = ",".join(names)
         os.environ.setdefault(FOLDER, os.path.join(tempfile.gettempdir(), f"selfloop-gpus-of-user-{os.getuid()}"))
     return len(names)
-
-
-def place() -> str:
-    """The machine and the GPUs that this process computes on, in words."""
-    words = [os.environ.get("SLURMD_NODENAME") or platform.node()]
-    words += [f"SLURM job {os.environ['SLURM_JOB_ID']}"] if "SLURM_JOB_ID" in os.environ else []
-    words += [f"GPU {os.environ[VISIBLE]}"] if os.environ.get(VISIBLE) else []
-    return ", ".join(words)
 
 
 def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = time.sleep) -> list[str]:

@@ -4,9 +4,19 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from selfloop.identity import digest
+
+
+class Did(Protocol):
+    """Notes how many units, such as tokens, a step has trained or sampled, and in how many seconds.
+
+    Without seconds, they took all of the step's work. The page shows the throughput.
+    """
+
+    def __call__(self, count: float, unit: str, seconds: float | None = None) -> None:
+        """Note it."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +28,10 @@ class Job:
         params: everything that the result depends on besides the inputs; a change of it reruns the step.
         threads: CPU threads that the step may use, per process.
         gpus: GPUs that the step asked for; 0 where it takes what there is.
-        every_seconds: how often a training saves its state (it cannot change results).
-        log: where the step says what it did.
-        progress: a `tqdm` that writes to the step's log.
+        every_seconds: seconds between resume checkpoints; they cannot change results.
+        log: prose for people.
+        progress: a `tqdm` in the step's log, which the record follows.
+        did: notes in the step's record how much it did.
     """
 
     input: Mapping[str, Any]
@@ -31,6 +42,7 @@ class Job:
     every_seconds: float = 60.0
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("selfloop"))
     progress: Callable[..., Any] = lambda *_, **__: None
+    did: Did = lambda *_, **__: None
 
     def fingerprint(self) -> str:
         """Names everything that the step's result depends on: settings, code, and the inputs' paths and times."""

@@ -13,14 +13,17 @@ class Step:
     Attributes:
         rule: its name.
         module: the module with its run(job), below `selfloop`; {domain} stands for the domain's name.
-        resumes: whether a job that is tried again resumes from a saved state.
+        resumes: whether a retry resumes from a checkpoint.
         shares_gpus: whether one job may run in several processes, one per GPU.
+        deletes_state: whether its param `state`, the resume checkpoints of a training, is deleted at its end. The step
+            follows every training, and begins when Snakemake has recorded that one: no kill has it done again then.
     """
 
     rule: str
     module: str
     resumes: bool = False
     shares_gpus: bool = False
+    deletes_state: bool = False
 
 
 _DOMAIN = "domains.{domain}.steps"
@@ -31,7 +34,7 @@ _ROWS = (
     Step("concatenate", "data.training_set"),
     Step("train", f"{_DOMAIN}.train", resumes=True, shares_gpus=True),
     Step("generate", f"{_DOMAIN}.generate", shares_gpus=True),
-    Step("evaluate_model", f"{_DOMAIN}.evaluate_model"),
+    Step("evaluate_model", f"{_DOMAIN}.evaluate_model", deletes_state=True),
     Step("evaluate_part", f"{_DOMAIN}.evaluate_part"),
     Step("simulate_chains", f"{_DOMAIN}.simulate_chains"),
     Step("collect_metrics", "data.collect"),

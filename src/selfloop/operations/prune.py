@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selfloop.errors import UserError
-from selfloop.jobs.processes import is_running
-from selfloop.operations.progress import steps
+from selfloop.jobs.record import is_running, recorded_logs
+from selfloop.numbers import size as shown
+from selfloop.operations.status import steps
 from selfloop.planning import paths
 from selfloop.planning.paths import DATA, LOGS, MODELS, RESULTS, SIMULATIONS, STATE
 from selfloop.planning.rules import Plan
@@ -53,7 +54,7 @@ def prunable(plan: Plan) -> list[Item]:
 
 def running_steps() -> list[Path]:
     """The logs of steps that run: jobs in a cluster's queue go on when their Snakemake is killed."""
-    return [log for log in sorted(Path(LOGS).rglob("*.log")) if is_running(log)]
+    return [log for log in recorded_logs(Path(LOGS)) if is_running(log)]
 
 
 def _model(path: Path) -> str | None:
@@ -144,14 +145,6 @@ def delete(item: Item) -> None:
         if parent == Path(RESULTS) or any(parent.iterdir()):
             return
         parent.rmdir()
-
-
-def shown(count: int) -> str:
-    """Bytes, for people."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count} bytes"
 
 
 def _agreed() -> bool:

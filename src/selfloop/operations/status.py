@@ -1,44 +1,163 @@
 """`selfloop status`: one line per chain with iterations done, what runs or has failed, and the time left.
 
-It reads files only.
+It reads files only: outputs that exist, the records of steps, and the locks that running steps hold.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
-from selfloop.operations.progress import Progress, progress, speeds
+from selfloop.jobs.record import Attempt, is_running, last_attempt
+from selfloop.numbers import duration, table
+from selfloop.planning import paths
 from selfloop.planning.rules import Plan
+from selfloop.planning.study import Chain, Experiment, Model
 
 HEAD = ("experiment", "regime", "sampling", "seed", "iterations", "time left", "now")
 
 
-def duration(seconds: float | None) -> str:
-    """A time in hours, minutes and seconds; "?" where it is not known."""
-    if seconds is None:
-        return "?"
-    minutes, whole = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{whole:02d}"
+@dataclass(frozen=True)
+class Step:
+    """One job of a chain.
+
+    Attributes:
+        rule, log: its rule and its log.
+        output: its main output, of several the one that it writes last.
+        units: how its time grows with its input; 0 where no time is estimated, since it takes little or is done once.
+    """
+
+    rule: str
+    output: Path
+    log: Path
+    units: float = 1.0
+
+    @cached_property
+    def attempt(self) -> Attempt | None:
+        """What its record says of the last attempt."""
+        return last_attempt(self.log)
+
+    @cached_property
+    def state(self) -> str:
+        """One of "done", "running", "FAILED", "killed" and "waits"."""
+        if is_running(self.log):
+            return "running"
+        if self.output.exists():
+            return "done"
+        if self.attempt is None or self.attempt.done is not None:
+            return "waits"
+        return "killed" if self.attempt.failed is None else "FAILED"
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, work and start-up, by its record; None where there is none."""
+        done = None if self.attempt is None else self.attempt.done
+        return None if done is None else done.work + done.start_up
 
 
-def line(found: Progress) -> tuple[str, ...]:
-    """A chain's line in the table."""
-    chain = found.chain
-    sampling = chain.experiment.domain.sampling_title(chain.sampling)
-    left = duration(found.seconds_left) if found.done < found.iterations else "-"
-    done = f"{found.done} of {found.iterations}"
-    return (chain.experiment.name, chain.regime, sampling or "-", str(chain.seed), done, left, found.now)
+def steps(chain: Chain) -> list[list[Step]]:
+    """A chain's jobs by iteration, in their order; those that prepare the real data belong to the first."""
+    found = [
+        list(_of_model(model, [part.name for part in parts]))
+        for model, parts in zip(chain.models, chain.parts, strict=True)
+    ]
+    return [[*_of_data(chain.experiment), *found[0]], *found[1:]]
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows with their columns aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+def _step(rule: str, output: str, log: str, units: float = 1.0) -> Step:
+    return Step(rule, Path(output), Path(log), units)
+
+
+def _of_data(experiment: Experiment) -> Iterator[Step]:
+    data = experiment.data_name
+    prepared = paths.real(paths.documents(data), "test")
+    yield _step("prepare_data", prepared, paths.log("prepare_data", data), 0.0)
+    if experiment.tokenizer_file is not None:
+        name = f"{data}-{experiment.tokenizer_name}"
+        yield _step("train_tokenizer", experiment.tokenizer_file, paths.log("train_tokenizer", name), 0.0)
+        yield _step("tokenize", paths.real(experiment.real_name, "test"), paths.log("tokenize", name), 0.0)
+
+
+def _of_model(model: Model, parts: Sequence[str]) -> Iterator[Step]:
+    name = model.name
+    rows = sum(take.amount for take, _ in model.takes)
+    units = rows if model.budget is None else min(rows, model.budget)
+    yield _step("concatenate", paths.training_set(name), paths.log("concatenate", name), 0.0)
+    yield _step("train", paths.learning_curve(name), paths.log("train", name), units)
+    for part in parts:
+        yield _step("generate", paths.part(name, part), paths.log("generate", name, part))
+    yield _step("evaluate_model", paths.model_measurements(name), paths.log("evaluate_model", name))
+    for part in parts:
+        yield _step("evaluate_part", paths.part_measurements(name, part), paths.log("evaluate_part", name, part))
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a chain is.
+
+    Attributes:
+        iterations, done: how many it has, and how many are done with all their jobs.
+        now: what happens, in words.
+        seconds_left: until its end, if nothing else held it up; None where nothing is known.
+    """
+
+    chain: Chain
+    iterations: int
+    done: int
+    now: str
+    seconds_left: float | None
+
+
+def speeds(chains: Sequence[Chain]) -> Mapping[tuple[str, str], float]:
+    """Mean seconds per unit of each experiment's finished steps, by setting and rule."""
+    totals: dict[tuple[str, str], tuple[float, float]] = {}
+    seen: set[Path] = set()
+    for chain in chains:
+        for step in (step for iteration in steps(chain) for step in iteration):
+            if step.log in seen:
+                continue
+            seen.add(step.log)
+            if step.units and step.state == "done" and step.seconds is not None:
+                key = (chain.experiment.setting_name, step.rule)
+                seconds, units = totals.get(key, (0.0, 0.0))
+                totals[key] = (seconds + step.seconds, units + step.units)
+    return {key: seconds / units for key, (seconds, units) in totals.items()}
+
+
+def status(chain: Chain, known: Mapping[tuple[str, str], float]) -> Status:
+    """Where a chain is, given the speeds of finished steps."""
+    jobs = steps(chain)
+    # What steps without a time have made is of use to the others alone, and may be gone when these are done.
+    done = sum(all(step.state == "done" for step in iteration if step.units) for iteration in jobs)
+    words = []
+    left: float | None = 0.0
+    for number, iteration in enumerate(jobs, start=1):
+        for step in iteration:
+            if step.state == "done":
+                continue
+            speed = known.get((chain.experiment.setting_name, step.rule)) if step.units else 0.0
+            needed = None if speed is None else speed * step.units
+            if step.state == "running":
+                progress = None if step.attempt is None else step.attempt.progress
+                share = f" ({progress.done / progress.total:.0%})" if progress and progress.total else ""
+                words.append(f"{step.rule} {number}{share}")
+                needed = progress.seconds_left if progress and progress.seconds_left is not None else needed
+            elif step.state != "waits":
+                words.append(f"{step.state}: {step.rule} {number}, see {step.log}")
+            left = None if left is None or needed is None else left + needed
+    now = "; ".join(words) or ("finished" if done == len(jobs) else "waits")
+    return Status(chain, len(jobs), done, now, left)
 
 
 def print_status(plan: Plan) -> None:
     """Print the table of a study."""
     known = speeds(plan.chains)
-    print(table([HEAD, *(line(progress(chain, known)) for chain in plan.chains)]))
+    print(table([HEAD, *(_line(status(chain, known)) for chain in plan.chains)]))
+
+
+def _line(found: Status) -> tuple[str, ...]:
+    chain = found.chain
+    sampling = chain.experiment.domain.sampling_title(chain.sampling)
+    left = duration(found.seconds_left) if found.done < found.iterations else "-"
+    done = f"{found.done} of {found.iterations}"
+    return (chain.experiment.name, chain.regime, sampling or "-", str(chain.seed), done, left, found.now)

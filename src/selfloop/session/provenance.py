@@ -7,7 +7,6 @@ and names of machines, which nothing may depend on.
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -19,14 +18,13 @@ from typing import Any
 import selfloop
 from selfloop.data.atomic import whole_file
 from selfloop.identity import digest
-from selfloop.jobs.failures import tail
+from selfloop.jobs.record import last_attempt
 from selfloop.planning import paths
 from selfloop.planning.paths import RESULTS
 from selfloop.planning.study import Study
 from selfloop.versions import versions
 
 FILE = paths.PROVENANCE
-PLACE = re.compile(r" begins\n\S+ \S+ on (.+)\n")
 
 
 def write(study: Study, checked: Mapping[str, Any], files: list[str], complete: bool) -> None:
@@ -142,10 +140,7 @@ def _artifacts(study: Study) -> dict[str, Any]:
     return {path: {**record, "made": Path(path).exists()} for path, record in found.items()}
 
 
-def _place(path: str) -> str | None:
-    """Where the last attempt of a step ran, by its log."""
-    log = Path(path)
-    if not log.exists():
-        return None
-    found = PLACE.findall(tail(log, 1_000_000))
-    return found[-1] if found else None
+def _place(log: str) -> str | None:
+    """Where the last attempt of the step with this log ran."""
+    attempt = last_attempt(Path(log))
+    return None if attempt is None else attempt.begin.place

@@ -12,7 +12,9 @@ import snakemake.exceptions
 
 from selfloop.errors import UserError
 from selfloop.jobs import forkserver, gpus, processes
-from selfloop.jobs.failures import failed_steps, last_lines
+from selfloop.jobs.logs import last_lines
+from selfloop.jobs.record import failed_steps
+from selfloop.jobs.spec import spec_file
 from selfloop.planning.paths import LOGS, RESULTS
 from selfloop.planning.rules import Plan
 from selfloop.session import folder_lock, provenance, slurm
@@ -62,7 +64,9 @@ class Session:
             count = gpus.offer()
             if count and "gpu" not in self.workflow.global_resources:
                 self.workflow.register_resource("gpu", count)
-            self._server = forkserver.start()
+            self._server = forkserver.start(
+                dict.fromkeys(module for domain in self.plan.domains for module in domain.preload)
+            )
 
     def _partitions(self) -> set[str]:
         """The partitions that the jobs to come ask for by name."""
@@ -74,8 +78,9 @@ class Session:
         """After the last job: show the ends of the logs of what failed, and write where the results come from."""
         forkserver.stop(self._server)
         if not success:
-            for path in failed_steps(Path(LOGS), self.began):
-                print(f"\nThe end of {path}:\n{last_lines(path)}", file=sys.stderr)
+            for log in failed_steps(Path(LOGS), self.began):
+                print(f"\nThe end of {log}:\n{last_lines(log)}", file=sys.stderr)
+                print(f"To run this step alone: selfloop step {spec_file(log)}", file=sys.stderr)
         try:
             provenance.write(self.plan, self.plan.checked, [str(file) for file in self.workflow.configfiles], success)
         except OSError as error:  # a full disk must not hide what failed

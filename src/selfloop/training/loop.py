@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from selfloop.errors import UserError
+from selfloop.jobs.job import Did
 from selfloop.training.devices import choose_precision
 from selfloop.training.distributed import ALONE, Group
 from selfloop.training.lr_schedule import Schedule
@@ -66,6 +67,7 @@ def fit(
     device: torch.device,
     progress: Callable[..., Any] = tqdm,
     group: Group = ALONE,
+    did: Did = lambda *_, **__: None,
 ) -> Fit:
     """Train `model` on `task`.
 
@@ -138,6 +140,7 @@ def fit(
                 save(done)
     seconds = max(time.monotonic() - began, 1e-9)
     units *= group.size
+    did(units, task.unit, seconds)
     speed = f"{units:,} {task.unit} in {seconds:.1f} s ({units / seconds:,.0f} {task.unit}/s)"
     log.info("trained %d steps, %s", task.steps - start, speed)
     model.eval()

@@ -90,7 +90,7 @@ class SavedState:
         """Remove what lies beside the state in its folder, once the outputs are in their place.
 
         The state itself stays: until Snakemake has recorded the outputs, a kill has the training done again. The step
-        evaluate_model deletes it (see `selfloop.jobs.run`).
+        evaluate_model deletes it (see `selfloop.jobs.steps`).
         """
         for path in self.folder.glob("*"):
             if path.is_dir():

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from selfloop.errors import UserError
-from selfloop.jobs.processes import lock_log, open_log
+from selfloop.jobs.record import Record
 from selfloop.operations import prune
-from selfloop.operations.progress import steps
 from selfloop.operations.prune import prunable
+from selfloop.operations.status import steps
 from selfloop.planning.rules import Plan, plan_study
 from selfloop.session import folder_lock
 
@@ -89,7 +89,7 @@ def runs() -> Iterator[Callable[[str], None]]:
     with ExitStack() as ended:
 
         def begin(log: str) -> None:
-            lock_log(ended.enter_context(open_log(Path("results/logs", log))), logging.getLogger())
+            ended.enter_context(Record(Path("results/logs", log))).begin("some", logging.getLogger())
 
         yield begin
 

@@ -1,34 +1,49 @@
-"""Times and throughput come from the logs that steps leave."""
+"""Times and throughput come from the records that steps leave."""
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from selfloop.jobs.record import Record
 from selfloop.report import step_times
 
-TRAINED = """2026-11-22 21:16:03 train begins
-2026-11-22 21:16:05 Terminated: stopped
-2026-11-22 21:17:03 train begins
-\rtrain:  90%|######### | 451/500 [00:05<00:00, 90.12step/s]\rtrain: 100%
-2026-11-22 21:17:09 trained 500 steps, 140,000 tokens in 5.0 s (28,000 tokens/s)
-2026-11-22 21:17:09 train is done: 5.50 s of work, 0.50 s of start-up
-"""
-SAMPLED = """2026-11-22 21:17:17 generate begins
-2026-11-22 21:17:18 500 documents, 31,678 tokens sampled; 346 ended
-2026-11-22 21:17:18 generate is done: 2.00 s of work, 0.03 s of start-up
-"""
-STOPPED = """2026-11-22 21:17:17 generate begins
-2026-11-22 21:17:18 UserError: no sample
-Traceback (most recent call last):
-"""
+LOG = logging.getLogger("x")
+
+
+def attempt(log: Path, rule: str, then: Callable[[Record], None]) -> None:
+    """One attempt of a step."""
+    with Record(log) as step:
+        step.begin(rule, LOG)
+        then(step)
+
+
+def trained(step: Record) -> None:
+    step.did(140_000, "tokens", 5.0)
+    step.done(5.5, 0.5)
+
+
+def sampled(step: Record) -> None:
+    step.did(31_678, "tokens")
+    step.done(2.0, 0.03)
+
+
+def failed(step: Record) -> None:
+    step.failed(ValueError("no sample"))
+
+
+def killed(step: Record) -> None:
+    pass
 
 
 @pytest.fixture
 def logs(tmp_path: Path) -> Path:
-    for name, text in (("train/a.log", TRAINED), ("train/b.log", TRAINED + TRAINED), ("generate/c.log", SAMPLED)):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+    """Two trainings, one of which was done twice, and one sampling."""
+    for name, many in (("train/a.log", [failed, trained]), ("train/b.log", [trained, trained])):
+        for then in many:
+            attempt(tmp_path / name, "train", then)
+    attempt(tmp_path / "generate/c.log", "generate", sampled)
     return tmp_path
 
 
@@ -41,13 +56,20 @@ def test_each_job_counts_once_however_often_it_ran(logs: Path) -> None:
     assert step_times.failures(logs) == []
 
 
-def test_a_job_that_did_not_end_is_named(logs: Path) -> None:
-    (logs / "generate/c.log").write_text(SAMPLED + STOPPED)
-    assert step_times.failures(logs) == [("generate/c.log", "2026-11-22 21:17:18 UserError: no sample")]
+@pytest.mark.parametrize(("then", "said"), [(failed, "ValueError: no sample"), (killed, "killed")])
+def test_a_job_that_did_not_end_is_named(logs: Path, then: Callable[[Record], None], said: str) -> None:
+    attempt(logs / "generate/c.log", "generate", then)
+    assert step_times.failures(logs) == [("generate/c.log", said)]
     assert step_times.step_times(logs)["generate"].work == [2.0]
 
 
-def test_without_logs_there_are_no_times(tmp_path: Path) -> None:
+def test_a_job_that_runs_has_not_failed(logs: Path) -> None:
+    with Record(logs / "write_report.log") as step:  # the page's own
+        step.begin("write_report", LOG)
+        assert step_times.failures(logs) == []
+
+
+def test_without_records_there_are_no_times(tmp_path: Path) -> None:
     assert step_times.step_times(tmp_path / "logs") == {}
     assert step_times.failures(tmp_path / "logs") == []
 

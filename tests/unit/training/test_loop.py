@@ -111,6 +111,18 @@ def killed_at(step: int) -> Regression:
     return Regression(kill)
 
 
+def test_what_was_trained_is_noted_with_its_seconds(tmp_path: Path) -> None:
+    noted: list[tuple[float, str, float | None]] = []
+
+    def did(count: float, unit: str, seconds: float | None = None) -> None:
+        noted.append((count, unit, seconds))
+
+    fit(network(), Regression(), SCHEDULE, state(tmp_path), CPU, partial(tqdm, disable=True), did=did)
+    ((count, unit, seconds),) = noted
+    assert (count, unit) == (5 * STEPS, Regression.unit)
+    assert seconds is not None and seconds > 0
+
+
 # --- stopping and going on -----------------------------------------------------------------------------------------
 
 

@@ -173,6 +173,7 @@ DOMAIN = Domain(
     sampling_title=sampling_slug,
     files=lambda _: [],
     tokenizer=lambda _: None,
+    preload=("numpy", "pyarrow.parquet", "pandas", "safetensors.numpy", "tqdm"),
     problems=problems,
     headline=Quantity("excess_risk", "test", "Excess risk", "squared unit of y"),
     synthetic=(

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from selfloop.config import models
 from selfloop.data.quantity import Quantity
-from selfloop.domains.protocol import Domain, Settings
+from selfloop.domains.protocol import PRELOAD, Domain, Settings
 from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.size import parameter_count
@@ -151,6 +151,7 @@ DOMAIN = Domain(
     sampling_title=sampling_title,
     files=sources.input_files,
     tokenizer=tokenizer,
+    preload=(*PRELOAD, "tokenizers"),
     problems=problems,
     known_rows=known_rows,
     headline=Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token"),

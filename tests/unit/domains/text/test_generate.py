@@ -102,6 +102,12 @@ def test_processes_that_share_a_part_make_the_same_one(
     assert max(sizes) - min(sizes) <= 10  # one slice
 
 
+def test_the_tokens_of_a_part_are_recorded_whole(job: Job) -> None:
+    noted: list[tuple[object, ...]] = []
+    generate.run(replace(job, did=lambda *amount: noted.append(amount)))
+    assert noted == [(sum(len(ids) for _, ids, _ in documents(Path(job.output["part"]))), "tokens")]
+
+
 def test_a_part_in_which_no_document_ends_stops_the_job(job: Job) -> None:
     never = replace(job, params={**job.params, "sampling": {**SAMPLING, "max_length": 3}, "identity": "n"})
     with pytest.raises(UserError, match=r"checkpoint: none of the 45 sampled documents reached its end within"):

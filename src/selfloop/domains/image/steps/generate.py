@@ -45,6 +45,7 @@ def run(job: Job) -> None:
 def sample_share(job: Job, group: Group, device: torch.device, folder: Path) -> None:
     """Write this process's run of the part's images to an existing folder."""
     count = count_rows(Path(job.input["real"]))
+    job.did(count, "images")
     precision = choose_precision(job.params["precision"], device)
     model, _ = load_checkpoint(Path(job.input["checkpoint"]), precision, str(device))
     place = {"iteration": job.params["iteration"], "part": job.params["part"]}

@@ -154,7 +154,7 @@ def train_model(job: Job, device: torch.device, group: Group) -> None:
     job.log.info("%s parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}")
     task = ImageTask(train, test, training, shape.latent, identity, device, group)
     keep_freed_memory()  # every step allocates the same blocks
-    result = loop.fit(model, task, Schedule.of(training), state, device, job.progress, group)
+    result = loop.fit(model, task, Schedule.of(training), state, device, job.progress, group, job.did)
     if not group.leads:
         return
     with whole_folder(Path(job.output["checkpoint"])) as scratch:

@@ -17,4 +17,5 @@ def run(job: Job) -> None:
     generator = np.random.default_rng(stream(job.params["identity"], "noise"))
     noise = generator.normal(scale=job.params["data"]["noise_variance"] ** 0.5, size=len(X))
     write_rows(Path(job.output["part"]), X, w, noise, job.params["iteration"], job.params["part"])
+    job.did(len(X), "labels")
     job.log.info("%d labels sampled", len(X))

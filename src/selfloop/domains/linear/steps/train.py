@@ -18,6 +18,7 @@ def run(job: Job) -> None:
     """Fit `job.input.training_set`; write a checkpoint, and a learning curve without a point: there are no steps."""
     folder = Path(job.input["training_set"])
     w, rank, rows = fit(map(arrays, training_set.rows(folder, ["x", "y"])), job.params["training"]["ridge"])
+    job.did(rows, "rows")
     job.log.info("fitted %d parameters to %d rows", len(w), rows)
     if rank < len(w):
         job.log.warning("the rows span %d of %d dimensions; of all best fits this is the shortest", rank, len(w))

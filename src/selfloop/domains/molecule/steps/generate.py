@@ -34,6 +34,7 @@ def run(job: Job) -> None:
         "and are left out",
         len(samples), int(again.sum()), len(samples) - len(finite),
     )  # fmt: skip
+    job.did(len(samples), "conformations")
     if not finite:
         raise UserError(f"{checkpoint} sampled no conformation that is finite; the model has not learnt.")
 

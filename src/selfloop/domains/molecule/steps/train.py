@@ -118,7 +118,7 @@ def run(job: Job) -> None:
     model = build(settings, stream(identity, "weights"))
     seed = stream(identity, "batches")
     task = ConformationTask(train, test, sigmas(settings), training["steps"], training["batch_size"], seed, device)
-    result = loop.fit(model, task, Schedule.of(training), state, device, job.progress)
+    result = loop.fit(model, task, Schedule.of(training), state, device, job.progress, did=job.did)
     save_checkpoint(result.weights, settings, Path(job.output["checkpoint"]))
     write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it says that the training is done
     state.delete_the_rest()

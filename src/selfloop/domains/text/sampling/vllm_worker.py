@@ -4,10 +4,8 @@ Needs only numpy and vLLM. Started by `vllm_engine` with a folder that holds TAS
 there, or PROBLEM and the exit code REFUSED.
 """
 
-import ctypes
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from selfloop.identity import stream
+from selfloop.jobs.processes import die_with_parent
 
 TASK, PROMPTS, TOKENS, LENGTHS, PROBLEM = "task.json", "prompts.npy", "tokens.npy", "lengths.npy", "problem.txt"
 PROGRESS = "selfloop-tokens"  # begins a line of progress among what vLLM says
@@ -23,7 +22,6 @@ REFUSED = 3  # exit code: PROBLEM says why
 END_OF_TEXT_ID = 0  # as in `tokens`, which needs packages that vLLM's environment does not have
 SEQUENCES = {"cpu": 256, "cuda": 1024}  # sampled side by side: vLLM's own choice on two cores and on a large GPU
 BLOCK = 128  # tokens in a block of vLLM's cache on a CPU
-PR_SET_PDEATHSIG = 1
 
 
 class Refused(Exception):
@@ -33,7 +31,7 @@ class Refused(Exception):
 def main(folder: Path) -> int:
     """Sample what the folder's task says; returns the exit code."""
     task = json.loads((folder / TASK).read_text(encoding="utf-8"))
-    _die_with(task["parent"])
+    die_with_parent(task["parent"])  # a step that is killed leaves no worker behind
     prompts = np.load(folder / PROMPTS, allow_pickle=False)
     try:
         documents = sample(task, prompts)
@@ -156,14 +154,6 @@ def _check_head_size(size: int, checkpoint: str) -> None:
 
 def _report(tokens: int) -> None:
     print(PROGRESS, tokens, flush=True)
-
-
-def _die_with(parent: int) -> None:
-    """Tie this process's life to the step's: a step that is killed leaves no worker behind."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the call
-            os._exit(1)
 
 
 if __name__ == "__main__":

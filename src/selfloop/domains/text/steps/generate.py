@@ -39,6 +39,7 @@ def run(job: Job) -> None:
             counts = sample_share(job, group, shares[group.rank]).to(device)
             group.add(counts)
             check(job, *counts.tolist())
+            job.did(int(counts[1]), "tokens")
             if group.leads:
                 with whole_folder(Path(job.output["part"])) as scratch:
                     join_shards(shares, scratch)

@@ -70,7 +70,7 @@ def train_model(job: Job, device: torch.device, group: Group) -> None:
     if training["compile"] is True or (training["compile"] == "auto" and worth_compiling(task.steps, device)):
         job.log.info("the model is compiled")
         model.compile_hidden()
-    result = loop.fit(model, task, Schedule.of(training), state, device, job.progress, group)
+    result = loop.fit(model, task, Schedule.of(training), state, device, job.progress, group, job.did)
     if not group.leads:
         return
     with whole_folder(Path(job.output["checkpoint"])) as scratch:

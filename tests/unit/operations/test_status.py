@@ -1,14 +1,17 @@
 """What is said of a chain whose steps wait, run, failed or are done."""
 
+import logging
 from pathlib import Path
 
 import pytest
 import yaml
 
-from selfloop.operations.progress import Step, progress, speeds, steps
+from selfloop.jobs.record import Record
+from selfloop.operations.status import Step, speeds, status, steps
 from selfloop.planning.rules import plan_study
 from selfloop.planning.study import Chain
 
+LOG = logging.getLogger("x")
 CONFIG = """
 experiments:
   plays:
@@ -30,15 +33,13 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
     return chain
 
 
-def write(path: Path, text: str = "") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
 def do(step: Step) -> None:
     """Let a step be done, in two seconds."""
-    write(step.output)
-    write(step.log, f"{step.rule} begins\n{step.rule} is done: 1.50 s of work, 0.50 s of start-up\n")
+    step.output.parent.mkdir(parents=True, exist_ok=True)
+    step.output.touch()
+    with Record(step.log) as record:
+        record.begin(step.rule, LOG)
+        record.done(1.5, 0.5)
 
 
 def rules(chain: Chain) -> list[list[str]]:
@@ -52,15 +53,30 @@ def test_a_chain_begins_with_the_real_data_and_every_model_with_its_training_set
 
 
 @pytest.mark.parametrize("place", range(13))
-def test_a_step_that_failed_is_named_whichever_it_is(chain: Chain, place: int) -> None:
+@pytest.mark.parametrize("state", ["FAILED", "killed"])
+def test_a_step_that_failed_or_was_killed_is_named_whichever_it_is(chain: Chain, place: int, state: str) -> None:
     numbered = [(number, step) for number, iteration in enumerate(steps(chain), start=1) for step in iteration]
     for _, step in numbered[:place]:
         do(step)
     number, failed = numbered[place]
-    write(failed.log, f"{failed.rule} begins\nsome error\n")
-    found = progress(chain, speeds([chain]))
-    assert found.now == f"FAILED or killed: {failed.rule} {number}, see {failed.log}"
+    with Record(failed.log) as record:
+        record.begin(failed.rule, LOG)
+        if state == "FAILED":
+            record.failed(ValueError("some error"))
+    found = status(chain, speeds([chain]))
+    assert found.now == f"{state}: {failed.rule} {number}, see {failed.log}"
     assert found.done == number - 1
+
+
+def test_of_a_step_that_runs_the_share_that_is_done_is_said_and_its_own_time_left(chain: Chain) -> None:
+    (first, second) = steps(chain)
+    for step in [*first, second[0]]:
+        do(step)
+    with Record(second[1].log) as record:
+        record.begin("train", LOG)
+        record.progress(30, 40, 20, 7.0)
+        found = status(chain, speeds([chain]))
+    assert (found.done, found.now, found.seconds_left) == (1, "train 2 (75%)", 7.0 + 3 * 2.0)
 
 
 def test_time_is_estimated_of_the_loop_s_steps_alone(chain: Chain) -> None:
@@ -69,9 +85,9 @@ def test_time_is_estimated_of_the_loop_s_steps_alone(chain: Chain) -> None:
         do(step)
     known = speeds([chain])
     assert {rule for _, rule in known} == {"train", "generate", "evaluate_model", "evaluate_part"}
-    assert progress(chain, known).seconds_left == 4 * 2.0
+    assert status(chain, known).seconds_left == 4 * 2.0
     do(second[0])  # concatenate
-    assert progress(chain, known).seconds_left == 4 * 2.0
+    assert status(chain, known).seconds_left == 4 * 2.0
 
 
 def test_a_chain_whose_real_data_were_deleted_when_it_was_done_is_finished(chain: Chain) -> None:
@@ -79,5 +95,5 @@ def test_a_chain_whose_real_data_were_deleted_when_it_was_done_is_finished(chain
         do(step)
     for step in steps(chain)[0][:4]:
         step.output.unlink()
-    found = progress(chain, {})
+    found = status(chain, {})
     assert (found.done, found.now) == (2, "finished")

@@ -1,0 +1,51 @@
+"""The log of a step: prose for people, all attempts one after the other."""
+
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+LINES = 15
+TAIL_BYTES = 20_000
+
+
+def history(log: Path) -> Path:
+    """The file that a step's log is another name of. Snakemake deletes logs when it tries again; this one stays."""
+    return log.with_name(f".{log.name}.attempts")
+
+
+def open_log(log: Path) -> IO[str]:
+    """A step's log, to append to; it holds all attempts."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    kept = history(log)
+    file = kept.open("a", encoding="utf-8")
+    if not log.exists():
+        with suppress(FileExistsError):  # another process of the same step was faster
+            try:
+                log.hardlink_to(kept)
+            except OSError:  # a file system without hard links
+                log.symlink_to(kept.name)
+    return file
+
+
+def logger(file: IO[str], level: int) -> logging.Logger:
+    """The library's logger, which writes to a step's log."""
+    logging.raiseExceptions = False  # on a full disk the step's own error is the message, not the log's
+    handler = logging.StreamHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    found = logging.getLogger("selfloop")
+    found.handlers = [handler]
+    found.setLevel(level)
+    found.propagate = False
+    return found
+
+
+def last_lines(log: Path, count: int = LINES) -> str:
+    """The last lines of a log; of a progress bar, which draws over itself, its last state."""
+    with log.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - TAIL_BYTES))
+        text = file.read().decode("utf-8", errors="replace")
+    lines = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
+    kept = [line for line in lines if line][-count:]
+    return "\n".join(f"    {line}" for line in kept)

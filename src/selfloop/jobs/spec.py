@@ -1,0 +1,67 @@
+"""What one job of a rule is: a JSON file from which its step can be run anywhere, without Snakemake."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from selfloop.data.atomic import whole_file
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """One job.
+
+    Attributes:
+        rule, module: its rule, and the module whose `run` does the work.
+        folder: the working folder, which paths are relative to.
+        input, output: paths by name.
+        params: everything that the result depends on besides the inputs, as JSON values.
+        threads, gpus, processes: what it may use in all.
+        every_seconds: seconds between resume checkpoints.
+        log: its log.
+        began: when the job began, in seconds since the epoch.
+    """
+
+    rule: str
+    module: str
+    folder: str
+    input: Mapping[str, str | Sequence[str]]
+    output: Mapping[str, str | Sequence[str]]
+    params: Mapping[str, Any]
+    threads: int
+    gpus: int
+    processes: int
+    every_seconds: float
+    log: str
+    began: float
+
+    @property
+    def file(self) -> Path:
+        """Where the job lies while it runs, and after it has failed: beside its log."""
+        return spec_file(Path(self.folder, self.log))
+
+    def save(self) -> Path:
+        """Write the job to its file; an OSError is raised on, such as that of a full disk."""
+        with whole_file(self.file) as scratch:
+            scratch.write_text(self.to_json(), encoding="utf-8")
+        return self.file
+
+    def to_json(self) -> str:
+        """The job as JSON."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "JobSpec":
+        """The job that `to_json` has written.
+
+        Raises:
+            ValueError, TypeError: it is not one.
+        """
+        return cls(**json.loads(text))
+
+
+def spec_file(log: Path) -> Path:
+    """Where the job with this log lies."""
+    return log.with_suffix(".job.json")

@@ -1,0 +1,102 @@
+"""A job's file is all that its step needs to run, and the record says what came of it."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from selfloop.errors import UserError
+from selfloop.jobs.execution import run_file
+from selfloop.jobs.record import Amount, last_attempt
+from selfloop.jobs.spec import JobSpec, spec_file
+
+# A step that does what the test says.
+STEP = """
+from pathlib import Path
+from selfloop.errors import UserError
+
+def run(job):
+    if job.params["what"] == "user error":
+        raise UserError("training.epochs: 0 is not allowed.")
+    if job.params["what"] == "bug":
+        raise KeyError("no such thing")
+    with job.progress(total=10, initial=4, desc="train") as bar:
+        bar.update(6)
+    Path(job.output["text"]).write_text(Path(job.input["text"]).read_text() + f"{job.threads} threads")
+    job.did(6, "steps")
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> JobSpec:
+    """A job of the step above."""
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "probe_step.py").write_text(STEP)
+    (tmp_path / "in.txt").write_text("read, ")
+    return JobSpec(
+        rule="probe",
+        module="probe_step",
+        folder=str(tmp_path),
+        input={"text": "in.txt"},
+        output={"text": "out.txt"},
+        params={"what": "work"},
+        threads=2,
+        gpus=0,
+        processes=1,
+        every_seconds=60.0,
+        log="logs/probe.log",
+        began=0.0,
+    )
+
+
+def run(spec: JobSpec) -> "subprocess.CompletedProcess[str]":
+    """Run the job's file, from a folder that is not the job's."""
+    around = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(spec.folder, "library")), *sys.path])}
+    command = [sys.executable, "-m", "selfloop.jobs.execution", str(spec.save())]
+    return subprocess.run(command, cwd="/", env=around, capture_output=True, encoding="utf-8", check=False)
+
+
+def test_a_job_is_the_same_after_its_file(spec: JobSpec) -> None:
+    assert JobSpec.from_json(spec.save().read_text()) == spec
+    assert spec.file == Path(spec.folder, "logs/probe.job.json") == spec_file(Path(spec.folder, spec.log))
+
+
+def test_a_step_runs_from_its_job_s_file_wherever_one_is(spec: JobSpec, tmp_path: Path) -> None:
+    done = run(spec)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out.txt").read_text() == "read, 2 threads"
+    attempt = last_attempt(tmp_path / "logs/probe.log")
+    assert attempt is not None and attempt.done is not None and attempt.begin.rule == "probe"
+    assert attempt.amounts == [Amount(6, "steps", None)]
+    assert attempt.progress is not None and (attempt.progress.first, attempt.progress.total) == (4, 10)
+    assert attempt.done.start_up < 60  # since now, not since the job's first attempt
+
+
+def test_a_user_error_is_one_message_and_in_the_record(spec: JobSpec, tmp_path: Path) -> None:
+    failed = run(replace(spec, params={"what": "user error"}))
+    assert failed.returncode == 1
+    assert failed.stderr == "selfloop: probe: training.epochs: 0 is not allowed.\nSee logs/probe.log.\n"
+    attempt = last_attempt(tmp_path / "logs/probe.log")
+    assert attempt is not None and attempt.failed is not None
+    assert (attempt.failed.type, attempt.failed.message) == ("UserError", "training.epochs: 0 is not allowed.")
+
+
+def test_any_other_error_keeps_its_traceback(spec: JobSpec, tmp_path: Path) -> None:
+    failed = run(replace(spec, params={"what": "bug"}))
+    assert failed.returncode == 1 and "KeyError: 'no such thing'" in failed.stderr
+    assert "Traceback" in (tmp_path / "logs/probe.log").read_text()
+    attempt = last_attempt(tmp_path / "logs/probe.log")
+    assert attempt is not None and attempt.failed is not None and attempt.failed.type == "KeyError"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"rule": "train"}'])
+def test_a_file_that_is_no_job_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.job.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"a\.job\.json is no job"):
+        run_file(path)
+    with pytest.raises(UserError, match=r"none\.job\.json is no job"):
+        run_file(tmp_path / "none.job.json")

@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from selfloop.data.atomic import whole_file
-
 
 @dataclass(frozen=True)
 class JobSpec:
@@ -43,9 +41,18 @@ class JobSpec:
         return spec_file(Path(self.folder, self.log))
 
     def save(self) -> Path:
-        """Write the job to its file; an OSError is raised on, such as that of a full disk."""
-        with whole_file(self.file) as scratch:
+        """Write the job to its file, atomically.
+
+        Raises:
+            OSError: it cannot be written, as on a full disk.
+        """
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self.file.with_name(f".{self.file.name}.partial")
+        try:
             scratch.write_text(self.to_json(), encoding="utf-8")
+            scratch.replace(self.file)
+        finally:  # after an error; else it has been renamed
+            scratch.unlink(missing_ok=True)
         return self.file
 
     def to_json(self) -> str:

@@ -3,11 +3,8 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
-
-from selfloop.jobs import processes
 
 STEP = (
     "import time; from selfloop.jobs import processes; "

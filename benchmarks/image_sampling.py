@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from selfloop.data.atomic import whole_folder
+from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter
-from selfloop.domains.image.data.pictures import ROWS_PER_GROUP, SCHEMA, encode_png
+from selfloop.domains.image.data.image_store import ROWS_PER_GROUP, SCHEMA, encode_png
 from selfloop.domains.image.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.image.model.network import Shape, build
 from selfloop.domains.image.model.sampler import encoded, sample
-from selfloop.training.devices import choose_precision, prepare_torch
+from selfloop.training.devices import compute_dtype, prepare_torch
 
 PAPER = 163_000
 SHAPE = Shape(64, "rgb", (32, 64, 128, 256, 512), 128)
@@ -39,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_checkpoint(SHAPE, 0.00025, build(SHAPE, 0).state_dict(), folder)
-        dtype = choose_precision("auto", device)
+        dtype = compute_dtype("auto", device)
         model, _ = load_checkpoint(folder, dtype, str(device))
         list(sample(model, 512, 1.0, "warm up", device))
         alone, whole = [], []
@@ -49,7 +49,7 @@ def main() -> None:
             alone.append(time.perf_counter() - began)
             began = time.perf_counter()
             with (
-                whole_folder(folder / "part") as scratch,
+                atomic_folder(folder / "part") as scratch,
                 ShardWriter(scratch, SCHEMA, rows_per_group=ROWS_PER_GROUP) as writer,
             ):
                 for row, data in enumerate(encoded(sample(model, count, 1.0, "benchmark", device))):

@@ -30,12 +30,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from selfloop.domains.image.data import collection
+from selfloop.domains.image.data import readers
 from selfloop.domains.image.data.conversion import MODES, Tally, converted
 from selfloop.domains.image.model.network import Shape, build
 from selfloop.domains.image.steps.train import ImageTask
 from selfloop.training.devices import prepare_torch
-from selfloop.training.lr_schedule import Schedule
+from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.malloc import keep_freed_memory
 from selfloop.training.optimizer import FlatWeights, Optimizer
 
@@ -99,7 +99,7 @@ class Plain(nn.Module):
 
 def make_files(folder: Path, count: int) -> None:
     """JPEGs of CelebA's size: the packaged faces, enlarged and in colour."""
-    faces = collection.packaged("orl")
+    faces = readers.packaged("orl")
     for number in range(count):
         with Image.open(io.BytesIO(faces.read(number % len(faces)))) as opened:
             face = opened.convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
@@ -130,7 +130,7 @@ def plain_steps(folder: Path, shape: Shape, workers: int, device: torch.device) 
 def our_steps(images: np.ndarray, shape: Shape, device: torch.device) -> Iterator[int]:
     """Images of each step of `selfloop.training.loop`'s loop, less its saving and measuring."""
     training: dict[str, Any] = {"epochs": 10**6, "batch_size": BATCH, "kl_weight": KL_WEIGHT, "flip": True}
-    schedule = Schedule(0.005, 0.0, 0.9, 0.999, 1.0, 1, "float32", schedule="exponential", decay=0.95)
+    schedule = OptimizerConfig(0.005, 0.0, 0.9, 0.999, 1.0, 1, "float32", schedule="exponential", decay=0.95)
     keep_freed_memory()
     task = ImageTask(images, images[:1], training, shape.latent, "benchmark", device)
     model = build(shape, 0).to(device).train()
@@ -203,7 +203,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_files(folder, arguments.files)
-        files = collection.of_path(folder, "train", None)
+        files = readers.of_path(folder, "train", None)
         data = {"size": shape.size, "crop": CROP, "color": shape.color, "broken": "stop"}
         began = clock()
         pieces = [pixels for _, pixels in converted(files, data, arguments.threads, Tally())]

@@ -25,7 +25,7 @@ from selfloop.jobs.record import attempts, recorded_logs  # noqa: E402
 from selfloop.planning import paths  # noqa: E402
 from selfloop.planning import study as studies  # noqa: E402
 from selfloop.planning.check import check  # noqa: E402
-from selfloop.training.state import SavedState  # noqa: E402
+from selfloop.training.resume import ResumeCheckpoint  # noqa: E402
 
 STUDY = {
     "experiments": {
@@ -112,7 +112,7 @@ def saves() -> None:
     print(f"\n{'parameters':>12} {'state':>9} {'seconds to save':>16} {'of 60 s':>8} {'at most':>8}")
     for parameters in (1_000_000, 8_890_880, 41_755_136):
         with tempfile.TemporaryDirectory() as name:
-            state = SavedState(Path(name) / "state", "benchmark", 60.0)
+            state = ResumeCheckpoint(Path(name) / "state", "benchmark", 60.0)
             tensors = {kind: torch.randn(parameters) for kind in ("master", "first_moment", "second_moment")}
             state.save(tensors, {"step": 0})
             times = []

@@ -20,7 +20,8 @@ import numpy as np
 
 from selfloop.data import training_set
 from selfloop.data.shards import ShardWriter
-from selfloop.domains.text.data.tokens import SCHEMA, train_tokenizer
+from selfloop.domains.text.data.token_store import SCHEMA
+from selfloop.domains.text.data.tokenizer import train_tokenizer
 from selfloop.domains.text.steps import train
 from selfloop.jobs.job import Job
 

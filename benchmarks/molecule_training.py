@@ -2,7 +2,7 @@
 
     python benchmarks/molecule_training.py [--threads 1] [--batch 16] [--hidden 128]
 
-The direct way (molecule.model.direct) goes through a batch molecule by molecule: it builds each one's graph
+The direct way (tests/reference) goes through a batch molecule by molecule: it builds each one's graph
 from its bonds at every step, has an edge for each direction, and runs the network on that molecule alone. The fast way
 builds graphs once per molecule, takes only the radius part at each step, and runs the network on all molecules of the
 batch, over unordered pairs. Both compute the same loss and gradient, which is checked first; both then take whole
@@ -17,9 +17,11 @@ builds the batch).
 import argparse
 import copy
 import statistics
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,13 +29,15 @@ from torch import Tensor
 
 from selfloop.domains.molecule.data.conformations import SCHEMA, Conformations
 from selfloop.domains.molecule.data.graph import build_batch, build_graph
-from selfloop.domains.molecule.model.diffusion import sigmas
-from selfloop.domains.molecule.model.direct import direct_losses
 from selfloop.domains.molecule.model.network import GeoDiff, build
+from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.steps import prepare_data
 from selfloop.domains.molecule.steps.train import ConformationTask, NoisyBatch
-from selfloop.training.lr_schedule import Schedule
+from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.optimizer import FlatWeights, Optimizer
+
+sys.path.append(str(Path(__file__).parents[1] / "tests/reference"))
+from molecule_reference import direct_losses
 
 DIFFUSION = {"timesteps": 1000, "beta_start": 1e-7, "beta_end": 9e-3}
 
@@ -129,7 +133,9 @@ def main() -> None:
         direct.model = copy.deepcopy(model)
     adam = torch.optim.Adam(direct.model.parameters(), lr=1e-5)
     training = {"learning_rate": 1e-5, "weight_decay": 0.0, "beta1": 0.9, "beta2": 0.999, "clip": 3e4, "evaluations": 1}
-    own = Optimizer(FlatWeights(model.to(device), torch.float32), Schedule.of({**training, "precision": "float32"}))
+    own = Optimizer(
+        FlatWeights(model.to(device), torch.float32), OptimizerConfig.of({**training, "precision": "float32"})
+    )
 
     def stepping(loss: Callable[[int], Tensor]) -> Callable[[int], None]:
         def step(number: int) -> None:

@@ -40,13 +40,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from selfloop.domains.text.data.tokens import train_tokenizer
+from selfloop.domains.text.data.tokenizer import train_tokenizer
 from selfloop.domains.text.domain import model_title, parameter_count
 from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.network import build
 from selfloop.domains.text.steps import generate
 from selfloop.jobs.job import Job
-from selfloop.training.devices import cache_precision, choose_precision
+from selfloop.training.devices import cache_dtype, compute_dtype
 
 COMMON = {"hidden_size": 256, "layers": 8, "heads": 8, "intermediate_size": 1024, "vocabulary": 8000}
 MODELS: dict[str, dict[str, Any]] = {
@@ -180,7 +180,7 @@ def main() -> None:
         run_job(json.loads(arguments.job))
         return
     torch.set_num_threads(arguments.threads)
-    precision = str(choose_precision(arguments.precision, torch.device("cpu"))).removeprefix("torch.")
+    precision = str(compute_dtype(arguments.precision, torch.device("cpu"))).removeprefix("torch.")
     memory = bandwidth()
     rates = {name: matmul_rate(dtype) for name, dtype in DTYPES.items()}
     print(f"{arguments.threads} threads; memory {memory / 1e9:.1f} GB/s; matrix products ", end="")
@@ -192,7 +192,7 @@ def main() -> None:
         (folder / "real").mkdir()
         pq.write_table(pa.table({"row": list(range(arguments.documents))}), folder / "real" / "shard-00000.parquet")
         for model in (MODELS[name] for name in arguments.models):
-            entry = cache_precision(arguments.precision).itemsize
+            entry = cache_dtype(arguments.precision).itemsize
             sizes = arguments.documents, arguments.length, DTYPES[precision].itemsize, entry
             most, apart = bound(model, *sizes, rates[precision], memory)
             print(f"{model_title(model):<14}{'(bound)':<15}{most:>10,.0f}")

@@ -28,13 +28,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfloop.domains.text.data.tokens import TokenStore
+from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.model.network import build
-from selfloop.domains.text.model.size import parameter_count
+from selfloop.domains.text.model.shape import parameter_count
 from selfloop.training.loop import fit
-from selfloop.training.lr_schedule import Schedule
-from selfloop.training.state import SavedState
+from selfloop.training.lr_schedule import OptimizerConfig
+from selfloop.training.resume import ResumeCheckpoint
 
 SIZES = {"hidden_size": 256, "layers": 8, "intermediate_size": 1024, "vocabulary": 8000, "initializer_range": 0.02}
 MODELS: dict[str, dict[str, Any]] = {
@@ -62,9 +62,9 @@ def ours(model: dict[str, Any], steps: int, precision: str, packed: bool, device
         task = PackedTask(store, few, Order(1.0, 13, 0), 512, device)
     task.steps = WARM_UP + steps
     clock = Clock(task)
-    settings = Schedule(1e-4, 0.1, 0.9, 0.95, 1.0, 1, precision)
+    settings = OptimizerConfig(1e-4, 0.1, 0.9, 0.95, 1.0, 1, precision)
     with tempfile.TemporaryDirectory() as folder:
-        fit(build(model, 0), clock, settings, SavedState(Path(folder) / "s", "x", 1e9), device, lambda **_: Bar())
+        fit(build(model, 0), clock, settings, ResumeCheckpoint(Path(folder) / "s", "x", 1e9), device, lambda **_: Bar())
     return {"tokens": clock.tokens, "seconds": clock.ended - clock.began}
 
 

@@ -261,7 +261,7 @@ SAMPLER = f"{TEXT}.sampling.sampler"
             [
                 LOOP,
                 f"{TEXT}.steps.train",
-                "selfloop.training.state",
+                "selfloop.training.resume",
                 "selfloop.data.training_set",
                 f"{TEXT}.model.loss",
             ],
@@ -271,9 +271,9 @@ SAMPLER = f"{TEXT}.sampling.sampler"
         (
             f"{TEXT}.steps.prepare_data",
             [f"{TEXT}.data.sources", f"{TEXT}.data.files"],
-            [f"{TEXT}.model.network", f"{TEXT}.data.tokens"],
+            [f"{TEXT}.model.network", f"{TEXT}.data.tokenizer"],
         ),
-        (f"{TEXT}.steps.tokenize", [f"{TEXT}.data.tokens"], [f"{TEXT}.model.network", f"{TEXT}.data.sources"]),
+        (f"{TEXT}.steps.tokenize", [f"{TEXT}.data.tokenizer"], [f"{TEXT}.model.network", f"{TEXT}.data.sources"]),
         ("selfloop.data.training_set", ["selfloop.data.shards"], [LOOP, f"{TEXT}.model.network"]),
         ("selfloop.analysis.plot_headline", ["selfloop.analysis.figures"], [LOOP, "selfloop.data.shards"]),
     ],

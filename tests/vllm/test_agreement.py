@@ -30,7 +30,7 @@ import psutil
 import pytest
 import torch
 
-from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, train_tokenizer
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape

@@ -12,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from selfloop.data.shards import shard_paths
-from selfloop.domains.text.data.tokens import END_OF_TEXT_ID
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "tests/studies/vllm.yaml"

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import linear_reference
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -96,7 +97,7 @@ def deviation(folder: Path, regime: str, formula: str | None = None) -> float:
         parts = row["part_folders"].split()
         taken = parts[:n] if regime == "replace-multiple" else parts[:1]
         noise.append(np.concatenate([column(folder / part, "noise") for part in taken]))
-    expected = theory.fits_from_noise(formula or regime, column(real(folder), "x"), noise, np.array(W_STAR))
+    expected = linear_reference.fits_from_noise(formula or regime, column(real(folder), "x"), noise, np.array(W_STAR))
     return float(np.abs(np.stack([parameters(folder, row) for row in rows]) - expected).max())
 
 

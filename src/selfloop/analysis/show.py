@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from selfloop.analysis.read import read_curves, read_metrics
 from selfloop.analysis.style import save
 from selfloop.analysis.table import Readable
-from selfloop.data.atomic import whole_file
+from selfloop.data.atomic import atomic_file
 from selfloop.data.quantity import Quantity
 from selfloop.jobs.job import Job
 
@@ -54,5 +54,5 @@ def write(drawn: Drawn, params: Mapping[str, Any], paths: Iterable[Path], readab
 
 
 def _write(path: Path, text: str) -> None:
-    with whole_file(path) as scratch:
+    with atomic_file(path) as scratch:
         scratch.write_text(text, encoding="utf-8", newline="")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from selfloop.analysis.read import KNOWN_REGIMES, regimes_in_order
-from selfloop.data.atomic import whole_file
+from selfloop.data.atomic import atomic_file
 from selfloop.data.quantity import Quantity
 
 P = ParamSpec("P")
@@ -184,6 +184,6 @@ def save(figure: Figure, target: Path | str | Sequence[Path | str]) -> list[Path
         if path.suffix not in SUFFIXES:
             raise ValueError(f"{path}: a figure's file ends in {' or '.join(SUFFIXES)}")
     for path in paths:
-        with whole_file(path) as scratch:
+        with atomic_file(path) as scratch:
             figure.savefig(scratch, format=path.suffix[1:], dpi=PNG_DPI, metadata=_METADATA[path.suffix])
     return paths

@@ -1,8 +1,8 @@
 """Rule collect_metrics: all measurements of a study in two tidy tables, and an index of its chains.
 
-A measurement is taken once per model or part, and listed under every chain that the model or part belongs to: iteration
-1 stands under every regime and sampling that starts from it. What a domain has simulated is listed beside it, under
-every experiment that asked for it; it has no files and so no place in the index.
+A model or part is measured once and listed under every chain that it belongs to: iteration 1 appears under every regime
+and sampling that starts from it. Simulations are listed under every experiment that requests them; they have no files,
+so they are not in the index.
 """
 
 import csv
@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfloop.data.atomic import whole_file
+from selfloop.data import learning_curve
+from selfloop.data.atomic import atomic_file
 from selfloop.jobs.job import Job
 
 CHAIN = [
@@ -31,37 +32,28 @@ CHAIN = [
 METRICS = pa.schema(
     [*CHAIN, ("part", pa.int16()), ("split", pa.string()), ("metric", pa.string()), ("value", pa.float64())]
 )
-CURVES = pa.schema(
-    [
-        *CHAIN,
-        ("split", pa.string()),
-        ("step", pa.int64()),
-        ("epoch", pa.float64()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-    ]
-)
+CURVES = pa.schema([*CHAIN, *learning_curve.COLUMNS])
 
 
 def run(job: Job) -> None:
     """Write `metrics`, `learning_curves` and `chains`.
 
-    Params: `chains`, one row per chain and iteration, and `simulations`, one row {experiment, domain, file} each.
+    Params: `chains`, a row per chain and iteration, and `simulations`, a row {experiment, domain, file} each.
     """
     chains = job.params["chains"]
     metrics = pa.Table.from_pylist(list(_metrics(chains)), schema=METRICS)
     metrics = pa.concat_tables([metrics, *map(simulated, job.params["simulations"])])
     curves = pa.Table.from_pylist(list(_curves(chains)), schema=CURVES)
     for table, name in ((metrics, "metrics"), (curves, "learning_curves")):
-        with whole_file(Path(job.output[name])) as scratch:
+        with atomic_file(Path(job.output[name])) as scratch:
             pq.write_table(table, scratch, compression="zstd")
         job.log.info("%s: %d rows", job.output[name], table.num_rows)
-    with whole_file(Path(job.output["chains"])) as scratch:
+    with atomic_file(Path(job.output["chains"])) as scratch:
         scratch.write_text(index(chains), encoding="utf-8")
 
 
 def index(chains: Sequence[Mapping[str, Any]]) -> str:
-    """The index of a study's chains as CSV: which model and which parts belong to which chain and iteration."""
+    """CSV of the model and parts of every chain and iteration."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [name for name, _ in CHAIN] + ["model_folder", "part_folders"], lineterminator="\n")
     writer.writeheader()
@@ -72,23 +64,23 @@ def index(chains: Sequence[Mapping[str, Any]]) -> str:
 
 def _metrics(chains: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for chain in chains:
-        place = {name: chain[name] for name, _ in CHAIN}
+        columns = {name: chain[name] for name, _ in CHAIN}
         for row in measurements(f"{chain['model_folder']}/measurements.json"):
-            yield {**place, **row}
+            yield {**columns, **row}
         for folder in chain["part_folders"]:
             for row in measurements(f"{folder}.measurements.json"):
-                yield {**place, **row}
+                yield {**columns, **row}
 
 
 def _curves(chains: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for chain in chains:
-        place = {name: chain[name] for name, _ in CHAIN}
+        columns = {name: chain[name] for name, _ in CHAIN}
         for row in curve(f"{chain['model_folder']}/learning_curve.parquet"):
-            yield {**place, **row}
+            yield {**columns, **row}
 
 
 def simulated(simulation: dict[str, str]) -> pa.Table:
-    """The values of a simulation under the name of one experiment."""
+    """The rows of a simulation, listed under one experiment."""
     table = pq.read_table(simulation["file"])
     for name in ("experiment", "domain"):
         table = table.append_column(name, pa.repeat(pa.scalar(simulation[name]), table.num_rows))

@@ -1,4 +1,4 @@
-"""A training's learning curve on disk: one row per measured value."""
+"""A training's learning curve as Parquet: one row per value."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,21 +7,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfloop.data.atomic import whole_file
+from selfloop.data.atomic import atomic_file
 
-SCHEMA = pa.schema(
-    [
-        ("split", pa.string()),
-        ("step", pa.int64()),
-        ("epoch", pa.float64()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-    ]
-)
+COLUMNS = [
+    ("split", pa.string()),
+    ("step", pa.int64()),
+    ("epoch", pa.float64()),
+    ("metric", pa.string()),
+    ("value", pa.float64()),
+]
 
 
 def write_curve(points: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write the points that `fit` recorded: `loss` is of the train split, the others of the test split."""
+    """Write the points of `loop.Fit.curve`: `loss` is of the train split, all other metrics of the test split."""
     rows = [
         {
             "split": "train" if metric == "loss" else "test",
@@ -34,5 +32,5 @@ def write_curve(points: Sequence[dict[str, Any]], path: Path) -> None:
         for metric, value in point.items()
         if metric not in ("step", "epoch")
     ]
-    with whole_file(path) as scratch:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), scratch, compression="zstd")
+    with atomic_file(path) as scratch:
+        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(COLUMNS)), scratch, compression="zstd")

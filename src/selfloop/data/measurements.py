@@ -3,23 +3,25 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
-from selfloop.data.atomic import whole_file
+from selfloop.data.atomic import atomic_file
+from selfloop.jobs.job import Job
 
 
-def write_measurements(
-    path: Path,
-    split: str,
-    values: Mapping[str, float],
-    part: int | None = None,
-    others: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
-) -> None:
-    """Write the named values of one split, and of others; `part` says of which sampled part, None for the model."""
+def write_measurements(job: Job, splits: Mapping[str, Mapping[str, float]], part: int | None = None) -> None:
+    """Log metrics and write them to `job.output.measurements`.
+
+    Args:
+        job: the evaluation step.
+        splits: by split, values by metric.
+        part: the sampled part that was measured; None if it is the model.
+    """
     rows = [
-        {"split": each, "metric": metric, "value": value, "part": part}
-        for each, named in {split: values, **others}.items()
-        for metric, value in named.items()
+        {"split": split, "metric": metric, "value": value, "part": part}
+        for split, values in splits.items()
+        for metric, value in values.items()
     ]
-    with whole_file(path) as scratch:
+    for row in rows:
+        job.log.info("%s %s %.6g", row["split"], row["metric"], row["value"])
+    with atomic_file(Path(job.output["measurements"])) as scratch:
         scratch.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Data sets on disk: folders of zstd Parquet shards that pandas, polars, DuckDB and `datasets` open as they are."""
+"""Data sets on disk: folders of zstd Parquet shards, readable by pandas, polars, DuckDB and `datasets`."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,18 +10,18 @@ import pyarrow.parquet as pq
 
 ROWS_PER_SHARD = 100_000
 ROWS_PER_GROUP = 10_000
-HELD_AT_ONCE = 2**25
+BUFFERED_SIZE = 2**25
 
 
 class ShardWriter:
-    """Append rows to a folder of shards; memory is bounded by one row group, and that by its rows and their size.
+    """Append rows to a folder of shards; memory is bounded by one row group.
 
     Args:
-        folder: an existing folder, usually the one that `whole_folder` gives.
-        schema: the columns of every shard.
-        rows_per_shard: a new file begins after so many rows.
-        rows_per_group: rows that are held in memory, `ROWS_PER_GROUP` if None; fewer where rows hold more than
-            `HELD_AT_ONCE` characters, bytes and list entries.
+        folder: an existing folder, usually that of `atomic_folder`.
+        schema: columns of every shard.
+        rows_per_shard: rows per file.
+        rows_per_group: rows buffered in memory, `ROWS_PER_GROUP` if None; fewer if they hold more than `BUFFERED_SIZE`
+            characters, bytes and list entries.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ShardWriter:
         self.rows_per_group = min(rows_per_group or ROWS_PER_GROUP, rows_per_shard)
         self.rows = 0
         self._buffer: list[Mapping[str, Any]] = []
-        self._held = 0
+        self._size = 0
         self._file: pq.ParquetWriter | None = None
 
     def __enter__(self) -> "ShardWriter":
@@ -52,10 +52,10 @@ class ShardWriter:
             self._file.close()
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add one row, a mapping from column to value."""
+        """Add a row, a mapping from column to value."""
         self._buffer.append(row)
-        self._held += sum(len(value) for value in row.values() if isinstance(value, str | bytes | list))
-        if len(self._buffer) == self.rows_per_group or self._held >= HELD_AT_ONCE:
+        self._size += sum(len(value) for value in row.values() if isinstance(value, str | bytes | list))
+        if len(self._buffer) == self.rows_per_group or self._size >= BUFFERED_SIZE:
             self._flush()
 
     def _writer(self) -> pq.ParquetWriter:
@@ -65,7 +65,7 @@ class ShardWriter:
         return self._file
 
     def _flush(self) -> None:
-        self._held = 0
+        self._size = 0
         while self._buffer:
             room = self.rows_per_shard - self.rows % self.rows_per_shard
             rows, self._buffer = self._buffer[:room], self._buffer[room:]
@@ -77,7 +77,7 @@ class ShardWriter:
 
 
 def shard_paths(folder: Path) -> list[Path]:
-    """The shards of a data set in their order.
+    """The shards of a data set in order.
 
     Raises:
         FileNotFoundError: the folder holds no Parquet file.
@@ -89,14 +89,14 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 def count_rows(folder: Path) -> int:
-    """Rows of a data set, from the shards' footers alone."""
+    """Rows of a data set, from the footers of its shards."""
     return sum(pq.read_metadata(path).num_rows for path in shard_paths(folder))
 
 
 def iterate_rows(
     paths: Sequence[Path], columns: Sequence[str], batch_rows: int = ROWS_PER_GROUP
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches of the named columns, shard after shard; a row group at most is in memory, or `batch_rows`."""
+    """Record batches of the named columns; memory is bounded by one row group."""
     for path in paths:
         with pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
@@ -104,10 +104,7 @@ def iterate_rows(
 
 
 def join_shards(folders: Sequence[Path], target: Path) -> None:
-    """Make the shards of several data sets those of one, in their order, without copying; `target` exists.
-
-    A data set without rows among others adds nothing.
-    """
+    """Hard-link the shards of several data sets into the existing folder `target`, in order; empty ones are skipped."""
     paths = [path for folder in folders for path in shard_paths(folder)]
     filled = [path for path in paths if pq.read_metadata(path).num_rows] or paths[:1]
     for number, path in enumerate(filled):

@@ -1,9 +1,9 @@
-"""A training set on disk: links to the shards it is made of, and a manifest that says which of their rows it takes.
+"""A training set on disk: symbolic links to shards, and a manifest of the rows taken from them.
 
     training-set/
-        manifest.json        rows in all; per shard its rows, how many are taken, and the file that lists them
+        manifest.json              total rows; per shard its rows, how many are taken, and the file of their indices
         shards/00000.parquet …     links to existing shards; the folder opens in pandas, polars, DuckDB, datasets
-        selection/00001.parquet …  the row numbers taken, only for shards of which not all rows are
+        selection/00001.parquet …  indices of the rows taken, for shards that are not taken whole
 
 No row is ever copied: n accumulated iterations cost n shards, not n(n+1)/2.
 """
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfloop.data.atomic import whole_folder
+from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ROWS_PER_GROUP, count_rows, shard_paths
 from selfloop.errors import UserError
 from selfloop.identity import stream
@@ -26,20 +26,23 @@ from selfloop.jobs.job import Job
 
 
 def run(job: Job) -> None:
-    """Rule concatenate: name the rows of one training set.
+    """Rule concatenate: select the rows of one training set.
 
     Params: `takes`, a list of {amount, skip} per input folder, and `budget`, in multiples of the rows of `real`.
+
+    Raises:
+        UserError: an input folder or the training set is empty.
     """
     folders = [Path(folder) for folder in job.input["parts"]]
     identity = job.params["identity"]
     masks = []
-    for place, (folder, take) in enumerate(zip(folders, job.params["takes"], strict=True)):
+    for index, (folder, take) in enumerate(zip(folders, job.params["takes"], strict=True)):
         rows = count_rows(folder)
         if rows == 0:
             raise UserError(f"{folder} has no rows; it cannot become training data.")
         if take["weight"] != 1 or take["filter"] is not None:
-            raise ValueError("weights and filters of rows have a place in the table, but nothing applies them yet")
-        masks.append(_draw(rows, take["amount"], take["skip"], stream(identity, f"take {place}")))
+            raise ValueError("weight and filter of a take are not implemented")
+        masks.append(_draw(rows, take["amount"], take["skip"], stream(identity, f"take {index}")))
     if job.params["budget"] is not None:
         limit = round(job.params["budget"] * count_rows(Path(job.input["real"])))
         masks = _limit(masks, limit, stream(identity, "budget"))
@@ -47,7 +50,7 @@ def run(job: Job) -> None:
         raise UserError(
             f"{job.output['training_set']} takes no row of its {len(folders)} data sets; raise the amounts."
         )
-    with whole_folder(Path(job.output["training_set"])) as scratch:
+    with atomic_folder(Path(job.output["training_set"])) as scratch:
         shards = list(_link(folders, masks, scratch, Path(job.output["training_set"])))
         manifest = {"rows": sum(shard["taken"] for shard in shards), "shards": shards}
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
@@ -55,7 +58,7 @@ def run(job: Job) -> None:
 
 
 def rows(folder: Path, columns: Sequence[str], batch_rows: int = ROWS_PER_GROUP) -> Iterator[pa.RecordBatch]:
-    """The rows of a training set in their order, as record batches of the named columns; none is empty."""
+    """The rows of a training set in order, as non-empty record batches of the named columns."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     for shard in manifest["shards"]:
         chosen = None
@@ -74,7 +77,7 @@ def rows(folder: Path, columns: Sequence[str], batch_rows: int = ROWS_PER_GROUP)
 
 
 def _draw(count: int, amount: float, skip: float, seed: int) -> np.ndarray:
-    """Which of `count` rows a take chooses, as a mask; a share below 1 is drawn without replacement."""
+    """Mask of the rows that a take selects of `count`; a fraction is sampled without replacement."""
     mask = np.zeros(count, dtype=bool)
     first = round(skip * count)
     wanted = round(amount * count)
@@ -86,7 +89,7 @@ def _draw(count: int, amount: float, skip: float, seed: int) -> np.ndarray:
 
 
 def _limit(masks: list[np.ndarray], limit: int, seed: int) -> list[np.ndarray]:
-    """Keep `limit` of all chosen rows, drawn uniformly without replacement."""
+    """Subsample the selected rows to `limit`, uniformly without replacement."""
     chosen = np.flatnonzero(np.concatenate(masks))
     if len(chosen) <= limit:
         return masks

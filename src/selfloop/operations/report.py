@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from selfloop.data.atomic import whole_file
+from selfloop.data.atomic import atomic_file
 from selfloop.data.quantity import Quantity
 from selfloop.planning.paths import RESULTS
 from selfloop.planning.rules import Plan
@@ -31,6 +31,6 @@ def write_page(plan: Plan, output: Path) -> tuple[int, bool]:
         if unfinished:
             partial.draw(shows.entries, metrics, curves, Path(folder))
         page = render(Sources(spec, metrics, curves, Path(RESULTS), Path(folder), unfinished, waits))
-    with whole_file(output) as scratch:
+    with atomic_file(output) as scratch:
         scratch.write_text(page, encoding="utf-8")
     return len(page.encode()), not unfinished

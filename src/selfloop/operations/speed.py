@@ -51,9 +51,9 @@ def measured(rates: Rates, threads: int | None, notes: list[str]) -> SpeedOf:
         threads: CPU threads; None for all.
         notes: gets a sentence per model measured.
     """
-    from selfloop.training.speed import device_name, matrix_products
+    from selfloop.training.speed import device_name, matmul_flops
 
-    products = matrix_products(threads)
+    products = matmul_flops(threads)
     where = device_name(threads)
     known: dict[str, Speed] = {}
 

@@ -9,7 +9,7 @@ Light: figures, tables and pages may ask it while the Snakefile is parsed.
 from dataclasses import dataclass
 
 from selfloop.domains.protocol import Settings
-from selfloop.domains.text.model.size import parameter_count
+from selfloop.domains.text.model.shape import parameter_count
 
 VOCABULARY = 8000  # of all models, by their published configurations
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from selfloop.analysis.read import read_curves, read_metrics
-from selfloop.data.atomic import whole_file
+from selfloop.data.atomic import atomic_file
 from selfloop.jobs.job import Job
 from selfloop.report.page import Sources, render
 
@@ -13,6 +13,6 @@ def run(job: Job) -> None:
     metrics, curves = Path(job.input["metrics"]), Path(job.input["learning_curves"])
     sources = Sources(job.params["study"], read_metrics(metrics), read_curves(curves), metrics.parent)
     page = render(sources)
-    with whole_file(Path(job.output["page"])) as scratch:
+    with atomic_file(Path(job.output["page"])) as scratch:
         scratch.write_text(page, encoding="utf-8")
     job.log.info("%s: %.2f MB", job.output["page"], len(page.encode()) / 1e6)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import selfloop
-from selfloop.data.atomic import whole_file
+from selfloop.data.atomic import atomic_file
 from selfloop.identity import digest
 from selfloop.jobs.record import last_attempt
 from selfloop.planning import paths
@@ -41,7 +41,7 @@ def write(study: Study, checked: Mapping[str, Any], files: list[str], complete: 
         "command": sys.argv,
         "artifacts": _artifacts(study),
     }
-    with whole_file(Path(FILE)) as scratch:
+    with atomic_file(Path(FILE)) as scratch:
         scratch.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

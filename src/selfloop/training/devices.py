@@ -1,4 +1,4 @@
-"""Where a step computes."""
+"""The device of a step, its dtypes and its memory."""
 
 import os
 
@@ -8,36 +8,33 @@ from selfloop.errors import UserError
 
 
 def prepare_torch(threads: int, gpus: int = 0) -> torch.device:
-    """Set up torch for a step: a GPU if there is one, else `threads` CPU threads; deterministic algorithms.
+    """The device to compute on: this rank's GPU if there is one, else the CPU; with deterministic algorithms.
 
     Args:
         threads: CPU threads of this process.
-        gpus: how many GPUs the step asked for; with more than one, this process takes the one of its rank.
+        gpus: GPUs that the step requested.
 
     Raises:
-        UserError: there are fewer.
+        UserError: fewer GPUs are visible.
     """
     torch.set_num_threads(threads)
-    there = torch.cuda.device_count()
-    if gpus > max(there, 1):
+    visible = torch.cuda.device_count()
+    if gpus > max(visible, 1):
         raise UserError(
-            f"resources: gpu: the job asks for {gpus} GPUs, and this machine shows it {there}. Ask for at most that "
-            "many, or for CPU processes with --set-resources train:processes=2."
+            f"resources: gpu: the job requests {gpus} GPUs, and {visible} are visible here. Request at most that "
+            "many, or CPU processes with --set-resources train:processes=2."
         )
-    if there == 0:
+    if visible == 0:
         return torch.device("cpu")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS may sum in another order each time
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device
 
 
-def choose_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The number format of the matrix products: bfloat16 where the hardware multiplies it natively.
-
-    `precision` is "auto", "bfloat16" or "float32".
-    """
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products; `precision` is "auto" (bfloat16 where it is native), "bfloat16" or "float32"."""
     if precision != "auto":
         return {"bfloat16": torch.bfloat16, "float32": torch.float32}[precision]
     if device.type == "cuda":
@@ -47,16 +44,16 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def cache_precision(precision: str) -> torch.dtype:
-    """The number format of a sampler's cache: bfloat16 holds twice as much and is read in half the time.
+def cache_dtype(precision: str) -> torch.dtype:
+    """The dtype of the KV cache: bfloat16 unless `precision` is "float32".
 
-    Even where products are faster in float32, attention is bound by reading. "float32" asks for exact sampling.
+    Attention is memory-bound, so bfloat16 pays even where products are faster in float32.
     """
     return torch.float32 if precision == "float32" else torch.bfloat16
 
 
-def memory(device: torch.device) -> int:
-    """Bytes of memory that the device has in all."""
+def total_memory(device: torch.device) -> int:
+    """Bytes of memory of the device, used or free."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

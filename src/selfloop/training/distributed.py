@@ -1,59 +1,80 @@
-"""Several processes that train one model, each on its own GPU (or share of the CPU), under torchrun.
+"""Data-parallel processes of one step, one per GPU (or share of the CPU), as torchrun starts them.
 
-torchrun starts the processes and tells each its rank; a process that was started alone is a group of one.
+torchrun tells each process its rank through the environment; a process that was started alone is a group of one.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from selfloop.data.atomic import atomic_folder
+from selfloop.data.shards import join_shards
+
 
 @dataclass(frozen=True)
-class Group:
-    """The processes that train one model; rank 0 writes what is written."""
+class ProcessGroup:
+    """This process's place among those of the step."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes the outputs, the state and the log."""
+    def is_main(self) -> bool:
+        """True on rank 0, the only writer."""
         return self.rank == 0
 
-    def add(self, tensor: Tensor) -> None:
-        """Replace `tensor` by its sum over the processes."""
+    def all_reduce(self, tensor: Tensor) -> None:
+        """Sum `tensor` over the processes, in place."""
         if self.size > 1:
             torch.distributed.all_reduce(tensor)
 
-    def wait(self) -> None:
-        """Go on when all processes have come here."""
+    def barrier(self) -> None:
+        """Wait for all processes."""
         if self.size > 1:
             torch.distributed.barrier()
 
 
-ALONE = Group()
-
-
-def asked() -> Group:
-    """The group that torchrun's environment describes, without joining it."""
-    return Group(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+SINGLE_PROCESS = ProcessGroup()
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Group]:
-    """Join the group that this process was started in, and leave it at the end."""
-    group = asked()
+def process_group(device: torch.device) -> Iterator[ProcessGroup]:
+    """Initialise torch.distributed as torchrun's environment describes it, and shut it down at the end."""
+    group = ProcessGroup(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     if group.size == 1:
         yield group
         return
-    import torch.distributed  # half a second that a process alone does not need
+    import torch.distributed  # half a second that a single process does not need
 
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield group
     finally:
         torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def rank_folder(data_set: Path, group: ProcessGroup) -> Iterator[Path]:
+    """A folder for the shards that this rank writes; at the end of the block, rank 0 joins all ranks' into `data_set`.
+
+    An error on any rank leaves no data set.
+    """
+    folders = [data_set.with_name(f"{data_set.name}.share{rank}") for rank in range(group.size)]
+    folder = folders[group.rank]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        group.barrier()
+        if group.is_main:
+            with atomic_folder(data_set) as scratch:
+                join_shards(folders, scratch)
+        group.barrier()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,49 +1,52 @@
-"""The training loop, once for every torch domain: mixed precision, learning curve, resume, several processes."""
+"""The training loop of all torch domains: mixed precision, learning curve, resuming, data parallelism."""
 
 import logging
 import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from selfloop.data.atomic import atomic_folder
+from selfloop.data.learning_curve import write_curve
 from selfloop.errors import UserError
-from selfloop.jobs.job import Did
-from selfloop.training.devices import choose_precision
-from selfloop.training.distributed import ALONE, Group
-from selfloop.training.lr_schedule import Schedule
+from selfloop.jobs.job import Did, Job
+from selfloop.training.devices import compute_dtype
+from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
+from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.optimizer import FlatWeights, Optimizer
-from selfloop.training.state import SavedState, Terminated, raise_on_sigterm
+from selfloop.training.resume import ResumeCheckpoint, Terminated, sigterm_flag
 
 log = logging.getLogger(__name__)
 
 
 class Task(Protocol):
-    """What a domain gives the loop. `batch` is a pure function of the step, so that resuming needs no replay.
+    """A domain's data and loss. `batch` is a pure function of the step, so resuming replays nothing.
 
-    Where several processes train one model, each has a task that gives it its share of every batch, and the losses of
-    the shares add up to the loss of the batch.
+    Under data parallelism each rank has a task that returns its shard of every batch; the losses of the shards add up
+    to the loss of the batch.
     """
 
     steps: int
     steps_per_epoch: float
-    unit: str  # what `size` counts, such as "tokens"
+    unit: str  # of `size`, such as "tokens"
 
     def batch(self, step: int) -> Any:
-        """The batch of a step, counted from 0."""
+        """The batch of a step, from 0."""
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """The scalar to descend."""
+        """The scalar to minimise."""
 
     def size(self, batch: Any) -> int:
-        """How many units the batch holds, for the progress bar."""
+        """Units in the batch, for the progress bar."""
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Measurements on held-out data, for the learning curve; the first is what a plateau is looked for in."""
+        """Held-out metrics for the learning curve; the plateau schedule monitors the first."""
 
 
 @dataclass
@@ -51,8 +54,8 @@ class Fit:
     """Result of a training.
 
     Attributes:
-        weights: by name, on the CPU: parameters as float32, and the buffers that a checkpoint holds.
-        curve: the learning curve, one mapping per point: step, epoch, loss, and what the task measured.
+        weights: parameters in float32 and persistent buffers, by name, on the CPU.
+        curve: points of the learning curve: step, epoch, loss, and the task's metrics.
     """
 
     weights: dict[str, Tensor]
@@ -62,123 +65,149 @@ class Fit:
 def fit(
     model: nn.Module,
     task: Task,
-    schedule: Schedule,
-    state: SavedState,
+    config: OptimizerConfig,
+    resume: ResumeCheckpoint,
     device: torch.device,
     progress: Callable[..., Any] = tqdm,
-    group: Group = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
     did: Did = lambda *_, **__: None,
 ) -> Fit:
     """Train `model` on `task`.
 
-    The run saves its state now and then, and goes on from a state that it finds; the weights are then bit-identical to
-    those of a run that was never stopped. The model trains in its training mode and is measured in its evaluation mode.
+    Resumes from `resume` if it holds a checkpoint; the weights are bit-identical to those of an uninterrupted run.
 
     Raises:
-        UserError: the loss or a measurement became NaN or infinite.
-        Terminated: SIGTERM arrived; the state is saved.
+        UserError: the loss or a metric became NaN or infinite.
+        Terminated: SIGTERM arrived; the resume checkpoint is saved.
     """
-    weights = FlatWeights(model.to(device), choose_precision(schedule.precision, device))
-    optimizer = Optimizer(weights, schedule, group)
-    buffers = saved_buffers(model)
+    weights = FlatWeights(model.to(device), compute_dtype(config.precision, device))
+    optimizer = Optimizer(weights, config, group)
+    buffers = persistent_buffers(model)
     curve: list[dict[str, Any]] = []
     losses = torch.zeros((), dtype=torch.float64, device=device)
-    start, saved = 0, state.load()
+    start, saved = 0, resume.load()
     if saved is not None:
         optimizer.load(saved.tensors)
         for name, buffer in buffers.items():
             buffer.copy_(saved.tensors[f"buffer.{name}"])
         start, curve = saved.values["step"], saved.values["curve"]
         losses.copy_(saved.tensors["losses"])
-        log.info("goes on from the saved state at step %d of %d", start, task.steps)
+        log.info("resuming from step %d of %d", start, task.steps)
     last_point = max((point["step"] for point in curve), default=0)
-    watched = [_watched(point) for point in curve]
+    monitored = [_monitored(point) for point in curve]
 
     def mean_loss(done: int) -> float:
-        """The mean loss since the last point; a loss that is no number ends the run."""
+        """Mean loss since the last point of the curve."""
         mean = float(losses.item()) / (done - last_point)
         if not math.isfinite(mean):
             raise UserError(f"the training loss became {mean} before step {done}; try a lower learning_rate.")
         return mean
 
     def save(done: int) -> None:
-        if group.leads:
-            kept = {f"buffer.{name}": buffer for name, buffer in buffers.items()}
-            state.save({**optimizer.tensors(), **kept, "losses": losses}, {"step": done, "curve": curve})
+        if group.is_main:
+            named = {f"buffer.{name}": buffer for name, buffer in buffers.items()}
+            resume.save({**optimizer.tensors(), **named, "losses": losses}, {"step": done, "curve": curve})
 
-    points = {math.ceil(task.steps * (point + 1) / schedule.evaluations) for point in range(schedule.evaluations)}
+    points = {math.ceil(task.steps * (point + 1) / config.evaluations) for point in range(config.evaluations)}
     units, began = 0, time.monotonic()
     bar = progress(total=task.steps, initial=start, unit="step", desc="train", mininterval=5.0, ascii=True)
-    with raise_on_sigterm() as terminated, bar:
+    with sigterm_flag() as terminated, bar:
         model.train()
         for step in range(start, task.steps):
             batch = task.batch(step)
             loss = task.loss(model, batch)
             torch.autograd.backward(loss)
-            of_all = loss.detach().double()
-            group.add(of_all)
-            losses += of_all
-            optimizer.step(schedule.rate(step, task.steps, task.steps_per_epoch, watched))
+            batch_loss = loss.detach().double()
+            group.all_reduce(batch_loss)
+            losses += batch_loss
+            optimizer.step(config.learning_rate_at(step, task.steps, task.steps_per_epoch, monitored))
             _average(buffers.values(), group)
             units += task.size(batch)
             done = step + 1
             if done in points:
                 mean = mean_loss(done)
-                measured = _measure(model, task, done)
-                curve.append({"step": done, "epoch": done / task.steps_per_epoch, "loss": mean, **measured})
-                watched.append(_watched(curve[-1]))
+                metrics = _evaluate(model, task, done)
+                curve.append({"step": done, "epoch": done / task.steps_per_epoch, "loss": mean, **metrics})
+                monitored.append(_monitored(curve[-1]))
                 losses.zero_()
                 last_point = done
             bar.update(1)
             if step % 10 == 0:
                 rate = units * group.size / (time.monotonic() - began)
                 bar.set_postfix_str(f"{rate:,.0f} {task.unit}/s", refresh=False)
-            if group.leads and terminated():
+            if group.is_main and terminated():
                 save(done)
-                raise Terminated(f"stopped by SIGTERM at step {done} of {task.steps}; the state is saved")
-            if state.is_due() and done < task.steps:
+                raise Terminated(f"stopped by SIGTERM at step {done} of {task.steps}; resume checkpoint saved")
+            if resume.is_due() and done < task.steps:
                 save(done)
     seconds = max(time.monotonic() - began, 1e-9)
     units *= group.size
-    did(units, task.unit, seconds)
     speed = f"{units:,} {task.unit} in {seconds:.1f} s ({units / seconds:,.0f} {task.unit}/s)"
     log.info("trained %d steps, %s", task.steps - start, speed)
+    did(units, task.unit, seconds)
     model.eval()
     return Fit({**weights.by_name(), **{name: buffer.cpu().clone() for name, buffer in buffers.items()}}, curve)
 
 
-def saved_buffers(model: nn.Module) -> dict[str, Tensor]:
-    """The buffers that belong to a checkpoint, such as BatchNorm's statistics, by name; not copies."""
-    kept = model.state_dict().keys()
-    return {name: buffer for name, buffer in model.named_buffers() if name in kept}
+def train_and_save(
+    job: Job,
+    model: nn.Module,
+    task: Task,
+    config: OptimizerConfig,
+    device: torch.device,
+    save_checkpoint: Callable[[dict[str, Tensor], Path], None],
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> None:
+    """Train, then write `job.output`'s checkpoint and learning curve on rank 0.
 
+    Args:
+        save_checkpoint: writes the weights of `Fit` to an existing folder.
 
-def _average(buffers: Iterable[Tensor], group: Group) -> None:
-    """Give all processes the mean of their buffers: each has seen its own share of the batch.
-
-    After every step, so that the state that one of them saves is the state of all.
+    Raises:
+        UserError, Terminated: as `fit`.
     """
-    kept = [buffer for buffer in buffers if buffer.is_floating_point()]
-    if group.size == 1 or not kept:
+    resume = ResumeCheckpoint(Path(job.params["state"]), job.fingerprint(), job.every_seconds)
+    result = fit(model, task, config, resume, device, job.progress, group, job.did)
+    if not group.is_main:
         return
-    together = torch.cat([buffer.flatten() for buffer in kept])
-    group.add(together)
-    together /= group.size
-    for buffer, mean in zip(kept, torch.split(together, [buffer.numel() for buffer in kept]), strict=True):
+    with atomic_folder(Path(job.output["checkpoint"])) as scratch:
+        save_checkpoint(result.weights, scratch)
+    write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it marks the training as finished
+    resume.remove_scratch()
+
+
+def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """The buffers in the state dict, such as BatchNorm's statistics, by name; not copies."""
+    persistent = model.state_dict().keys()
+    return {name: buffer for name, buffer in model.named_buffers() if name in persistent}
+
+
+def _average(buffers: Iterable[Tensor], group: ProcessGroup) -> None:
+    """Average floating-point buffers over the ranks, each of which has seen its shard of the batch.
+
+    After every step, so that the resume checkpoint of rank 0 is that of all.
+    """
+    floating = [buffer for buffer in buffers if buffer.is_floating_point()]
+    if group.size == 1 or not floating:
+        return
+    flat = torch.cat([buffer.flatten() for buffer in floating])
+    group.all_reduce(flat)
+    flat /= group.size
+    for buffer, mean in zip(floating, torch.split(flat, [buffer.numel() for buffer in floating]), strict=True):
         buffer.copy_(mean.view_as(buffer))
 
 
-def _measure(model: nn.Module, task: Task, done: int) -> dict[str, float]:
+def _evaluate(model: nn.Module, task: Task, done: int) -> dict[str, float]:
     model.eval()
-    measured = task.evaluate(model)
+    metrics = task.evaluate(model)
     model.train()
-    for metric, value in measured.items():
+    for metric, value in metrics.items():
         if not math.isfinite(value):
             raise UserError(f"{metric} became {value} before step {done}; try a lower learning_rate.")
-    return measured
+    return metrics
 
 
-def _watched(point: dict[str, Any]) -> float:
-    """What a plateau is looked for in: the first measurement, or the training loss where there is none."""
+def _monitored(point: dict[str, Any]) -> float:
+    """What the plateau schedule monitors: the task's first metric, else the training loss."""
     names = [name for name in point if name not in ("step", "epoch", "loss")]
     return float(point[names[0] if names else "loss"])

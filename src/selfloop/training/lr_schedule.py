@@ -1,12 +1,11 @@
-"""The learning rate over a training, and the optimizer's settings, as a config's `training` section names them."""
+"""AdamW's hyperparameters and the learning-rate schedule, named as in a config's `training` section."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# A value counts as an improvement if it is lower than the best before it by this share, as in torch.
-IMPROVEMENT = 1e-4
+THRESHOLD = 1e-4  # relative decrease that counts as an improvement, as in torch's ReduceLROnPlateau
 
 
 def steps_of(epochs: float, batches_per_epoch: int) -> int:
@@ -15,15 +14,16 @@ def steps_of(epochs: float, batches_per_epoch: int) -> int:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """AdamW's settings and the learning rate over the run; a domain's schema need not offer those with a default.
+class OptimizerConfig:
+    """AdamW and its learning-rate schedule; a domain need not offer the fields that have a default.
 
     Attributes:
         schedule: "cosine" (half a cosine down to `final_learning_rate`), "constant", "exponential" (times `decay` after
-            each epoch) or "plateau" (times `decay` when the watched value has not improved for `patience` points of
-            the learning curve).
-        final_learning_rate: where the cosine ends, as a share of `learning_rate`.
+            each epoch) or "plateau" (times `decay` after `patience` points of the learning curve without improvement).
+        final_learning_rate: end of the cosine, as a fraction of `learning_rate`.
         warmup_steps: steps of linear warm-up, at most a tenth of the run.
+        clip: maximum norm of the gradient.
+        evaluations: points of the learning curve.
     """
 
     learning_rate: float
@@ -40,17 +40,19 @@ class Schedule:
     patience: int = 10
 
     @classmethod
-    def of(cls, training: Mapping[str, Any]) -> "Schedule":
-        """The schedule that a config's `training` section describes."""
+    def of(cls, training: Mapping[str, Any]) -> "OptimizerConfig":
+        """The fields of a config's `training` section."""
         return cls(**{name: training[name] for name in cls.__dataclass_fields__ if name in training})
 
-    def rate(self, step: int, steps: int, steps_per_epoch: float = 1.0, watched: Sequence[float] = ()) -> float:
+    def learning_rate_at(
+        self, step: int, steps: int, steps_per_epoch: float = 1.0, monitored: Sequence[float] = ()
+    ) -> float:
         """Learning rate of a step.
 
         Args:
-            step: counted from 0, of `steps`.
+            step: from 0, of `steps`.
             steps_per_epoch: for the exponential schedule.
-            watched: the value that a plateau is looked for in, at each point of the learning curve so far.
+            monitored: for the plateau schedule, the monitored value at each point of the learning curve so far.
         """
         warmup = min(self.warmup_steps, max(1, steps // 10))
         if step < warmup:
@@ -62,18 +64,18 @@ class Schedule:
         if self.schedule == "exponential":
             return self.learning_rate * self.decay ** int(step / steps_per_epoch)
         if self.schedule == "plateau":
-            return self.learning_rate * self.decay ** plateaus(watched, self.patience)
+            return self.learning_rate * self.decay ** plateaus(monitored, self.patience)
         return self.learning_rate
 
 
-def plateaus(watched: Sequence[float], patience: int) -> int:
-    """How often more than `patience` values in a row brought no improvement; counting starts anew after each time."""
-    best, waited, count = math.inf, 0, 0
-    for value in watched:
-        if value < best * (1 - IMPROVEMENT):
-            best, waited = value, 0
+def plateaus(monitored: Sequence[float], patience: int) -> int:
+    """How often more than `patience` values in a row brought no improvement; each time the count starts again."""
+    best, bad, count = math.inf, 0, 0
+    for value in monitored:
+        if value < best * (1 - THRESHOLD):
+            best, bad = value, 0
         else:
-            waited += 1
-        if waited > patience:
-            count, waited = count + 1, 0
+            bad += 1
+        if bad > patience:
+            count, bad = count + 1, 0
     return count

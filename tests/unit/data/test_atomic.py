@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from selfloop.data.atomic import whole_file, whole_folder
+from selfloop.data.atomic import atomic_file, atomic_folder
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -15,7 +15,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 def test_a_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "data"
-    with whole_folder(target) as scratch:
+    with atomic_folder(target) as scratch:
         (scratch / "inner").mkdir()
         (scratch / "inner" / "a.txt").write_text("a")
         assert not target.exists()
@@ -26,7 +26,7 @@ def test_a_folder_takes_the_place_of_the_one_before_and_keeps_none_of_its_files(
     target = tmp_path / "data"
     target.mkdir()
     (target / "old.txt").write_text("old")
-    with whole_folder(target) as scratch:
+    with atomic_folder(target) as scratch:
         (scratch / "new.txt").write_text("new")
         assert tree(target) == {"old.txt": "old"}
     assert tree(tmp_path) == {"data/new.txt": "new"}
@@ -37,7 +37,7 @@ def test_an_error_leaves_no_folder_and_what_was_there_before(tmp_path: Path, err
     target = tmp_path / "data"
     target.mkdir()
     (target / "old.txt").write_text("old")
-    with pytest.raises(error), whole_folder(target) as scratch:
+    with pytest.raises(error), atomic_folder(target) as scratch:
         (scratch / "half.txt").write_text("hal")
         raise error
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
@@ -46,27 +46,27 @@ def test_an_error_leaves_no_folder_and_what_was_there_before(tmp_path: Path, err
 
 def test_what_a_killed_job_left_is_not_part_of_the_next_one(tmp_path: Path) -> None:
     target = tmp_path / "data"
-    with whole_folder(target) as scratch:
+    with atomic_folder(target) as scratch:
         left = scratch
     left.mkdir()
     (left / "half.txt").write_text("hal")
-    with whole_folder(target) as scratch:
+    with atomic_folder(target) as scratch:
         (scratch / "new.txt").write_text("new")
     assert tree(tmp_path) == {"data/new.txt": "new"}
 
 
 def test_links_stay_links_even_to_what_is_not_there(tmp_path: Path) -> None:
-    with whole_folder(tmp_path / "data") as scratch:
+    with atomic_folder(tmp_path / "data") as scratch:
         (scratch / "link").symlink_to("../elsewhere")
     assert os.readlink(tmp_path / "data" / "link") == "../elsewhere"
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "value.json"
-    with whole_file(target) as scratch:
+    with atomic_file(target) as scratch:
         scratch.write_text("1")
         assert not target.exists()
-    with whole_file(target) as scratch:
+    with atomic_file(target) as scratch:
         scratch.write_text("2")
         assert target.read_text() == "1"
     assert tree(tmp_path) == {"deep/value.json": "2"}
@@ -76,13 +76,13 @@ def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
 def test_an_error_leaves_no_file_and_what_was_there_before(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "value.json"
     target.write_text("1")
-    with pytest.raises(error), whole_file(target) as scratch:
+    with pytest.raises(error), atomic_file(target) as scratch:
         scratch.write_text("2 and")
         raise error
     assert tree(tmp_path) == {"value.json": "1"}
 
 
 def test_a_block_that_writes_no_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "value.json"):
+    with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "value.json"):
         pass
     assert tree(tmp_path) == {}

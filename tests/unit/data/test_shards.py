@@ -29,7 +29,7 @@ def write(folder: Path, rows: int, **options: Any) -> Path:
 
 
 def test_large_rows_are_held_in_smaller_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "HELD_AT_ONCE", 20)
+    monkeypatch.setattr(shards, "BUFFERED_SIZE", 20)
     (path,) = shard_paths(write(tmp_path / "data", 10))
     with pq.ParquetFile(path) as file:
         assert file.metadata.num_rows == 10

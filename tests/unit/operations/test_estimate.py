@@ -13,7 +13,7 @@ from selfloop.data.shards import ShardWriter
 from selfloop.domains.cost import Work
 from selfloop.domains.linear.cost import effort as linear_effort
 from selfloop.domains.text.cost import characters_per_token, effort, forward_flops
-from selfloop.domains.text.data.tokens import SCHEMA
+from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.errors import UserError
 from selfloop.operations import cost
 from selfloop.operations.cost import Speed, costs, rows_taken

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from selfloop.domains.image import domain as image
-from selfloop.domains.text.model.size import parameter_count
+from selfloop.domains.text.model.shape import parameter_count
 from selfloop.planning import study
 from selfloop.planning.check import check
 

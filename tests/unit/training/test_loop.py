@@ -19,16 +19,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from selfloop.errors import UserError
-from selfloop.training.distributed import Group
+from selfloop.training.distributed import ProcessGroup
 from selfloop.training.loop import Fit, fit
-from selfloop.training.lr_schedule import Schedule
+from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.optimizer import FlatWeights, Optimizer
-from selfloop.training.state import SavedState, Terminated, raise_on_sigterm
+from selfloop.training.resume import ResumeCheckpoint, Terminated, sigterm_flag
 
 CPU = torch.device("cpu")
 STEPS = 12
 
-SCHEDULE = Schedule(
+SCHEDULE = OptimizerConfig(
     learning_rate=0.05,
     final_learning_rate=0.1,
     warmup_steps=3,
@@ -41,8 +41,8 @@ SCHEDULE = Schedule(
 )
 
 
-def schedule(**changes: Any) -> Schedule:
-    return Schedule(**{**SCHEDULE.__dict__, **changes})
+def schedule(**changes: Any) -> OptimizerConfig:
+    return OptimizerConfig(**{**SCHEDULE.__dict__, **changes})
 
 
 def network() -> nn.Module:
@@ -81,12 +81,12 @@ class Regression:
             return {"error": self.loss(model, Regression().batch(1000)).item()}
 
 
-def state(folder: Path, fingerprint: str = "mine", every_seconds: float = 0.0) -> SavedState:
+def state(folder: Path, fingerprint: str = "mine", every_seconds: float = 0.0) -> ResumeCheckpoint:
     """A state that is saved after every step."""
-    return SavedState(folder / "state", fingerprint, every_seconds)
+    return ResumeCheckpoint(folder / "state", fingerprint, every_seconds)
 
 
-def train(folder: Path, task: Any = None, settings: Schedule = SCHEDULE, **state_options: Any) -> Fit:
+def train(folder: Path, task: Any = None, settings: OptimizerConfig = SCHEDULE, **state_options: Any) -> Fit:
     return fit(
         network(), task or Regression(), settings, state(folder, **state_options), CPU, partial(tqdm, disable=True)
     )
@@ -163,7 +163,7 @@ def test_a_state_of_other_settings_is_not_used_and_that_is_said(
         train(tmp_path, killed_at(5), fingerprint="other")
     with caplog.at_level(logging.WARNING):
         resumed = train(tmp_path)
-    assert "belongs to other settings, data or code; it is not used" in caplog.text
+    assert "is ignored: its config, data or code differ" in caplog.text
     assert_same(resumed, train(tmp_path / "whole"))
 
 
@@ -188,7 +188,7 @@ def test_sigterm_saves_the_state_and_ends_the_run(tmp_path: Path) -> None:
         if step == 6:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Terminated, match=f"stopped by SIGTERM at step 7 of {STEPS}; the state is saved"):
+    with pytest.raises(Terminated, match=f"stopped by SIGTERM at step 7 of {STEPS}; resume checkpoint saved"):
         train(tmp_path, Regression(ask_to_stop), every_seconds=1000)
     seen: list[int] = []
     assert_same(train(tmp_path, Regression(seen.append)), train(tmp_path / "whole"))
@@ -209,7 +209,7 @@ def test_sigterm_in_the_last_step_leaves_nothing_to_do(tmp_path: Path) -> None:
 
 def test_sigterm_is_again_what_it_was_when_the_run_is_over() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with raise_on_sigterm() as terminated:
+    with sigterm_flag() as terminated:
         assert not terminated()
         os.kill(os.getpid(), signal.SIGTERM)
         assert terminated()
@@ -235,14 +235,14 @@ def test_a_saved_state_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_a_state_outlives_its_training_and_what_lies_beside_it_does_not(tmp_path: Path) -> None:
     """Until Snakemake has recorded the outputs, a kill has the training done again."""
     saved = state(tmp_path)
-    saved.delete_the_rest()  # of a training that was too short to save anything or write there
+    saved.remove_scratch()  # of a training that was too short to save anything or write there
     for saves in (False, True):
         (saved.folder / "tokens").mkdir(parents=True)
         (saved.folder / "tokens/tokens.uint16").write_bytes(bytes(10))
         (saved.folder / "images-0.uint8").write_bytes(bytes(10))
         if saves:
             saved.save({}, {"step": 3})
-        saved.delete_the_rest()
+        saved.remove_scratch()
         left = saved.folder.iterdir() if saved.folder.exists() else None
         assert left is None if not saves else [path.name for path in left or ()] == ["state.safetensors"]
     loaded = saved.load()
@@ -251,8 +251,8 @@ def test_a_state_outlives_its_training_and_what_lies_beside_it_does_not(tmp_path
 
 def test_a_state_that_takes_long_to_save_is_due_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("selfloop.training.state.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("selfloop.training.state.save_file", slow_save := _SlowSave(now, seconds=3.0))
+    monkeypatch.setattr("selfloop.training.resume.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("selfloop.training.resume.save_file", slow_save := _SlowSave(now, seconds=3.0))
     saved = state(tmp_path, every_seconds=60.0)
     now[0] = 60.0
     assert saved.is_due()
@@ -374,12 +374,12 @@ class Meeting:
 
 
 @dataclass(frozen=True)
-class Member(Group):
+class Member(ProcessGroup):
     """A thread that stands for one of a group's processes."""
 
     meeting: Meeting = field(default_factory=lambda: Meeting(2))
 
-    def add(self, tensor: Tensor) -> None:
+    def all_reduce(self, tensor: Tensor) -> None:
         self.meeting.add(self.rank, tensor)
 
 
@@ -387,7 +387,7 @@ def test_batch_norms_statistics_are_those_of_all_processes_and_survive_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each process sees its own share of every batch, and only one of them saves. Here they are threads."""
-    monkeypatch.setattr("selfloop.training.loop.raise_on_sigterm", lambda: nullcontext(lambda: False))
+    monkeypatch.setattr("selfloop.training.loop.sigterm_flag", lambda: nullcontext(lambda: False))
 
     class Share(Regression):
         def __init__(self, member: Member, killed_at: int | None) -> None:
@@ -441,7 +441,7 @@ def test_the_optimizer_is_torchs_adamw_with_decay_on_matrices_and_clipping(clip:
     )
     task = Regression()
     for step in range(20):
-        rate = settings.rate(step, 20)
+        rate = settings.learning_rate_at(step, 20)
         for group in reference.param_groups:
             group["lr"] = rate
         reference.zero_grad()

@@ -65,12 +65,12 @@ class Simulation(Section):
 
     grid: Annotated[list[Grid], Field(min_length=1)] = [Grid()]
     """The settings. Each entry stands for all combinations of its lists `dimension`, `rows` and `noise_variance`, and
-    for the value in `data` of a key that it leaves out. One job per setting and regime.
+    for the value in `data` of a key that it leaves out. One job per scenario and regime.
     """
     iterations: Annotated[int, Field(ge=1)] = 100
     """Model-fitting iterations of every simulated chain."""
     seeds: Annotated[int, Field(ge=1)] = 100
-    """Number of seeds per setting, counted from 0."""
+    """Number of seeds per scenario, counted from 0."""
     theory: Distinct[str] | None = None
     """Regimes whose predicted test error is drawn over the simulation and compared with it; null for all of the
     experiment's that have a formula (`replace`, `accumulate`, `replace-multiple`, each without ridge); `[]` for none. A

@@ -87,7 +87,7 @@ def problems(experiment: Settings) -> list[str]:
 
 
 def _data_problems(experiment: Settings) -> Iterator[str]:
-    from selfloop.domains.linear.simulation.setting import setting_of
+    from selfloop.domains.linear.simulation.scenario import scenario_of
 
     data = experiment["data"]
     covariance = data["covariance"]
@@ -97,7 +97,7 @@ def _data_problems(experiment: Settings) -> Iterator[str]:
         yield f"data.covariance: it is not square; it needs {len(covariance)} numbers in each of its rows."
     else:
         try:
-            setting_of({**data, **experiment["training"], "regime": "replace", "iterations": 1})
+            scenario_of({**data, **experiment["training"], "regime": "replace", "iterations": 1})
         except UserError as error:
             # The message begins with the symbol; these are the keys that hold it.
             keys = {"T": ".rows", "Sigma": ".covariance", "w_star": ".w_star"}
@@ -106,7 +106,7 @@ def _data_problems(experiment: Settings) -> Iterator[str]:
 
 def _simulation_problems(experiment: Settings) -> Iterator[str]:
     from selfloop.domains.linear import theory
-    from selfloop.domains.linear.simulation.setting import setting_of
+    from selfloop.domains.linear.simulation.scenario import scenario_of
 
     for regime in experiment["regimes"]:
         if regime not in theory.REGIMES:
@@ -137,7 +137,7 @@ def _simulation_problems(experiment: Settings) -> Iterator[str]:
             yield f"{key}: {values} stands in the grid twice."
         seen.append(settings)
         try:
-            setting_of({**settings, "regime": experiment["regimes"][0]})
+            scenario_of({**settings, "regime": experiment["regimes"][0]})
             for regime in shown[:1]:
                 theory.expected_error(regime, settings["dimension"], settings["rows"], settings["noise_variance"], 1)
         except UserError as error:

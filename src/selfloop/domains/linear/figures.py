@@ -1,4 +1,4 @@
-"""Figures of the simulation: a row of panels per regime, a column per dimension. Runs go in, a figure comes out."""
+"""Figures of the simulation: a row of panels per regime, a column per dimension."""
 
 import textwrap
 from collections.abc import Sequence
@@ -25,134 +25,136 @@ from selfloop.analysis.style import (
     wrapped,
 )
 from selfloop.domains.linear import theory
-from selfloop.domains.linear.simulation.runs import Run, law_quantiles
+from selfloop.domains.linear.simulation.results import Result, law_quantiles
 from selfloop.domains.linear.theory import Array
 
-LINEAR_ITERATIONS = 10  # the first ones, which a linear axis shows best
-LEGEND = 1.7  # inches that the legend takes
+LINEAR_ITERATIONS = 10  # shown on a linear axis
+LEGEND = 1.7  # width in inches
 SHARES = (0.05, 0.5, 0.95)
 BLACK, GREY = "#000000", "#555555"
 
 
 @styled
-def theory_figure(runs: Sequence[Run], *, scale: Scale, title: str = "") -> Figure:
+def theory_figure(results: Sequence[Result], *, scale: Scale, title: str = "") -> Figure:
     """Test error against the iteration, with the predicted curves and accumulate's bound (the paper's Figs. 7 and 16).
 
-    Errors are in units of sigma2, of which their law is independent: noise variances are averaged together. Lines are
+    Errors are in units of sigma2, of which their distribution is independent, so noise variances are pooled. Lines are
     means over seeds; where the error has no mean, they are medians, and the caption says so.
 
     Args:
-        runs: at least one.
+        results: at least one.
         scale: of the vertical axis; linear shows the first 10 iterations, log shows all of them.
         title: above the panels; none if empty.
     """
-    last = LINEAR_ITERATIONS if scale == "linear" else max(run.setting.iterations for run in runs)
-    figure, grid, colours, dashes = _panels(runs, share_y=scale == "log")
+    last = LINEAR_ITERATIONS if scale == "linear" else max(result.scenario.iterations for result in results)
+    figure, grid, colours, dashes = _panels(results, share_y=scale == "log")
     for (regime, d), axes in grid.items():
-        for pooled in _pooled(runs, regime, d):
+        for pooled in _pooled(results, regime, d):
             errors = _scaled(pooled)[:, :last]
             first = pooled[0]
             middle = errors.mean(axis=0) if first.has_mean else np.median(errors, axis=0)
             n = np.arange(1, len(middle) + 1)
-            colour, dash = colours[first.setting.T], dashes[_kind(first)]
+            colour, dash = colours[first.scenario.T], dashes[_kind(first)]
             axes.plot(n, middle, linewidth=2.2, alpha=0.75, color=colour, linestyle=dash)
             if first.predicted:
-                axes.plot(n, first.expected()[:last] / first.setting.sigma2, color=BLACK, linewidth=0.8, linestyle="--")
+                axes.plot(
+                    n, first.expected()[:last] / first.scenario.sigma2, color=BLACK, linewidth=0.8, linestyle="--"
+                )
                 if regime == "accumulate":
-                    bound = theory.accumulate_bound(d, first.setting.T, 1.0)
+                    bound = theory.accumulate_bound(d, first.scenario.T, 1.0)
                     axes.axhline(bound, color=BLACK, linewidth=0.8, linestyle=":")
     _finish(figure, grid, scale, colours, dashes, title, last)
     notes: list[Artist] = []
-    if any(run.predicted for run in runs):
+    if any(result.predicted for result in results):
         notes.append(Line2D([], [], color=BLACK, linewidth=0.8, linestyle="--", label="predicted mean"))
-    if any(run.predicted and run.setting.regime == "accumulate" for run in runs):
+    if any(result.predicted and result.scenario.regime == "accumulate" for result in results):
         notes.append(Line2D([], [], color=BLACK, linewidth=0.8, linestyle=":", label="bound: π²/6 times n=1"))
     _notes(figure, notes)
-    medians = sorted({_without_mean(run) for run in runs if not run.has_mean})
+    medians = sorted({_without_mean(result) for result in results if not result.has_mean})
     exceptions = f"; medians for {', '.join(medians)}, where no mean exists" if medians else ""
-    _caption(figure, f"Lines are means over seeds{exceptions}.{_together(runs)}")
+    _caption(figure, f"Lines are means over seeds{exceptions}.{_together(results)}")
     return figure
 
 
 @styled
-def spread_figure(runs: Sequence[Run], *, title: str = "") -> Figure:
-    """How far the seeds lie apart: median and 5% to 95% of the test error, with the predicted law's where it is known.
+def spread_figure(results: Sequence[Result], *, title: str = "") -> Figure:
+    """Spread over seeds: median and 5% to 95% quantiles of the test error, and those of the predicted distribution.
 
     Args:
-        runs: at least one.
+        results: at least one.
         title: above the panels; none if empty.
     """
-    figure, grid, colours, dashes = _panels(runs, share_y=True)
+    figure, grid, colours, dashes = _panels(results, share_y=True)
     for (regime, d), axes in grid.items():
-        for pooled in _pooled(runs, regime, d):
+        for pooled in _pooled(results, regime, d):
             first = pooled[0]
             low, middle, high = np.quantile(_scaled(pooled), SHARES, axis=0)
             n = np.arange(1, len(middle) + 1)
-            colour = colours[first.setting.T]
+            colour = colours[first.scenario.T]
             axes.plot(n, middle, color=colour, linestyle=dashes[_kind(first)])
             axes.fill_between(n, low, high, color=colour, alpha=0.25, linewidth=0)
             if first.predicted:
-                for line in law_quantiles(regime, d, first.setting.T, first.setting.iterations, SHARES):
+                for line in law_quantiles(regime, d, first.scenario.T, first.scenario.iterations, SHARES):
                     axes.plot(n, line, color=BLACK, linewidth=0.6, linestyle="--")
-    _finish(figure, grid, "log", colours, dashes, title, max(run.setting.iterations for run in runs))
+    _finish(figure, grid, "log", colours, dashes, title, max(result.scenario.iterations for result in results))
     notes: list[Artist] = [
         Line2D([], [], color=GREY, label="median of the seeds"),
         Patch(color=GREY, alpha=0.3, linewidth=0, label="5% to 95% of the seeds"),
     ]
-    if any(run.predicted for run in runs):
+    if any(result.predicted for result in results):
         notes.append(Line2D([], [], color=BLACK, linewidth=0.6, linestyle="--", label="the law's 5%, 50%, 95%"))
     _notes(figure, notes)
-    law = " The law is that of c χ²(d) / χ²(T-d+1)." if any(run.predicted for run in runs) else ""
-    _caption(figure, f"Quantiles over seeds, which exist also where the mean does not.{law}{_together(runs)}")
+    law = " The law is that of c χ²(d) / χ²(T-d+1)." if any(result.predicted for result in results) else ""
+    _caption(figure, f"Quantiles over seeds, which exist also where the mean does not.{law}{_together(results)}")
     return figure
 
 
-def _kind(run: Run) -> str:
-    """What tells the lines of one colour apart."""
-    s = run.setting
-    return f"{run.experiment}, σ²={s.sigma2:g}, ridge {s.ridge:g}" if s.ridge else run.experiment
+def _kind(result: Result) -> str:
+    """What distinguishes lines of one colour."""
+    s = result.scenario
+    return f"{result.experiment}, σ²={s.sigma2:g}, ridge {s.ridge:g}" if s.ridge else result.experiment
 
 
-def _without_mean(run: Run) -> str:
-    """What has no mean: a regime, or too few rows."""
-    if run.setting.d + 2 > run.setting.T:
-        return f"T={run.setting.T}, d={run.setting.d}"
-    return regime_title(run.setting.regime)
+def _without_mean(result: Result) -> str:
+    """Label of what has no mean: a regime, or too few rows."""
+    if result.scenario.d + 2 > result.scenario.T:
+        return f"T={result.scenario.T}, d={result.scenario.d}"
+    return regime_title(result.scenario.regime)
 
 
-def _together(runs: Sequence[Run]) -> str:
-    """A sentence on noise variances, where several share their lines."""
-    values = sorted({run.setting.sigma2 for run in runs if not run.setting.ridge})
+def _together(results: Sequence[Result]) -> str:
+    """A sentence on noise variances that are pooled."""
+    values = sorted({result.scenario.sigma2 for result in results if not result.scenario.ridge})
     return f" Seeds of σ² = {', '.join(f'{value:g}' for value in values)} are taken together." if values[1:] else ""
 
 
-def _pooled(runs: Sequence[Run], regime: str, d: int) -> list[list[Run]]:
-    """The runs of a panel, together where they have the same law in units of sigma2; largest T first."""
-    groups: dict[tuple[int, str], list[Run]] = {}
-    for run in runs:
-        if (run.setting.regime, run.setting.d) == (regime, d):
-            groups.setdefault((-run.setting.T, _kind(run)), []).append(run)
+def _pooled(results: Sequence[Result], regime: str, d: int) -> list[list[Result]]:
+    """The results of a panel, pooled where their distribution in units of sigma2 is the same; largest T first."""
+    groups: dict[tuple[int, str], list[Result]] = {}
+    for result in results:
+        if (result.scenario.regime, result.scenario.d) == (regime, d):
+            groups.setdefault((-result.scenario.T, _kind(result)), []).append(result)
     return [groups[key] for key in sorted(groups)]
 
 
-def _scaled(runs: Sequence[Run]) -> Array:
+def _scaled(results: Sequence[Result]) -> Array:
     """All seeds' errors in units of sigma2, (seeds, iterations)."""
-    return np.concatenate([run.error / run.setting.sigma2 for run in runs])
+    return np.concatenate([result.error / result.scenario.sigma2 for result in results])
 
 
 def _panels(
-    runs: Sequence[Run], share_y: bool
+    results: Sequence[Result], share_y: bool
 ) -> tuple[Figure, dict[tuple[str, int], Axes], dict[int, tuple[float, float, float, float]], dict[str, LineStyle]]:
     """A figure, its panels by regime and dimension, colours by T, and dash patterns."""
-    regimes = regimes_in_order(run.setting.regime for run in runs)
-    dimensions = sorted({run.setting.d for run in runs})
-    sizes = sorted({run.setting.T for run in runs})
+    regimes = regimes_in_order(result.scenario.regime for result in results)
+    dimensions = sorted({result.scenario.d for result in results})
+    sizes = sorted({result.scenario.T for result in results})
     shades = colormaps["viridis"](np.linspace(0, 0.88, len(sizes)))
     width, height = PANEL[0] * max(len(dimensions), 2) + LEGEND, PANEL[1] * 0.85 * len(regimes) + 0.8
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(len(regimes), len(dimensions), squeeze=False, sharex=True, sharey=share_y)
     grid = {(regime, d): axes[i, j] for i, regime in enumerate(regimes) for j, d in enumerate(dimensions)}
-    kinds = list(dict.fromkeys(_kind(run) for run in runs))
+    kinds = list(dict.fromkeys(_kind(result) for result in results))
     return figure, grid, dict(zip(sizes, map(tuple, shades), strict=True)), line_styles(kinds)
 
 
@@ -169,7 +171,7 @@ def _finish(
     dimensions = list(dict.fromkeys(d for _, d in grid))
     for (regime, d), axes in grid.items():
         scale_values(axes, scale)
-        axes.minorticks_off()  # a third of the drawing time
+        axes.minorticks_off()  # they take a third of the drawing time
         axes.set_xlim(0.5 if last <= 10 else 0, last + 0.02 * last)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         if regime == regimes[-1]:
@@ -196,6 +198,6 @@ def _notes(figure: Figure, notes: list[Artist]) -> None:
 
 
 def _caption(figure: Figure, text: str) -> None:
-    """Say below the panels, and no wider than they are, what lines show."""
+    """A caption below the panels, wrapped to their width."""
     lines = textwrap.wrap(text, int((figure.get_figwidth() - LEGEND) * 14))
     figure.supxlabel("\n".join(lines), x=0.02, ha="left", fontsize="medium")

@@ -31,11 +31,11 @@ which gives the standard error that a mean over seeds should have, and says wher
 T - d + 1 > 2k. Errors of different iterations of one seed are strongly dependent.
 
 **accumulate-subsample** has no closed form that we know: each iteration's Gram matrix is that of another random
-multiset of rows, and noise that was picked before is picked again. Its limit for large T is known, see
-`subsample_limit`.
+multiset of rows, and noise that was picked before is picked again. Its limit for large T is known
+(`subsample_limit` in tests/reference).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,7 +157,7 @@ def expected_error(
     Raises:
         UserError: T < d + 2, sigma2 ≤ 0, Σ not positive definite, a regime without a formula, no iteration.
     """
-    _check(d, T, sigma2)
+    check(d, T, sigma2)
     cholesky(covariance, d)
     return sigma2 * d / (T - d - 1) * growth(regime, iterations)
 
@@ -170,7 +170,7 @@ def error_deviation(regime: str, d: int, T: int, sigma2: float, iterations: int)
     Raises:
         UserError: as `expected_error`.
     """
-    _check(d, T, sigma2)
+    check(d, T, sigma2)
     scale = sigma2 * growth(regime, iterations)
     m = T - d + 1
     if m <= 4:
@@ -185,71 +185,16 @@ def accumulate_bound(d: int, T: int, sigma2: float) -> float:
     Raises:
         UserError: T < d + 2 or sigma2 ≤ 0.
     """
-    _check(d, T, sigma2)
+    check(d, T, sigma2)
     return sigma2 * d / (T - d - 1) * np.pi**2 / 6
 
 
-def subsample_limit(d: int, T: int, sigma2: float, iterations: int) -> Array:
-    """What accumulate-subsample's error tends to as T grows with d fixed, shape (iterations,). Exact at n = 1 only.
-
-    To leading order in 1/T all Gram matrices are TΣ, so û_n = ŵ_n - w* obeys û_n = (1/n) Σ_{i<n} û_i + ξ_n (û_0 = 0):
-    the pool's mean prediction plus the mean noise of the picked rows. A row picked at iteration k is in the pick of a
-    later l with probability 1/l, so Var ξ_k = sigma2Σ⁻¹/T and Cov(ξ_k, ξ_l) = Var/l for k < l. The recursion solves to
-    û_n = ξ_n + Σ_{k<n} ξ_k/(k+1), and E‖û_n‖²_Σ → sigma2 d/(T-d-1) · a_n with, H the harmonic numbers,
-
-        a_n = 1 + Σ_{k<n} 1/(k+1)² + 2(H_n - 1)/n + 2 Σ_{l<n} (H_l - 1)/(l(l+1))   →   π²/2 - 2 = 2.93…
-
-    (T-d-1 for T keeps the limit, makes n = 1 exact, and n > 1 closer.) So a fixed budget of the accumulated pool does
-    not collapse either; it ends near 1.8 times accumulate's plateau. At finite T the error is larger, as a pick of T
-    rows holds only about 0.63 T distinct ones, and its mean over seeds is not even finite: from iteration T/(d+1) on, a
-    pick may hold just d+1 distinct rows or fewer, however rarely.
+def check(d: int, T: int, sigma2: float) -> None:
+    """Validate the arguments of a formula.
 
     Raises:
-        UserError: T < d + 2, sigma2 ≤ 0, no iteration.
+        UserError: d < 1, T < d + 2 or sigma2 ≤ 0.
     """
-    _check(d, T, sigma2)
-    check_iterations(iterations)
-    n = np.arange(1.0, iterations + 1)
-    harmonic = np.cumsum(1 / n)
-    # Sums over k < n: the term of index n counts from the next iteration on.
-    earlier = np.cumsum(1 / (n + 1) ** 2 + 2 * (harmonic - 1) / (n * (n + 1)))
-    limit: Array = sigma2 * d / (T - d - 1) * (1 + np.r_[0.0, earlier[:-1]] + 2 * (harmonic - 1) / n)
-    return limit
-
-
-def fits_from_noise(regime: str, X: Array, noise: Sequence[Array], w_star: Array) -> Array:
-    """Every ŵ_n from the recorded noise, without fitting anything (Theorem 1 and its counterparts): (iterations, d).
-
-    Args:
-        X: the real rows (T, d), of full column rank.
-        noise: for each iteration the noise of the labels it sampled (iteration 1: of the real labels): (T,), and for
-            replace-multiple (i·T,) at iteration i, X stacked i times.
-        w_star: the true parameters (d,).
-
-    Raises:
-        UserError: a regime without a formula; a shape that does not fit; X without full column rank.
-    """
-    update = update_of(regime)
-    check_iterations(len(noise))
-    T, d = X.shape
-    if np.shape(w_star) != (d,):
-        raise UserError(f"w* has shape {np.shape(w_star)}; with X of {d} columns it must be ({d},)")
-    if np.linalg.matrix_rank(X) < d:
-        raise UserError(f"X of shape ({T}, {d}) does not have full column rank, which the closed form assumes")
-    n = np.arange(1.0, len(noise) + 1)
-    summed = np.empty((len(noise), T))
-    for i, (values, share, copies) in enumerate(zip(noise, update.share(n), update.copies(n), strict=True)):
-        if np.shape(values) != (int(copies) * T,):
-            raise UserError(
-                f"the noise of iteration {i + 1} has shape {np.shape(values)}; "
-                f"under {regime} with T={T} it must be ({int(copies) * T},)"
-            )
-        summed[i] = share * np.reshape(values, (int(copies), T)).mean(axis=0)
-    change = np.linalg.lstsq(X, np.cumsum(summed, axis=0).T, rcond=None)[0]
-    return np.asarray(w_star + change.T)
-
-
-def _check(d: int, T: int, sigma2: float) -> None:
     if d < 1:
         raise UserError(f"d is {d}; it must be 1 or more")
     check_positive("sigma2", sigma2)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selfloop.domains.cost import Effort, Work
 from selfloop.domains.molecule.domain import parameter_count
-from selfloop.domains.molecule.model.draws import LEARNING_CURVE_DRAWS, LEARNING_CURVE_ROWS, TEST_DRAWS
+from selfloop.domains.molecule.model.evaluation import LEARNING_CURVE_DRAWS, LEARNING_CURVE_ROWS, TEST_DRAWS
 from selfloop.domains.protocol import Settings
 from selfloop.errors import UserError
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from selfloop.data.atomic import whole_file
+from selfloop.data.atomic import atomic_file
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.molecule.data.chemistry import mol_of
 from selfloop.domains.molecule.data.conformations import COLUMNS, Conformations
@@ -26,7 +26,7 @@ def write_sdf(folder: Path, target: Path) -> int:
         paths = shard_paths(folder)
     except FileNotFoundError as error:
         raise UserError(f"{error}.") from None
-    with whole_file(target) as scratch:
+    with atomic_file(target) as scratch:
         writer = SDWriter(str(scratch))
         for batch in iterate_rows(paths, [*COLUMNS, "iteration", "part", "row"]):
             rows = Conformations.of([batch], str(folder))

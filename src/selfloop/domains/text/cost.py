@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from selfloop.data.paths import matching_files
 from selfloop.domains.cost import Effort, Work
 from selfloop.domains.protocol import Settings
 from selfloop.domains.text.data import files, sources
-from selfloop.domains.text.model.size import parameter_count
+from selfloop.domains.text.model.shape import parameter_count
 from selfloop.errors import UserError
 
 READ_BYTES = 256 * 2**20  # local files of less than this in all are read, for their exact number of characters
@@ -189,7 +190,7 @@ def _tokens_assumed(data: Settings, model: Settings) -> str:
 
 def _file_bytes(data: Settings) -> float:
     """Size of the train files when they are not compressed; a guess for compressed ones."""
-    paths = files.matches(data["train"])[0]
+    paths = matching_files(data["train"])[0]
     return float(
         sum(path.stat().st_size * (sources.TYPICAL_COMPRESSION if files.compression(path) else 1) for path in paths)
     )

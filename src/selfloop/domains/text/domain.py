@@ -9,7 +9,7 @@ from selfloop.data.quantity import Quantity
 from selfloop.domains.protocol import PRELOAD, Domain, Settings
 from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.data import sources
-from selfloop.domains.text.model.size import parameter_count
+from selfloop.domains.text.model.shape import parameter_count
 from selfloop.domains.text.sampling.vllm_python import find_vllm
 from selfloop.errors import UserError
 

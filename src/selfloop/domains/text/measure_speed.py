@@ -12,11 +12,12 @@ from selfloop.data import training_set
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.protocol import Settings
 from selfloop.domains.text.cost import forward_flops
-from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, SCHEMA, train_tokenizer
+from selfloop.domains.text.data.token_store import SCHEMA
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.steps import generate, train
 from selfloop.jobs.job import Job
-from selfloop.training.distributed import ALONE
-from selfloop.training.speed import Clock, Enough, usable_threads
+from selfloop.training.distributed import SINGLE_PROCESS
+from selfloop.training.speed import ThroughputMeter, TimeUp, usable_threads
 
 STEPS = 4  # of which the first and the last, with its evaluation, are not timed
 CPU_STEP = 5e10  # operations of a step on a CPU, at most: smaller batches where a model is large
@@ -61,7 +62,7 @@ def measure_speed(
             )
         )
         checkpoint = str(folder / "checkpoint")
-        clock = Clock()
+        meter = ThroughputMeter()
         train.run(
             Job(
                 input={
@@ -71,31 +72,32 @@ def measure_speed(
                 },
                 output={"checkpoint": checkpoint, "learning_curve": str(folder / "curve.parquet")},
                 params={"identity": "speed", "model": model, "training": training, "state": str(folder / "state")},
-                progress=clock,
+                progress=meter,
                 **common,
             )
         )
-        trained = clock.rate(leave=1) * 3 * batch * each
-        clock = Clock(SECONDS)
+        trained = meter.units_per_second(skip_last=1) * 3 * batch * each
+        meter = ThroughputMeter(SECONDS)
         given = {
             "identity": "speed",
             "sampling": {**sampling, "max_length": length, "engine": "torch"},
             "iteration": 1,
             "part": 0,
         }
-        with suppress(Enough):
+        (folder / "part").mkdir()
+        with suppress(TimeUp):
             generate.sample_share(  # not `run`: hardly a document ends
                 Job(
                     input={"checkpoint": checkpoint, "real": str(real)},
                     output={"part": str(folder / "part")},
                     params={**given, "precision": training["precision"]},
-                    progress=clock,
+                    progress=meter,
                     **common,
                 ),
-                ALONE,
+                SINGLE_PROCESS,
                 folder / "part",
             )
-        return trained, clock.rate() * each / (length - 1)
+        return trained, meter.units_per_second() * each / (length - 1)
 
 
 def _write(folder: Path, rows: int, length: int, vocabulary: int) -> None:

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, TokenStore
+from selfloop.domains.text.data.token_store import TokenStore
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 
 TOKENS_AT_ONCE = 2**22
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfloop.domains.image.data import collection
+from selfloop.domains.image.data import readers
 from selfloop.domains.image.data.conversion import Tally, convert, converted
 from selfloop.errors import UserError
 
@@ -101,7 +101,7 @@ def test_a_dark_image_of_16_bits_is_as_dark_as_it_is_beside_a_bright_one(content
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (deep(65536, np.int32), r"of 32 bits, from 65536 to 65536 \(allowed are those of 16 bits, 0 to 65535"),
+        (deep(65536, np.int32), r"of 32 bits, from 65536 to 65536 \(allowed: 0 to 65535, 16 bits"),
         (deep(-1, np.int32), "of 32 bits, from -1 to -1"),
         (Image.new("F", (6, 6), 0.7), "its values are floats"),
     ],
@@ -120,7 +120,7 @@ def test_an_image_whose_scale_nothing_tells_is_broken(
 def run(path: Path, **data: object) -> tuple[list[int], np.ndarray, Tally]:
     tally = Tally()
     blocks = list(
-        converted(collection.of_path(path, "train", None), settings(source="files", train=str(path), **data), 2, tally)
+        converted(readers.of_path(path, "train", None), settings(source="files", train=str(path), **data), 2, tally)
     )
     return [row for kept, _ in blocks for row in kept], np.concatenate([pixels for _, pixels in blocks]), tally
 
@@ -138,8 +138,8 @@ def test_mixed_modes_and_sizes_are_counted(folder: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "no image of a known format"),
-        (b"<html>not found</html>", "no image of a known format"),
+        (b"", "format is unknown"),
+        (b"<html>not found</html>", "format is unknown"),
         (png(ORANGE)[:-30], ""),
         (png(ORANGE[:3]), "6x3, smaller than data.crop, 4"),
     ],
@@ -200,7 +200,7 @@ def test_a_row_without_an_image_is_broken() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "load_dataset", table)
-        images = collection.hub(settings(source="hub", name="a/b"), "train")
+        images = readers.hub_images(settings(source="hub", name="a/b"), "train_split")
     tally, data = Tally(), settings(source="hub", name="a/b", size=4)
     with pytest.raises(UserError, match=r"a/b \[train\]: row 2: the image cannot be used: there is no image"):
         list(converted(images, data, 2, Tally()))

@@ -45,7 +45,7 @@ def test_names_tell_the_data_and_the_model() -> None:
     [
         ({"data": {"size": 36}}, "experiments.a.data.size: 36 cannot be halved 3 times, .* Allowed: 8, 16, 24, 32"),
         ({"data": {"rows": 8}}, "experiments.a.training.batch_size: 16 is more than the 8 images"),
-        ({"data": {"name": "lro"}}, "experiments.a.data.name: 'lro' are no packaged images"),
+        ({"data": {"name": "lro"}}, "experiments.a.data.name: 'lro' is not a packaged data set"),
         ({"data": {"color": "grey"}}, "experiments.a.data.color: 'grey' is not allowed; did you mean 'gray'"),
         ({"model": {"channels": []}}, r"experiments.a.model.channels: \[\] is not allowed"),
         ({"training": {"kl_weight": 0}}, "experiments.a.training.kl_weight: 0 is not allowed: it must be more than 0"),
@@ -81,7 +81,7 @@ def test_the_grids_show_the_first_seed_and_both_ends_of_its_chains() -> None:
 @pytest.mark.parametrize(
     ("step", "leaves"),
     [
-        ("train", ["model.sampler", "data.conversion", "data.collection", "metrics", "features", "figures"]),
+        ("train", ["model.sampler", "data.conversion", "data.readers", "metrics", "figures"]),
         ("generate", ["steps.train", "model.loss", "data.conversion", "metrics", "figures"]),
         ("evaluate_model", ["steps.train", "model.sampler", "metrics", "figures"]),
         ("evaluate_part", ["steps.train", "model.sampler", "model.network", "figures"]),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from selfloop.domains.image import metrics
-from selfloop.domains.image.features import COMPONENTS, ROWS_PER_COMPONENT, space_of
+from selfloop.domains.image.metrics import COMPONENTS, ROWS_PER_COMPONENT, space_of
 from selfloop.errors import UserError
 
 from .conftest import blobs

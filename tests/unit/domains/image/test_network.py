@@ -10,7 +10,7 @@ from selfloop.domains.image.domain import parameter_count
 from selfloop.domains.image.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.image.model.network import LOG_VARIANCE, Autoencoder, Shape, build, to_bytes, to_pixels
 from selfloop.errors import UserError
-from selfloop.training.loop import saved_buffers
+from selfloop.training.loop import persistent_buffers
 
 SMALL = Shape(16, "gray", (4, 8), 6)
 
@@ -58,9 +58,9 @@ def test_statistics_stay_float32_where_weights_are_bfloat16() -> None:
     model = build(SMALL, 0)
     for parameter in model.parameters():
         parameter.data = parameter.data.bfloat16()
-    before = {name: buffer.clone() for name, buffer in saved_buffers(model).items()}
+    before = {name: buffer.clone() for name, buffer in persistent_buffers(model).items()}
     model.decode(model.encode(torch.randn(4, 1, 16, 16))[0])
-    after = saved_buffers(model)
+    after = persistent_buffers(model)
     assert {buffer.dtype for buffer in after.values()} == {torch.float32}
     assert all(not torch.equal(after[name], before[name]) for name in before)
 
@@ -86,7 +86,7 @@ def test_a_checkpoint_gives_the_model_back(tmp_path: Path, dtype: torch.dtype) -
     loaded, kl_weight = load_checkpoint(tmp_path, dtype)
     assert (loaded.shape, kl_weight, loaded.training) == (SMALL, 0.25, False)
     for name, tensor in model.state_dict().items():
-        is_statistic = name in saved_buffers(model)
+        is_statistic = name in persistent_buffers(model)
         assert torch.equal(loaded.state_dict()[name], tensor if is_statistic else tensor.to(dtype))
 
 
@@ -95,7 +95,7 @@ def test_a_checkpoint_whose_tensors_do_not_fit_is_refused(tmp_path: Path) -> Non
     config = json.loads((tmp_path / "config.json").read_text())
     for change, said in (
         ({"latent": 7}, "does not fit"),
-        ({"channels": [4]}, "not those"),
+        ({"channels": [4]}, "does not fit"),
         ({"model_type": "x"}, "'x'"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | change))

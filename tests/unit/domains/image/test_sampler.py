@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from selfloop.domains.image.data.pictures import decode
+from selfloop.domains.image.data.image_store import decode
 from selfloop.domains.image.model import sampler
 from selfloop.domains.image.model.network import Autoencoder, Shape, build
 from selfloop.errors import UserError
-from selfloop.training.distributed import Group
+from selfloop.training.distributed import ProcessGroup
 
 CPU = torch.device("cpu")
 
@@ -39,10 +39,12 @@ def test_an_image_depends_on_the_part_and_its_block_alone(model: Autoencoder, mo
 
 def test_processes_share_a_part_and_give_the_same_images(model: Autoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "BLOCK", 16)
-    shares = [np.concatenate(list(sampler.sample(model, 70, 1.0, "p", CPU, Group(rank, 3)))) for rank in range(3)]
+    shares = [
+        np.concatenate(list(sampler.sample(model, 70, 1.0, "p", CPU, ProcessGroup(rank, 3)))) for rank in range(3)
+    ]
     assert [len(share) for share in shares] == [16, 32, 22]
     assert np.array_equal(np.concatenate(shares), sampled(model, 70))
-    assert list(sampler.sample(model, 10, 1.0, "p", CPU, Group(0, 3))) == []  # one block, and the last takes it
+    assert list(sampler.sample(model, 10, 1.0, "p", CPU, ProcessGroup(0, 3))) == []  # one block, and the last takes it
 
 
 def test_temperature_is_the_latents_deviation(model: Autoencoder) -> None:

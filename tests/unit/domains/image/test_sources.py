@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfloop.domains.image.data import collection, sources
-from selfloop.domains.image.data.collection import Collection
+from selfloop.domains.image.data import readers, sources
+from selfloop.domains.image.data.readers import ImageFiles
 from selfloop.errors import UserError
 
 from .conftest import blobs, people, png, settings
 
 
-def split(**data: Any) -> tuple[Collection, Collection, list[str]]:
+def split(**data: Any) -> tuple[ImageFiles, ImageFiles, list[str]]:
     lines: list[str] = []
     return (*sources.splits(settings(**data), lines.append), lines)
 
@@ -36,8 +36,8 @@ def zipped(path: Path, files: dict[str, bytes]) -> Path:
 
 def test_a_folder_and_a_zip_of_the_same_images_are_the_same(folder: Callable[..., Path], tmp_path: Path) -> None:
     files = people(4, 3)
-    of_folder = collection.of_path(folder(files), "train", "folder")
-    of_zip = collection.of_path(zipped(tmp_path / "a.zip", files), "train", "folder")
+    of_folder = readers.of_path(folder(files), "train", "folder")
+    of_zip = readers.of_path(zipped(tmp_path / "a.zip", files), "train", "folder")
     assert list(of_folder.names) == list(of_zip.names) == sorted(files)
     assert of_folder.persons == of_zip.persons == [name.split("/")[0] for name in sorted(files)]
     assert [of_zip.read(row) for row in range(12)] == [files[name] for name in sorted(files)]
@@ -50,7 +50,7 @@ def test_files_that_are_no_images_are_left_out_and_said(folder: Callable[..., Pa
     for path in (folder(files), zipped(tmp_path / "a.zip", files | shadow)):
         train, test, lines = split(source="files", train=str(path))
         assert len(train) + len(test) == 6
-        assert "left out: 1 x .csv, 1 x .txt, 1 x no suffix" in lines[0]
+        assert "skipped files without an image suffix: 1 x .csv, 1 x .txt, 1 x no suffix" in lines[0]
 
 
 def test_several_sources_are_one(folder: Callable[..., Path], tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_linked_sub_folders_are_read_once_and_links_in_a_circle_end(folder: Call
     (path / "p02").symlink_to(elsewhere / "p02")
     (path / "p03").symlink_to(elsewhere / "p02")
     (path / "p00" / "circle").symlink_to(path)
-    assert list(collection.of_path(path, "train", "folder").names) == sorted(people(3, 2))
+    assert list(readers.of_path(path, "train", "folder").names) == sorted(people(3, 2))
     files = sources.input_files(settings(source="files", train=str(path)))
     assert files == [str(path), *(str(path / person) for person in ("p00", "p01", "p02"))]
 
@@ -102,7 +102,7 @@ def test_a_regular_expression_finds_the_person(folder: Callable[..., Path]) -> N
     files = {name.replace("/", "_"): content for name, content in people(5, 2).items()}
     train, test, _ = split(source="files", train=str(folder(files)), person=r"^(p\d+)_")
     assert set(train.persons or ()) | set(test.persons or ()) == {f"p{person:02d}" for person in range(5)}
-    with pytest.raises(UserError, match=r"data.person: '\^\(q\)' finds no person in .*p00_0.png"):
+    with pytest.raises(UserError, match=r"data.person: '\^\(q\)' does not match .*p00_0.png"):
         split(source="files", train=str(folder(files)), person="^(q)")
 
 
@@ -131,7 +131,7 @@ def test_folders_that_all_images_share_are_no_part_of_a_persons_name(tmp_path: P
 @pytest.mark.parametrize("depth", [["p00/s0", "p00/s1", "p01/s0"], ["p00", "p01/s0"]])
 def test_folders_within_folders_do_not_tell_the_person(folder: Callable[..., Path], depth: list[str]) -> None:
     path = str(folder({f"faces/{each}/0.png": b"x" for each in depth}))
-    with pytest.raises(UserError, match=r"data.person: 'folder' .*/s0/0.png lies in a folder within .* '\(\[\^/\]\+"):
+    with pytest.raises(UserError, match=r"data.person: 'folder' .*/s0/0.png is in nested folders .* '\(\[\^/\]\+"):
         split(source="files", train=path, person="folder")
     if depth[0] == "p00/s0":
         train, test, _ = split(source="files", train=path, person="([^/]+)/[^/]+/[^/]+$")
@@ -140,7 +140,7 @@ def test_folders_within_folders_do_not_tell_the_person(folder: Callable[..., Pat
 
 def test_an_image_beside_the_folders_is_no_persons(folder: Callable[..., Path]) -> None:
     for files in ({"0.png": b"x"}, {"faces/p00/0.png": b"x", "faces/1.png": b"x"}):
-        with pytest.raises(UserError, match=r"data.person: 'folder' .*png lies in no sub-folder"):
+        with pytest.raises(UserError, match=r"data.person: 'folder' .*png is in no sub-folder"):
             split(source="files", train=str(folder(files, f"of {len(files)}")), person="folder")
 
 
@@ -152,12 +152,12 @@ def test_the_split_and_the_subsample_are_functions_of_the_seed(folder: Callable[
     assert [each.names for each in one[:2]] == [each.names for each in same[:2]]
     assert [each.names for each in one[:2]] != [each.names for each in other[:2]]
     assert not set(one[0].names) & set(one[1].names)
-    with pytest.raises(UserError, match=r"data.rows: 99 is more than there are \(allowed are 1 to 32\)"):
+    with pytest.raises(UserError, match=r"data.rows: 99 is more than the source has \(allowed: 1 to 32\)"):
         split(**asked | {"rows": 99})
 
 
 def test_one_person_cannot_be_split(folder: Callable[..., Path]) -> None:
-    with pytest.raises(UserError, match="has 1 of the persons"):
+    with pytest.raises(UserError, match="has 1 persons"):
         split(source="files", train=str(folder(people(1, 5))), person="folder")
 
 
@@ -166,7 +166,7 @@ def test_the_packaged_faces_are_400_photographs_of_40_persons() -> None:
     assert (len(train), len(test)) == (320, 80)
     assert len(set(train.persons or ())) == 32
     assert not set(train.persons or ()) & set(test.persons or ())
-    assert "train: files without the suffix of an image are left out: 1 x .jpg" in lines
+    assert "train: skipped files without an image suffix: 1 x .jpg" in lines
 
 
 # --- CelebA, from a folder that is laid out like it (the real one cannot be had here) -------------------------------
@@ -219,9 +219,9 @@ def test_a_damaged_folder_laid_out_like_celeba_is_named(tmp_path: Path) -> None:
         split(source="celeba", path=str(path))
     with (path / "list_eval_partition.txt").open("a") as file:
         file.write("000010.jpg")
-    with pytest.raises(UserError, match=r"list_eval_partition\.txt, line 10: '000010\.jpg' is not a file's name and"):
+    with pytest.raises(UserError, match=r"list_eval_partition\.txt, line 10: '000010\.jpg' is not a file name and"):
         split(source="celeba", path=str(path))
-    with pytest.raises(UserError, match="is no split of CelebA"):
+    with pytest.raises(UserError, match="is not a split of CelebA"):
         split(source="celeba", path=str(path), train_split="trian")
 
 
@@ -258,7 +258,7 @@ def test_a_data_set_that_datasets_opens_from_a_local_folder(image_folder: Path) 
         ({"image_column": "picture"}, "data.image_column: 'picture' is not a column .*it has: image, celeb_id"),
         ({"image_column": "celeb_id"}, "data.image_column: 'celeb_id' .* holds Value.*allowed are images"),
         ({"person": "who"}, "data.person: 'who' is not a column"),
-        ({"test_split": "validation"}, "data.name: split 'validation' .* cannot be loaded"),
+        ({"test_split": "validation"}, "data.test_split: 'validation' of .* cannot be loaded"),
     ],
 )
 def test_what_a_local_data_set_lacks_is_named(image_folder: Path, data: dict[str, str], said: str) -> None:
@@ -273,20 +273,20 @@ def test_what_a_local_data_set_lacks_is_named(image_folder: Path, data: dict[str
     ("data", "said"),
     [
         ({"source": "packaged", "name": "olr"}, ["data.name: 'olr'", "orl"]),
-        ({"source": "files", "train": "nowhere"}, ["data.train: 'nowhere' is not there"]),
-        ({"source": "files", "train": "pyproject.toml"}, ["data.train: 'pyproject.toml' is no zip"]),
+        ({"source": "files", "train": "nowhere"}, ["data.train: 'nowhere' does not exist"]),
+        ({"source": "files", "train": "pyproject.toml"}, ["data.train: 'pyproject.toml' is not a zip"]),
         ({"source": "files", "train": "tests", "test": "tests"}, ["data.test: 'tests' is in data.train too"]),
         ({"source": "files", "train": "tests", "test": "tests/unit"}, ["data.test: 'tests/unit' is in data.train too"]),
         (
             {"source": "files", "train": ["docs", "tests/unit"], "test": "tests"},
             ["data.test: 'tests' holds 'tests/unit'"],
         ),
-        ({"source": "files", "train": "tests", "person": "("}, ["data.person: '(' is no regular expression"]),
+        ({"source": "files", "train": "tests", "person": "("}, ["data.person: '(' is not a regular expression"]),
         ({"source": "files", "train": "tests", "person": "a"}, ["data.person: 'a' has 0 groups"]),
         ({"source": "files", "train": "tests", "name": "orl"}, ["data.name: 'orl' is given with source: files"]),
         ({"source": "packaged", "name": "orl", "crop": 16, "size": 32}, ["data.crop: 16", "data.size, 32"]),
-        ({"source": "celeba", "path": "nowhere"}, ["data.path: 'nowhere' is no folder"]),
-        ({"source": "celeba", "path": "tests"}, ["data.path: 'tests' holds no list_eval_partition.txt"]),
+        ({"source": "celeba", "path": "nowhere"}, ["data.path: 'nowhere' is not a folder"]),
+        ({"source": "celeba", "path": "tests"}, ["data.path: 'tests' lacks CelebA's list_eval_partition.txt"]),
         ({"source": "hub", "name": "a/b", "test_split": "train"}, ["data.test_split: 'train' has rows of", "null"]),
         ({"source": "hub", "name": "a/b", "test_split": "train[:9%]"}, ["data.test_split: 'train[:9%]' has rows"]),
     ],

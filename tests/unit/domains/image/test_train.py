@@ -18,15 +18,15 @@ from tqdm import tqdm
 
 from selfloop.data import training_set
 from selfloop.data.shards import ShardWriter, count_rows
-from selfloop.domains.image.data import pictures
+from selfloop.domains.image.data import image_store
 from selfloop.domains.image.model.loss import terms
 from selfloop.domains.image.model.network import Shape, build
 from selfloop.domains.image.steps import evaluate_part, generate, train
 from selfloop.domains.image.steps.train import ImageTask
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
-from selfloop.training.distributed import ALONE, Group
-from selfloop.training.state import Terminated
+from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
+from selfloop.training.resume import Terminated
 
 from .conftest import blobs
 
@@ -51,7 +51,7 @@ TRAINING: dict[str, Any] = {
 }
 
 
-def task(rows: int = 21, identity: str = "a", group: Group = ALONE, **training: Any) -> ImageTask:
+def task(rows: int = 21, identity: str = "a", group: ProcessGroup = SINGLE_PROCESS, **training: Any) -> ImageTask:
     """A task whose images are all different and, the first column aside, gray."""
     images = np.full((rows, 1, 8, 8), 100, dtype=np.uint8)
     images[:, 0, :, 0] = np.arange(rows)[:, None]
@@ -79,7 +79,7 @@ def test_every_epoch_sees_every_image_once_in_batches_of_equal_size() -> None:
 @pytest.mark.parametrize(("batch", "processes"), [(2, 1), (3, 1), (4, 2), (5, 2), (8, 4)])
 def test_no_process_has_a_single_image_of_a_batch(batch: int, processes: int) -> None:
     for rows in range(batch, 6 * batch):
-        shares = [task(rows=rows, group=Group(rank, processes), batch_size=batch) for rank in range(processes)]
+        shares = [task(rows=rows, group=ProcessGroup(rank, processes), batch_size=batch) for rank in range(processes)]
         steps = range(shares[0].batches_per_epoch)
         assert min(each.size(each.batch(step)) for each in shares for step in steps) >= 2
         assert sorted(number for each in shares for number in seen(each, steps)) == list(range(rows))
@@ -121,7 +121,7 @@ def test_the_loss_is_the_mean_of_both_terms() -> None:
 
 def test_processes_share_every_batch_and_their_losses_add_up_to_its_own() -> None:
     model = build(Shape(8, "gray", (4,), 4), 0).eval()
-    alone, shares = task(), [task(group=Group(rank, 3)) for rank in range(3)]
+    alone, shares = task(), [task(group=ProcessGroup(rank, 3)) for rank in range(3)]
     for step in range(alone.steps):
         found = [number for each in shares for number in seen(each, range(step, step + 1))]
         assert sorted(found) == sorted(seen(alone, range(step, step + 1)))
@@ -135,8 +135,8 @@ def test_processes_share_every_batch_and_their_losses_add_up_to_its_own() -> Non
 
 def write(folder: Path, images: np.ndarray) -> Path:
     folder.mkdir(parents=True)
-    with ShardWriter(folder, pictures.SCHEMA) as writer:
-        for data in pictures.encode_png(images):
+    with ShardWriter(folder, image_store.SCHEMA) as writer:
+        for data in image_store.encode_png(images):
             writer.append({"image": {"bytes": data}})
     return folder
 

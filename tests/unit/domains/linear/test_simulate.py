@@ -3,13 +3,14 @@
 import itertools
 from dataclasses import replace
 
+import linear_reference as direct
 import numpy as np
 import pytest
+from linear_reference import bidiagonalize, errors_from_rows
 
 from selfloop.domains.linear import theory
-from selfloop.domains.linear.simulation import direct
-from selfloop.domains.linear.simulation.setting import Setting
-from selfloop.domains.linear.simulation.simulate import bidiagonalize, errors_from_rows, lanes, simulate
+from selfloop.domains.linear.simulation.scenario import Scenario
+from selfloop.domains.linear.simulation.simulate import lanes, simulate
 from selfloop.domains.linear.simulation.subsample import INVERTED_UP_TO, PRODUCTS_UP_TO, draw_picks
 from selfloop.domains.linear.steps.simulate_chains import tidy_rows
 from selfloop.errors import UserError
@@ -22,39 +23,39 @@ W_STAR = (1.0, -2.0, 0.5)
 @pytest.mark.parametrize("covariance", [None, SIGMA])
 @pytest.mark.parametrize("ridge", [0.0, 0.3])
 def test_given_the_same_rows_and_noise_both_paths_have_the_same_errors(regime, covariance, ridge):
-    setting = Setting(3, 12, 2.0, regime, 15, covariance, ridge, W_STAR)
+    scenario = Scenario(3, 12, 2.0, regime, 15, covariance, ridge, W_STAR)
     for seed in range(5):
-        draws = direct.draw(setting, seed)
-        expected = direct.errors(setting, direct.fits(setting, draws))
-        actual = errors_from_rows(setting, draws.X, draws.noise, draws.picks)
+        draws = direct.draw(scenario, seed)
+        expected = direct.errors(scenario, direct.fits(scenario, draws))
+        actual = errors_from_rows(scenario, draws.X, draws.noise, draws.picks)
         np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("regime", theory.REGIMES)
 def test_so_they_have_in_one_dimension_and_with_fewer_rows_than_dimensions(regime):
-    for setting in (Setting(1, 4, 1.0, regime, 6), Setting(3, 2, 1.0, regime, 6, SIGMA, 0.1, W_STAR)):
-        draws = direct.draw(setting, seed=0)
-        expected = direct.errors(setting, direct.fits(setting, draws))
-        actual = errors_from_rows(setting, draws.X, draws.noise, draws.picks)
+    for scenario in (Scenario(1, 4, 1.0, regime, 6), Scenario(3, 2, 1.0, regime, 6, SIGMA, 0.1, W_STAR)):
+        draws = direct.draw(scenario, seed=0)
+        expected = direct.errors(scenario, direct.fits(scenario, draws))
+        actual = errors_from_rows(scenario, draws.X, draws.noise, draws.picks)
         np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("d", [INVERTED_UP_TO + 1, PRODUCTS_UP_TO + 1])
 def test_so_they_have_in_many_dimensions_where_subsampling_computes_differently(d):
-    setting = Setting(d, 3 * d, 1.0, theory.SUBSAMPLE, 4)
-    draws = direct.draw(setting, seed=0)
-    expected = direct.errors(setting, direct.fits(setting, draws))
-    actual = errors_from_rows(setting, draws.X, draws.noise, draws.picks)
+    scenario = Scenario(d, 3 * d, 1.0, theory.SUBSAMPLE, 4)
+    draws = direct.draw(scenario, seed=0)
+    expected = direct.errors(scenario, direct.fits(scenario, draws))
+    actual = errors_from_rows(scenario, draws.X, draws.noise, draws.picks)
     np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
 def test_a_pick_with_too_few_distinct_rows_is_fitted_with_the_minimum_norm():
-    setting = Setting(3, 4, 1.0, theory.SUBSAMPLE, 5, SIGMA, w_star=W_STAR)
-    draws = direct.draw(setting, seed=0)
+    scenario = Scenario(3, 4, 1.0, theory.SUBSAMPLE, 5, SIGMA, w_star=W_STAR)
+    draws = direct.draw(scenario, seed=0)
     few = np.array([0, 4, 5, 8])  # rows 0 and 1 of X only, from three parts of the pool
     draws = direct.Draws(draws.X, draws.noise, (*draws.picks[:2], few, *draws.picks[3:]))
-    expected = direct.errors(setting, direct.fits(setting, draws))
-    actual = errors_from_rows(setting, draws.X, draws.noise, draws.picks)
+    expected = direct.errors(scenario, direct.fits(scenario, draws))
+    actual = errors_from_rows(scenario, draws.X, draws.noise, draws.picks)
     np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
@@ -85,20 +86,20 @@ def test_the_bidiagonal_form_keeps_singular_values_and_the_noise_that_matters():
     np.testing.assert_allclose((reduced**2).sum(axis=1), ((noise @ np.linalg.qr(Z)[0]) ** 2).sum(axis=1), rtol=1e-12)
 
 
-LAWS = [Setting(3, 8, 2.0, regime, 5) for regime in theory.REGIMES]
-LAWS += [Setting(3, 8, 2.0, regime, 5, SIGMA, 0.2, W_STAR) for regime in theory.REGIMES]
-LAWS += [Setting(3, 3, 2.0, "accumulate", 5), Setting(3, 2, 2.0, "replace", 5, SIGMA, 0.2, W_STAR)]
+LAWS = [Scenario(3, 8, 2.0, regime, 5) for regime in theory.REGIMES]
+LAWS += [Scenario(3, 8, 2.0, regime, 5, SIGMA, 0.2, W_STAR) for regime in theory.REGIMES]
+LAWS += [Scenario(3, 3, 2.0, "accumulate", 5), Scenario(3, 2, 2.0, "replace", 5, SIGMA, 0.2, W_STAR)]
 
 
-@pytest.mark.parametrize("setting", LAWS, ids=lambda s: f"{s.regime}, {s.label}")
-def test_both_paths_have_the_same_law(setting):
+@pytest.mark.parametrize("scenario", LAWS, ids=lambda s: f"{s.regime}, {s.label}")
+def test_both_paths_have_the_same_law(scenario):
     """Kolmogorov-Smirnov of 1,000 stacked runs against 20,000 fast ones, level 1e-4 per comparison (distance 0.072).
 
     Compared are the errors of iterations 1 and 5, and their ratio, which sees how iterations depend on each other.
     Power: errors off by a factor of 1.4 are found, as the last line checks.
     """
-    slow = direct.simulate_directly(setting, range(1000)).error
-    fast = simulate(setting, range(20_000 if setting.regime in theory.UPDATES else 4000)).error
+    slow = direct.simulate_directly(scenario, range(1000)).error
+    fast = simulate(scenario, range(20_000 if scenario.regime in theory.UPDATES else 4000)).error
     level = 2.225 * (1 / len(slow) + 1 / len(fast)) ** 0.5
     for statistic in (lambda e: e[:, 0], lambda e: e[:, -1], lambda e: e[:, -1] / e[:, 0]):
         assert _ks(statistic(slow), statistic(fast)) < level
@@ -108,53 +109,53 @@ def test_both_paths_have_the_same_law(setting):
 @pytest.mark.parametrize("regime", theory.REGIMES)
 @pytest.mark.parametrize("ridge", [0.0, 0.2])
 def test_a_seed_does_not_depend_on_its_company_and_a_longer_run_goes_on_from_a_shorter(regime, ridge):
-    setting = Setting(3, 8, 2.0, regime, 6, ridge=ridge)
-    width = lanes(setting)
-    together = simulate(setting, range(width + 5)).error
-    alone = simulate(setting, [width + 2, 7]).error
-    longer = simulate(replace(setting, iterations=9), range(width + 5)).error
+    scenario = Scenario(3, 8, 2.0, regime, 6, ridge=ridge)
+    width = lanes(scenario)
+    together = simulate(scenario, range(width + 5)).error
+    alone = simulate(scenario, [width + 2, 7]).error
+    longer = simulate(replace(scenario, iterations=9), range(width + 5)).error
     np.testing.assert_array_equal(alone, together[[width + 2, 7]])
     np.testing.assert_array_equal(longer[:, :6], together)
     assert len(np.unique(together)) == together.size
 
 
 def test_regimes_begin_with_the_same_first_iteration():
-    first = [simulate(Setting(3, 8, 2.0, regime, 4), range(10)).error[:, 0] for regime in theory.UPDATES]
+    first = [simulate(Scenario(3, 8, 2.0, regime, 4), range(10)).error[:, 0] for regime in theory.UPDATES]
     np.testing.assert_array_equal(first[0], first[1])
     np.testing.assert_array_equal(first[0], first[2])
 
 
 @pytest.mark.parametrize("regime", theory.REGIMES)
 def test_settings_that_differ_in_sigma2_have_draws_of_their_own(regime):
-    one, two = (simulate(Setting(3, 8, sigma2, regime, 4), range(2000)).error for sigma2 in (1.0, 2.0))
+    one, two = (simulate(Scenario(3, 8, sigma2, regime, 4), range(2000)).error for sigma2 in (1.0, 2.0))
     # Shared draws would be correlated fully; independent ones of 2,000 seeds have |r| of about 0.02.
     assert abs(np.corrcoef(np.log(one[:, 0]), np.log(two[:, 0]))[0, 1]) < 0.1
 
 
 def test_least_squares_scales_with_sigma2_but_does_not_feel_the_true_parameters():
-    draws = direct.draw(Setting(3, 8, 1.0, "accumulate", 4), seed=0)
-    base = errors_from_rows(Setting(3, 8, 1.0, "accumulate", 4), draws.X, draws.noise)
-    moved = errors_from_rows(Setting(3, 8, 1.0, "accumulate", 4, w_star=(9.0, 9.0, 9.0)), draws.X, draws.noise)
-    louder = errors_from_rows(Setting(3, 8, 4.0, "accumulate", 4), draws.X, [2 * noise for noise in draws.noise])
+    draws = direct.draw(Scenario(3, 8, 1.0, "accumulate", 4), seed=0)
+    base = errors_from_rows(Scenario(3, 8, 1.0, "accumulate", 4), draws.X, draws.noise)
+    moved = errors_from_rows(Scenario(3, 8, 1.0, "accumulate", 4, w_star=(9.0, 9.0, 9.0)), draws.X, draws.noise)
+    louder = errors_from_rows(Scenario(3, 8, 4.0, "accumulate", 4), draws.X, [2 * noise for noise in draws.noise])
     np.testing.assert_array_equal(moved, base)
     np.testing.assert_allclose(louder, 4 * base, rtol=1e-12)
 
 
 def test_a_vanishing_ridge_is_least_squares():
-    draws = direct.draw(Setting(3, 8, 1.0, "replace", 5), seed=0)
-    plain = errors_from_rows(Setting(3, 8, 1.0, "replace", 5), draws.X, draws.noise)
-    tiny = errors_from_rows(Setting(3, 8, 1.0, "replace", 5, ridge=1e-13), draws.X, draws.noise)
+    draws = direct.draw(Scenario(3, 8, 1.0, "replace", 5), seed=0)
+    plain = errors_from_rows(Scenario(3, 8, 1.0, "replace", 5), draws.X, draws.noise)
+    tiny = errors_from_rows(Scenario(3, 8, 1.0, "replace", 5, ridge=1e-13), draws.X, draws.noise)
     np.testing.assert_allclose(tiny, plain, rtol=1e-9)
 
 
 def test_it_runs_where_theory_has_nothing_to_say():
-    assert np.isfinite(simulate(Setting(3, 3, 1.0, "replace", 5), range(20)).error).all()
+    assert np.isfinite(simulate(Scenario(3, 3, 1.0, "replace", 5), range(20)).error).all()
     # So few rows that some picks of the pool cannot determine the fit.
-    assert np.isfinite(simulate(Setting(3, 3, 1.0, theory.SUBSAMPLE, 30), range(20)).error).all()
+    assert np.isfinite(simulate(Scenario(3, 3, 1.0, theory.SUBSAMPLE, 30), range(20)).error).all()
 
 
 def test_tidy_rows_are_those_of_the_metrics_table():
-    simulation = simulate(Setting(3, 8, 1.0, "replace", 4), [5, 2])
+    simulation = simulate(Scenario(3, 8, 1.0, "replace", 4), [5, 2])
     table = tidy_rows(simulation)
     assert table.num_rows == 8
     assert table.slice(6, 1).to_pylist() == [
@@ -173,13 +174,13 @@ def test_tidy_rows_are_those_of_the_metrics_table():
 
 def test_labels_tell_settings_apart():
     settings = [
-        Setting(3, 8, 1, "replace"),
-        Setting(3, 8, 1, "replace", covariance=SIGMA),
-        Setting(3, 8, 1, "replace", ridge=0.1),
-        Setting(3, 8, 1, "replace", ridge=0.1, w_star=W_STAR),
+        Scenario(3, 8, 1, "replace"),
+        Scenario(3, 8, 1, "replace", covariance=SIGMA),
+        Scenario(3, 8, 1, "replace", ridge=0.1),
+        Scenario(3, 8, 1, "replace", ridge=0.1, w_star=W_STAR),
     ]
-    assert len({setting.label for setting in settings}) == len(settings)
-    assert Setting(3, 8, 1, "replace", covariance=[list(row) for row in SIGMA]) == settings[1]
+    assert len({scenario.label for scenario in settings}) == len(settings)
+    assert Scenario(3, 8, 1, "replace", covariance=[list(row) for row in SIGMA]) == settings[1]
 
 
 @pytest.mark.parametrize(
@@ -198,13 +199,13 @@ def test_labels_tell_settings_apart():
 )
 def test_bad_settings_are_refused_in_words(values, message):
     with pytest.raises(UserError, match=message):
-        Setting(**{"d": 3, "T": 8, "sigma2": 1.0, "regime": "replace", **values})
+        Scenario(**{"d": 3, "T": 8, "sigma2": 1.0, "regime": "replace", **values})
 
 
 @pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
 def test_bad_seeds_are_refused(seeds):
     with pytest.raises(UserError, match="seeds must be"):
-        simulate(Setting(3, 8, 1.0, "replace"), seeds)
+        simulate(Scenario(3, 8, 1.0, "replace"), seeds)
 
 
 def _chi_square(picks: np.ndarray, sets: int) -> float:

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from selfloop.data import training_set
-from selfloop.domains.linear.data.design import covariance, factor, target
 from selfloop.domains.linear.data.rows import read_rows, write_rows
+from selfloop.domains.linear.data.sources import covariance, factor, target
 from selfloop.domains.linear.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.linear.steps import evaluate_model, evaluate_part, generate, prepare_data, train
 from selfloop.domains.linear.steps.train import fit
@@ -31,6 +31,11 @@ DATA: dict[str, Any] = {
     "w_star": None,
     "seed": 0,
 }
+
+
+def save(w: np.ndarray, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    save_checkpoint(w, folder)
 
 
 def measurements(path: Path) -> list[dict[str, Any]]:
@@ -127,7 +132,7 @@ def test_the_test_split_measures_the_excess_risk_exactly(tmp_path: Path, changes
     assert np.allclose(X.T @ X / len(X), Sigma, rtol=1e-14, atol=1e-15)
     assert not noise.any()
     w = np.array([0.3, -1.0, 2.0])
-    save_checkpoint(w, tmp_path / "checkpoint")
+    save(w, tmp_path / "checkpoint")
     outputs = {"measurements": str(tmp_path / "measurements.json")}
     evaluate_model.run(Job({"test": str(tmp_path / "test"), "checkpoint": str(tmp_path / "checkpoint")}, outputs))
     (row,) = measurements(tmp_path / "measurements.json")
@@ -157,7 +162,7 @@ def test_decay_is_the_spectrums_exponent() -> None:
 
 def sample(folder: Path, w: np.ndarray, identity: str, part: int = 0) -> tuple[Path, list[np.ndarray]]:
     """A part sampled from w for the data in `folder`."""
-    save_checkpoint(w, folder / "checkpoint")
+    save(w, folder / "checkpoint")
     params = {"identity": identity, "data": DATA, "iteration": 2, "part": part}
     inputs = {"real": str(folder / "train"), "checkpoint": str(folder / "checkpoint")}
     generate.run(Job(inputs, {"part": str(folder / identity)}, params))
@@ -187,7 +192,7 @@ def test_a_part_is_measured_as_signal_and_noise(tmp_path: Path) -> None:
     X, _, _ = read_rows(prepare(tmp_path) / "train")
     w, first = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 2.5])
     folder, (_, _, noise) = sample(tmp_path, w, "a")
-    save_checkpoint(first, tmp_path / "first")
+    save(first, tmp_path / "first")
     outputs = {"measurements": str(tmp_path / "measurements.json")}
     evaluate_part.run(Job({"part": str(folder), "first": str(tmp_path / "first")}, outputs, {"part": 3}))
     rows = measurements(tmp_path / "measurements.json")
@@ -206,7 +211,7 @@ def test_a_checkpoint_loads_in_torch(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     w = np.array([0.1, -2.0, 1 / 3])
-    save_checkpoint(w, tmp_path / "checkpoint")
+    save(w, tmp_path / "checkpoint")
     assert np.array_equal(load_checkpoint(tmp_path / "checkpoint"), w)
     model = torch.nn.Linear(3, 1, bias=False, dtype=torch.float64)
     model.load_state_dict(load_file(tmp_path / "checkpoint/model.safetensors"))

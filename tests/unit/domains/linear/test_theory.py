@@ -1,11 +1,11 @@
 """The closed forms: as the paper writes them, as the stacked loop finds them, and as simulations average to them."""
 
+import linear_reference
 import numpy as np
 import pytest
 
 from selfloop.domains.linear import theory
-from selfloop.domains.linear.simulation import direct
-from selfloop.domains.linear.simulation.setting import Setting
+from selfloop.domains.linear.simulation.scenario import Scenario
 from selfloop.domains.linear.simulation.simulate import simulate
 from selfloop.errors import UserError
 
@@ -32,26 +32,26 @@ def test_accumulate_stays_below_its_bound_and_comes_close_while_the_others_pass_
 @pytest.mark.parametrize("regime", theory.UPDATES)
 @pytest.mark.parametrize("covariance", [None, SIGMA])
 def test_fits_from_the_recorded_noise_are_those_of_the_stacked_loop(regime, covariance):
-    setting = Setting(3, 9, 2.0, regime, 12, covariance, w_star=(1.0, -2.0, 0.5))
-    draws = direct.draw(setting, seed=1)
-    expected = direct.fits(setting, draws)
-    actual = theory.fits_from_noise(regime, draws.X, draws.noise, setting.target)
+    scenario = Scenario(3, 9, 2.0, regime, 12, covariance, w_star=(1.0, -2.0, 0.5))
+    draws = linear_reference.draw(scenario, seed=1)
+    expected = linear_reference.fits(scenario, draws)
+    actual = linear_reference.fits_from_noise(regime, draws.X, draws.noise, scenario.target)
     np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_one_wrong_row_shows_in_the_fits():
-    setting = Setting(3, 9, 2.0, "accumulate", 4)
-    draws = direct.draw(setting, seed=1)
-    expected = direct.fits(setting, draws)
+    scenario = Scenario(3, 9, 2.0, "accumulate", 4)
+    draws = linear_reference.draw(scenario, seed=1)
+    expected = linear_reference.fits(scenario, draws)
     draws.noise[1][5] += 1e-6
-    actual = theory.fits_from_noise("accumulate", draws.X, draws.noise, setting.target)
+    actual = linear_reference.fits_from_noise("accumulate", draws.X, draws.noise, scenario.target)
     assert np.abs(actual - expected)[0].max() < 1e-10 < np.abs(actual - expected)[1].max()
 
 
 @pytest.mark.parametrize("regime", theory.UPDATES)
 def test_the_simulated_mean_and_its_spread_are_the_predicted_ones(regime):
     # 40,000 seeds: the mean has a standard error of 0.5%, so T-d for T-d-1 (6%) would be 13 standard errors away.
-    errors = simulate(Setting(3, 20, 0.5, regime, 20), range(40_000)).error
+    errors = simulate(Scenario(3, 20, 0.5, regime, 20), range(40_000)).error
     deviation = theory.error_deviation(regime, 3, 20, 0.5, 20)
     z = (errors.mean(axis=0) - theory.expected_error(regime, 3, 20, 0.5, 20)) / (deviation / 40_000**0.5)
     assert np.abs(z).max() < 4
@@ -62,8 +62,8 @@ def test_the_simulated_mean_and_its_spread_are_the_predicted_ones(regime):
 @pytest.mark.parametrize("covariance", [None, SIGMA])
 def test_the_law_of_the_error_is_a_ratio_of_chi_squares_whatever_sigma(covariance):
     # The stacked loop itself, against the law in theory.py: Kolmogorov-Smirnov at level 1e-4.
-    setting = Setting(3, 9, 2.0, "accumulate", 3, covariance)
-    measured = direct.simulate_directly(setting, range(2000)).error[:, 2]
+    scenario = Scenario(3, 9, 2.0, "accumulate", 3, covariance)
+    measured = linear_reference.simulate_directly(scenario, range(2000)).error[:, 2]
     generator = np.random.default_rng(0)
     ratio = generator.chisquare(3, 20_000) / generator.chisquare(9 - 3 + 1, 20_000)
     predicted = 2.0 * theory.growth("accumulate", 3)[2] * ratio
@@ -76,15 +76,15 @@ def test_the_deviation_is_infinite_where_the_variance_is():
 
 
 def test_the_large_T_limit_of_subsampling_begins_as_the_others_and_ends_at_a_plateau():
-    limit = theory.subsample_limit(3, 20, 0.5, 100_000) / theory.expected_error("replace", 3, 20, 0.5, 1)
+    limit = linear_reference.subsample_limit(3, 20, 0.5, 100_000) / theory.expected_error("replace", 3, 20, 0.5, 1)
     assert limit[0] == pytest.approx(1)
     assert limit[-1] == pytest.approx(np.pi**2 / 2 - 2, rel=1e-3)
 
 
 def test_subsampling_at_large_T_is_near_its_limit():
     # Standard error 1.8% per point, finite-T excess about 1%; accumulate's curve is 40% lower at n = 10.
-    errors = simulate(Setting(2, 300, 1.0, theory.SUBSAMPLE, 10), range(3000)).error.mean(axis=0)
-    np.testing.assert_allclose(errors, theory.subsample_limit(2, 300, 1.0, 10), rtol=0.08)
+    errors = simulate(Scenario(2, 300, 1.0, theory.SUBSAMPLE, 10), range(3000)).error.mean(axis=0)
+    np.testing.assert_allclose(errors, linear_reference.subsample_limit(2, 300, 1.0, 10), rtol=0.08)
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_bad_input_is_refused_in_words(call, message):
 def test_recorded_data_that_do_not_fit_are_refused():
     X, w = np.eye(4, 2), np.zeros(2)
     with pytest.raises(UserError, match=r"noise of iteration 2 has shape \(4,\).*\(8,\)"):
-        theory.fits_from_noise("replace-multiple", X, [np.zeros(4), np.zeros(4)], w)
+        linear_reference.fits_from_noise("replace-multiple", X, [np.zeros(4), np.zeros(4)], w)
     with pytest.raises(UserError, match=r"full column rank"):
-        theory.fits_from_noise("replace", np.ones((4, 2)), [np.zeros(4)], w)
+        linear_reference.fits_from_noise("replace", np.ones((4, 2)), [np.zeros(4)], w)
     with pytest.raises(UserError, match=r"w\* has shape \(3,\)"):
-        theory.fits_from_noise("replace", X, [np.zeros(4)], np.zeros(3))
+        linear_reference.fits_from_noise("replace", X, [np.zeros(4)], np.zeros(3))
 
 
 def _ks(one: np.ndarray, other: np.ndarray) -> float:

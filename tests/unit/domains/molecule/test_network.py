@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from molecule_reference import direct_losses
 from torch import Tensor
 
 from selfloop.domains.molecule.data.conformations import Conformations
 from selfloop.domains.molecule.data.graph import Batch, build_batch, pairs_within
 from selfloop.domains.molecule.domain import parameter_count
-from selfloop.domains.molecule.model.diffusion import antithetic_times, losses, sigmas
-from selfloop.domains.molecule.model.direct import direct_losses
+from selfloop.domains.molecule.model.loss import losses
 from selfloop.domains.molecule.model.network import GeoDiff, build, forces
+from selfloop.domains.molecule.model.noise_schedule import antithetic_times, sigmas
 
 SMALL = {"hidden_size": 16, "global_layers": 2, "local_layers": 3, "cutoff": 5.0, "edge_encoder": "separate"}
 PAPER = {"hidden_size": 128, "global_layers": 6, "local_layers": 4, "cutoff": 10.0, "edge_encoder": "separate"}

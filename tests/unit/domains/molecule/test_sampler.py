@@ -9,8 +9,8 @@ import torch
 from selfloop.domains.molecule.data.conformations import Conformations
 from selfloop.domains.molecule.data.graph import Batch, Pairs
 from selfloop.domains.molecule.model import sampler
-from selfloop.domains.molecule.model.diffusion import sigmas
 from selfloop.domains.molecule.model.network import GeoDiff, build
+from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.model.sampler import clip, sample, visited
 
 MODEL: dict[str, Any] = {"hidden_size": 8, "global_layers": 1, "local_layers": 1, "cutoff": 5.0}

@@ -13,16 +13,16 @@ import torch
 from selfloop.data import training_set
 from selfloop.domains.molecule.data.conformations import Conformations, write_conformations
 from selfloop.domains.molecule.model.checkpoint import load_checkpoint, save_checkpoint
-from selfloop.domains.molecule.model.diffusion import losses, sigmas
-from selfloop.domains.molecule.model.loss import evaluation_rows, held_out_losses
+from selfloop.domains.molecule.model.loss import evaluation_rows, held_out_losses, losses
 from selfloop.domains.molecule.model.network import build
+from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.steps import train as training_step
 from selfloop.domains.molecule.steps.train import ConformationTask
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
 from selfloop.training.loop import fit
-from selfloop.training.lr_schedule import Schedule
-from selfloop.training.state import SavedState, Terminated
+from selfloop.training.lr_schedule import OptimizerConfig
+from selfloop.training.resume import ResumeCheckpoint, Terminated
 
 CPU = torch.device("cpu")
 MODEL: dict[str, Any] = {"hidden_size": 8, "global_layers": 1, "local_layers": 2, "cutoff": 5.0}
@@ -82,7 +82,7 @@ def train(molecules: Conformations) -> Callable[..., dict[str, torch.Tensor]]:
 
     def run(folder: Path, stop_after: int | None = None) -> dict[str, torch.Tensor]:
         one = task(molecules)
-        model, state = build(MODEL, 3), SavedState(folder, "same", every_seconds=1e9)
+        model, state = build(MODEL, 3), ResumeCheckpoint(folder, "same", every_seconds=1e9)
         if stop_after is not None:
             original = one.batch
 
@@ -92,7 +92,7 @@ def train(molecules: Conformations) -> Callable[..., dict[str, torch.Tensor]]:
                 return original(step)
 
             one.batch = batch  # type: ignore[method-assign]
-        return fit(model, one, Schedule.of(TRAINING), state, CPU, _Quiet).weights
+        return fit(model, one, OptimizerConfig.of(TRAINING), state, CPU, _Quiet).weights
 
     return run
 
@@ -131,8 +131,8 @@ def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
 def test_training_lowers_the_test_loss(molecules: Conformations) -> None:
     model, one = build(MODEL, 3), task(molecules, steps=150)
     before = one.evaluate(model)
-    schedule = Schedule.of({**TRAINING, "learning_rate": 5e-3, "schedule": "cosine"})
-    found = fit(model, one, schedule, SavedState(Path("nowhere"), "x", 1e9), CPU, _Quiet)
+    schedule = OptimizerConfig.of({**TRAINING, "learning_rate": 5e-3, "schedule": "cosine"})
+    found = fit(model, one, schedule, ResumeCheckpoint(Path("nowhere"), "x", 1e9), CPU, _Quiet)
     assert found.curve[-1]["loss_total"] < 0.6 * before["loss_total"]
     assert list(found.curve[-1]) == ["step", "epoch", "loss", "loss_total", "loss_global", "loss_local"]
 
@@ -152,13 +152,13 @@ def test_the_learning_curve_is_measured_on_rows_spread_evenly(molecules: Conform
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     model = build(MODEL, 4)
-    save_checkpoint(model.state_dict(), MODEL, tmp_path / "checkpoint")
-    found, config = load_checkpoint(tmp_path / "checkpoint")
+    save_checkpoint(model.state_dict(), MODEL, tmp_path)
+    found, config = load_checkpoint(tmp_path)
     assert config == MODEL
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), found.parameters(), strict=True))
 
 
 def test_weights_that_do_not_fit_their_config_are_refused(tmp_path: Path) -> None:
-    save_checkpoint(build(MODEL, 4).state_dict(), {**MODEL, "hidden_size": 16}, tmp_path / "checkpoint")
+    save_checkpoint(build(MODEL, 4).state_dict(), {**MODEL, "hidden_size": 16}, tmp_path)
     with pytest.raises(UserError, match="does not fit"):
-        load_checkpoint(tmp_path / "checkpoint")
+        load_checkpoint(tmp_path)

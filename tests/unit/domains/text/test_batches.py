@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from selfloop.domains.text.data.tokens import TokenStore
+from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model import batches
 from selfloop.domains.text.model.batches import DocumentTask, Order, PackedTask
 from selfloop.domains.text.model.loss import IGNORED, cross_entropy
 from selfloop.domains.text.model.network import build
-from selfloop.training.distributed import Group
+from selfloop.training.distributed import ProcessGroup
 from selfloop.training.lr_schedule import steps_of
 
 CPU = torch.device("cpu")
@@ -94,7 +94,7 @@ def test_the_shares_of_the_processes_make_up_the_batch_and_its_loss(store: Token
     sizes = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32, "context": 32, "vocabulary": 128}
     model = build({"architecture": "llama", "initializer_range": 0.2, **sizes}, 0)
     alone = DocumentTask(store, store, Order(1, 6, 1), CPU)
-    shared = [DocumentTask(store, store, Order(1, 6, 1, Group(rank, size)), CPU) for rank in range(size)]
+    shared = [DocumentTask(store, store, Order(1, 6, 1, ProcessGroup(rank, size)), CPU) for rank in range(size)]
     assert alone.steps == 18
     with torch.inference_mode():
         for step in range(alone.steps):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from selfloop.domains.protocol import load_domain
-from selfloop.domains.text.data.tokens import END_OF_TEXT_ID
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.domains.text.sampling import vllm_engine, vllm_python, vllm_worker
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.errors import UserError

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from selfloop.data.shards import ShardWriter, iterate_rows, join_shards, shard_paths
-from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, SCHEMA, train_tokenizer
+from selfloop.domains.text.data.token_store import SCHEMA
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
@@ -17,7 +18,7 @@ from selfloop.domains.text.sampling import sampler
 from selfloop.domains.text.steps import generate
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
-from selfloop.training.distributed import Group
+from selfloop.training.distributed import ProcessGroup
 
 ROWS = 45
 TOKENIZER = train_tokenizer(["to be or not to be, that is the question"] * 3, 290)
@@ -93,7 +94,8 @@ def test_processes_that_share_a_part_make_the_same_one(
     assert [ids[:2] for _, ids, _ in alone] == [[0, 1 + row] for row in range(ROWS)]
     shares = [tmp_path / f"share{rank}" for rank in range(size)]
     for rank, share in enumerate(shares):
-        generate.sample_share(job, Group(rank, size), share)
+        share.mkdir()
+        generate.sample_share(job, ProcessGroup(rank, size), share)
     joined = tmp_path / "joined"
     joined.mkdir()
     join_shards(shares, joined)
@@ -125,6 +127,7 @@ def test_a_document_with_nothing_but_its_prompt_is_empty(job: Job, tmp_path: Pat
     asked = replace(job, params={**job.params, "sampling": {**SAMPLING, "prompt": prompt}})
     begin = [END_OF_TEXT_ID, 7][:given]
     sampled = [[*begin, END_OF_TEXT_ID], begin, [*begin, 9], [*begin, 9, END_OF_TEXT_ID]]
+    (tmp_path / prompt).mkdir()
     counts = generate.write_documents(
         asked, [np.array(ids) for ids in sampled], range(4), given, TOKENIZER, tmp_path / prompt
     )
@@ -135,12 +138,12 @@ def test_what_processes_add_up_lies_on_their_device(job: Job, monkeypatch: pytes
     """NCCL adds up nothing else. There is no GPU here: the device "meta" stands for one, up to the sum."""
     added: list[str] = []
 
-    def add(group: Group, tensor: torch.Tensor) -> None:
+    def all_reduce(group: ProcessGroup, tensor: torch.Tensor) -> None:
         added.append(tensor.device.type)
         raise InterruptedError
 
     monkeypatch.setattr(generate, "prepare_torch", lambda *_: torch.device("meta"))
-    monkeypatch.setattr(Group, "add", add)
+    monkeypatch.setattr(ProcessGroup, "all_reduce", all_reduce)
     with pytest.raises(InterruptedError):
         generate.run(job)
     assert added == ["meta"]
@@ -150,5 +153,5 @@ def test_a_tokenizer_of_another_vocabulary_stops_the_job(job: Job) -> None:
     larger = train_tokenizer(["some other text, with many more and longer words than the first ever had"] * 9, 320)
     assert larger.get_vocab_size() > 300
     larger.save(str(Path(job.input["checkpoint"]) / "tokenizer.json"))
-    with pytest.raises(UserError, match=r"its tokenizer has 3\d\d tokens, and its model a vocabulary of 300"):
+    with pytest.raises(UserError, match=r"tokenizer.json has 3\d\d tokens, more than the model.s vocabulary of 300"):
         generate.run(job)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfloop.domains.text.data.tokens import TokenStore
+from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.loss import (
     IGNORED,
     LOGITS_AT_ONCE,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from selfloop.domains.text import metrics
-from selfloop.domains.text.data.tokens import TokenStore
+from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.metrics import distinct, text_statistics
 
 

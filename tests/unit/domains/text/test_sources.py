@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from selfloop.data.paths import matching_files
 from selfloop.domains.text import domain
-from selfloop.domains.text.data import files, packaged, sources
+from selfloop.domains.text.data import files, shakespeare, sources
 from selfloop.errors import UserError
 
 SEPARATOR = "<|endoftext|>"
@@ -350,7 +351,7 @@ def test_a_file_is_the_same_under_all_its_paths(tmp_path: Path, held_out: str, m
     monkeypatch.chdir(tmp_path)
     path = write_txt(tmp_path / "stories.txt", STORIES)
     (tmp_path / "link.txt").symlink_to(path)
-    assert files.matches(["stories.txt", path, "link.txt"]) == ([Path("stories.txt")], [])
+    assert matching_files(["stories.txt", path, "link.txt"]) == ([Path("stories.txt")], [])
     for test in ("stories.txt", "./stories.txt", "link.txt"):
         (problem,) = sources.problems(section(train=path, test=test))
         assert problem.startswith(f"data.test: '{Path(test)}' is among the files of data.train too")
@@ -365,7 +366,7 @@ def test_a_link_that_leads_nowhere_is_a_problem(tmp_path: Path, held_out: str, s
 
 def test_one_split_of_the_hub_for_train_and_test_is_a_problem() -> None:
     (problem,) = sources.problems(section(source="hub", name="a/b", test_split="train"))
-    assert problem.startswith("data.test_split: 'train' is data.train_split too")
+    assert problem.startswith("data.test_split: 'train' has rows of data.train_split, 'train'")
 
 
 def test_a_file_in_a_folder_called_data_is_named_as_a_file() -> None:
@@ -387,7 +388,7 @@ def test_an_unknown_packaged_name_is_a_problem_with_the_nearest() -> None:
 
 
 def test_a_package_that_is_not_installed_is_a_problem_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packaged, "MODULE", "no_such_module")
+    monkeypatch.setattr(shakespeare, "MODULE", "no_such_module")
     (problem,) = sources.problems(section(source="packaged"))
     assert "needs the Python package `shakespeare`, which is not installed" in problem
 

@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from selfloop.data import training_set
 from selfloop.data.shards import ShardWriter
-from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, SCHEMA, train_tokenizer
+from selfloop.domains.text.data.token_store import SCHEMA
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.steps import train
 from selfloop.jobs.job import Job
 from selfloop.planning.check import check

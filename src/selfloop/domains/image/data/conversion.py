@@ -1,4 +1,4 @@
-"""From image files of any mode and size to square gray or RGB images of one size."""
+"""Conversion of image files of any mode and size to square gray or RGB images of one size."""
 
 import io
 import struct
@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from selfloop.domains.image.data.collection import Collection
+from selfloop.domains.image.data.readers import ImageFiles
 from selfloop.errors import UserError
 
 MODES = {"gray": "L", "rgb": "RGB"}
-BLOCK = 500  # images that are held in memory at once
-# What Pillow raises for files that are broken, truncated, of no known format, or too large to be a photograph.
+BLOCK = 500  # images in memory at a time
+# Raised by Pillow for files that are broken, truncated, of unknown format, or decompression bombs.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, OverflowError, IndexError)
 
 
 @dataclass
 class Tally:
-    """What was met while a split was converted."""
+    """Counts over the images of a split."""
 
     modes: "Counter[str]" = field(default_factory=Counter)
     sizes: "Counter[tuple[int, int]]" = field(default_factory=Counter)
@@ -30,37 +30,36 @@ class Tally:
     broken: list[str] = field(default_factory=list)
 
     def lines(self, split: str) -> Iterator[str]:
-        """What a log says of it."""
+        """Log lines."""
         modes = ", ".join(f"{count} x {mode}" for mode, count in self.modes.most_common())
         sizes = ", ".join(f"{count} x {width}x{height}" for (width, height), count in self.sizes.most_common(5))
         more = f" and {len(self.sizes) - 5} other sizes" if len(self.sizes) > 5 else ""
         yield f"{split}: {self.modes.total()} images; modes {modes}; sizes {sizes}{more}"
         if self.enlarged:
-            yield f"{split}: {self.enlarged} images are smaller than data.size and were enlarged"
+            yield f"{split}: {self.enlarged} images are smaller than data.size and were upsampled"
         if self.broken:
             shown = "; ".join(self.broken[:5])
             yield f"{split}: {len(self.broken)} broken images dropped: {shown}{' …' if len(self.broken) > 5 else ''}"
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A converted image, uint8 [bands, size, size], and what it was before."""
+class ConvertedImage:
+    """An image, uint8 [bands, size, size], and its original mode and size."""
 
     pixels: np.ndarray
     mode: str
     size: tuple[int, int]
 
 
-def convert(data: bytes, size: int, crop: int | None, color: str) -> Picture:
-    """An image file as a square image.
+def convert(data: bytes, size: int, crop: int | None, color: str) -> ConvertedImage:
+    """Decode an image file, centre-crop it to a square and resize it.
 
-    It is turned as its EXIF data say; transparency shows white; 16-bit values, and those of 32 bits that are no larger,
-    lose their lower byte. Of the centre, a square of `crop` pixels (None: the largest) is resized to `size` with an
-    antialiasing bilinear filter. Of an animation, it is the first frame.
+    EXIF orientation is applied, transparency is composited onto white, and 16-bit values lose their lower byte. The
+    square has `crop` pixels (None: as many as fit); resampling is bilinear with antialiasing. Of an animation, the
+    first frame is used.
 
     Raises:
-        ValueError: the image is smaller than `crop`, its values are larger than 16 bits hold, or floats, or its EXIF
-            data are damaged.
+        ValueError: the image is smaller than `crop`, has floats or values beyond 16 bits, or damaged EXIF data.
         OSError and others of `BROKEN`: the file cannot be decoded.
     """
     with Image.open(io.BytesIO(data)) as opened:
@@ -72,29 +71,28 @@ def convert(data: bytes, size: int, crop: int | None, color: str) -> Picture:
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
     pixels = np.asarray(image)
-    return Picture(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), mode, (width, height))
+    return ConvertedImage(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), mode, (width, height))
 
 
 def _turned(image: Image.Image) -> Image.Image:
-    """An image the right way up."""
+    """Apply the EXIF orientation."""
     try:
         return ImageOps.exif_transpose(image)
-    except (struct.error, TypeError, AttributeError) as error:  # of Pillow, from damaged tags
+    except (struct.error, TypeError, AttributeError) as error:  # raised by Pillow for damaged tags
         raise ValueError(f"its EXIF data are damaged ({error})") from error
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """An image without transparency and with 8 bits per band."""
+    """Convert to 8 bits per band without alpha."""
     if image.mode == "F":
-        raise ValueError("its values are floats, whose black and white nothing tells (allowed are 8 and 16 bits)")
+        raise ValueError("its values are floats of unknown range (allowed: 8 and 16 bits)")
     if image.mode.startswith("I"):
         values = np.asarray(image.convert("I"))
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(
-                f"its values are of 32 bits, from {values.min()} to {values.max()} (allowed are those of 16 "
-                "bits, 0 to 65535)"
+                f"its values are of 32 bits, from {values.min()} to {values.max()} (allowed: 0 to 65535, 16 bits)"
             )
-        return Image.fromarray((values >> 8).astype(np.uint8))  # of every such image, so that all are on one scale
+        return Image.fromarray((values >> 8).astype(np.uint8))  # the same scale for all such images
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -103,25 +101,25 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def converted(
-    images: Collection, data: Mapping[str, Any], threads: int, tally: Tally
+    images: ImageFiles, data: Mapping[str, Any], threads: int, tally: Tally
 ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
-    """Blocks of images in their order: which they are, and uint8 [rows, bands, size, size].
+    """Convert all images: yields blocks of indices and uint8 [rows, bands, size, size].
 
     Args:
-        images: the collection.
-        data: the config's section: size, crop, color, and broken, which says what becomes of broken images.
-        threads: that decode.
-        tally: counts what is met.
+        images: the files.
+        data: the config's section, with size, crop, color and broken.
+        threads: for decoding.
+        tally: updated.
 
     Raises:
         UserError: an image is broken, and `data.broken` is not "drop".
     """
 
-    def picture(index: int) -> Picture | str:
+    def convert_one(index: int) -> ConvertedImage | str:
         try:
             return convert(images.read(index), data["size"], data["crop"], data["color"])
-        except UnidentifiedImageError:  # whose message names an address in memory
-            return "it is no image of a known format"
+        except UnidentifiedImageError:  # its message holds a memory address
+            return "its format is unknown"
         except (UserError, *BROKEN) as error:
             return " ".join(str(error).split()) or type(error).__name__
 
@@ -129,19 +127,19 @@ def converted(
         for begin in range(0, len(images), BLOCK):
             block = range(begin, min(begin + BLOCK, len(images)))
             kept, pixels = [], []
-            for index, found in zip(block, pool.map(picture, block), strict=True):
-                if isinstance(found, str):
-                    tally.broken.append(f"{images.place(index)} ({found})")
+            for index, result in zip(block, pool.map(convert_one, block), strict=True):
+                if isinstance(result, str):
+                    tally.broken.append(f"{images.label(index)} ({result})")
                     if data["broken"] != "drop":
                         raise UserError(
-                            f"{images.place(index)}: the image cannot be used: {found}. Repair or remove it, or set "
-                            "data.broken: drop to leave such images out; the log then counts them."
+                            f"{images.label(index)}: the image cannot be used: {result}. Repair or remove it, or set "
+                            "data.broken: drop to skip and count such images."
                         )
                     continue
-                tally.modes[found.mode] += 1
-                tally.sizes[found.size] += 1
-                tally.enlarged += (data["crop"] or min(found.size)) < data["size"]
+                tally.modes[result.mode] += 1
+                tally.sizes[result.size] += 1
+                tally.enlarged += (data["crop"] or min(result.size)) < data["size"]
                 kept.append(index)
-                pixels.append(found.pixels)
+                pixels.append(result.pixels)
             if kept:
                 yield kept, np.stack(pixels)

@@ -7,17 +7,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import torch
 
-from selfloop.domains.image.data.pictures import encode_png
+from selfloop.domains.image.data.image_store import encode_png
 from selfloop.domains.image.model.network import Autoencoder, to_bytes
 from selfloop.errors import UserError
 from selfloop.identity import stream
-from selfloop.training.distributed import ALONE, Group
+from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 
 BLOCK = 512  # images that share a stream of random numbers; part of what a part is, so not a setting
 AT_ONCE = {"cpu": 32, "cuda": BLOCK}  # images that are painted together: more would not stay in a processor's caches
 
 
-def share(count: int, group: Group) -> tuple[int, int]:
+def share(count: int, group: ProcessGroup) -> tuple[int, int]:
     """The first of the blocks of `count` images that this process samples, and the one after the last."""
     blocks = -(-count // BLOCK)
     return blocks * group.rank // group.size, blocks * (group.rank + 1) // group.size
@@ -25,7 +25,12 @@ def share(count: int, group: Group) -> tuple[int, int]:
 
 @torch.inference_mode()
 def sample(
-    model: Autoencoder, count: int, temperature: float, identity: str, device: torch.device, group: Group = ALONE
+    model: Autoencoder,
+    count: int,
+    temperature: float,
+    identity: str,
+    device: torch.device,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[np.ndarray]:
     """Images of latents drawn from the prior N(0, 1), times `temperature`: the means of p(x|z), without its noise.
 

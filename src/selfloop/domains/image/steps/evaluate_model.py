@@ -6,7 +6,7 @@ import torch
 
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.image.data import pictures
+from selfloop.domains.image.data import image_store
 from selfloop.domains.image.model.checkpoint import load_checkpoint
 from selfloop.domains.image.model.loss import measure
 from selfloop.jobs.job import Job
@@ -14,13 +14,10 @@ from selfloop.training.devices import prepare_torch
 
 
 def run(job: Job) -> None:
-    """Measure in float32, whatever the number format of the training."""
+    """Evaluate in float32, whatever the compute dtype of the training."""
     device = prepare_torch(job.threads)
     model, kl_weight = load_checkpoint(Path(job.input["checkpoint"]), device=str(device))
     folder = Path(job.input["test"])
-    batches = iterate_rows(shard_paths(folder), ["image"], pictures.ROWS_PER_GROUP)
-    images = torch.from_numpy(pictures.in_memory(batches, str(folder), job.threads))
-    values = measure(model, images, kl_weight, device)
-    for metric, value in values.items():
-        job.log.info("test %s %.6g", metric, value)
-    write_measurements(Path(job.output["measurements"]), "test", values)
+    batches = iterate_rows(shard_paths(folder), ["image"], image_store.ROWS_PER_GROUP)
+    images = torch.from_numpy(image_store.in_memory(batches, str(folder), job.threads))
+    write_measurements(job, {"test": measure(model, images, kl_weight, device)})

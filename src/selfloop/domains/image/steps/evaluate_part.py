@@ -12,8 +12,8 @@ import pyarrow as pa
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import count_rows, iterate_rows, shard_paths
 from selfloop.domains.image import metrics
-from selfloop.domains.image.data import pictures
-from selfloop.domains.image.features import space_of
+from selfloop.domains.image.data import image_store
+from selfloop.domains.image.metrics import space_of
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
 
@@ -40,9 +40,7 @@ def run(job: Job) -> None:
         "vendi_score_of_real": metrics.vendi_score(of_real[:rows], bandwidth),
         **metrics.precision_and_recall(of_sampled, of_real),
     }
-    for metric, value in values.items():
-        job.log.info("%s %.4f", metric, value)
-    write_measurements(Path(job.output["measurements"]), "synthetic", values, job.params["part"])
+    write_measurements(job, {"synthetic": values}, job.params["part"])
 
 
 def _drawn(folder: Path, threads: int) -> np.ndarray:
@@ -54,10 +52,10 @@ def _drawn(folder: Path, threads: int) -> np.ndarray:
 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal seen
-        for batch in iterate_rows(shard_paths(folder), ["image"], pictures.ROWS_PER_GROUP):
+        for batch in iterate_rows(shard_paths(folder), ["image"], image_store.ROWS_PER_GROUP):
             inside = chosen[(chosen >= seen) & (chosen < seen + batch.num_rows)] - seen
             seen += batch.num_rows
             yield batch.take(inside)
 
-    images = pictures.in_memory(batches(), str(folder), threads)
+    images = image_store.in_memory(batches(), str(folder), threads)
     return images[np.searchsorted(chosen, order)]

@@ -8,7 +8,7 @@ import torch
 from selfloop.analysis.read import regimes_in_order
 from selfloop.analysis.style import regime_title, save
 from selfloop.data.shards import count_rows, iterate_rows, shard_paths
-from selfloop.domains.image.data import pictures
+from selfloop.domains.image.data import image_store
 from selfloop.domains.image.figures import grid_figure
 from selfloop.domains.image.model.checkpoint import load_checkpoint
 from selfloop.domains.image.model.network import to_bytes, to_pixels
@@ -48,10 +48,10 @@ def _test_images(folder: Path, threads: int) -> np.ndarray:
     count = count_rows(folder)
     wanted = np.linspace(0, count - 1, min(COLUMNS, count)).astype(np.int64)
     seen, batches = 0, []
-    for batch in iterate_rows(shard_paths(folder), ["image"], pictures.ROWS_PER_GROUP):
+    for batch in iterate_rows(shard_paths(folder), ["image"], image_store.ROWS_PER_GROUP):
         batches.append(batch.take(wanted[(wanted >= seen) & (wanted < seen + batch.num_rows)] - seen))
         seen += batch.num_rows
-    return pictures.in_memory(batches, str(folder), threads)
+    return image_store.in_memory(batches, str(folder), threads)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ import numpy as np
 from selfloop.analysis.read import regimes_in_order
 from selfloop.analysis.style import regime_title, save
 from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.image.data import pictures
+from selfloop.domains.image.data import image_store
 from selfloop.domains.image.figures import grid_figure
 from selfloop.jobs.job import Job
 
@@ -49,8 +49,8 @@ def _panels(regimes: dict[str, dict[int, str]], real: str, threads: int) -> Pane
 def _first(folder: str, count: int, threads: int, spread: bool = False) -> np.ndarray:
     """The first images of a data set, or (`spread`) as many from its first row group, evenly apart, since neighbours
     may show the same person."""
-    size = pictures.ROWS_PER_GROUP if spread else count
+    size = image_store.ROWS_PER_GROUP if spread else count
     batch = next(iterate_rows(shard_paths(Path(folder)), ["image"], size))
     if spread:
         batch = batch.take(np.linspace(0, batch.num_rows - 1, min(count, batch.num_rows)).astype(np.int64))
-    return pictures.in_memory([batch], folder, threads)
+    return image_store.in_memory([batch], folder, threads)

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfloop.data.atomic import whole_folder
+from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.image.data import sources
-from selfloop.domains.image.data.collection import Collection
 from selfloop.domains.image.data.conversion import Tally, converted
-from selfloop.domains.image.data.pictures import ROWS_PER_GROUP, SCHEMA, encode_png
+from selfloop.domains.image.data.image_store import ROWS_PER_GROUP, SCHEMA, encode_png
+from selfloop.domains.image.data.readers import ImageFiles
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
 
@@ -28,10 +28,10 @@ def run(job: Job) -> None:
         job.log.info("warning: %d test images are in the train split too, pixel for pixel; they are kept", twice)
 
 
-def _write(name: str, images: Collection, data: Mapping[str, Any], folder: Path, job: Job) -> set[bytes]:
+def _write(name: str, images: ImageFiles, data: Mapping[str, Any], folder: Path, job: Job) -> set[bytes]:
     """Write one split; returns a digest of every image."""
     tally, digests = Tally(), set()
-    with whole_folder(folder) as scratch, ShardWriter(scratch, SCHEMA, rows_per_group=ROWS_PER_GROUP) as writer:
+    with atomic_folder(folder) as scratch, ShardWriter(scratch, SCHEMA, rows_per_group=ROWS_PER_GROUP) as writer:
         row = 0
         for kept, pixels in converted(images, data, job.threads, tally):
             for index, image, content in zip(kept, pixels, encode_png(pixels), strict=True):

@@ -9,22 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from selfloop.data import training_set
-from selfloop.data.atomic import whole_folder
-from selfloop.data.learning_curve import write_curve
 from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.image.data import pictures
+from selfloop.domains.image.data import image_store
 from selfloop.domains.image.model.checkpoint import save_checkpoint
 from selfloop.domains.image.model.loss import measure, terms
 from selfloop.domains.image.model.network import Autoencoder, Shape, build
 from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
-from selfloop.training import loop
 from selfloop.training.devices import prepare_torch
-from selfloop.training.distributed import ALONE, Group, joined
-from selfloop.training.lr_schedule import Schedule, steps_of
+from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup, process_group
+from selfloop.training.loop import train_and_save
+from selfloop.training.lr_schedule import OptimizerConfig, steps_of
 from selfloop.training.malloc import keep_freed_memory
-from selfloop.training.state import SavedState
 
 COLORS = {1: "gray", 3: "rgb"}
 
@@ -56,7 +53,7 @@ class ImageTask:
         latent: int,
         identity: str,
         device: torch.device,
-        group: Group = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.group = group
         self.rows = len(train)
@@ -118,29 +115,28 @@ def _on_device(images: np.ndarray, device: torch.device) -> Tensor | None:
 def run(job: Job) -> None:
     """Train from `job.input.training_set`; write a checkpoint and a learning curve."""
     device = prepare_torch(job.threads, job.gpus)
-    with joined(device) as group:
+    with process_group(device) as group:
         train_model(job, device, group)
 
 
-def train_model(job: Job, device: torch.device, group: Group) -> None:
-    """The same as one of a group of processes; the one that leads writes.
+def train_model(job: Job, device: torch.device, group: ProcessGroup) -> None:
+    """Train as one rank of a process group.
 
     Raises:
-        UserError: there are too few images for a batch, or a batch has too few for the processes.
+        UserError: too few images for a batch, or a batch too small for the number of processes.
     """
     training = job.params["training"]
-    state = SavedState(Path(job.params["state"]), job.fingerprint(), job.every_seconds)
     folder, test_folder = Path(job.input["training_set"]), Path(job.input["test"])
-    batches = training_set.rows(folder, ["image"], pictures.ROWS_PER_GROUP)
-    # Each process has a copy of its own: one that the leading process writes would still need its shape told.
+    batches = training_set.rows(folder, ["image"], image_store.ROWS_PER_GROUP)
+    # A copy per rank; a shared one would need its shape communicated.
     target = Path(job.params["state"]) / f"images-{group.rank}.uint8"
-    train = pictures.mapped(batches, str(folder), job.threads, target)
-    batches = iterate_rows(shard_paths(test_folder), ["image"], pictures.ROWS_PER_GROUP)
-    test = pictures.in_memory(batches, str(test_folder), job.threads)
+    train = image_store.mapped(batches, str(folder), job.threads, target)
+    batches = iterate_rows(shard_paths(test_folder), ["image"], image_store.ROWS_PER_GROUP)
+    test = image_store.in_memory(batches, str(test_folder), job.threads)
     if train.shape[1:] != test.shape[1:]:
         raise UserError(f"{folder} has images {train.shape[1:]} (bands, height, width), {test_folder} {test.shape[1:]}")
     job.log.info(
-        "%d images %s (bands, height, width) to train on, %d to test on", len(train), test.shape[1:], len(test)
+        "%d training and %d test images of shape %s (bands, height, width)", len(train), len(test), test.shape[1:]
     )
     if len(train) < training["batch_size"]:
         raise UserError(f"{folder} has {len(train)} images, fewer than training.batch_size, {training['batch_size']}.")
@@ -154,10 +150,8 @@ def train_model(job: Job, device: torch.device, group: Group) -> None:
     job.log.info("%s parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}")
     task = ImageTask(train, test, training, shape.latent, identity, device, group)
     keep_freed_memory()  # every step allocates the same blocks
-    result = loop.fit(model, task, Schedule.of(training), state, device, job.progress, group, job.did)
-    if not group.leads:
-        return
-    with whole_folder(Path(job.output["checkpoint"])) as scratch:
-        save_checkpoint(shape, training["kl_weight"], result.weights, scratch)
-    write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it says that the training is done
-    state.delete_the_rest()
+
+    def save(weights: dict[str, Tensor], folder: Path) -> None:
+        save_checkpoint(shape, training["kl_weight"], weights, folder)
+
+    train_and_save(job, model, task, OptimizerConfig.of(training), device, save, group)

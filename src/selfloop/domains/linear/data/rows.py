@@ -1,4 +1,4 @@
-"""Rows of linear data on disk: x, y, and the noise in y, so that theory can be held against every single fit."""
+"""Linear data in Parquet: x, y, and the noise in y, so that every single fit can be compared with theory."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from selfloop.data.atomic import whole_folder
+from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter, iterate_rows, shard_paths
 from selfloop.domains.linear.theory import Array
 from selfloop.errors import UserError
@@ -27,7 +27,7 @@ def write_rows(folder: Path, X: Array, w: Array, noise: Array, iteration: int = 
     """Write a data set with the labels y = Xw + noise.
 
     Args:
-        folder: appears whole or not at all.
+        folder: written atomically.
         X: inputs (rows, d).
         w: parameters (d,).
         noise: (rows,).
@@ -40,7 +40,7 @@ def write_rows(folder: Path, X: Array, w: Array, noise: Array, iteration: int = 
     y = X @ w + noise
     if not np.isfinite(y).all():
         raise UserError(f"{folder} would hold labels that are not finite; they cannot become training data.")
-    with whole_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
+    with atomic_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
         for row, (x, label, error) in enumerate(zip(X.tolist(), y.tolist(), noise.tolist(), strict=True)):
             writer.append({"x": x, "y": label, "noise": error, "iteration": iteration, "part": part, "row": row})
 
@@ -54,11 +54,11 @@ def arrays(batch: pa.RecordBatch) -> tuple[Array, Array]:
 def read_rows(folder: Path) -> tuple[Array, Array, Array]:
     """A whole data set: X (rows, d), y (rows,) and noise (rows,)."""
     batches = list(iterate_rows(shard_paths(folder), ["x", "y", "noise"]))
-    X, y = stacked(arrays(batch) for batch in batches)
+    X, y = stacked(map(arrays, batches))
     return X, y, np.concatenate([batch.column("noise").to_numpy(zero_copy_only=False) for batch in batches])
 
 
-def stacked(pieces: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """One X and one y of several."""
-    inputs, labels = zip(*pieces, strict=True)
+def stacked(batches: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Concatenate pairs of X and y."""
+    inputs, labels = zip(*batches, strict=True)
     return np.concatenate(inputs), np.concatenate(labels)

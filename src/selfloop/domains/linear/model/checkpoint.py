@@ -1,6 +1,6 @@
 """Checkpoints of linear models: model.safetensors with `weight` (1, d), as `torch.nn.Linear` names it, and config.json.
 
-Written and read with numpy in float64; `torch.nn.Linear(d, 1, bias=False, dtype=torch.float64)` loads them, too.
+In float64, written and read with numpy; `torch.nn.Linear(d, 1, bias=False, dtype=torch.float64)` loads them too.
 """
 
 import json
@@ -8,16 +8,14 @@ from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
 
-from selfloop.data.atomic import whole_folder
 from selfloop.domains.linear.theory import Array
 
 
 def save_checkpoint(w: Array, folder: Path) -> None:
-    """Write the parameters w (d,)."""
-    with whole_folder(folder) as scratch:
-        save_file({"weight": w[None]}, scratch / "model.safetensors")
-        config = {"model_type": "linear", "in_features": len(w), "out_features": 1, "bias": False, "dtype": "float64"}
-        (scratch / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    """Write the parameters w (d,) to an existing folder."""
+    save_file({"weight": w[None]}, folder / "model.safetensors")
+    config = {"model_type": "linear", "in_features": len(w), "out_features": 1, "bias": False, "dtype": "float64"}
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_checkpoint(folder: Path) -> Array:

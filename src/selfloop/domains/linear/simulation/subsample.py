@@ -1,8 +1,8 @@
-"""accumulate-subsample at scale: no formula, so rows, noise and picks are drawn in full, but nothing is stacked.
+"""accumulate-subsample at scale: without a formula, rows, noise and picks are drawn in full, but nothing is stacked.
 
-A pick of T rows out of the pool of nT is a count and a sum per distinct row of X. What each iteration's Gram matrix is
-depends on the counts alone, not on the models before it: all of them are formed before the first fit, as one matrix
-product of counts (iterations, T) and products of coordinates (T, d²) where d is small. Seeds go side by side in blocks.
+A pick of T rows from the pool of nT is a count and a sum per distinct row of X. Gram matrices depend on the counts
+alone, not on earlier models, so all are formed before the first fit; for small d as one matrix product of counts
+(iterations, T) and products of coordinates (T, d²). Seeds are vectorised in blocks.
 """
 
 import itertools
@@ -11,52 +11,52 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from selfloop.domains.linear.simulation.setting import DATA, NOISE, PICKS, Setting, generator
+from selfloop.domains.linear.simulation.scenario import DATA, NOISE, PICKS, Scenario, generator
 from selfloop.domains.linear.theory import Array, Integers
 
-BLOCK_ROWS = 5000  # rows of X in a block of seeds: one iteration's arrays stay in a core's cache
-BLOCK_SEEDS = 100  # at most; more would draw in vain for studies of fewer seeds
-BLOCK_NUMBERS = 1 << 19  # products of coordinates held at a time
+BLOCK_ROWS = 5000  # rows of X in a block of seeds: one iteration's arrays fit a core's cache
+BLOCK_SEEDS = 100  # at most; larger blocks would be wasted on studies of fewer seeds
+BLOCK_NUMBERS = 1 << 19  # products of coordinates in memory at a time
 # The product of counts and products of coordinates does d² T operations per iteration at the full rate, the symmetric
 # product of the distinct rows (63% of T in the long run) a third of that, but copies them first: equal near this d.
 PRODUCTS_UP_TO = 48
-INVERTED_UP_TO = 8  # dimension up to which inverting all matrices together beats solving with LAPACK one by one
+INVERTED_UP_TO = 8  # dimension up to which vectorised inversion beats LAPACK's solve per matrix
 
 Picks = npt.NDArray[np.signedinteger]
 
 
 def lanes(T: int) -> int:
-    """Seeds in a block, which draw side by side."""
+    """Seeds per block."""
     return max(1, min(BLOCK_SEEDS, BLOCK_ROWS // T))
 
 
-def run_block(setting: Setting, block: int, which: Integers) -> Array:
-    """Simulate some seeds of a block; the block is always drawn whole, so they do not depend on each other.
+def run_block(scenario: Scenario, block: int, which: Integers) -> Array:
+    """Simulate some seeds of a block, which is always drawn whole, so that seeds do not depend on each other.
 
     Args:
-        setting: of the regime accumulate-subsample.
-        block: its number; seed s is lane s mod `lanes(T)` of block s // `lanes(T)`.
-        which: the lanes asked for.
+        scenario: of the regime accumulate-subsample.
+        block: seed s is lane s mod `lanes(T)` of block s // `lanes(T)`.
+        which: lanes to simulate.
 
     Returns:
-        Their errors, (len(which), iterations).
+        errors, (len(which), iterations).
     """
-    T, width = setting.T, lanes(setting.T)
-    X = generator(setting, "rows", block, DATA).standard_normal((width, T, setting.d))
-    noise = generator(setting, "rows", block, NOISE).standard_normal((setting.iterations, width, T))
-    rounds = (generator(setting, "rows", block, PICKS + r) for r in itertools.count())
-    picks = draw_picks(rounds, setting.iterations, width, T)
+    T, width = scenario.T, lanes(scenario.T)
+    X = generator(scenario, "rows", block, DATA).standard_normal((width, T, scenario.d))
+    noise = generator(scenario, "rows", block, NOISE).standard_normal((scenario.iterations, width, T))
+    rounds = (generator(scenario, "rows", block, PICKS + r) for r in itertools.count())
+    picks = draw_picks(rounds, scenario.iterations, width, T)
     if len(which) < width:
         X, noise, picks = X[which], noise.take(which, axis=1), picks[:, which]
-    return subsample_errors(setting, X if setting.covariance is None else X @ setting.factor.T, noise, picks)
+    return subsample_errors(scenario, X if scenario.covariance is None else X @ scenario.factor.T, noise, picks)
 
 
 def draw_picks(rounds: Iterator[np.random.Generator], iterations: int, width: int, T: int) -> Picks:
-    """For each iteration n and lane, T different rows of the pool of nT, every set equally likely; in ascending order.
+    """For each iteration n and lane, a uniform random set of T rows of the pool of nT, in ascending order.
 
-    All rows are drawn at once with replacement, and what was picked twice is drawn again until nothing is: the first T
-    different values of one long sequence, which is a uniform set. Each round has a stream of its own, iteration by
-    iteration, so that a longer run begins with the picks of a shorter one.
+    All rows are drawn at once with replacement, and duplicates redrawn until there are none: the first T distinct
+    values of a sequence, hence a uniform set. Each round has its own stream, iteration by iteration, so that a longer
+    run begins with the picks of a shorter one.
 
     Returns:
         (iterations, width, T).
@@ -65,14 +65,14 @@ def draw_picks(rounds: Iterator[np.random.Generator], iterations: int, width: in
     drawn = next(rounds).random((iterations, width, T))
     drawn *= pool[:, None, None]
     picks: Picks = drawn.astype(np.int32) if drawn.size < 2**31 else drawn.astype(np.int64)
-    picks[0] = np.arange(T)  # all there is, which drawing again would find late
+    picks[0] = np.arange(T)  # the whole pool, which redrawing would take long to find
     picks.sort(axis=2)
     sets = picks.reshape(-1, T)
     numbers, suspects = np.arange(len(sets)), sets
     while True:
         flat = suspects.reshape(-1)
         twice = np.flatnonzero(flat[1:] == flat[:-1])
-        twice = twice[twice % T < T - 1]  # the end of one set beside the beginning of the next
+        twice = twice[twice % T < T - 1]  # not across the boundary of two sets
         if not len(twice):
             return picks
         of = twice // T
@@ -83,14 +83,13 @@ def draw_picks(rounds: Iterator[np.random.Generator], iterations: int, width: in
         sets[numbers] = suspects
 
 
-def subsample_errors(setting: Setting, X: Array, noise: Array, picks: Picks) -> Array:
+def subsample_errors(scenario: Scenario, X: Array, noise: Array, picks: Picks) -> Array:
     """The errors of accumulate-subsample, (seeds, iterations).
 
-    A pick without full column rank (fewer than d distinct rows; possible, and rare) is fitted with the minimum norm,
-    as a pseudo-inverse would.
+    A pick without full column rank (fewer than d distinct rows, which is rare) gets the minimum-norm fit.
 
     Args:
-        setting: least squares or ridge.
+        scenario: least squares or ridge.
         X: real rows (seeds, T, d).
         noise: ξ, standard normal, (iterations, seeds, T), contiguous; overwritten.
         picks: rows of the pool that iteration i trains on, in [0, i·T), (iterations, seeds, T), where row k·T + j is
@@ -98,8 +97,8 @@ def subsample_errors(setting: Setting, X: Array, noise: Array, picks: Picks) -> 
     """
     seeds, T, d = X.shape
     iterations = len(noise)
-    penalty = setting.ridge * T
-    rows, places, count = _places(picks, T)
+    penalty = scenario.ridge * T
+    rows, label_rows, count = _indices(picks, T)
     gram = _gram_matrices(X, count)
     if penalty:
         gram += penalty * np.eye(d)
@@ -110,14 +109,14 @@ def subsample_errors(setting: Setting, X: Array, noise: Array, picks: Picks) -> 
             gram[n, which] = np.eye(d)
     inverse = _inverses(gram) if d <= INVERTED_UP_TO else None
 
-    # What the labels differ by from Xw*, all that least squares needs of them; in units of sigma, as all that follows.
-    pool, w_star = noise, setting.target / setting.sigma2**0.5
+    # Label residuals from Xw*, all that least squares needs; in units of sigma, like everything below.
+    pool, w_star = noise, scenario.target / scenario.sigma2**0.5
     labels, columns = pool.reshape(-1), X.swapaxes(1, 2)
     away = np.zeros((iterations, seeds, d, 1))  # ŵ - w*
     for n in range(iterations):
         if n:
             pool[n] += (X @ away[n - 1])[..., 0]
-        sums = np.asarray(np.bincount(rows[n], labels.take(places[n]), seeds * T), dtype=np.float64)
+        sums = np.asarray(np.bincount(rows[n], labels.take(label_rows[n]), seeds * T), dtype=np.float64)
         total = sums.reshape(seeds, T, 1)
         right = columns @ total
         if penalty:
@@ -126,22 +125,22 @@ def subsample_errors(setting: Setting, X: Array, noise: Array, picks: Picks) -> 
         for s in thin.get(n, ()):
             away[n, s, :, 0] = _minimum_norm(X[s], count[n, s], total[s, :, 0], w_star)
     # Row vectors: ‖ŵ - w*‖²_Σ = ‖(ŵ - w*)ᵀL‖².
-    weighted = (away.reshape(-1, d) @ setting.factor).reshape(iterations, seeds, d)
-    return np.asarray(setting.sigma2 * np.einsum("nsd,nsd->sn", weighted, weighted))
+    weighted = (away.reshape(-1, d) @ scenario.factor).reshape(iterations, seeds, d)
+    return np.asarray(scenario.sigma2 * np.einsum("nsd,nsd->sn", weighted, weighted))
 
 
-def _places(picks: Picks, T: int) -> tuple[Integers, Picks, Array]:
-    """Where the picked rows (iterations, seeds, T) lie, seeds' rows being numbered on.
+def _indices(picks: Picks, T: int) -> tuple[Integers, Picks, Array]:
+    """Flat indices of the picked rows (iterations, seeds, T); seeds' rows are numbered consecutively.
 
     Returns:
-        Their rows of X, (iterations, seeds · T); their labels in the pool, of the same shape, in the pool's order
-        (iteration, seed, row); how often each row of X is picked, (iterations, seeds, T).
+        rows of X, (iterations, seeds · T); labels in the pool's order (iteration, seed, row), of the same shape; counts
+        of each row of X, (iterations, seeds, T).
     """
     iterations, seeds, _ = picks.shape
     first = np.repeat(np.arange(seeds, dtype=picks.dtype) * T, T)
     rows = np.empty((iterations, seeds * T), dtype=np.int64)
     labels, count = np.empty_like(rows, dtype=picks.dtype), np.empty(rows.shape)
-    for n, pick in enumerate(picks.reshape(iterations, -1)):  # all that is done to one iteration stays in the cache
+    for n, pick in enumerate(picks.reshape(iterations, -1)):  # per iteration, to stay in the cache
         part = pick // T
         row = pick - part * T + first
         rows[n] = row
@@ -151,9 +150,9 @@ def _places(picks: Picks, T: int) -> tuple[Integers, Picks, Array]:
 
 
 def _without_rank(count: Array, d: int) -> dict[int, Integers]:
-    """The seeds that pick fewer than d distinct rows, for each iteration with some (in general position, d suffice)."""
+    """By iteration, the seeds that pick fewer than d distinct rows (d suffice in general position)."""
     T = count.shape[2]
-    # There are at least T / (the largest count) of them; only where that does not settle it are they counted.
+    # There are at least T / (largest count) distinct rows; they are counted only where that is less than d.
     unsettled = np.flatnonzero(count.reshape(len(count), -1).max(axis=1) * d > T).tolist() if d > 1 else []
     few = {n: np.flatnonzero(np.count_nonzero(count[n], axis=1) < d) for n in unsettled}
     return {n: which for n, which in few.items() if len(which)}
@@ -188,9 +187,9 @@ def _gram_matrices(X: Array, count: Array) -> Array:
 
 
 def _inverses(matrices: Array) -> Array:
-    """The inverses of many small positive definite matrices (iterations, seeds, d, d), by Gauss-Jordan without pivots.
+    """Inverses of many small positive definite matrices (iterations, seeds, d, d) by Gauss-Jordan without pivoting.
 
-    All matrices take each step together: LAPACK's call for one of them costs more than its arithmetic.
+    Vectorised over matrices: a LAPACK call per matrix costs more than its arithmetic.
     """
     a = np.ascontiguousarray(np.moveaxis(matrices, (2, 3), (0, 1)))
     for k in range(len(a)):

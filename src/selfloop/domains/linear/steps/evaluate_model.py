@@ -11,8 +11,7 @@ from selfloop.jobs.job import Job
 
 
 def run(job: Job) -> None:
-    """The mean squared error on the test split, whose rows are noiseless and have Σ as their second moment."""
+    """Mean squared error on the test split, whose noiseless rows have Σ as their second moment."""
     X, y, _ = read_rows(Path(job.input["test"]))
     value = float(np.mean((X @ load_checkpoint(Path(job.input["checkpoint"])) - y) ** 2))
-    job.log.info("excess risk %.6g", value)
-    write_measurements(Path(job.output["measurements"]), "test", {"excess_risk": value})
+    write_measurements(job, {"test": {"excess_risk": value}})

@@ -1,4 +1,4 @@
-"""Rule evaluate_part: what one sampled data set consists of, signal and noise."""
+"""Rule evaluate_part: signal and noise of one sampled data set."""
 
 from pathlib import Path
 
@@ -13,14 +13,12 @@ from selfloop.jobs.job import Job
 def run(job: Job) -> None:
     """Mean squares over the part's rows, in the squared unit of y.
 
-    signal: of the labels without their noise; noise: of the noise drawn; drift: of what the signal differs by from that
-    of the chain's first model.
+    signal: of the labels without noise; noise: of the noise; drift: of the signal's difference from that of the chain's
+    first model.
     """
     X, y, noise = read_rows(Path(job.input["part"]))
     first = load_checkpoint(Path(job.input["first"]))
     signal = y - noise
     squares = {"signal": signal, "noise": noise, "drift": signal - X @ first}
-    values = {metric: float(np.mean(each**2)) for metric, each in squares.items()}
-    for metric, value in values.items():
-        job.log.info("%s %.6g", metric, value)
-    write_measurements(Path(job.output["measurements"]), "synthetic", values, job.params["part"])
+    values = {metric: float(np.mean(array**2)) for metric, array in squares.items()}
+    write_measurements(job, {"synthetic": values}, job.params["part"])

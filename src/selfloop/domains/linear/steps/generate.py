@@ -11,7 +11,7 @@ from selfloop.jobs.job import Job
 
 
 def run(job: Job) -> None:
-    """Write y = Xŵ + noise for the real X. Further parts of one model differ in the noise alone: X is stacked."""
+    """Write y = Xŵ + noise for the real X; parts of one model differ in the noise alone."""
     X, _, _ = read_rows(Path(job.input["real"]))
     w = load_checkpoint(Path(job.input["checkpoint"]))
     generator = np.random.default_rng(stream(job.params["identity"], "noise"))

@@ -8,16 +8,16 @@ import pandas as pd
 from selfloop.analysis.show import Drawn, show
 from selfloop.analysis.style import Scale
 from selfloop.domains.linear.figures import theory_figure
-from selfloop.domains.linear.simulation.runs import runs_of
+from selfloop.domains.linear.simulation.results import results_of
 from selfloop.jobs.job import Job
 
 
 def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
     """Draw the figure on both scales."""
-    runs = runs_of(metrics, params["asked"])
+    results = results_of(metrics, params["asked"])
     for scale in get_args(Scale):
         name = f"theory-{scale}"
-        yield name, theory_figure(runs, scale=scale, title=params["titles"][name])
+        yield name, theory_figure(results, scale=scale, title=params["titles"][name])
 
 
 def run(job: Job) -> None:

@@ -1,19 +1,19 @@
 """Rule prepare_data: the real rows x ~ N(0, Σ), y = x·w* + noise, and a test split that measures exactly.
 
-The rows are drawn once and serve every iteration, regime and seed, as X does in Theorem 1. The noise stands beside the
+The rows are drawn once for all iterations, regimes and seeds, like X in Theorem 1. The noise is stored beside the
 labels, so that every fit can be compared with the closed form.
 
-A test error on drawn rows would have a sampling error of its own, and Σ is known. So the test split holds d noiseless
-rows √d·L_k, L_k the columns of the Cholesky factor of Σ = LLᵀ: their mean of xxᵀ is Σ itself, and the mean squared
-error on them is ‖ŵ - w*‖²_Σ (eq. 1).
+A test error on sampled rows would have sampling error, and Σ is known. So the test split holds d noiseless rows √d·L_k,
+L_k the columns of the Cholesky factor of Σ = LLᵀ: their mean of xxᵀ is Σ itself, and the mean squared error on them is
+‖ŵ - w*‖²_Σ (eq. 1).
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from selfloop.domains.linear.data.design import factor, target
 from selfloop.domains.linear.data.rows import write_rows
+from selfloop.domains.linear.data.sources import factor, target
 from selfloop.identity import digest, stream
 from selfloop.jobs.job import Job
 

@@ -1,4 +1,4 @@
-"""Rule simulate_chains: all seeds and iterations of one setting, by the fast paths of `simulate`."""
+"""Rule simulate_chains: all seeds and iterations of one scenario, vectorised."""
 
 from pathlib import Path
 
@@ -6,39 +6,39 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfloop.data.atomic import whole_file
-from selfloop.domains.linear.simulation.setting import setting_of
+from selfloop.data.atomic import atomic_file
+from selfloop.domains.linear.simulation.scenario import scenario_of
 from selfloop.domains.linear.simulation.simulate import Simulation, simulate
 from selfloop.jobs.job import Job
 from selfloop.training.malloc import keep_freed_memory
 
-SPLIT = "simulation"  # apart from "test", which the loop's models are measured on
+SPLIT = "simulation"  # distinct from "test", the split of the loop's models
 
 
 def run(job: Job) -> None:
-    """Write the table of `tidy_rows`, for as many seeds, from 0, as the settings say."""
+    """Simulate the seeds 0 to `seeds` - 1 and write `tidy_rows`."""
     keep_freed_memory()  # every block of seeds allocates the same arrays
     settings = job.params["simulation"]
-    simulation = simulate(setting_of(settings), range(settings["seeds"]))
-    with whole_file(Path(job.output["measurements"])) as scratch:
+    simulation = simulate(scenario_of(settings), range(settings["seeds"]))
+    with atomic_file(Path(job.output["measurements"])) as scratch:
         pq.write_table(tidy_rows(simulation), scratch, compression="zstd")
-    job.log.info("%s, %s: %d seeds", simulation.setting.label, simulation.setting.regime, len(simulation.seeds))
+    job.log.info("%s, %s: %d seeds", simulation.scenario.label, simulation.scenario.regime, len(simulation.seeds))
 
 
 def tidy_rows(simulation: Simulation) -> pa.Table:
     """The errors as rows of `results/metrics.parquet`: one row per seed and iteration (1-based), seed by seed.
 
-    The columns experiment and domain are left to the study: experiments may share a simulation.
+    Without the columns experiment and domain, since experiments may share a simulation.
     """
     seeds, iterations = simulation.error.shape
-    same = {
-        "model": simulation.setting.label,
-        "regime": simulation.setting.regime,
+    constant = {
+        "model": simulation.scenario.label,
+        "regime": simulation.scenario.regime,
         "sampling": "gaussian",
         "split": SPLIT,
         "metric": "excess_risk",
     }
-    columns = {name: pa.repeat(pa.scalar(value), seeds * iterations) for name, value in same.items()}
+    columns = {name: pa.repeat(pa.scalar(value), seeds * iterations) for name, value in constant.items()}
     columns["seed"] = pa.array(np.repeat(simulation.seeds, iterations))
     columns["iteration"] = pa.array(np.tile(np.arange(1, iterations + 1), seeds))
     columns["value"] = pa.array(simulation.error.ravel())

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from selfloop.data import training_set
+from selfloop.data.atomic import atomic_folder
 from selfloop.data.learning_curve import write_curve
 from selfloop.domains.linear.data.rows import arrays
 from selfloop.domains.linear.model.checkpoint import save_checkpoint
@@ -15,28 +16,28 @@ from selfloop.jobs.job import Job
 
 
 def run(job: Job) -> None:
-    """Fit `job.input.training_set`; write a checkpoint, and a learning curve without a point: there are no steps."""
+    """Fit `job.input.training_set`; write a checkpoint and an empty learning curve."""
     folder = Path(job.input["training_set"])
     w, rank, rows = fit(map(arrays, training_set.rows(folder, ["x", "y"])), job.params["training"]["ridge"])
     job.did(rows, "rows")
     job.log.info("fitted %d parameters to %d rows", len(w), rows)
     if rank < len(w):
-        job.log.warning("the rows span %d of %d dimensions; of all best fits this is the shortest", rank, len(w))
+        job.log.warning("the rows span %d of %d dimensions; taking the minimum-norm solution", rank, len(w))
     if not np.isfinite(w).all():
         raise UserError(f"{folder} led to parameters that are not finite.")
-    save_checkpoint(w, Path(job.output["checkpoint"]))
-    write_curve([], Path(job.output["learning_curve"]))  # last: it says that the training is done
+    with atomic_folder(Path(job.output["checkpoint"])) as scratch:
+        save_checkpoint(w, scratch)
+    write_curve([], Path(job.output["learning_curve"]))  # last: it marks the training as finished
 
 
 def fit(batches: Iterable[tuple[Array, Array]], ridge: float) -> tuple[Array, int, int]:
-    """The minimiser of (1/N)‖Xw - y‖² + ridge‖w‖², of several the shortest; memory is bounded by one batch.
+    """The minimum-norm minimiser of (1/N)‖Xw - y‖² + ridge‖w‖²; memory is bounded by one batch.
 
-    The triangular factor of all rows [X y] so far stands for them. No XᵀX is formed, which would square the condition
-    number.
+    Keeps the R factor of a QR decomposition of all rows [X y] so far: forming XᵀX would square the condition number.
 
     Args:
-        batches: pieces of X (rows, d) and y (rows,).
-        ridge: λ ≥ 0 per row, as in `simulate.Setting`.
+        batches: X (rows, d) and y (rows,).
+        ridge: λ ≥ 0 per row, as in `Scenario`.
 
     Returns:
         w (d,), the rank of X (with ridge: d), and N.
@@ -44,8 +45,8 @@ def fit(batches: Iterable[tuple[Array, Array]], ridge: float) -> tuple[Array, in
     rows = 0
     R: Array | None = None
     for X, y in batches:
-        own = np.column_stack([X, y])
-        R = np.asarray(np.linalg.qr(own if R is None else np.vstack([R, own]), mode="r"))
+        batch = np.column_stack([X, y])
+        R = np.asarray(np.linalg.qr(batch if R is None else np.vstack([R, batch]), mode="r"))
         rows += len(y)
     if R is None:
         raise ValueError("no rows to fit")

@@ -1,4 +1,4 @@
-"""Measured over predicted test error of every simulated setting, with its standard error."""
+"""Measured over predicted test error of every simulated scenario, with its standard error."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,12 @@ import pandas as pd
 from selfloop.analysis.show import Drawn, show
 from selfloop.analysis.table import Table
 from selfloop.data.quantity import Quantity
-from selfloop.domains.linear.simulation.runs import comparison, comparison_summary, runs_of
+from selfloop.domains.linear.simulation.results import comparison, comparison_summary, results_of
 from selfloop.jobs.job import Job
 
 
 def page(table: pd.DataFrame, _: Quantity) -> Table:
-    """`runs.comparison` to read: a row per setting and regime, and how often theory holds."""
+    """`results.comparison` to read: a row per scenario and regime, and how often theory holds."""
     headings = ["Experiment", "Setting", "Regime", "Seeds", "n=1", "Last n", "± SE", "Within 3 SE", "Worst z", "at n"]
     lines = []
     for row in comparison_summary(table).to_dict("records"):
@@ -50,7 +50,7 @@ READABLE = {"theory": page}
 
 def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
     """Work out the comparison."""
-    yield "theory", comparison(runs_of(metrics, params["asked"]))
+    yield "theory", comparison(results_of(metrics, params["asked"]))
 
 
 def run(job: Job) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from selfloop.data.atomic import whole_folder
+from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter, iterate_rows, shard_paths
 from selfloop.domains.molecule.data.graph import MoleculeGraph, build_graph
 from selfloop.errors import UserError
@@ -79,7 +79,7 @@ def write_conformations(
     """
     numbers = iter(rows or ())
     count = 0
-    with whole_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
+    with atomic_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
         for count, each in enumerate(conformations, start=1):
             if not np.isfinite(each.coordinates).all():
                 raise UserError(

@@ -1,11 +1,11 @@
 """Where real conformations come from, as far as a config can be checked: light, no rdkit."""
 
-import glob
 import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from selfloop.data.paths import matching_files
 from selfloop.domains.protocol import Settings
 
 SMILES_FILE = "Data/NCI/first_5K.smi"
@@ -13,19 +13,6 @@ SUMMARIES = ("summary_drugs.json", "summary_qm9.json")
 # The keys that name files and that each source reads.
 OF_SOURCE = {"rdkit": (), "sdf": ("train", "test"), "rdkit_folder": ("folder",), "geodiff": ("train", "test")}
 SUFFIXES = {"sdf": (".sdf", ".sdf.gz"), "geodiff": (".pkl", ".pickle")}
-
-
-def matches(patterns: str | list[str] | None) -> tuple[list[Path], list[str]]:
-    """The files that paths and globs name, each once and those of a glob sorted, and the patterns that name none."""
-    found: dict[Path, None] = {}
-    unmatched = []
-    for pattern in [patterns] if isinstance(patterns, str) else patterns or []:
-        expanded = os.path.expanduser(pattern)
-        names = [expanded] if os.path.exists(expanded) else sorted(glob.glob(expanded, recursive=True))
-        found.update(dict.fromkeys(Path(name) for name in names))
-        if not names:
-            unmatched.append(pattern)
-    return list(found), unmatched
 
 
 def rdkit_smiles() -> Path | None:
@@ -54,7 +41,7 @@ def input_files(data: Settings) -> list[str]:
     if data["source"] == "rdkit_folder":
         summary = summary_file(data["folder"])
         return [] if summary is None else [str(summary)]
-    return [str(path) for split in ("train", "test") for path in matches(data[split])[0]]
+    return [str(path) for split in ("train", "test") for path in matching_files(data[split])[0]]
 
 
 def problems(data: Settings) -> Iterator[str]:
@@ -72,13 +59,13 @@ def problems(data: Settings) -> Iterator[str]:
     if source in SUFFIXES:
         allowed = SUFFIXES[source]
         for split in ("train", "test"):
-            paths, unmatched = matches(data[split])
+            paths, unmatched = matching_files(data[split])
             for pattern in unmatched:
                 yield f"data.{split}: '{pattern}' names no file."
             for path in paths:
                 if not path.name.endswith(allowed) or path.is_dir():
                     yield f"data.{split}: '{path}' is not a file that {source} reads; allowed: {', '.join(allowed)}."
-        both = set(matches(data["train"])[0]) & set(matches(data["test"])[0])
+        both = set(matching_files(data["train"])[0]) & set(matching_files(data["test"])[0])
         if both:
             yield f"data.test: '{min(both)}' is among data.train, too; test on other molecules."
     if source == "geodiff" and data["test"] is None:

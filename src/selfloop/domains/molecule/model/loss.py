@@ -1,17 +1,55 @@
-"""A model's losses on real test conformations, with noise that is the same for every model."""
+"""GeoDiff's denoising loss, for training and on held-out conformations."""
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from selfloop.domains.molecule.data.conformations import Conformations
-from selfloop.domains.molecule.data.graph import build_batch
-from selfloop.domains.molecule.model.diffusion import losses
-from selfloop.domains.molecule.model.draws import LEARNING_CURVE_ROWS
-from selfloop.domains.molecule.model.network import GeoDiff
+from selfloop.domains.molecule.data.graph import Batch, build_batch, pairs_within
+from selfloop.domains.molecule.model.evaluation import LEARNING_CURVE_ROWS
+from selfloop.domains.molecule.model.network import GeoDiff, forces
 from selfloop.identity import stream
 
+GLOBAL_WEIGHT, LOCAL_WEIGHT = 2.0, 5.0
 BATCH = 32
+
+
+class Losses(NamedTuple):
+    """Sums over atoms of the squared errors, weighted as in the total loss (2 global, 5 local), and how many atoms."""
+
+    remote: Tensor
+    local: Tensor
+    atoms: int
+
+
+def losses(model: GeoDiff, batch: Batch, positions: Tensor, levels: Tensor, noise: Tensor) -> Losses:
+    """The weighted variational bound's two terms, for given noise.
+
+    The network sees the noisy positions and predicts, for every pair that sees each other there, the change of its
+    length to the true one in units of the noise level; both sides are turned into forces on atoms and compared there.
+    The sum over pairs of the difference of both sides is the difference of the sums, so one sum is enough.
+
+    Args:
+        model: the network.
+        batch: the molecules.
+        positions: [atoms, 3], the true ones, Å.
+        levels: [molecules], sigma of each molecule, Å.
+        noise: [atoms, 3], standard normal.
+    """
+    per_atom = levels.index_select(0, batch.molecule)
+    noisy = positions + noise * per_atom.unsqueeze(1)
+    pairs = pairs_within(batch, noisy, model.shape.cutoff)
+    ends = positions.index_select(0, pairs.first) - positions.index_select(0, pairs.second)
+    true = torch.linalg.vector_norm(ends, dim=1)
+    targets = (true - pairs.lengths) / per_atom.index_select(0, pairs.first)
+    remote, local = model(batch, pairs)
+    n, atoms = pairs.local, len(positions)
+    globally = forces(remote - targets[n:], pairs.first[n:], pairs.second[n:], pairs.units[n:], atoms)
+    locally = forces(local - targets[:n], pairs.first[:n], pairs.second[:n], pairs.units[:n], atoms)
+    return Losses(GLOBAL_WEIGHT * globally.square().sum(), LOCAL_WEIGHT * locally.square().sum(), atoms)
 
 
 def evaluation_rows(test: Conformations) -> npt.NDArray[np.int64]:

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from selfloop.domains.molecule.data.conformations import Conformations, Floats
 from selfloop.domains.molecule.data.graph import Batch, Pairs, build_batch, pairs_within
-from selfloop.domains.molecule.model.diffusion import sigmas
 from selfloop.domains.molecule.model.network import GeoDiff, forces
+from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.identity import stream
 
 UNIT = 0.01  # Å; a level's step size is step_size · (sigma / UNIT)²

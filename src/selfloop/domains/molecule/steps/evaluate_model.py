@@ -7,9 +7,9 @@ import numpy as np
 from selfloop.data.measurements import write_measurements
 from selfloop.domains.molecule.data.conformations import read_conformations
 from selfloop.domains.molecule.model.checkpoint import load_checkpoint
-from selfloop.domains.molecule.model.diffusion import sigmas
-from selfloop.domains.molecule.model.draws import TEST_DRAWS
+from selfloop.domains.molecule.model.evaluation import TEST_DRAWS
 from selfloop.domains.molecule.model.loss import held_out_losses
+from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.jobs.job import Job
 from selfloop.training.devices import prepare_torch
 
@@ -20,6 +20,4 @@ def run(job: Job) -> None:
     model, config = load_checkpoint(Path(job.input["checkpoint"]), str(device))
     test = read_conformations(Path(job.input["test"]))
     values = held_out_losses(model, sigmas(config), test, np.arange(len(test)), device, TEST_DRAWS)
-    for metric, value in values.items():
-        job.log.info("test %s %.4f", metric, value)
-    write_measurements(Path(job.output["measurements"]), "test", values)
+    write_measurements(job, {"test": values})

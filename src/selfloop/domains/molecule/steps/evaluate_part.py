@@ -32,10 +32,7 @@ def run(job: Job) -> None:
     values["synthetic"]["nan_rate"] = 1 - len(own) / len(real)
     if part == 0:
         values["test"] = _on_test(job)
-    for split, found in values.items():
-        for metric, value in found.items():
-            job.log.info("%s %s %.4f", split, metric, value)
-    write_measurements(Path(job.output["measurements"]), "synthetic", values.pop("synthetic"), part, values)
+    write_measurements(job, values, part)
 
 
 def _on_test(job: Job) -> dict[str, float]:

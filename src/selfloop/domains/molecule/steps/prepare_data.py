@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from selfloop.domains.molecule.data import readers, sources
+from selfloop.data.paths import matching_files
+from selfloop.domains.molecule.data import readers
 from selfloop.domains.molecule.data.chemistry import describe, graph_of
 from selfloop.domains.molecule.data.conformations import Conformation, write_conformations
 from selfloop.domains.molecule.data.readers import Molecule
@@ -63,16 +64,16 @@ def splits(data: Settings, left_out: Counter[str]) -> tuple[list[Molecule], list
         train = list(islice(distinct, wanted))
     elif data["test"] is not None:
         of_files = readers.of_sdf if data["source"] == "sdf" else readers.of_geodiff
-        test = _drawn(list(of_files(sources.matches(data["test"])[0], data, left_out)), wanted_test, seed)
+        test = _drawn(list(of_files(matching_files(data["test"])[0], data, left_out)), wanted_test, seed)
         known = {_graph(molecule) for molecule in test}
-        everything = list(of_files(sources.matches(data["train"])[0], data, left_out))
+        everything = list(of_files(matching_files(data["train"])[0], data, left_out))
         others = [molecule for molecule in everything if _graph(molecule) not in known]
         if len(others) < len(everything):
             left_out["molecules to train on that are among those to test on"] += len(everything) - len(others)
         train = _drawn(others, wanted, seed)
     else:
         alike: dict[str, list[Molecule]] = {}
-        for molecule in readers.of_sdf(sources.matches(data["train"])[0], data, left_out):
+        for molecule in readers.of_sdf(matching_files(data["train"])[0], data, left_out):
             alike.setdefault(_graph(molecule), []).append(molecule)
         groups = list(alike.values())
         order = np.random.default_rng(seed).permutation(len(groups))

@@ -11,21 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from selfloop.data import training_set
-from selfloop.data.learning_curve import write_curve
 from selfloop.domains.molecule.data.conformations import COLUMNS, Conformations, read_conformations
 from selfloop.domains.molecule.data.graph import Batch, build_batch
 from selfloop.domains.molecule.model.checkpoint import save_checkpoint
-from selfloop.domains.molecule.model.diffusion import antithetic_times, losses, sigmas
-from selfloop.domains.molecule.model.draws import LEARNING_CURVE_DRAWS
-from selfloop.domains.molecule.model.loss import evaluation_rows, held_out_losses
+from selfloop.domains.molecule.model.evaluation import LEARNING_CURVE_DRAWS
+from selfloop.domains.molecule.model.loss import evaluation_rows, held_out_losses, losses
 from selfloop.domains.molecule.model.network import GeoDiff, build
+from selfloop.domains.molecule.model.noise_schedule import antithetic_times, sigmas
 from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
-from selfloop.training import loop
 from selfloop.training.devices import prepare_torch
-from selfloop.training.lr_schedule import Schedule
-from selfloop.training.state import SavedState
+from selfloop.training.loop import train_and_save
+from selfloop.training.lr_schedule import OptimizerConfig
 
 
 class NoisyBatch(NamedTuple):
@@ -102,12 +100,11 @@ def run(job: Job) -> None:
     """Train from `job.input.training_set`; write a checkpoint and a learning curve."""
     device = prepare_torch(job.threads)
     settings, training = job.params["model"], job.params["training"]
-    state = SavedState(Path(job.params["state"]), job.fingerprint(), job.every_seconds)
     folder = Path(job.input["training_set"])
     train = Conformations.of(training_set.rows(folder, COLUMNS), str(folder))
     test = read_conformations(Path(job.input["test"]))
     job.log.info(
-        "%d conformations of %d molecules, %s atoms to train on",
+        "training set: %d conformations of %d molecules, %s atoms",
         len(train), len(train.bonds), f"{len(train.atomic_numbers):,}",
     )  # fmt: skip
     if len(train) < training["batch_size"]:
@@ -118,7 +115,8 @@ def run(job: Job) -> None:
     model = build(settings, stream(identity, "weights"))
     seed = stream(identity, "batches")
     task = ConformationTask(train, test, sigmas(settings), training["steps"], training["batch_size"], seed, device)
-    result = loop.fit(model, task, Schedule.of(training), state, device, job.progress, did=job.did)
-    save_checkpoint(result.weights, settings, Path(job.output["checkpoint"]))
-    write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it says that the training is done
-    state.delete_the_rest()
+
+    def save(weights: dict[str, Tensor], folder: Path) -> None:
+        save_checkpoint(weights, settings, folder)
+
+    train_and_save(job, model, task, OptimizerConfig.of(training), device, save)

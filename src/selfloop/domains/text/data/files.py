@@ -4,12 +4,10 @@ Values are handed out unchecked, each with its place; `sources` decides what is 
 """
 
 import bz2
-import glob
 import gzip
 import io
 import json
 import lzma
-import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,24 +25,6 @@ ALLOWED = ".txt, .jsonl or .parquet, each also with .gz, .bz2, .xz or .zst"
 BATCH_ROWS = 1_000
 
 Raw = Iterator[tuple[object, str]]  # a value that should be a document, and its place, e.g. "stories.txt, line 7"
-
-
-def matches(patterns: str | list[str] | None) -> tuple[list[Path], list[str]]:
-    """The files that paths and globs name, each once under its first name, and the patterns that name none.
-
-    Files come in the order of the patterns, those of one glob sorted. A path that is there is taken as it is, even
-    where it holds glob characters.
-    """
-    found: dict[Path, Path] = {}  # by where links lead
-    unmatched = []
-    for pattern in [patterns] if isinstance(patterns, str) else patterns or []:
-        expanded = os.path.expanduser(pattern)
-        names = [expanded] if os.path.exists(expanded) else sorted(glob.glob(expanded, recursive=True))
-        for path in map(Path, names):
-            found.setdefault(path.resolve(), path)
-        if not names:
-            unmatched.append(pattern)
-    return list(found.values()), unmatched
 
 
 def compression(path: Path) -> str | None:

@@ -9,7 +9,6 @@ that were drawn. Memory is bounded by the longest document and by those eight by
 
 import difflib
 import hashlib
-import importlib.util
 import os
 from array import array
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +17,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfloop.domains.text.data import files, packaged
+from selfloop.data import hub
+from selfloop.data.paths import matching_files
+from selfloop.domains.text.data import files, shakespeare
 from selfloop.domains.text.data.files import Raw
 from selfloop.errors import UserError
 
 if TYPE_CHECKING:
-    import datasets
     import numpy as np
     import numpy.typing as npt
 
@@ -58,7 +58,7 @@ def problems(data: Mapping[str, Any]) -> list[str]:
     if data["source"] == "packaged":
         found += _packaged_problems(str(data["name"]))
     if data["source"] == "hub":
-        found += _hub_problems(data)
+        found += hub.problems(data, "roneneldan/TinyStories")
     if not found and data["rows"] is not None:
         try:
             available = _available_train_rows(data)
@@ -88,7 +88,7 @@ def input_files(data: Mapping[str, Any]) -> list[str]:
     """The local files that the documents come from, for a rule's input; none for packaged and hub data."""
     if data["source"] != "files":
         return []
-    return [str(path) for key in ("train", "test") for path in files.matches(data.get(key))[0]]
+    return [str(path) for key in ("train", "test") for path in matching_files(data.get(key))[0]]
 
 
 def _file_problems(data: Mapping[str, Any]) -> list[str]:
@@ -99,7 +99,7 @@ def _file_problems(data: Mapping[str, Any]) -> list[str]:
             f"data.train: {data.get('train')!r} names no file (allowed are paths and globs of {files.ALLOWED})"
         )
     for key in ("train", "test"):
-        paths[key], unmatched = files.matches(data.get(key))
+        paths[key], unmatched = matching_files(data.get(key))
         found += [f"data.{key}: {pattern!r} matches no file (searched from {os.getcwd()})" for pattern in unmatched]
         for path in paths[key]:
             if not path.exists():  # a link that leads nowhere
@@ -127,44 +127,25 @@ def _column_problems(path: Path, column: str) -> list[str]:
     except UserError as error:
         return [str(error)]
     if column not in columns:
-        return [_no_column(column, path.name, list(columns))]
+        return [hub.missing_column("text_column", column, path.name, list(columns))]
     if files.kind(path) == ".parquet" and columns[column] != "string":
         return [f"data.text_column: {column!r} of {path.name} holds {columns[column]} (allowed are strings)"]
     return []
 
 
 def _packaged_problems(name: str) -> list[str]:
-    if name not in packaged.NAMES:
-        return [f"data.name: {name!r} is no packaged corpus (allowed: {', '.join(packaged.NAMES)}){_nearest(name)}"]
+    if name not in shakespeare.NAMES:
+        return [f"data.name: {name!r} is no packaged corpus (allowed: {', '.join(shakespeare.NAMES)}){_nearest(name)}"]
     try:
-        packaged.plays()
+        shakespeare.plays()
     except UserError as error:
         return [str(error)]
     return []
 
 
-def _hub_problems(data: Mapping[str, Any]) -> list[str]:
-    if not data["name"]:
-        return [f"data.name: {data['name']!r} names no data set (allowed is a hub id such as 'roneneldan/TinyStories')"]
-    if data["test_split"] == data["train_split"]:
-        return [
-            f"data.test_split: {data['test_split']!r} is data.train_split too (allowed are a split of its own, or null,"
-            " which draws data.test_fraction of the train split)"
-        ]
-    if importlib.util.find_spec("datasets") is None:
-        return ["data.source: 'hub' needs the Python package `datasets`, which is not installed"]
-    return []
-
-
 def _nearest(name: str) -> str:
-    close = difflib.get_close_matches(name, packaged.NAMES, n=1)
+    close = difflib.get_close_matches(name, shakespeare.NAMES, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _no_column(column: str, where: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(column, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"data.text_column: {column!r} is not a column of {where} (it has: {', '.join(names)}){hint}"
 
 
 def _too_few(key: str, wanted: int, available: int) -> str:
@@ -175,7 +156,7 @@ def _available_train_rows(data: Mapping[str, Any]) -> int | None:
     """Train rows before `rows` and `fraction`, where they can be told cheaply."""
     if data["source"] != "files":
         return None  # reading all plays takes half a second, too long for every cluster job to do again
-    paths = files.matches(data["train"])[0]
+    paths = matching_files(data["train"])[0]
     plain = [path for path in paths if files.kind(path) != ".parquet"]
     size = sum(path.stat().st_size * (TYPICAL_COMPRESSION if files.compression(path) else 1) for path in plain)
     if size > COUNTED_BYTES:
@@ -267,50 +248,32 @@ def documents(data: Mapping[str, Any], log: Log) -> tuple[Iterator[str], Iterato
 def _readers(data: Mapping[str, Any]) -> tuple[Callable[[], Raw], Callable[[], Raw] | None]:
     """Functions that each begin a new pass over a split; None where the source has no test split of its own."""
     if data["source"] == "packaged":
-        return lambda: packaged.split("train"), lambda: packaged.split("test")
+        return lambda: shakespeare.split("train"), lambda: shakespeare.split("test")
     if data["source"] == "hub":
-        train = _hub_split(data, "train_split")
-        name = data["name"]
-        if data["test_split"] is None:
-            return lambda: _hub_documents(train, f"{name} [{data['train_split']}]"), None
-        test = _hub_split(data, "test_split")
-        return (
-            lambda: _hub_documents(train, f"{name} [{data['train_split']}]"),
-            lambda: _hub_documents(test, f"{name} [{data['test_split']}]"),
-        )
+        train = _hub_reader(data, "train_split")
+        return train, None if data["test_split"] is None else _hub_reader(data, "test_split")
 
     def reader(paths: list[Path]) -> Callable[[], Raw]:
         return lambda: (
             item for path in paths for item in files.documents(path, data["text_column"], data["separator"])
         )
 
-    test_paths = files.matches(data["test"])[0]
-    return reader(files.matches(data["train"])[0]), reader(test_paths) if test_paths else None
+    test_paths = matching_files(data["test"])[0]
+    return reader(matching_files(data["train"])[0]), reader(test_paths) if test_paths else None
 
 
-def _hub_split(data: Mapping[str, Any], key: str) -> "datasets.Dataset":
-    """A split of a hub data set (or of a local folder that `datasets` opens), memory-mapped from its Arrow files."""
-    import datasets
-    import pyarrow as pa
+def _hub_reader(data: Mapping[str, Any], split_key: str) -> Callable[[], Raw]:
+    """Loads a hub split, and returns a function that iterates over its documents."""
+    table = hub.load_split(data, split_key, ("text_column",))
+    table = table.select_columns([data["text_column"]]).with_format("arrow")
 
-    name, split = str(data["name"]), str(data[key])
-    try:
-        table = datasets.load_dataset(name, name=data["configuration"], split=split, revision=data["revision"])
-    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        where = f"data.{key}: {split!r} of" if "split" in first_line else "data.name:"
-        raise UserError(f"{where} {name!r} cannot be loaded: {first_line}") from error
-    column = str(data["text_column"])
-    if column not in table.column_names:
-        raise UserError(_no_column(column, f"{name} [{split}]", table.column_names))
-    return table.select_columns([column]).with_format("arrow")
+    def read() -> Raw:
+        row = 1
+        for batch in table.iter(batch_size=files.BATCH_ROWS):
+            yield from files.arrow_values(batch.column(0), f"{data['name']} [{data[split_key]}]", row)
+            row += batch.num_rows
 
-
-def _hub_documents(table: "datasets.Dataset", where: str) -> Raw:
-    row = 1
-    for batch in table.iter(batch_size=files.BATCH_ROWS):
-        yield from files.arrow_values(batch.column(0), where, row)
-        row += batch.num_rows
+    return read
 
 
 def _survey(name: str, read: Callable[[], Raw], min_characters: int, log: Log) -> "npt.NDArray[np.uint64]":

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, TokenStore
+from selfloop.domains.text.data.token_store import TokenStore
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.domains.text.model.loss import IGNORED, cross_entropy, summed_loss, to_batch
 from selfloop.domains.text.model.network import Transformer
-from selfloop.training.distributed import ALONE, Group
+from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 from selfloop.training.lr_schedule import steps_of
 
 BATCHES_SORTED_TOGETHER = 50
@@ -32,7 +33,7 @@ class Order:
     epochs: float
     batch_size: int
     seed: int
-    group: Group = ALONE
+    group: ProcessGroup = SINGLE_PROCESS
 
 
 class LanguageTask:

@@ -3,21 +3,19 @@
 They load with `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained`, and in vLLM.
 """
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from selfloop.domains.text.data.tokens import END_OF_TEXT, END_OF_TEXT_ID
+from selfloop.domains.checkpoint import load_weights, read_config, write_json
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
-from selfloop.errors import UserError
 
 
 def save_checkpoint(model: Transformer, weights: dict[str, Tensor], tokenizer: Path, folder: Path) -> None:
@@ -31,33 +29,25 @@ def save_checkpoint(model: Transformer, weights: dict[str, Tensor], tokenizer: P
     """
     tensors = {name: tensor.contiguous() for name, tensor in _to_hugging_face(model.shape, weights)}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    _write_json(folder / "config.json", _config(model.shape))
-    _write_json(folder / "generation_config.json", {"bos_token_id": END_OF_TEXT_ID, "eos_token_id": END_OF_TEXT_ID})
+    write_json(folder / "config.json", _config(model.shape))
+    write_json(folder / "generation_config.json", {"bos_token_id": END_OF_TEXT_ID, "eos_token_id": END_OF_TEXT_ID})
     shutil.copyfile(tokenizer, folder / "tokenizer.json")
     special = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "unk_token": END_OF_TEXT}
     tokenizer_class = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.shape.context}
-    _write_json(folder / "tokenizer_config.json", {**tokenizer_class, **special, "clean_up_tokenization_spaces": False})
-    _write_json(folder / "special_tokens_map.json", special)
+    write_json(folder / "tokenizer_config.json", {**tokenizer_class, **special, "clean_up_tokenization_spaces": False})
+    write_json(folder / "special_tokens_map.json", special)
 
 
 def load_checkpoint(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Transformer:
-    """The model of a checkpoint that `save_checkpoint` wrote.
+    """The model of a checkpoint, in evaluation mode.
 
     Raises:
         UserError: the folder is not such a checkpoint, or its tensors do not fit its config.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    shape = _shape(config, folder)
+    shape = _shape(read_config(folder, "gpt2", "llama"))
     model = Transformer(shape)
-    own = dict(model.named_parameters())
-    with safe_open(folder / "model.safetensors", framework="pt") as file, torch.no_grad():
-        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        for name, tensor in _from_hugging_face(shape, list(own), stored):
-            if name not in own or own[name].shape != tensor.shape:
-                raise UserError(f"{folder}: tensor '{name}' {tuple(tensor.shape)} does not fit its config.json.")
-            own.pop(name).copy_(tensor)
-    if own:
-        raise UserError(f"{folder}: model.safetensors lacks {', '.join(sorted(own))}.")
+    names = [name for name, _ in model.named_parameters()]
+    load_weights(model, dict(_from_hugging_face(shape, names, load_file(folder / "model.safetensors"))), folder)
     return model.to(device=device, dtype=dtype).eval()
 
 
@@ -101,15 +91,12 @@ def _config(shape: Shape) -> dict[str, Any]:
     }
 
 
-def _shape(config: dict[str, Any], folder: Path) -> Shape:
-    keys: tuple[str, ...]
-    if config.get("model_type") == "gpt2":
-        keys = ("n_embd", "n_layer", "n_head", "n_inner", "n_positions", "vocab_size")
-    elif config.get("model_type") == "llama":
-        keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-        keys += ("max_position_embeddings", "vocab_size")
+def _shape(config: dict[str, Any]) -> Shape:
+    if config["model_type"] == "gpt2":
+        keys = ["n_embd", "n_layer", "n_head", "n_inner", "n_positions", "vocab_size"]
     else:
-        raise UserError(f"{folder}: model_type '{config.get('model_type')}' is not one of gpt2, llama.")
+        keys = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"]
+        keys += ["max_position_embeddings", "vocab_size"]
     return Shape(config["model_type"], *(config[key] for key in keys))
 
 
@@ -168,7 +155,3 @@ def _llama_names(name: str) -> list[str]:
         "feed_out": ["mlp.down_proj"],
     }
     return [f"model.layers.{layer}.{part}.weight" for part in inner[module]]
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfloop.domains.text.data.tokens import TokenStore, padded
+from selfloop.domains.text.data.token_store import TokenStore, padded
 from selfloop.domains.text.model.network import Transformer
 
 # Targets that are padding. Padding is on the right, so that causal attention alone keeps it out of every real position.

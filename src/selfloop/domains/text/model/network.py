@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfloop.domains.text.model.kv_cache import Cache
+from selfloop.domains.text.model.kv_cache import KVCache
 from selfloop.domains.text.model.shape import Shape, shape_of
 
 
@@ -68,7 +68,7 @@ class Block(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self._finish(x, mixed.transpose(1, 2))
 
-    def step(self, x: Tensor, rotation: Tensor | None, caches: Sequence[Cache], layer: int) -> Tensor:
+    def step(self, x: Tensor, rotation: Tensor | None, caches: Sequence[KVCache], layer: int) -> Tensor:
         """One new position of every sequence of every cache, attending to the cached ones. x: [sequences, hidden]."""
         qkv = self.qkv(self.attention_norm(x)).view(len(x), 3, self.shape.heads, self.shape.head_size)
         if rotation is not None:
@@ -126,7 +126,7 @@ class Transformer(nn.Module):
         """Compile all of `forward` but the head, for batches of any size."""
         self.hidden = torch.compile(self.hidden, dynamic=True)  # type: ignore[method-assign]
 
-    def step(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
+    def step(self, ids: Tensor, caches: Sequence[KVCache]) -> Tensor:
         """Logits [sequences, vocabulary] after ids [sequences], the next token of each sequence of the caches.
 
         The caches' sequences follow one another; those of one cache are at the same position. Fills the caches there.

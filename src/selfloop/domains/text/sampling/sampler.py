@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfloop.domains.text.data.tokens import END_OF_TEXT_ID
-from selfloop.domains.text.model.kv_cache import Cache, CacheMemory
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
+from selfloop.domains.text.model.kv_cache import CacheMemory, KVCache
 from selfloop.domains.text.model.network import Transformer
 from selfloop.identity import stream
 
@@ -85,7 +85,7 @@ def sample(
             for cohort in cohorts:  # the free rows of the memory, behind one another
                 cohort.cache.move(taken)
                 taken += len(cohort)
-            cohorts.append(Cohort(Cache(memory, taken, room), rows, prompts[begun : begun + room], uniforms.of(rows)))
+            cohorts.append(Cohort(KVCache(memory, taken, room), rows, prompts[begun : begun + room], uniforms.of(rows)))
             begun += room
         logits = model.step(torch.cat([cohort.last for cohort in cohorts]), [cohort.cache for cohort in cohorts])
         chosen = choose(logits, torch.cat([cohort.uniform for cohort in cohorts]), sampling)
@@ -132,7 +132,7 @@ class Cohort:
         position: place of the last token that they all have.
     """
 
-    def __init__(self, cache: Cache, rows: range, prompts: Tensor, uniforms: Tensor) -> None:
+    def __init__(self, cache: KVCache, rows: range, prompts: Tensor, uniforms: Tensor) -> None:
         count, longest = uniforms.shape
         device = prompts.device
         self.given = prompts.shape[1]

@@ -14,7 +14,7 @@ from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.sampling.onednn import pack
 from selfloop.domains.text.sampling.sampler import sample as sample_documents
 from selfloop.domains.text.sampling.sampler import slices
-from selfloop.training.devices import cache_precision, choose_precision, memory, prepare_torch
+from selfloop.training.devices import cache_dtype, compute_dtype, prepare_torch, total_memory
 
 MOST = {"cpu": 256, "cuda": 8192}  # documents sampled at once; more are hardly faster
 SHARE_OF_MEMORY = 0.5  # that all caches at their longest may take
@@ -27,8 +27,8 @@ def sample(request: Request) -> Iterator[np.ndarray]:
         UserError: the checkpoint does not fit its config.
     """
     device = prepare_torch(request.threads, request.gpus)
-    model = load_checkpoint(request.checkpoint, choose_precision(request.precision, device), str(device))
-    cache_format = cache_precision(request.precision)
+    model = load_checkpoint(request.checkpoint, compute_dtype(request.precision, device), str(device))
+    cache_format = cache_dtype(request.precision)
     batch = batch_size(model, request.sampling["max_length"] or model.shape.context, cache_format, device)
     pack(model, batch)
     request.log.info("%d documents at once, cache in %s", batch, str(cache_format).removeprefix("torch."))
@@ -67,4 +67,4 @@ def batch_size(model: Transformer, longest: int, cache_format: torch.dtype, devi
     """
     shape = model.shape
     bytes_each = 2 * shape.layers * shape.hidden_size * longest * cache_format.itemsize
-    return max(1, min(MOST[device.type], int(SHARE_OF_MEMORY * memory(device) / bytes_each)))
+    return max(1, min(MOST[device.type], int(SHARE_OF_MEMORY * total_memory(device) / bytes_each)))

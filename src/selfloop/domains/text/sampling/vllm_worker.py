@@ -110,10 +110,10 @@ def _engine(task: dict[str, Any], config: dict[str, Any], longest: int) -> tuple
     from vllm import EngineArgs, LLMEngine
     from vllm.platforms import current_platform
 
-    from selfloop.training.devices import choose_precision
+    from selfloop.training.devices import compute_dtype
 
     device = "cpu" if current_platform.is_cpu() else "cuda"
-    dtype = choose_precision(task["precision"], torch.device(device))
+    dtype = compute_dtype(task["precision"], torch.device(device))
     heads = config.get("n_head") or config["num_attention_heads"]
     hidden = config.get("n_embd") or config["hidden_size"]
     layers = config.get("n_layer") or config["num_hidden_layers"]

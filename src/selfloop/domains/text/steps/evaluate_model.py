@@ -4,7 +4,7 @@ from pathlib import Path
 
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.text.data.tokens import TokenStore
+from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.checkpoint import load_checkpoint
 from selfloop.domains.text.model.loss import cross_entropy
 from selfloop.jobs.job import Job
@@ -12,10 +12,9 @@ from selfloop.training.devices import prepare_torch
 
 
 def run(job: Job) -> None:
-    """Measure in float32, whatever the number format of the training."""
+    """Evaluate in float32, whatever the compute dtype of the training."""
     device = prepare_torch(job.threads)
     model = load_checkpoint(Path(job.input["checkpoint"]), device=str(device))
     batches = iterate_rows(shard_paths(Path(job.input["test"])), ["input_ids"])
-    value = cross_entropy(model, TokenStore.in_memory(batches, model.shape.context), device)
-    job.log.info("test cross-entropy %.4f nats per token", value)
-    write_measurements(Path(job.output["measurements"]), "test", {"cross_entropy": value})
+    test = TokenStore.in_memory(batches, model.shape.context)
+    write_measurements(job, {"test": {"cross_entropy": cross_entropy(model, test, device)}})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.text.data.tokens import TokenStore, token_types
+from selfloop.domains.text.data.token_store import TokenStore, token_types
 from selfloop.domains.text.metrics import text_statistics
 from selfloop.domains.text.model.checkpoint import load_checkpoint
 from selfloop.domains.text.model.loss import cross_entropy
@@ -26,6 +26,4 @@ def run(job: Job) -> None:
         first = load_checkpoint(Path(job.input["first"]), device=str(device))
         values["cross_entropy_under_first_model"] = cross_entropy(first, part, device)
     values |= text_statistics(part, real_types)
-    for metric, value in values.items():
-        job.log.info("%s %.4f", metric, value)
-    write_measurements(Path(job.output["measurements"]), "synthetic", values, job.params["part"])
+    write_measurements(job, {"synthetic": values}, job.params["part"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from selfloop.data.atomic import whole_folder
+from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.text.data import sources
 from selfloop.jobs.job import Job
@@ -21,6 +21,6 @@ def run(job: Job) -> None:
 
 
 def _write(texts: Iterable[str], folder: Path) -> None:
-    with whole_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
+    with atomic_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
         for text in texts:
             writer.append({"text": text})

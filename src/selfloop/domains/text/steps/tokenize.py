@@ -6,9 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from selfloop.data.atomic import whole_folder
+from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter, iterate_rows, shard_paths
-from selfloop.domains.text.data.tokens import END_OF_TEXT_ID, SCHEMA
+from selfloop.domains.text.data.token_store import SCHEMA
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.jobs.job import Job
 
 CHARACTERS_AT_ONCE = 1_000_000  # an encoding takes some thirty times the memory of its text
@@ -21,7 +22,7 @@ def run(job: Job) -> None:
     tokenizer.encode_special_tokens = True
     for split in ("train", "test"):
         rows, tokens = 0, 0
-        with whole_folder(Path(job.output[split])) as scratch, ShardWriter(scratch, SCHEMA) as writer:
+        with atomic_folder(Path(job.output[split])) as scratch, ShardWriter(scratch, SCHEMA) as writer:
             for texts in in_batches(iterate_rows(shard_paths(Path(job.input[split])), ["text"])):
                 for text, encoding in zip(texts, tokenizer.encode_batch(texts), strict=True):
                     ids = [END_OF_TEXT_ID, *encoding.ids, END_OF_TEXT_ID]

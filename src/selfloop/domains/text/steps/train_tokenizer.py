@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from selfloop.data.atomic import whole_file
+from selfloop.data.atomic import atomic_file
 from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.text.data.tokens import train_tokenizer
+from selfloop.domains.text.data.tokenizer import train_tokenizer
 from selfloop.jobs.job import Job
 
 
@@ -16,7 +16,7 @@ def run(job: Job) -> None:
     learnt = tokenizer.get_vocab_size()
     if learnt < vocabulary:
         job.log.warning("the text has no more than %d tokens to learn; %d ids stay unused", learnt, vocabulary - learnt)
-    with whole_file(Path(job.output["tokenizer"])) as scratch:
+    with atomic_file(Path(job.output["tokenizer"])) as scratch:
         tokenizer.save(str(scratch))
 
 

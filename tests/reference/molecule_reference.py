@@ -1,4 +1,4 @@
-"""The loss as the paper's formulas say it, molecule by molecule: what `diffusion.losses` is checked and timed against.
+"""The loss as the paper's formulas say it, molecule by molecule: what `loss.losses` is checked and timed against.
 
 Every molecule's graph is built anew from its bonds, with an edge for each direction; messages and scores are computed
 for every directed edge. Nothing here is shared with the fast way but the network's layers.

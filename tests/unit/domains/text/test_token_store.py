@@ -7,14 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from selfloop.domains.text.data.tokens import (
-    END_OF_TEXT,
-    END_OF_TEXT_ID,
-    SCHEMA,
-    TokenStore,
-    padded,
-    train_tokenizer,
-)
+from selfloop.domains.text.data.token_store import SCHEMA, TokenStore, padded
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, train_tokenizer
 
 Make = Callable[[list[pa.RecordBatch], int], TokenStore]
 

@@ -1,4 +1,4 @@
-"""What a `data` section says about the distribution P(Σ, w*, σ²) of section 3.1, in numbers."""
+"""The distribution P(Σ, w*, σ²) of section 3.1 that a `data` section describes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +28,6 @@ def factor(data: Mapping[str, Any]) -> Array:
 
 
 def target(data: Mapping[str, Any]) -> Array:
-    """w* (d,); the unit vector (1, …, 1)/√d where the section gives none."""
+    """w* (d,); by default the unit vector (1, …, 1)/√d."""
     d = data["dimension"]
     return np.full(d, d**-0.5) if data["w_star"] is None else np.array(data["w_star"], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Images in Parquet: an Image feature for `datasets`, bytes for pandas; and as one array, for training."""
+"""Images in Parquet (an Image feature for `datasets`, bytes for pandas) and as one array, for training."""
 
 import io
 import json
@@ -16,12 +16,12 @@ from selfloop.errors import UserError
 
 ROWS_PER_GROUP = 1_000  # an image is larger than a document
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-COLOR_TYPES = {1: 0, 3: 2}  # PNG's names for gray and RGB, by values per pixel
-UP = 2  # PNG's filter that stores each row as its difference to the row above
+COLOR_TYPES = {1: 0, 3: 2}  # PNG's codes of gray and RGB, by number of bands
+UP = 2  # PNG's filter type "up": each row as its difference to the one above
 
-# The columns of every image data set. `image` is what `datasets` calls an Image: the bytes of a file, here a PNG, and
-# the place it came from (of real images). `person` says whom it shows, where that is known; `row` counts within the
-# part, and `iteration` and `part` say which model sampled it (iteration 0: real).
+# The columns of every image data set. `image` is an Image feature of `datasets`: a PNG file, and the path of a real
+# image's source; `person` whom it shows, if known; `iteration` and `part` which model sampled it (iteration 0: real),
+# `row` its index within the part.
 _COLUMNS = {
     "image": (pa.struct([("bytes", pa.binary()), ("path", pa.string())]), {"_type": "Image"}),
     "person": (pa.string(), {"dtype": "string", "_type": "Value"}),
@@ -37,10 +37,9 @@ SCHEMA = pa.schema(
 
 
 def encode_png(images: np.ndarray) -> list[bytes]:
-    """PNG files of uint8 images [rows, bands, height, width].
+    """Encode uint8 images [rows, bands, height, width] as PNG without compression.
 
-    Their bytes are not compressed: Parquet compresses them (with zstd), in a fraction of the time, and photographs to
-    about the same size.
+    Parquet's zstd compresses photographs to about the same size in a fraction of the time.
     """
     count, bands, height, width = images.shape
     lines = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).reshape(count, height, width * bands)
@@ -53,16 +52,16 @@ def encode_png(images: np.ndarray) -> list[bytes]:
 
 
 def decode(data: bytes, where: str) -> np.ndarray:
-    """A stored image as uint8 [bands, height, width].
+    """Decode a stored image to uint8 [bands, height, width].
 
     Raises:
-        UserError: the bytes are no image, or one that is neither gray nor RGB.
+        UserError: it cannot be decoded, or is neither gray nor RGB.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
             pixels = np.asarray(image)
     except UnidentifiedImageError:
-        raise UserError(f"{where}: the image cannot be decoded (it is of no known format).") from None
+        raise UserError(f"{where}: the image cannot be decoded (unknown format).") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{where}: the image cannot be decoded ({error}).") from error
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
@@ -71,24 +70,24 @@ def decode(data: bytes, where: str) -> np.ndarray:
 
 
 def arrays(batches: Iterable[pa.RecordBatch], where: str, threads: int) -> Iterator[np.ndarray]:
-    """The images of each record batch, uint8 [rows, bands, size, size], decoded by so many threads.
+    """The images of each record batch, uint8 [rows, bands, size, size].
 
     Raises:
-        UserError: an image cannot be decoded, or is of another shape than the first one.
+        UserError: an image cannot be decoded, or its shape differs from the first one's.
     """
     first: tuple[int, ...] | None = None
     seen = 0
     with ThreadPoolExecutor(threads) as pool:
         for batch in batches:
-            places = (f"{where}, row {seen + place}" for place in range(batch.num_rows))
+            labels = (f"{where}, row {seen + index}" for index in range(batch.num_rows))
             data = (value.as_py() for value in batch.column("image").field("bytes"))
-            images = list(pool.map(decode, data, places) if threads > 1 else map(decode, data, places))
-            for place, image in enumerate(images):
+            images = list(pool.map(decode, data, labels) if threads > 1 else map(decode, data, labels))
+            for index, image in enumerate(images):
                 first = first or image.shape
                 if image.shape != first:
                     raise UserError(
-                        f"{where}, row {seen + place}: the image is {image.shape} (bands, height, width) and not "
-                        f"{first} as the first one."
+                        f"{where}, row {seen + index}: the image has shape {image.shape} (bands, height, width), and "
+                        f"the first one {first}."
                     )
             seen += batch.num_rows
             if images:
@@ -99,7 +98,7 @@ def in_memory(batches: Iterable[pa.RecordBatch], where: str, threads: int) -> np
     """All images, uint8 [rows, bands, size, size].
 
     Raises:
-        UserError: as `arrays`, or there is none.
+        UserError: as `arrays`, or there is no image.
     """
     pieces = list(arrays(batches, where, threads))
     if not pieces:
@@ -108,7 +107,7 @@ def in_memory(batches: Iterable[pa.RecordBatch], where: str, threads: int) -> np
 
 
 def mapped(batches: Iterable[pa.RecordBatch], where: str, threads: int, path: Path) -> np.ndarray:
-    """All images as one memory-mapped array that is written to `path`; memory is bounded by one record batch.
+    """All images as one memory-mapped array, written to `path`; memory is bounded by one record batch.
 
     Raises:
         UserError: as `in_memory`.

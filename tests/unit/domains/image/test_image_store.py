@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from selfloop.data.shards import ShardWriter, iterate_rows, shard_paths
-from selfloop.domains.image.data import pictures
+from selfloop.domains.image.data import image_store
 from selfloop.errors import UserError
 
 from .conftest import blobs
@@ -18,8 +18,8 @@ from .conftest import blobs
 
 def write(folder: Path, images: np.ndarray, rows_per_group: int = 4) -> Path:
     folder.mkdir()
-    with ShardWriter(folder, pictures.SCHEMA, rows_per_group=rows_per_group) as writer:
-        for row, data in enumerate(pictures.encode_png(images)):
+    with ShardWriter(folder, image_store.SCHEMA, rows_per_group=rows_per_group) as writer:
+        for row, data in enumerate(image_store.encode_png(images)):
             place = {"person": "p", "iteration": 2, "part": 1, "row": row}
             writer.append({"image": {"bytes": data, "path": f"{row}.png"}, **place})
     return folder
@@ -28,11 +28,11 @@ def write(folder: Path, images: np.ndarray, rows_per_group: int = 4) -> Path:
 @pytest.mark.parametrize("bands", [1, 3])
 def test_a_png_file_is_one_for_everybody_and_holds_every_pixel(bands: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, bands, 5, 7), dtype=np.uint8)
-    for data, image in zip(pictures.encode_png(images), images, strict=True):
+    for data, image in zip(image_store.encode_png(images), images, strict=True):
         opened = Image.open(io.BytesIO(data))
         assert (opened.format, opened.mode, opened.size) == ("PNG", {1: "L", 3: "RGB"}[bands], (7, 5))
         opened.verify()
-        assert np.array_equal(pictures.decode(data, ""), image)
+        assert np.array_equal(image_store.decode(data, ""), image)
 
 
 @pytest.mark.parametrize("bands", [1, 3])
@@ -55,21 +55,21 @@ def test_a_data_set_opens_in_datasets_as_images_and_in_pandas_as_bytes(tmp_path:
 def test_images_come_back_in_their_order_in_memory_and_mapped(tmp_path: Path, threads: int) -> None:
     images = blobs(11, bands=3)
     paths = shard_paths(write(tmp_path / "set", images))
-    assert np.array_equal(pictures.in_memory(iterate_rows(paths, ["image"], 3), "set", threads), images)
-    mapped = pictures.mapped(iterate_rows(paths, ["image"], 3), "set", threads, tmp_path / "state" / "images.uint8")
+    assert np.array_equal(image_store.in_memory(iterate_rows(paths, ["image"], 3), "set", threads), images)
+    mapped = image_store.mapped(iterate_rows(paths, ["image"], 3), "set", threads, tmp_path / "state" / "images.uint8")
     assert isinstance(mapped, np.memmap)
     assert np.array_equal(mapped, images)
 
 
 def test_what_is_no_image_or_of_another_size_is_named_by_its_row(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
-    with ShardWriter(tmp_path / "set", pictures.SCHEMA) as writer:
-        for data in (*pictures.encode_png(blobs(2)), *pictures.encode_png(blobs(1, size=16)), b"nothing"):
+    with ShardWriter(tmp_path / "set", image_store.SCHEMA) as writer:
+        for data in (*image_store.encode_png(blobs(2)), *image_store.encode_png(blobs(1, size=16)), b"nothing"):
             writer.append({"image": {"bytes": data}})
     rows = list(iterate_rows(shard_paths(tmp_path / "set"), ["image"], 1))
-    with pytest.raises(UserError, match=r"set, row 2: the image is \(1, 16, 16\)"):
-        pictures.in_memory(rows[:3], "set", 1)
+    with pytest.raises(UserError, match=r"set, row 2: the image has shape \(1, 16, 16\)"):
+        image_store.in_memory(rows[:3], "set", 1)
     with pytest.raises(UserError, match="row 0: the image cannot be decoded"):
-        pictures.in_memory(rows[3:], "set", 1)
+        image_store.in_memory(rows[3:], "set", 1)
     with pytest.raises(UserError, match="set has no image"):
-        pictures.in_memory([], "set", 1)
+        image_store.in_memory([], "set", 1)

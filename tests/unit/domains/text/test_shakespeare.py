@@ -1,6 +1,6 @@
 """A play's text becomes its speeches, and nothing else."""
 
-from selfloop.domains.text.data import packaged
+from selfloop.domains.text.data import shakespeare
 
 PLAY = """THE PLAY
 Persons Represented.
@@ -52,7 +52,7 @@ THE END
 
 
 def test_a_play_becomes_its_speeches_without_speakers_headings_and_directions() -> None:
-    assert list(packaged.speeches(PLAY)) == [
+    assert list(shakespeare.speeches(PLAY)) == [
         "Now is the night,\nAnd late it is.\nWho's there?",
         "One word, sir.",
         "Speak.",
@@ -70,7 +70,7 @@ def test_speakers_may_be_in_mixed_case_or_numbered() -> None:
         "Ham. On the same line.",
         "Fool me. So.",
     ]
-    assert list(packaged.speeches("\n\n".join(paragraphs))) == [
+    assert list(shakespeare.speeches("\n\n".join(paragraphs))) == [
         "Words, words.",
         "My lord!",
         "No.",
@@ -79,13 +79,13 @@ def test_speakers_may_be_in_mixed_case_or_numbered() -> None:
 
 
 def test_the_installed_plays_are_whole_clean_and_split_by_play() -> None:
-    plays = packaged.plays()
+    plays = shakespeare.plays()
     assert len(plays) == 37
-    assert not [name for name in plays if name.endswith("_f") or name in packaged.NOT_PLAYS]
-    by_part = {part: list(packaged.split(part)) for part in ("train", "test")}
+    assert not [name for name in plays if name.endswith("_f") or name in shakespeare.NOT_PLAYS]
+    by_part = {part: list(shakespeare.split(part)) for part in ("train", "test")}
     names = {part: {place.split(",")[0] for _, place in speeches} for part, speeches in by_part.items()}
-    assert names["test"] == set(packaged.TEST_PLAYS)
-    assert names["train"] == set(plays) - set(packaged.TEST_PLAYS)
+    assert names["test"] == set(shakespeare.TEST_PLAYS)
+    assert names["train"] == set(plays) - set(shakespeare.TEST_PLAYS)
     for name in sorted(plays):
         speeches = [speech for part in by_part.values() for speech, place in part if place.startswith(f"{name},")]
         spoken = sum(map(len, speeches))

@@ -1,23 +1,15 @@
-"""Byte-level BPE, and token sequences on disk that training and evaluation read without holding them in memory."""
+"""Token sequences: their Parquet schema, and a memory-mapped store for training and evaluation."""
 
-import json
 import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from tokenizers import Tokenizer
-from tokenizers.decoders import ByteLevel as ByteLevelDecoder
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
-from tokenizers.trainers import BpeTrainer
 
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.errors import UserError
 
-# One special token begins and ends every document, as in GPT-2. It is also the padding, which no loss sees.
-END_OF_TEXT = "<|endoftext|>"
-END_OF_TEXT_ID = 0
 # Of a mapped array: a read brings in the pages around it, some 64 KiB; so many are 130 MB.
 READS_BEFORE_RELEASE = 2000
 
@@ -33,21 +25,6 @@ SCHEMA = pa.schema(
         ("row", pa.int64()),
     ]
 )
-
-
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A byte-level BPE of at most `vocabulary` tokens: all 256 bytes, end-of-text, and merges learnt from `texts`."""
-    tokenizer = Tokenizer(BPE())
-    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = ByteLevelDecoder()
-    trainer = BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
 
 
 class TokenStore:
@@ -174,9 +151,3 @@ def padded(sequences: Sequence[np.ndarray]) -> np.ndarray:
     for row, sequence in zip(ids, sequences, strict=True):
         row[: len(sequence)] = sequence
     return ids
-
-
-def vocabulary_size(checkpoint: Path) -> int:
-    """The vocabulary that a checkpoint's model has, from its config.json."""
-    size: int = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["vocab_size"]
-    return size

@@ -1,4 +1,4 @@
-"""The simulations of a study, read back from its tidy metrics, and what theory says of each."""
+"""The simulations of a study, read from its tidy metrics, and the predictions of theory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,56 +9,58 @@ import numpy as np
 import pandas as pd
 
 from selfloop.domains.linear import theory
-from selfloop.domains.linear.simulation.setting import Setting, setting_of
+from selfloop.domains.linear.simulation.scenario import Scenario, scenario_of
 from selfloop.domains.linear.theory import SUBSAMPLE, Array
 from selfloop.errors import UserError
 
-LAW_DRAWS = 200_000  # the 5% quantile is then known to within 2%, which no figure shows
+LAW_DRAWS = 200_000  # the 5% quantile is then accurate to 2%, invisible in a figure
 
 
 @dataclass(frozen=True)
-class Run:
-    """One simulated setting of one experiment.
+class Result:
+    """One simulated scenario of one experiment.
 
     Attributes:
         experiment: its name.
-        setting: what was simulated.
-        predicted: whether the study asks for its theory.
+        scenario: what was simulated.
+        predicted: whether the study requests its theory.
         error: ‖ŵ_n - w*‖²_Σ, (seeds, iterations).
     """
 
     experiment: str
-    setting: Setting
+    scenario: Scenario
     predicted: bool
     error: Array
 
     @property
     def has_mean(self) -> bool:
-        """Whether the error has a mean at every iteration; a sample's mean says nothing where there is none.
+        """Whether the error has a finite mean at every iteration.
 
         Least squares needs T ≥ d+2 (Lemma 3), and a subsample may hold too few distinct rows, however rarely.
         """
-        setting = self.setting
-        return setting.ridge > 0 or (setting.d + 2 <= setting.T and setting.regime != SUBSAMPLE)
+        scenario = self.scenario
+        return scenario.ridge > 0 or (scenario.d + 2 <= scenario.T and scenario.regime != SUBSAMPLE)
 
     def expected(self) -> Array:
         """The predicted mean (iterations,); eqs. 3, 4, 11."""
-        s = self.setting
+        s = self.scenario
         return theory.expected_error(s.regime, s.d, s.T, s.sigma2, s.iterations, s.covariance)
 
     def relative_deviation(self) -> float:
         """Predicted standard deviation over predicted mean, the same at each iteration; infinite for T < d+4."""
-        s = self.setting
+        s = self.scenario
         return float(theory.error_deviation(s.regime, s.d, s.T, s.sigma2, 1)[0] / self.expected()[0])
 
 
-def runs_of(metrics: pd.DataFrame, experiments: Sequence[Mapping[str, Any]], split: str = "simulation") -> list[Run]:
-    """The simulations in the order in which the study asks for them.
+def results_of(
+    metrics: pd.DataFrame, experiments: Sequence[Mapping[str, Any]], split: str = "simulation"
+) -> list[Result]:
+    """The simulations in the order of the study.
 
     Args:
         metrics: the study's tidy table.
         experiments: {experiment, theory: [regime, …], simulations: [settings, …]} each.
-        split: what the simulated rows are marked with.
+        split: of the simulated rows.
 
     Raises:
         UserError: the table lacks a simulation.
@@ -67,12 +69,12 @@ def runs_of(metrics: pd.DataFrame, experiments: Sequence[Mapping[str, Any]], spl
     tables = dict(iter(metrics[simulated].groupby(["experiment", "model", "regime"], sort=False)))
     found = []
     for asked in experiments:
-        for setting in map(setting_of, asked["simulations"]):
-            key = (asked["experiment"], setting.label, setting.regime)
+        for scenario in map(scenario_of, asked["simulations"]):
+            key = (asked["experiment"], scenario.label, scenario.regime)
             if key not in tables:
-                raise UserError(f"no simulation of {setting.label}, {setting.regime}, in {asked['experiment']}.")
+                raise UserError(f"no simulation of {scenario.label}, {scenario.regime}, in {asked['experiment']}.")
             error = tables[key].pivot(index="seed", columns="iteration", values="value").to_numpy(np.float64)
-            found.append(Run(asked["experiment"], setting, setting.regime in asked["theory"], error))
+            found.append(Result(asked["experiment"], scenario, scenario.regime in asked["theory"], error))
     return found
 
 
@@ -91,23 +93,23 @@ def _ratios(d: int, T: int) -> Array:
     return np.asarray(generator.chisquare(d, LAW_DRAWS) / generator.chisquare(T - d + 1, LAW_DRAWS))
 
 
-def comparison(runs: Sequence[Run]) -> pd.DataFrame:
+def comparison(results: Sequence[Result]) -> pd.DataFrame:
     """Measured over predicted mean error.
 
     Returns:
-        a row per run with a prediction and iteration: experiment, model, regime, dimension, rows, noise_variance,
+        a row per result with a prediction and iteration: experiment, model, regime, dimension, rows, noise_variance,
         seeds, iteration, measured (mean over seeds), predicted, ratio, standard_error (of the ratio, by the law of the
         error; missing where its variance is infinite, T < d+4), and z, the ratio's distance from 1 in standard errors.
     """
     tables = []
-    for run in runs:
-        if run.predicted:
-            seeds, iterations = run.error.shape
-            measured, predicted = run.error.mean(axis=0), run.expected()
-            spread = run.relative_deviation() / seeds**0.5
+    for result in results:
+        if result.predicted:
+            seeds, iterations = result.error.shape
+            measured, predicted = result.error.mean(axis=0), result.expected()
+            spread = result.relative_deviation() / seeds**0.5
             spread = spread if np.isfinite(spread) else np.nan
-            s = run.setting
-            place: dict[str, Any] = {"experiment": run.experiment, "model": s.label, "regime": s.regime}
+            s = result.scenario
+            place: dict[str, Any] = {"experiment": result.experiment, "model": s.label, "regime": s.regime}
             place |= {"dimension": s.d, "rows": s.T, "noise_variance": s.sigma2, "seeds": seeds}
             values = {"iteration": np.arange(1, iterations + 1), "measured": measured, "predicted": predicted}
             ratio = measured / predicted
@@ -121,22 +123,22 @@ def comparison(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def comparison_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """`comparison` with a row per setting and regime instead of one per iteration.
+    """`comparison` with a row per scenario and regime instead of one per iteration.
 
     Returns:
         experiment, model, regime, seeds, iterations, ratio_first, ratio_last (at the first and the last iteration),
         standard_error, within (the share of iterations within 3 standard errors), worst_iteration, worst_ratio and
         worst_z.
     """
-    found = []
-    for key, own in table.groupby(["experiment", "model", "regime", "seeds"], sort=False):
-        ends, error = own["ratio"].iloc[[0, -1]], own["standard_error"].iloc[0]
-        if own["z"].isna().all():
+    lines = []
+    for key, points in table.groupby(["experiment", "model", "regime", "seeds"], sort=False):
+        ends, error = points["ratio"].iloc[[0, -1]], points["standard_error"].iloc[0]
+        if points["z"].isna().all():
             worst: tuple[object, ...] = (np.nan, pd.NA, np.nan, np.nan)
         else:
-            distance = own["z"].abs().to_numpy()
-            at = own.iloc[int(distance.argmax())]
+            distance = points["z"].abs().to_numpy()
+            at = points.iloc[int(distance.argmax())]
             worst = ((distance <= 3).mean(), int(at["iteration"]), at["ratio"], at["z"])
-        found.append((*key, len(own), *ends, error, *worst))
+        lines.append((*key, len(points), *ends, error, *worst))
     names = ["experiment", "model", "regime", "seeds", "iterations", "ratio_first", "ratio_last", "standard_error"]
-    return pd.DataFrame(found, columns=[*names, "within", "worst_iteration", "worst_ratio", "worst_z"])
+    return pd.DataFrame(lines, columns=[*names, "within", "worst_iteration", "worst_ratio", "worst_z"])

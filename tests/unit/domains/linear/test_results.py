@@ -15,8 +15,8 @@ from selfloop.data import collect
 from selfloop.data.quantity import Quantity
 from selfloop.domains.linear import theory
 from selfloop.domains.linear.figures import spread_figure, theory_figure
-from selfloop.domains.linear.simulation.runs import Run, comparison, comparison_summary, law_quantiles, runs_of
-from selfloop.domains.linear.simulation.setting import Setting, setting_of
+from selfloop.domains.linear.simulation.results import Result, comparison, comparison_summary, law_quantiles, results_of
+from selfloop.domains.linear.simulation.scenario import Scenario, scenario_of
 from selfloop.domains.linear.simulation.simulate import simulate
 from selfloop.domains.linear.steps.simulate_chains import run as simulate_chains
 from selfloop.domains.linear.steps.write_theory import page
@@ -36,10 +36,10 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def run_of(regime: str, d: int = 3, T: int = 10, iterations: int = 20, sigma2: float = 2.0, **more: Any) -> Run:
-    setting = Setting(d, T, sigma2, regime, iterations, **more)
-    predicted = regime in theory.UPDATES and not setting.ridge and d + 2 <= T
-    return Run("e", setting, predicted, simulate(setting, range(12)).error)
+def run_of(regime: str, d: int = 3, T: int = 10, iterations: int = 20, sigma2: float = 2.0, **more: Any) -> Result:
+    scenario = Scenario(d, T, sigma2, regime, iterations, **more)
+    predicted = regime in theory.UPDATES and not scenario.ridge and d + 2 <= T
+    return Result("e", scenario, predicted, simulate(scenario, range(12)).error)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_simulations_are_collected_under_every_experiment_that_asked(metrics: An
     assert table.schema.equals(collect.METRICS)
     assert table.num_rows == 4 * 5 * 4
     first = table.slice(1, 1).to_pylist()[0]
-    value = simulate(setting_of({**SETTINGS, "regime": "replace"}), range(5)).error[0, 1]
+    value = simulate(scenario_of({**SETTINGS, "regime": "replace"}), range(5)).error[0, 1]
     assert first == {
         "experiment": "a",
         "domain": "linear",
@@ -88,29 +88,29 @@ def shown(table: pd.DataFrame) -> Table:
 
 def test_runs_are_read_back_as_they_were_simulated(metrics: Any) -> None:
     path, asked = metrics
-    runs = runs_of(read_metrics(path), asked)
-    found = [(run.experiment, run.setting.regime, run.predicted) for run in runs]
+    results = results_of(read_metrics(path), asked)
+    found = [(result.experiment, result.scenario.regime, result.predicted) for result in results]
     assert found == [
         ("a", "replace", True),
         ("a", "accumulate-subsample", False),
         ("b", "accumulate", False),
         ("b", "replace", True),
     ]
-    for run in runs:
-        assert np.array_equal(run.error, simulate(run.setting, range(5)).error)
+    for result in results:
+        assert np.array_equal(result.error, simulate(result.scenario, range(5)).error)
 
 
 def test_a_simulation_that_is_not_there_is_named(metrics: Any) -> None:
     path, asked = metrics
     asked[1]["simulations"][0] = {**SETTINGS, "rows": 11, "regime": "replace"}
     with pytest.raises(UserError, match=r"no simulation of d=3, T=11, sigma2=2\.0, replace, in b"):
-        runs_of(read_metrics(path), asked)
+        results_of(read_metrics(path), asked)
 
 
 def test_measured_over_predicted_by_hand() -> None:
     """d=1, T=10: the mean is sigma2/8 · n, and the deviation of χ²(1)/χ²(10) is √(3/(8·6) - 1/64)."""
     error = np.array([[0.2, 0.5], [0.4, 0.7]])
-    table = comparison([Run("e", Setting(1, 10, 2.0, "replace", 2), True, error)])
+    table = comparison([Result("e", Scenario(1, 10, 2.0, "replace", 2), True, error)])
     assert table["measured"].tolist() == pytest.approx([0.3, 0.6])
     assert table["predicted"].tolist() == pytest.approx([0.25, 0.5])
     assert table["ratio"].tolist() == pytest.approx([1.2, 1.2])
@@ -122,16 +122,16 @@ def test_measured_over_predicted_by_hand() -> None:
 
 def test_the_summary_names_the_worst_iteration_and_counts_those_within_three_errors() -> None:
     predicted = theory.expected_error("accumulate", 2, 100, 1.0, 4)
-    setting = Setting(2, 100, 1.0, "accumulate", 4)
-    spread = Run("e", setting, True, np.ones((1, 4))).relative_deviation()
+    scenario = Scenario(2, 100, 1.0, "accumulate", 4)
+    spread = Result("e", scenario, True, np.ones((1, 4))).relative_deviation()
     error = np.tile(predicted * (1 + np.array([1, -4, 2, 0]) * spread / 10), (100, 1))
-    (row,) = comparison_summary(comparison([Run("e", setting, True, error)])).to_dict("records")
+    (row,) = comparison_summary(comparison([Result("e", scenario, True, error)])).to_dict("records")
     assert row["worst_iteration"] == 2
     assert row["worst_z"] == pytest.approx(-4)
     assert row["within"] == 0.75
     assert row["ratio_first"] == pytest.approx(1 + spread / 10)
     assert row["ratio_last"] == pytest.approx(1)
-    notes = shown(comparison([Run("e", setting, True, error)])).notes
+    notes = shown(comparison([Result("e", scenario, True, error)])).notes
     assert notes[-1].startswith("3 of 4 points (setting, iteration) lie within 3 SE (75.00%)")
 
 
@@ -173,20 +173,22 @@ def caption(figure: Any) -> str:
 
 
 def test_the_theory_figure_has_a_mean_a_curve_and_a_bound() -> None:
-    runs = [run_of(regime, d, T) for regime in theory.REGIMES for d in (1, 3) for T in (10, 30)]
-    figure = theory_figure(runs, scale="log")
+    results = [run_of(regime, d, T) for regime in theory.REGIMES for d in (1, 3) for T in (10, 30)]
+    figure = theory_figure(results, scale="log")
     found = panels(figure)
     assert len(found) == 4 * 2
     measured, predicted, bound = found["Accumulate", "d = 3"].lines[:3]  # of the larger T
-    run = next(r for r in runs if (r.setting.regime, r.setting.d, r.setting.T) == ("accumulate", 3, 30))
-    assert np.allclose(measured.get_ydata(), run.error.mean(axis=0) / 2)
+    result = next(r for r in results if (r.scenario.regime, r.scenario.d, r.scenario.T) == ("accumulate", 3, 30))
+    assert np.allclose(measured.get_ydata(), result.error.mean(axis=0) / 2)
     assert np.allclose(predicted.get_ydata(), theory.expected_error("accumulate", 3, 30, 1.0, 20))
     assert np.allclose(bound.get_ydata(), 3 / 26 * np.pi**2 / 6)
     assert [len(found[name, "d = 1"].lines) for name in ("Replace", "Replace-Multiple")] == [4, 4]
     subsample = found["Accumulate-Subsample", "d = 1"].lines
     assert len(subsample) == 2
-    run = next(r for r in runs if (r.setting.regime, r.setting.d, r.setting.T) == ("accumulate-subsample", 1, 10))
-    assert np.allclose(subsample[1].get_ydata(), np.median(run.error, axis=0) / 2)
+    result = next(
+        r for r in results if (r.scenario.regime, r.scenario.d, r.scenario.T) == ("accumulate-subsample", 1, 10)
+    )
+    assert np.allclose(subsample[1].get_ydata(), np.median(result.error, axis=0) / 2)
     assert {axes.get_yscale() for axes in found.values()} == {"log"}
     assert caption(figure) == "Lines are means over seeds; medians for Accumulate-Subsample, where no mean exists."
 
@@ -201,17 +203,17 @@ def test_the_linear_figure_shows_the_first_ten_iterations() -> None:
 
 
 def test_where_there_is_no_mean_a_median_is_drawn_and_said() -> None:
-    run = run_of("replace", d=3, T=4)
-    figure = theory_figure([run], scale="log")
+    result = run_of("replace", d=3, T=4)
+    figure = theory_figure([result], scale="log")
     (line,) = figure.axes[0].lines
-    assert np.allclose(line.get_ydata(), np.median(run.error, axis=0) / 2)
+    assert np.allclose(line.get_ydata(), np.median(result.error, axis=0) / 2)
     assert "medians for T=4, d=3, where no mean exists" in caption(figure)
 
 
 def test_noise_variances_are_averaged_together_unless_a_penalty_feels_them() -> None:
     both = [run_of("replace", sigma2=sigma2) for sigma2 in (0.5, 2.0)]
     line = theory_figure(both, scale="log").axes[0].lines[0]
-    expected = np.concatenate([run.error / run.setting.sigma2 for run in both]).mean(axis=0)
+    expected = np.concatenate([result.error / result.scenario.sigma2 for result in both]).mean(axis=0)
     assert np.allclose(line.get_ydata(), expected)
     for figure in (theory_figure(both, scale="log"), spread_figure(both)):
         assert "Seeds of σ² = 0.5, 2 are taken together." in caption(figure)
@@ -220,13 +222,13 @@ def test_noise_variances_are_averaged_together_unless_a_penalty_feels_them() -> 
 
 
 def test_the_spread_figure_has_quantiles_of_the_seeds_and_of_the_law() -> None:
-    run = run_of("accumulate")
-    figure = spread_figure([run, run_of("accumulate-subsample")])
+    result = run_of("accumulate")
+    figure = spread_figure([result, run_of("accumulate-subsample")])
     found = panels(figure)
     axes = found["Accumulate", "d = 3"]
     median, *law = axes.lines
-    assert np.allclose(median.get_ydata(), np.median(run.error, axis=0) / 2)
+    assert np.allclose(median.get_ydata(), np.median(result.error, axis=0) / 2)
     assert np.allclose([line.get_ydata() for line in law], law_quantiles("accumulate", 3, 10, 20, (0.05, 0.5, 0.95)))
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
-    assert band.max() == pytest.approx(np.quantile(run.error, 0.95, axis=0).max() / 2)
+    assert band.max() == pytest.approx(np.quantile(result.error, 0.95, axis=0).max() / 2)
     assert len(found["Accumulate-Subsample", "d = 3"].lines) == 1

@@ -1,0 +1,66 @@
+"""Data sets of the Hugging Face hub, or local folders that `datasets` opens. Light until a data set is loaded."""
+
+import difflib
+import importlib.util
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from selfloop.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def problems(data: Mapping[str, Any], example: str) -> list[str]:
+    """What is wrong with a `data` section whose source is the hub; `example` is an id for the message."""
+    if not data.get("name"):
+        return [f"data.name: {data.get('name')!r} names no data set (allowed: a hub id such as '{example}')"]
+    if importlib.util.find_spec("datasets") is None:
+        return ["data.source: 'hub' needs the Python package `datasets`, which is not installed"]
+    train, test = data["train_split"], data["test_split"]
+    if test is not None and _share_rows(train, test):
+        return [
+            f"data.test_split: {test!r} has rows of data.train_split, {train!r} (allowed: a split of its own, or null, "
+            "which holds out data.test_fraction of the train split)"
+        ]
+    return []
+
+
+def load_split(data: Mapping[str, Any], split_key: str, column_keys: tuple[str, ...]) -> "datasets.Dataset":
+    """A split, memory-mapped from its Arrow files.
+
+    Args:
+        data: a `data` section with name, configuration and revision.
+        split_key: the key that names the split.
+        column_keys: keys that name columns which must exist; null ones are skipped.
+
+    Raises:
+        UserError: it cannot be loaded, or lacks a column.
+    """
+    import datasets
+    import pyarrow as pa
+
+    name, split = str(data["name"]), str(data[split_key])
+    try:
+        table = datasets.load_dataset(name, name=data["configuration"], split=split, revision=data["revision"])
+    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        key = f"data.{split_key}: {split!r} of" if "split" in first_line else "data.name:"
+        raise UserError(f"{key} {name!r} cannot be loaded: {first_line}") from error
+    for key in column_keys:
+        if data[key] is not None and data[key] not in table.column_names:
+            raise UserError(missing_column(key, str(data[key]), f"{name} [{split}]", table.column_names))
+    return table
+
+
+def missing_column(key: str, column: str, where: str, columns: list[str]) -> str:
+    """The message for a column that does not exist, with the nearest name."""
+    close = difflib.get_close_matches(column, columns, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"data.{key}: {column!r} is not a column of {where} (it has: {', '.join(columns)}){hint}"
+
+
+def _share_rows(one: str, other: str) -> bool:
+    """Whether two splits certainly have rows in common; two slices of a split are not compared."""
+    (name, *piece), (other_name, *other_piece) = one.split("["), other.split("[")
+    return name == other_name and (piece == other_piece or not piece or not other_piece)

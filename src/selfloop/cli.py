@@ -4,7 +4,9 @@ Each command imports what it needs when it runs, so that help and messages appea
 """
 
 import logging
+import pdb as debugger
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -189,3 +191,25 @@ def export_sdf(
     from selfloop.domains.molecule.export_sdf import write_sdf
 
     print(f"{write_sdf(folder, file)} conformations written to {file}")
+
+
+@app.command(epilog="Example: selfloop step --pdb results/logs/train/.../iteration1-....job.json")
+def step(
+    job: Annotated[Path, typer.Argument(help="A job's file; a failed step leaves it beside its log.")],
+    pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger where the step fails.")] = False,
+) -> None:
+    """Run one step without Snakemake.
+
+    It writes the step's outputs, log and record as Snakemake's own run would.
+    """
+    from selfloop.jobs.execution import run_file
+
+    try:
+        code = run_file(job)
+    except Exception:
+        if not pdb:
+            raise
+        traceback.print_exc()
+        debugger.post_mortem()
+        code = 1
+    raise typer.Exit(code)

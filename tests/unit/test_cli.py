@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from selfloop import cli
+from selfloop.jobs.spec import JobSpec
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback]
@@ -123,3 +124,26 @@ def test_python_m_selfloop_is_the_same_command() -> None:
         [sys.executable, "-m", "selfloop", "--version"], capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout == f"selfloop {metadata.version('selfloop')}\n"
+
+
+def test_a_step_that_fails_opens_the_debugger_there(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("def run(job):\n    wrong = job.params['number']\n    raise KeyError(wrong)\n")
+    spec = JobSpec(
+        rule="broken",
+        module="broken",
+        folder=str(tmp_path),
+        input={},
+        output={},
+        params={"number": 4321},
+        threads=1,
+        gpus=0,
+        processes=1,
+        every_seconds=60.0,
+        log="logs/broken.log",
+        began=0.0,
+    )
+    command = [sys.executable, "-m", "selfloop", "step", "--pdb", str(spec.save())]
+    done = subprocess.run(command, cwd=tmp_path, input="p wrong + 1\nq\n", capture_output=True, encoding="utf-8")
+    assert done.returncode == 1
+    assert "KeyError: 4321" in done.stderr
+    assert "(Pdb) 4322" in done.stdout

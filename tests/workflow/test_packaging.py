@@ -1,11 +1,13 @@
 """What holds the repository's files together, and what the package holds."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,23 @@ def test_the_version_is_written_in_one_place() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == project["version"]
     assert not any("__version__ =" in path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+
+
+def test_the_package_names_what_it_imports() -> None:
+    """Apart from vLLM, which has its own environment, and pydantic's core."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {re.split("[<>=]", requirement)[0].lower() for requirement in project["dependencies"]}
+    installed = metadata.packages_distributions()
+    imported: set[str] = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                imported.add(node.module.partition(".")[0])
+    imported -= sys.stdlib_module_names | {"selfloop", "vllm", "pydantic_core"}
+    needed = {installed[module][0].lower() for module in imported}
+    assert needed == named
 
 
 def test_what_the_package_needs_is_pinned() -> None:

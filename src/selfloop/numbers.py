@@ -8,6 +8,21 @@ from tabulate import tabulate
 PREFIXES = ((1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
+DASH, MINUS = "\u2013", "\u2212"
+
+
+def measured(value: float, signed: bool = False, figures: int = 3) -> str:
+    """A measured value with so many figures; NaN as an en dash."""
+    if math.isnan(value):
+        return DASH
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
+    sign, size = "+" if signed else "", abs(value)
+    kind = f"#.{figures}g" if value == 0 or 1e-4 <= size < 10**figures else ",.0f"
+    text = f"{value:{sign}{kind}}" if size >= 1e-4 or value == 0 else f"{value:{sign}.1e}"
+    return text.rstrip(".").replace("-", MINUS)
+
+
 def short(number: float, gap: str = "") -> str:
     """Three digits and an SI prefix: 470M, 1.02G; `gap` stands between the two."""
     for limit, prefix in PREFIXES:

@@ -1,5 +1,7 @@
 """How counts, sizes, durations and tables read."""
 
+import math
+
 import pytest
 
 from selfloop import numbers
@@ -53,3 +55,15 @@ def test_columns_are_aligned_and_text_that_looks_like_a_number_stays_as_it_is() 
         "long  1,200",
         "b      7e10",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        *((4.9, "4.90"), (0.01551, "0.0155"), (12345.0, "12,345"), (100.0, "100"), (0.0, "0.00")),
+        *((4e-5, "4.0e\N{MINUS SIGN}05"), (-1.5, "\N{MINUS SIGN}1.50"), (math.nan, "\N{EN DASH}")),
+        (math.inf, "\N{INFINITY}"),
+    ],
+)
+def test_measured_values_have_three_figures(value: float, shown: str) -> None:
+    assert numbers.measured(value) == shown

@@ -11,20 +11,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from selfloop.analysis.read import in_order, over_seeds, regimes_in_order, select
+from selfloop.analysis.read import groups, in_order, over_seeds, regimes_in_order, require, select
 from selfloop.analysis.style import (
     PANEL,
     LineStyle,
     Mark,
-    Scale,
     add_title,
     axis_label,
     line_styles,
     model_marks,
     regime_marks,
     regime_title,
-    scale_values,
-    series_name,
     styled,
     wrapped,
 )
@@ -44,27 +41,25 @@ def headline_figure(
     quantity: Quantity,
     *,
     title: str = "",
-    scale: Scale = "linear",
     published: Sequence[Mapping[str, Any]] = (),
 ) -> Figure:
     """A quantity against the iteration, one panel per regime and one line per model (the paper's Fig. 2).
 
-    A line is the mean over seeds, its band the range from the lowest to the highest seed. Several samplings differ by
-    dash pattern. Missing and NaN values are gaps.
+    A line is the mean over seeds, its band the range of the seeds. Samplings differ by dash pattern. Missing and NaN
+    values are gaps.
 
     Args:
         metrics: the table of `read.read_metrics`.
         domain: the domain to draw.
         quantity: its headline metric, or another measurement of the model itself.
         title: above the panels; none if empty.
-        scale: of the vertical axis.
         published: the paper's values of experiments that have its setting, with experiment, sampling, regime, iteration
             and value; they are hollow stars in their model's colour.
 
     Raises:
         UserError: the table has no such values.
     """
-    rows = select(metrics, domain, quantity, keys=["part"])
+    rows = require(metrics, domain, quantity)
     marks = model_marks(in_order(rows["label"]))
     dashes = line_styles(in_order(rows["sampling"]))
     regimes = regimes_in_order(rows["regime"])
@@ -73,12 +68,13 @@ def headline_figure(
     for regime, axes in zip(regimes, panels, strict=True):
         axes.set_title(wrapped(regime_title(regime), 24))
         own = rows[rows["regime"] == regime]
-        for label, mark in marks.items():
-            for sampling, dash in dashes.items():
-                line = own[(own["label"] == label) & (own["sampling"] == sampling)]
-                banded |= _line(axes, line, series_name(label, sampling, len(dashes)), mark, dash)
-        _published(axes, own, published, marks)
-        scale_values(axes, scale)
+        for (label, sampling, series), line in groups(own, ["label", "sampling", "series"]):
+            banded |= _line(axes, line, series, marks[label], dashes[sampling])
+        for value in published:
+            of = own[(own["experiment"] == value["experiment"]) & (own["sampling"] == value["sampling"])]
+            if len(of) and value["regime"] == regime:
+                colour = marks[str(of["label"].iloc[0])].colour
+                axes.plot(value["iteration"], value["value"], color=colour, **PAPER_MARK)
         _mark_iterations(axes, rows["iteration"])
     figure.supylabel(axis_label(quantity), fontsize="medium")
     add_title(figure, title)
@@ -87,14 +83,7 @@ def headline_figure(
 
 
 @styled
-def synthetic_figure(
-    metrics: pd.DataFrame,
-    domain: str,
-    quantities: Sequence[Quantity],
-    *,
-    title: str = "",
-    experiment: str | None = None,
-) -> Figure:
+def synthetic_figure(metrics: pd.DataFrame, domain: str, quantities: Sequence[Quantity], *, title: str = "") -> Figure:
     """Quality and diversity of synthetic data against the iteration that made it: one panel per quantity.
 
     Colour and marker tell regimes apart; models (and samplings, where there are several) differ by dash pattern. Parts
@@ -103,37 +92,28 @@ def synthetic_figure(
     Args:
         metrics: the table of `read.read_metrics`.
         domain: the domain to draw.
-        quantities: the panels; one that the table does not hold stays away if another is there.
+        quantities: the panels; one that has not been measured is left out if another has.
         title: above the panels; none if empty.
-        experiment: draw only this one, where all together are too many lines.
 
     Raises:
         UserError: the table has none of the quantities.
     """
     if not quantities:
         raise UserError(f"no quantity to draw in domain {domain}; at least one is needed")
-    chosen = metrics[(metrics["domain"] == domain) & (metrics["experiment"] == (experiment or metrics["experiment"]))]
-    there = set(zip(chosen["metric"], chosen["split"], strict=True))
-    # Where none is there, selecting the first raises the error that says what there is.
-    shown = [each for each in quantities if (each.metric, each.split) in there] or quantities[:1]
-    everything = pd.concat([select(metrics, domain, each, experiment, ["part"]) for each in shown], ignore_index=True)
-    samplings = in_order(everything["sampling"])
-    everything["series"] = [
-        series_name(label, sampling, len(samplings))
-        for label, sampling in zip(everything["label"], everything["sampling"], strict=True)
-    ]
+    selected = {quantity: select(metrics, domain, quantity) for quantity in quantities}
+    shown = {quantity: rows for quantity, rows in selected.items() if len(rows)}
+    shown = shown or {quantities[0]: require(metrics, domain, quantities[0])}
+    everything = pd.concat(shown.values(), ignore_index=True)
     marks = regime_marks(metrics["regime"])
     dashes = line_styles(in_order(everything["series"]))
     drawn = {regime: marks[regime] for regime in regimes_in_order(everything["regime"])}
     figure, panels = _panels(len(shown), share_y=False)
     banded = False
-    for quantity, axes in zip(shown, panels, strict=True):
+    for (quantity, rows), axes in zip(shown.items(), panels, strict=True):
         axes.set_title(wrapped(quantity.axis, 30))
-        own = everything[(everything["metric"] == quantity.metric) & (everything["split"] == quantity.split)]
         for regime, mark in drawn.items():
-            for series, dash in dashes.items():
-                line = own[(own["regime"] == regime) & (own["series"] == series)]
-                banded |= _line(axes, line, f"{regime}, {series}", mark, dash)
+            for (series,), line in groups(rows[rows["regime"] == regime], ["series"]):
+                banded |= _line(axes, line, f"{regime}, {series}", mark, dashes[series])
         _mark_iterations(axes, everything["iteration"])
     add_title(figure, title)
     _legends(figure, "Regime", {regime_title(regime): mark for regime, mark in drawn.items()}, dashes, banded)
@@ -142,8 +122,6 @@ def synthetic_figure(
 
 def _line(axes: Axes, rows: pd.DataFrame, name: str, mark: Mark, dash: LineStyle) -> bool:
     """Draw the mean over seeds and the band around it; True if there is a band."""
-    if rows.empty:
-        return False
     points = over_seeds(rows)
     axes.plot(points.index, points["mean"], label=name, color=mark.colour, marker=mark.marker, linestyle=dash)
     if rows["seed"].nunique() < 2:
@@ -152,18 +130,6 @@ def _line(axes: Axes, rows: pd.DataFrame, name: str, mark: Mark, dash: LineStyle
     if points["mean"].notna().sum() == 1:  # a band has no width at a single iteration
         axes.vlines(points.index, points["low"], points["high"], color=mark.colour, linewidth=1)
     return True
-
-
-def _published(
-    axes: Axes, rows: pd.DataFrame, published: Sequence[Mapping[str, Any]], marks: Mapping[str, Mark]
-) -> None:
-    """The paper's values beside the rows of one regime that have their setting."""
-    for value in published:
-        own = rows[(rows["experiment"] == value["experiment"]) & (rows["sampling"] == value["sampling"])]
-        own = own[own["regime"] == value["regime"]]
-        if len(own):
-            colour = marks[str(own["label"].iloc[0])].colour
-            axes.plot(value["iteration"], value["value"], color=colour, **PAPER_MARK)
 
 
 def _panels(count: int, share_y: bool) -> tuple[Figure, list[Axes]]:
@@ -191,8 +157,8 @@ def _mark_iterations(axes: Axes, iterations: pd.Series) -> None:
 def _legends(
     figure: Figure,
     heading: str,
-    marks: dict[str, Mark],
-    dashes: dict[str, LineStyle],
+    marks: Mapping[str, Mark],
+    dashes: Mapping[str, LineStyle],
     banded: bool,
     paper: bool = False,
 ) -> None:

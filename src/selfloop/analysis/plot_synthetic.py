@@ -1,12 +1,14 @@
 """Rule plot_synthetic: what sampled data sets are like, against the iteration."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from selfloop.analysis.figures import synthetic_figure
 from selfloop.analysis.show import Drawn, show
+from selfloop.analysis.style import save
 from selfloop.data.quantity import Quantity
 from selfloop.jobs.job import Job
 
@@ -15,7 +17,7 @@ def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
     """Draw a panel for each of the quantities."""
     quantities = [Quantity(**quantity) for quantity in params["asked"]]
     for name, title in params["titles"].items():
-        yield name, synthetic_figure(metrics, params["domain"], quantities, title=title)
+        yield name, partial(save, synthetic_figure(metrics, params["domain"], quantities, title=title))
 
 
 def run(job: Job) -> None:

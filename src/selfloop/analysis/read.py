@@ -1,25 +1,22 @@
-"""The two tidy tables of a study, and the selections that figures and tables are made of."""
+"""The two tidy tables of a study, and the selections that figures, tables and the page are made of."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfloop.data.quantity import Quantity
+from selfloop.data.regimes import BUILT_IN
+from selfloop.data.tidy import CHAIN, CURVES, METRICS, SERIES
 from selfloop.errors import UserError
 
 log = logging.getLogger(__name__)
 
-CHAIN = ["experiment", "domain", "model", "regime", "sampling", "seed"]
-METRICS_COLUMNS = [*CHAIN, "iteration", "part", "split", "metric", "value"]
-CURVES_COLUMNS = [*CHAIN, "iteration", "split", "step", "epoch", "metric", "value"]
-
-# The order of panels and columns: the paper's three regimes, its follow-up's control, then the user's own by name.
 REAL_DATA = "real data"  # where iteration 1 is shown once for all regimes
-KNOWN_REGIMES = ("replace", "accumulate", "replace-multiple", "accumulate-subsample")
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
@@ -28,7 +25,7 @@ def read_metrics(path: Path) -> pd.DataFrame:
     Raises:
         UserError: a column is missing.
     """
-    return _read(Path(path), METRICS_COLUMNS)
+    return _read(Path(path), METRICS)
 
 
 def read_curves(path: Path) -> pd.DataFrame:
@@ -37,22 +34,22 @@ def read_curves(path: Path) -> pd.DataFrame:
     Raises:
         UserError: a column is missing.
     """
-    return _read(Path(path), CURVES_COLUMNS)
+    return _read(Path(path), CURVES)
 
 
-def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
     names = pq.read_schema(path).names
-    missing = [column for column in columns if column not in names]
+    missing = [column for column in schema.names if column not in names]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; the file has {', '.join(names)}")
-    frame: pd.DataFrame = pd.read_parquet(path, columns=list(columns))
+    frame: pd.DataFrame = pd.read_parquet(path, columns=schema.names)
     return frame
 
 
 def regimes_in_order(names: Iterable[str]) -> list[str]:
-    """Regimes as panels and columns show them: the known ones first, then the user's by name."""
+    """Regimes as panels and columns show them: the built-in ones first, then the user's by name."""
     found = {str(name) for name in names}
-    known = [name for name in (REAL_DATA, *KNOWN_REGIMES) if name in found]
+    known = [name for name in (REAL_DATA, *BUILT_IN) if name in found]
     return known + sorted(found.difference(known))
 
 
@@ -61,41 +58,44 @@ def in_order(values: pd.Series) -> list[str]:
     return [str(value) for value in values.drop_duplicates()]
 
 
-def select(
-    frame: pd.DataFrame, domain: str, quantity: Quantity, experiment: str | None = None, keys: Sequence[str] = ()
-) -> pd.DataFrame:
-    """Rows of one quantity in one domain (of one experiment), with a `label` column that names the experiment.
+def groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Groups in the order in which the table, and so the study, names them."""
+    for key, own in rows.groupby(keys, sort=False):
+        yield tuple(map(str, key)), own
 
-    The label is the model's; where several experiments of the domain train the same model it names the experiment too.
-    Values that are not finite become NaN, and a log line says which.
+
+def select(frame: pd.DataFrame, domain: str, quantity: Quantity) -> pd.DataFrame:
+    """Rows of one quantity in one domain, with two columns that name their line as briefly as can be.
+
+    `label` is the model, with the experiment where several experiments of the domain train the same model; `series`
+    has the sampling besides, where the domain has several. Values that are not finite become NaN, which is logged.
 
     Args:
         frame: metrics or learning curves.
         domain: the domain's name.
         quantity: what to select.
-        experiment: only this one; all of them if None.
-        keys: columns besides the chain and the iteration that tell two measurements apart ("part", "step").
+
+    Returns:
+        the rows; none where the quantity has not been measured, see `require`.
 
     Raises:
-        UserError: nothing is selected, or a measurement is listed twice.
+        UserError: a measurement is listed twice.
     """
     own = frame[frame["domain"] == domain]
-    labels = _labels(own)
     rows = own[(own["metric"] == quantity.metric) & (own["split"] == quantity.split)]
-    if experiment is not None:
-        rows = rows[rows["experiment"] == experiment]
-    if rows.empty:
-        raise UserError(_nothing(frame, domain, quantity, experiment))
-    identity = [*CHAIN, "iteration", *keys]
+    identity = [*CHAIN.names, "step" if "step" in rows else "part"]
     twice = rows[rows.duplicated(identity)]
     if not twice.empty:
         raise UserError(
             f"{quantity.metric} ({quantity.split}) is listed more than once for {_describe(twice.head(1))}; "
             f"one value is allowed for each {', '.join(identity)}"
         )
+    names = _names(own)
+    chains = list(zip(*(rows[name].tolist() for name in SERIES), strict=True))
     rows = rows.assign(
-        label=[labels[pair] for pair in zip(rows["experiment"], rows["model"], strict=True)],
-        value=rows["value"].where(np.isfinite(rows["value"])),
+        label=[names[chain][0] for chain in chains],
+        series=[names[chain][1] for chain in chains],
+        value=rows["value"].where(np.isfinite(rows["value"].to_numpy(float))),
     )
     gone = rows[rows["value"].isna()]
     if not gone.empty:
@@ -106,32 +106,40 @@ def select(
     return rows
 
 
-def _labels(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
-    pairs = rows[["experiment", "model"]].drop_duplicates()
-    shared = set(pairs["model"][pairs["model"].duplicated()])
-    return {
-        (experiment, model): f"{model}, {experiment}" if model in shared else model
-        for experiment, model in zip(pairs["experiment"], pairs["model"], strict=True)
-    }
+def _names(rows: pd.DataFrame) -> dict[tuple[str, ...], tuple[str, str]]:
+    """Of experiment, model and sampling: the label and the series."""
+    chains = rows[SERIES].drop_duplicates()
+    models = chains[["experiment", "model"]].drop_duplicates()["model"]
+    shared, several = set(models[models.duplicated()]), chains["sampling"].nunique() > 1
+    found: dict[tuple[str, ...], tuple[str, str]] = {}
+    for experiment, model, sampling in chains.itertuples(index=False):
+        label = f"{model}, {experiment}" if model in shared else model
+        found[experiment, model, sampling] = (label, f"{label}, {sampling}" if several else label)
+    return found
 
 
-def _nothing(frame: pd.DataFrame, domain: str, quantity: Quantity, experiment: str | None) -> str:
+def require(frame: pd.DataFrame, domain: str, quantity: Quantity) -> pd.DataFrame:
+    """`select`, where nothing can be shown without rows.
+
+    Raises:
+        UserError: there are none, or a measurement is listed twice.
+    """
+    rows = select(frame, domain, quantity)
+    if not rows.empty:
+        return rows
     wanted = f"{quantity.metric} (split {quantity.split}) in domain {domain}"
-    if experiment is not None:
-        wanted += f", experiment {experiment}"
     if frame.empty:
-        return f"no value of {wanted}: the table has no rows"
-    there = frame.assign(name=frame["metric"] + "/" + frame["split"])
+        raise UserError(f"no value of {wanted}: the table has no rows")
+    named = frame.assign(name=frame["metric"] + "/" + frame["split"])
     parts = [
         f"{name} ({', '.join(in_order(group['experiment']))}): {', '.join(in_order(group['name']))}"
-        for name, group in there.groupby("domain", sort=True)
+        for name, group in named.groupby("domain", sort=True)
     ]
-    return f"no value of {wanted}; there is {'; '.join(parts)}"
+    raise UserError(f"no value of {wanted}; there is {'; '.join(parts)}")
 
 
 def _describe(rows: pd.DataFrame, most: int = 5) -> str:
-    columns = ["experiment", "regime", "sampling", "seed", "iteration"]
-    seen = rows[columns].drop_duplicates()
+    seen = rows[["experiment", "regime", "sampling", "seed", "iteration"]].drop_duplicates()
     texts = [
         f"{experiment} {regime} {sampling} seed {seed} iteration {iteration}"
         for experiment, regime, sampling, seed, iteration in seen.head(most).itertuples(index=False)
@@ -139,14 +147,20 @@ def _describe(rows: pd.DataFrame, most: int = 5) -> str:
     return "; ".join(texts) + (f" and {len(seen) - most} more" if len(seen) > most else "")
 
 
-def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean, lowest and highest value over seeds, by iteration; parts of one model are averaged first.
+def over_seeds(rows: pd.DataFrame, outside: float = 0.0) -> pd.DataFrame:
+    """Mean over seeds and range of the seeds, by iteration; parts of one model are averaged first.
 
     NaN values are left out. An iteration without any value, or missing between two others, is a row of NaN: a gap.
 
+    Args:
+        rows: columns iteration, seed, value.
+        outside: the share of seeds that the range leaves out at either end.
+
     Returns:
-        index iteration (every integer from the first to the last), columns mean, low, high.
+        index iteration (every integer from the first to the last), columns mean, low, high, seeds (with a value).
     """
-    by_seed = rows.groupby(["iteration", "seed"])["value"].mean()
-    points = by_seed.groupby("iteration").agg(["mean", "min", "max"]).set_axis(["mean", "low", "high"], axis=1)
-    return points.reindex(pd.RangeIndex(points.index.min(), points.index.max() + 1, name="iteration"))
+    by_seed = rows.groupby(["iteration", "seed"])["value"].mean().groupby("iteration")
+    ends = {"low": by_seed.quantile(outside), "high": by_seed.quantile(1 - outside)}
+    points = pd.DataFrame({"mean": by_seed.mean(), **ends, "seeds": by_seed.count()})
+    points = points.reindex(pd.RangeIndex(points.index.min(), points.index.max() + 1, name="iteration"))
+    return points.fillna({"seeds": 0}).astype({"seeds": int})

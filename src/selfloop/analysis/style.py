@@ -14,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from selfloop.analysis.read import KNOWN_REGIMES, regimes_in_order
+from selfloop.analysis.read import regimes_in_order
 from selfloop.data.atomic import atomic_file
 from selfloop.data.quantity import Quantity
+from selfloop.data.regimes import BUILT_IN
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,15 +63,7 @@ class Mark:
     marker: str
 
 
-# Okabe and Ito's colours (yellow aside, which is too pale for a line). The three regimes of the paper are far apart in
-# lightness too (0, 46 and 71 of 100), and every regime has a marker of its own.
-_REGIMES = dict(
-    zip(
-        KNOWN_REGIMES,
-        (Mark("#000000", "o"), Mark("#0072B2", "s"), Mark("#E69F00", "^"), Mark("#56B4E9", "D")),
-        strict=True,
-    )
-)
+# What is left of Okabe and Ito's colours (yellow aside, which is too pale for a line).
 _OTHER_REGIMES = (Mark("#D55E00", "v"), Mark("#009E73", "P"), Mark("#CC79A7", "X"), Mark("#777777", "*"))
 
 # Paul Tol's bright scheme: a colour never means a regime in one figure and a model in the next.
@@ -88,10 +81,11 @@ def regime_marks(regimes: Iterable[str]) -> dict[str, Mark]:
 
     A user's regimes take the remaining colours by name, and the first of them again after the last.
     """
-    ordered = regimes_in_order(regimes)
-    unknown = [name for name in ordered if name not in _REGIMES]
-    others = dict(zip(unknown, itertools.cycle(_OTHER_REGIMES), strict=False))
-    return {name: _REGIMES.get(name) or others[name] for name in ordered}
+    others = itertools.cycle(_OTHER_REGIMES)
+    return {
+        name: Mark(BUILT_IN[name].colour, BUILT_IN[name].marker) if name in BUILT_IN else next(others)
+        for name in regimes_in_order(regimes)
+    }
 
 
 def model_marks(labels: Sequence[str]) -> dict[str, Mark]:
@@ -111,11 +105,6 @@ def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
 def regime_title(name: str) -> str:
     """A regime's name as a panel's title: "replace-multiple" becomes "Replace-Multiple"."""
     return "-".join(part[:1].upper() + part[1:] for part in name.split("-"))
-
-
-def series_name(label: str, sampling: str, samplings: int) -> str:
-    """A line's name: the model's label, and the sampling where there are several."""
-    return f"{label}, {sampling}" if samplings > 1 else label
 
 
 def wrapped(text: str, width: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+from selfloop.data.atomic import atomic_file
 from selfloop.data.quantity import Quantity
 
 # A character reference never opens a construct of Markdown, so that what it stands for is shown and does nothing.
@@ -32,6 +33,14 @@ class Table:
         rows = [[escaped(cell) for cell in row] for row in self.rows]
         table = tabulate(rows, [escaped(cell) for cell in self.headings], "pipe", disable_numparse=True)
         return "\n\n".join([table, *self.notes]) + "\n"
+
+
+def save_table(data: pd.DataFrame, shown: Table, paths: Sequence[Path]) -> None:
+    """Write data as CSV (UTF-8; numbers read back equal) and what is shown of them as Markdown, by atomic writes."""
+    texts = {".csv": data.to_csv(index=False, lineterminator="\n"), ".md": shown.markdown()}
+    for path in paths:
+        with atomic_file(path) as scratch:
+            scratch.write_text(texts[path.suffix], encoding="utf-8", newline="")
 
 
 # How the CSV of a table, by name, is shown to readers; the quantity is the domain's headline.

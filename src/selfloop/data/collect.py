@@ -8,7 +8,7 @@ so they are not in the index.
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfloop.data import learning_curve
 from selfloop.data.atomic import atomic_file
+from selfloop.data.tidy import CHAIN, CURVES, METRICS
 from selfloop.jobs.job import Job
 
-CHAIN = [
-    ("experiment", pa.string()),
-    ("domain", pa.string()),
-    ("model", pa.string()),
-    ("regime", pa.string()),
-    ("sampling", pa.string()),
-    ("seed", pa.int64()),
-    ("iteration", pa.int64()),
-]
-METRICS = pa.schema(
-    [*CHAIN, ("part", pa.int16()), ("split", pa.string()), ("metric", pa.string()), ("value", pa.float64())]
-)
-CURVES = pa.schema([*CHAIN, *learning_curve.COLUMNS])
+Chain = Mapping[str, Any]  # a chain at one iteration: what the tidy tables call it, its model's folder, its parts'
+Rows = list[dict[str, Any]]
 
 
 def run(job: Job) -> None:
@@ -41,10 +30,7 @@ def run(job: Job) -> None:
     Params: `chains`, a row per chain and iteration, and `simulations`, a row {experiment, domain, file} each.
     """
     chains = job.params["chains"]
-    metrics = pa.Table.from_pylist(list(_metrics(chains)), schema=METRICS)
-    metrics = pa.concat_tables([metrics, *map(simulated, job.params["simulations"])])
-    curves = pa.Table.from_pylist(list(_curves(chains)), schema=CURVES)
-    for table, name in ((metrics, "metrics"), (curves, "learning_curves")):
+    for name, table in zip(("metrics", "learning_curves"), tables(chains, job.params["simulations"]), strict=True):
         with atomic_file(Path(job.output[name])) as scratch:
             pq.write_table(table, scratch, compression="zstd")
         job.log.info("%s: %d rows", job.output[name], table.num_rows)
@@ -52,34 +38,46 @@ def run(job: Job) -> None:
         scratch.write_text(index(chains), encoding="utf-8")
 
 
-def index(chains: Sequence[Mapping[str, Any]]) -> str:
+def index(chains: Sequence[Chain]) -> str:
     """CSV of the model and parts of every chain and iteration."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [name for name, _ in CHAIN] + ["model_folder", "part_folders"], lineterminator="\n")
+    writer = csv.DictWriter(text, [*CHAIN.names, "model_folder", "part_folders"], lineterminator="\n")
     writer.writeheader()
     for chain in chains:
         writer.writerow({**chain, "part_folders": " ".join(chain["part_folders"])})
     return text.getvalue()
 
 
-def _metrics(chains: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for chain in chains:
-        columns = {name: chain[name] for name, _ in CHAIN}
-        for row in measurements(f"{chain['model_folder']}/measurements.json"):
-            yield {**columns, **row}
-        for folder in chain["part_folders"]:
-            for row in measurements(f"{folder}.measurements.json"):
-                yield {**columns, **row}
+def tables(
+    chains: Sequence[Chain],
+    simulations: Sequence[Mapping[str, str]],
+    usable: Callable[[Callable[[str], Any], str], bool] = lambda load, path: True,
+) -> tuple[pa.Table, pa.Table]:
+    """The metrics and the learning curves, of the files that `usable(load, path)` does not leave out."""
+
+    def rows(load: Callable[[str], Rows], files: Callable[[Chain], Iterable[str]]) -> Iterator[dict[str, Any]]:
+        for chain in chains:
+            place = {name: chain[name] for name in CHAIN.names}
+            for path in files(chain):
+                yield from ({**place, **row} for row in (load(path) if usable(load, path) else []))
+
+    metrics = pa.Table.from_pylist(list(rows(measurements, measurement_files)), schema=METRICS)
+    simulated = [_simulated(each) for each in simulations if usable(pq.read_table, each["file"])]
+    curves = pa.Table.from_pylist(list(rows(curve, lambda chain: [curve_file(chain)])), schema=CURVES)
+    return pa.concat_tables([metrics, *simulated]), curves
 
 
-def _curves(chains: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for chain in chains:
-        columns = {name: chain[name] for name, _ in CHAIN}
-        for row in curve(f"{chain['model_folder']}/learning_curve.parquet"):
-            yield {**columns, **row}
+def measurement_files(chain: Chain) -> list[str]:
+    """What was measured of a chain's model, and of its parts."""
+    return [f"{chain['model_folder']}/measurements.json", *(f"{f}.measurements.json" for f in chain["part_folders"])]
 
 
-def simulated(simulation: dict[str, str]) -> pa.Table:
+def curve_file(chain: Chain) -> str:
+    """The learning curve of a chain's model."""
+    return f"{chain['model_folder']}/learning_curve.parquet"
+
+
+def _simulated(simulation: Mapping[str, str]) -> pa.Table:
     """The rows of a simulation, listed under one experiment."""
     table = pq.read_table(simulation["file"])
     for name in ("experiment", "domain"):
@@ -89,14 +87,14 @@ def simulated(simulation: dict[str, str]) -> pa.Table:
 
 
 @cache
-def measurements(path: str) -> list[dict[str, Any]]:
+def measurements(path: str) -> Rows:
     """The rows that an evaluation step wrote."""
-    rows: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    rows: Rows = json.loads(Path(path).read_text(encoding="utf-8"))
     return rows
 
 
 @cache
-def curve(path: str) -> list[dict[str, Any]]:
+def curve(path: str) -> Rows:
     """The rows of a learning curve."""
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    rows: Rows = pq.read_table(path).to_pylist()
     return rows

@@ -1,6 +1,8 @@
 """How measured quantities are named: in the tidy tables, and for readers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+SIMULATION = "simulation"  # the split under which a domain's simulations are listed
 
 
 @dataclass(frozen=True)
@@ -12,14 +14,23 @@ class Quantity:
         split: the rows it is measured on, such as "test", "train" or "synthetic".
         label: its name for a reader, such as "Test cross-entropy".
         unit: its unit, such as "nats per token"; empty for a share or a count.
+        logarithmic: whether it is a logarithm, in nats, so that a change of it is a factor.
+        role: what it stands for where domains are compared with claims: "diversity", "quality", "reconstruction".
     """
 
     metric: str
     split: str
     label: str
     unit: str = ""
+    logarithmic: bool = False
+    role: str = ""
 
     @property
     def axis(self) -> str:
         """Label and unit, as an axis bears them."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def simulated(self) -> "Quantity":
+        """The same quantity of the simulated chains."""
+        return replace(self, split=SIMULATION, label=f"{self.label}, simulated")

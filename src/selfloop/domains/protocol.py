@@ -106,6 +106,7 @@ class Domain:
         headline: the measurement that answers "does it collapse?"; the main figure and table show it.
         curve: what learning curves show, or None where models are not trained step by step.
         synthetic: what is shown of the sampled parts; nothing is, if it is empty.
+        others: further quantities that claims are checked with.
         samples: whether there is a table of samples.
         simulations: of an experiment (all its keys), the settings of its simulations, one job each; JSON values.
         analyses: of the domain's experiments by name, its own figures and tables.
@@ -128,6 +129,7 @@ class Domain:
     known_rows: Callable[[Settings], tuple[int, int] | None] = lambda _: None
     curve: Quantity | None = None
     synthetic: tuple[Quantity, ...] = ()
+    others: tuple[Quantity, ...] = ()
     samples: bool = False
     simulations: Callable[[Settings], Sequence[Settings]] = _none
     analyses: Callable[[Mapping[str, Settings]], Sequence[Analysis]] = _none

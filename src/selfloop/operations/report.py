@@ -1,15 +1,27 @@
-"""`selfloop report`: the page of a study as far as it is there. It changes nothing else."""
+"""`selfloop report`: the page of a study, finished or not, from whatever artifacts there are."""
 
+import importlib
+import logging
+import os
 import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+
+from selfloop.analysis.show import write
+from selfloop.data import collect
 from selfloop.data.atomic import atomic_file
-from selfloop.data.quantity import Quantity
-from selfloop.planning.paths import RESULTS
+from selfloop.errors import UserError
+from selfloop.jobs.steps import step_module
+from selfloop.planning.paths import CHAINS, RESULTS
 from selfloop.planning.rules import Plan
-from selfloop.report import partial
+from selfloop.planning.shown import Shown
 from selfloop.report.content import gaps, not_simulated
-from selfloop.report.page import Sources, render
+from selfloop.report.page import Sources, headlines, render
+
+log = logging.getLogger(__name__)
 
 
 def write_page(plan: Plan, output: Path) -> tuple[int, bool]:
@@ -21,16 +33,71 @@ def write_page(plan: Plan, output: Path) -> tuple[int, bool]:
     shows = plan.shows
     spec = shows.report()
     made_of = plan.rows(), plan.simulation_rows()
-    metrics, curves = partial.measured(*made_of)
-    headlines = {domain["name"]: Quantity(**domain["headline"]) for domain in spec["domains"]}
-    holes = gaps(spec["experiments"], metrics, headlines)
+    metrics, curves = (table.to_pandas() for table in collect.tables(*made_of, usable=_is_whole))
     waits = not_simulated(plan.simulation_rows())
-    files = shows.files(tidy=True), shows.files(tidy=False)
-    unfinished = bool(holes or waits) or not partial.are_current(*files, *made_of, Path(RESULTS))
+    is_whole = not (gaps(spec["experiments"], metrics, headlines(spec)) or waits)
+    finished = is_whole and are_current(shows.files(tidy=True), shows.files(tidy=False), *made_of)
     with tempfile.TemporaryDirectory() as folder:
-        if unfinished:
-            partial.draw(shows.entries, metrics, curves, Path(folder))
-        page = render(Sources(spec, metrics, curves, Path(RESULTS), Path(folder), unfinished, waits))
+        if not finished:
+            draw(shows.entries, {"metrics": metrics, "learning_curves": curves}, Path(folder))
+        page = render(Sources(spec, metrics, curves, Path(RESULTS), Path(folder), not finished, waits))
     with atomic_file(output) as scratch:
         scratch.write_text(page, encoding="utf-8")
-    return len(page.encode()), not unfinished
+    return len(page.encode()), finished
+
+
+def are_current(
+    drawn: Sequence[str],
+    others: Sequence[str],
+    chains: Sequence[Mapping[str, Any]],
+    simulations: Sequence[Mapping[str, str]],
+) -> bool:
+    """Whether figures and tables show this study, and all that has been measured of it.
+
+    They do if they are there, if the index of chains is this study's, not another's or this one's before a change, if
+    it (and with it the tidy tables) is newer than every measurement, and if the figures that are drawn from the tidy
+    tables are newer than it. Others, such as grids of samples, wait for no measurement.
+
+    Args:
+        drawn: the figures and tables that are drawn from the tidy tables.
+        others: those that show artifacts as they are.
+        chains, simulations: the rows that the rule collect_metrics is given.
+    """
+    index = Path(CHAINS)
+    if not index.is_file() or index.read_text(encoding="utf-8") != collect.index(chains):
+        return False
+    made_of = {file for chain in chains for file in (*collect.measurement_files(chain), collect.curve_file(chain))}
+    made_of |= {each["file"] for each in simulations}
+    if not all(map(os.path.isfile, (*drawn, *others, *made_of))):
+        return False
+    tables = index.stat().st_mtime
+    last_measured = max(map(os.path.getmtime, made_of), default=0.0)
+    return last_measured <= tables <= min(map(os.path.getmtime, drawn), default=tables)
+
+
+def _is_whole(load: Callable[[str], Any], path: str) -> bool:
+    """Whether a file is there and can be loaded; a log line names one that cannot."""
+    if not Path(path).is_file():
+        return False
+    try:
+        load(path)
+    except (ValueError, OSError) as error:  # pyarrow's errors and JSON's are ValueErrors
+        log.warning("%s is not whole and left out: %s", path, error)
+        return False
+    return True
+
+
+def draw(entries: Iterable[Shown], tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    """Draw into `folder` what is shown of the tidy tables, with the steps' own functions.
+
+    What has nothing to show yet is not drawn, and a log line says so.
+    """
+    for entry in entries:
+        if entry.tidy is not None:
+            step = importlib.import_module(step_module(entry.rule, entry.domain.name))
+            paths = [folder / f"{name}.{form}" for name in entry.names("figures") for form in ("svg", "png")]
+            paths += [folder / f"{name}.csv" for name in entry.names("tables")]
+            try:
+                write(step.draw(tables[entry.tidy], entry.params), entry.domain.name, paths)
+            except UserError as error:
+                log.info("not drawn: %s", error)

@@ -5,7 +5,6 @@ seed that has what the claim is about, and holds where all of them agree.
 """
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
@@ -13,169 +12,101 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 
-from selfloop.data.quantity import Quantity
-from selfloop.paper.evidence import LEVEL, Checks, Claim, Study, changes_of, first_to_last, nothing, of_series
+from selfloop.analysis.read import select
+from selfloop.data.tidy import SERIES
+from selfloop.numbers import measured
+from selfloop.paper.evidence import (
+    EMPTY,
+    LEVEL,
+    Checks,
+    Claim,
+    Evidence,
+    Pair,
+    changes_of,
+    ends_in_order,
+    first_to_last,
+    of_series,
+    rises_and_does_not,
+)
 from selfloop.paper.table2 import ROWS
-from selfloop.report.content import number, rows_of, simulated
+
+NO_NUMBERS = "A figure without numbers."
+PICTURES = "Pictures, no numbers."
 
 
-def claims(study: Study) -> list[Claim]:
+def claims(of: Evidence) -> list[Claim]:
     """All rows, in the paper's order: Figs. 2-7 and 9-16, Tables 1 and 2."""
     return [
-        _headline(study, "Fig. 2", "text", "Test cross-entropy rises when data are replaced, and not when they "
-                  "accumulate, in every model.", _table_2_text()),
-        _curves(study, "Fig. 3", ("epoch-linear",)),
-        _molecule(study),
-        _headline(study, "Fig. 5", "image", "Test loss rises swiftly when images are replaced; accumulated, it rises "
-                  "much more slowly.", "A figure without numbers.", slower=True),
-        _diversity(study),
-        _linear(study, "Fig. 7", 10, "linear"),
-        _curves(study, "Fig. 9", ("epoch-linear",)),
-        _curves(study, "Fig. 10", ("epoch-log",)),
-        _curves(study, "Fig. 11", ("step-linear",), steps=True),
-        _curves(study, "Fig. 12", ("step-log",), steps=True),
-        _temperature(study),
-        _first_iteration(study),
-        _reconstructions(study),
-        _linear(study, "Fig. 16", 100, "log"),
-        _samples(study),
-        _table_2(study),
+        of.claim("Fig. 2", "text", "Test cross-entropy rises when data are replaced, and not when they accumulate, in "
+                 "every model.", _table_2_text(), ["headline"], rises_and_does_not(of.rows("text"))),
+        _curves(of, "Fig. 3", "epoch-linear"),
+        _molecule(of),
+        of.claim("Fig. 5", "image", "Test loss rises swiftly when images are replaced; accumulated, it rises much more "
+                 "slowly.", NO_NUMBERS, ["headline"], rises_and_does_not(of.rows("image"), slower=True)),
+        of.claim("Fig. 6", "image", "Sampled faces end as a single mode when images are replaced; accumulated, they "
+                 "stay diverse.", PICTURES, ["samples", "synthetic"],
+                 ends_in_order(*of.of_role("image", "diversity"), "replace", "accumulate")),
+        _linear(of, "Fig. 7", 10, "linear"),
+        _curves(of, "Fig. 9", "epoch-linear"),
+        _curves(of, "Fig. 10", "epoch-log"),
+        _curves(of, "Fig. 11", "step-linear", steps=True),
+        _curves(of, "Fig. 12", "step-log", steps=True),
+        _temperature(of),
+        _first_iteration(of),
+        of.claim("Fig. 15", "image", "Reconstructions of test images collapse when images are replaced, and stay "
+                 "accurate when they accumulate.", PICTURES, ["reconstructions"],
+                 rises_and_does_not(of.of_role("image", "reconstruction")[0], slower=True)),
+        _linear(of, "Fig. 16", 100, "log"),
+        of.claim("Table 1", "text", "Samples get worse when data are replaced, and keep their quality when they "
+                 "accumulate. (Measured here: samples of the last model that both have are less likely under model "
+                 "1.)", "Samples, no numbers.", ["samples"],
+                 ends_in_order(*of.of_role("text", "quality"), "accumulate", "replace")),
+        _table_2(of),
     ]  # fmt: skip
 
 
-def _rises_and_does_not(rows: pd.DataFrame, slower: bool = False) -> Checks:
-    """Replace rises; accumulate does not (or, `slower`, by less), up to the last iteration that both have."""
-    both_have = rows[rows["regime"].isin(["replace", "accumulate"]) & np.isfinite(rows["value"].to_numpy(float))]
-    chains = both_have.groupby(["series", "seed", "iteration"])["regime"].transform("nunique")
-    rows = both_have[chains == 2]
-    replaced, accumulated = changes_of(rows, "replace"), changes_of(rows, "accumulate")
-    results, values = [], []
-    both = [key for key in replaced if key in accumulated]
-    for key in both:
-        rise, other = (pair[1] - pair[0] for pair in (replaced[key], accumulated[key]))
-        allowed = rise if slower else LEVEL * abs(accumulated[key][0])
-        results.append(rise > 0 and other < min(rise, allowed))
-    for series in dict.fromkeys(series for series, _ in both):
-        pairs = [
-            (name, of_series(found, series)) for name, found in (("replace", replaced), ("accumulate", accumulated))
-        ]
-        values.append(f"{series}: {', '.join(first_to_last(name, own) for name, own in pairs)}")
-    return Checks(tuple(results), tuple(values))
-
-
-def _headline(study: Study, place: str, domain: str, claim: str, paper: str, slower: bool = False) -> Claim:
-    checks = _rises_and_does_not(study.rows(domain), slower)
-    names = study.named(domain, "headline", "losses")
-    setting = study.settings.get(domain, "")
-    return Claim(place, claim, names, setting, paper, checks.ours(nothing(study, domain)), checks.holds)
-
-
-def _molecule(study: Study) -> Claim:
+def _molecule(of: Evidence) -> Claim:
     claim = "Test loss rises when conformers are replaced, nearly all of it at the first model that is trained on "
     claim += "synthetic ones, and stays about constant when they accumulate."
-    row = _headline(study, "Fig. 4", "molecule", claim, "A figure without numbers.")
-    at_once = [
-        (second[1] - second[0]) / (last[1] - last[0])
-        for second, last in _at_two_and_later(study.rows("molecule"))
-        if last[1] > last[0]
-    ]
-    if not at_once:
+    rows = of.rows("molecule")
+    row = of.claim("Fig. 4", "molecule", claim, NO_NUMBERS, ["headline", "losses"], rises_and_does_not(rows))
+    # Of chains under replace with a third iteration at least.
+    second, last = changes_of(rows, "replace", 2), changes_of(rows[rows["iteration"] != 2], "replace")
+    rises = [(second[key], last[key]) for key in last if key in second and last[key][1] > last[key][0]]
+    if not rises:
         return row
-    return replace(row, ours=f"{row.ours} Of the rise under replace, {np.mean(at_once):.0%} is there at iteration 2.")
+    at_once = np.mean([(early[1] - early[0]) / (late[1] - late[0]) for early, late in rises])
+    return replace(row, ours=f"{row.ours} Of the rise under replace, {at_once:.0%} is there at iteration 2.")
 
 
-def _at_two_and_later(rows: pd.DataFrame) -> list[tuple[tuple[float, float], tuple[float, float]]]:
-    """Of every chain under replace with a third iteration: the values at iterations 1 and 2, and at 1 and the last."""
-    second = changes_of(rows, "replace", 2)
-    later = changes_of(rows[rows["iteration"] != 2], "replace")
-    return [(second[key], later[key]) for key in later if key in second]
+def _final_losses(of: Evidence) -> pd.DataFrame:
+    """The last point of every learning curve in the domain text, with the curve's last step and epoch as columns."""
+    curves = of.curves[(of.curves["domain"] == "text") & (of.curves["split"] == "test")]
+    known = of.rows("text")[[*SERIES, "series"]].drop_duplicates()
+    if curves.empty or known.empty:
+        return EMPTY.assign(step=[], epoch=[])
+    last = curves.loc[curves.groupby([*SERIES, "regime", "seed", "iteration"], sort=False)["step"].idxmax()]
+    last["value"] = last["value"].where(np.isfinite(last["value"]))
+    return last.merge(known, on=SERIES, how="inner")
 
 
-def _final_losses(study: Study) -> pd.DataFrame:
-    """The last point of every learning curve in the domain text, with the curve's last step as a column."""
-    curves = study.curves[(study.curves["domain"] == "text") & (study.curves["split"] == "test")]
-    if curves.empty or "text" not in study.headlines:
-        return pd.DataFrame(columns=["series", "regime", "seed", "iteration", "value", "step", "epoch"])
-    keys = ["experiment", "model", "sampling", "regime", "seed", "iteration"]
-    last = curves.loc[curves.groupby(keys, sort=False)["step"].idxmax()]
-    known = study.rows("text")[["experiment", "model", "sampling", "series"]].drop_duplicates()
-    return last.merge(known, on=["experiment", "model", "sampling"], how="inner")
-
-
-def _curves(study: Study, place: str, kinds: tuple[str, ...], steps: bool = False) -> Claim:
-    claim = "Learning curves of later iterations end higher when data are replaced, and not when they accumulate" + (
-        ", where later iterations take more gradient steps." if steps else "."
-    )
-    rows = _final_losses(study)
-    checks = _rises_and_does_not(rows)
+def _curves(of: Evidence, place: str, kind: str, steps: bool = False) -> Claim:
+    claim = "Learning curves of later iterations end higher when data are replaced, and not when they accumulate"
+    claim += ", where later iterations take more gradient steps." if steps else "."
+    paper = "A figure without numbers; an epoch of accumulated data is n times as many steps." if steps else NO_NUMBERS
+    rows = _final_losses(of)
+    checks = rises_and_does_not(rows)
     if steps:
-        taken = changes_of(rows.assign(value=rows["step"].astype(float)), "accumulate")
-        values = [
-            f"steps under accumulate {first:.0f} → {last:.0f}" for first, last in list(dict.fromkeys(taken.values()))
-        ]
-        results = [last > first for first, last in taken.values()]
-        checks = Checks((*checks.results, *results), (*checks.values, *values))
-    names = study.named("text", *(f"learning-curves-{kind}" for kind in kinds))
-    setting = study.settings.get("text", "")
-    paper = "A figure without numbers" + ("; an epoch of accumulated data is n times as many steps." if steps else ".")
-    return Claim(place, claim, names, setting, paper, checks.ours(nothing(study, "text")), checks.holds)
+        taken = changes_of(rows.assign(value=rows["step"].astype(float)), "accumulate").values()
+        values = [f"steps under accumulate {first:.0f} → {last:.0f}" for first, last in dict.fromkeys(taken)]
+        checks = Checks([*checks.results, *(last > first for first, last in taken)], [*checks.values, *values])
+    return of.claim(place, "text", claim, paper, [f"learning-curves-{kind}"], checks)
 
 
-def _diversity(study: Study) -> Claim:
-    found = [
-        q for q in study.synthetic.get("image", ()) if any(w in q.metric for w in ("variance", "diversity", "spread"))
-    ]
-    names = study.named("image", "sample", "grid", "synthetic")
-    claim = "Sampled faces end as a single mode when images are replaced; accumulated, they stay diverse."
-    none = nothing(study, "image") if not found else "The sampled images' diversity is not measured here."
-    checks = _ends_in_order(study, "image", found[0], "replace", "accumulate") if found else Checks((), ())
-    setting = study.settings.get("image", "")
-    return Claim("Fig. 6", claim, names, setting, "Pictures, no numbers.", checks.ours(none), checks.holds)
-
-
-def _reconstructions(study: Study) -> Claim:
-    found = [
-        metric
-        for metric in study.metrics["metric"][study.metrics["domain"] == "image"].unique()
-        if "reconstruction" in str(metric)
-    ]
-    claim = "Reconstructions of test images collapse when images are replaced, and stay accurate when they accumulate."
-    none = "Reconstruction errors are not measured here." if "image" in study.headlines else nothing(study, "image")
-    checks = Checks((), ())
-    if found:
-        rows = rows_of(study.metrics, "image", Quantity(str(found[0]), "test", "Reconstruction error"))
-        checks = _rises_and_does_not(rows, slower=True)
-    names = study.named("image", "reconstruction")
-    setting = study.settings.get("image", "")
-    return Claim("Fig. 15", claim, names, setting, "Pictures, no numbers.", checks.ours(none), checks.holds)
-
-
-def _ends_in_order(study: Study, domain: str, quantity: Quantity, lower: str, higher: str) -> Checks:
-    """At the last iteration that both have, a quantity is lower under one regime than under another."""
-    rows = rows_of(study.metrics, domain, quantity)
-    rows = rows[np.isfinite(rows["value"].to_numpy(float))]
-    results, values = [], []
-    for series, own in rows.groupby("series", sort=False):
-        ends = {}
-        for regime in (lower, higher):
-            table = own[own["regime"] == regime].pivot_table(index="iteration", columns="seed", values="value")
-            ends[regime] = table[table.index > 1]
-        common = ends[lower].index.intersection(ends[higher].index)
-        if len(common) == 0:
-            continue
-        low, high = (ends[regime].loc[common.max()] for regime in (lower, higher))
-        results += [bool(low[seed] < high[seed]) for seed in low.index.intersection(high.index)]
-        values.append(
-            f"{series}, {quantity.label} at t={common.max()}: "
-            f"{lower} {number(low.mean())}, {higher} {number(high.mean())}"
-        )
-    return Checks(tuple(results), tuple(values))
-
-
-def _linear(study: Study, place: str, most: int, scale: str) -> Claim:
+def _linear(of: Evidence, place: str, most: int, scale: str) -> Claim:
     """Ratios to iteration 1, over which the theory's prefactor cancels: n, the sum of 1/k², the sum of 1/k."""
-    quantity = study.headlines.get("linear")
-    rows = pd.DataFrame() if quantity is None else rows_of(study.metrics, "linear", simulated(quantity))
+    quantity = of.headlines.get("linear")
+    rows = EMPTY if quantity is None else select(of.metrics, "linear", quantity.simulated)
     laws: dict[str, Callable[[int], float]] = {
         "replace": float,
         "accumulate": lambda n: sum(1 / k**2 for k in range(1, n + 1)),
@@ -188,39 +119,35 @@ def _linear(study: Study, place: str, most: int, scale: str) -> Claim:
     results, values, lasts = [], [], set()
     for regime, law in laws.items():
         ratios = []
-        for _, own in [] if rows.empty else rows[rows["regime"] == regime].groupby("series", sort=False):
+        for _, own in rows[rows["regime"] == regime].groupby("series", sort=False):
             # Settings may have been simulated for different numbers of iterations.
             last = min(most, int(own["iteration"].max()))
             ends = own[own["iteration"].isin([1, last])].pivot(index="seed", columns="iteration", values="value")
-            ends = ends[np.isfinite(ends.to_numpy(float)).all(axis=1)]
-            if last < 2 or 1 not in ends or len(ends) < 2:
-                continue
-            ratio, error = ratio_of_means(ends[last].to_numpy(float), ends[1].to_numpy(float))
-            results.append(bool(abs(ratio - law(last)) < 3 * error + 1e-9))
-            ratios.append(ratio)
-            lasts.add(last)
+            ends = ends.dropna()
+            if last > 1 and 1 in ends and len(ends) > 1:
+                ratio, error = ratio_of_means(ends[last].to_numpy(float), ends[1].to_numpy(float))
+                results.append(bool(abs(ratio - law(last)) < 3 * error + 1e-9))
+                ratios.append(ratio)
+                lasts.add(last)
         if ratios:
-            values.append(f"{regime} {number(min(ratios))} to {number(max(ratios))}")
-    paper = ", ".join(f"{regime} {number(law(at))}" for regime, law in laws.items())
+            values.append(f"{regime} {measured(min(ratios))} to {measured(max(ratios))}")
+    paper = f"n={at}: {', '.join(f'{regime} {measured(law(at))}' for regime, law in laws.items())}."
+    row = of.claim(place, "linear", claim, paper, [f"theory-{scale}"], Checks(), "No simulation in this study.")
+    seeds, settings = rows["seed"].nunique(), rows["series"].nunique()
+    setting = "" if rows.empty else f"simulated: {settings} settings, {seeds} seeds, {at} iterations"
+    if not results:
+        return replace(row, setting=setting)
     ours = (
         f"Error at n={' or '.join(map(str, sorted(lasts)))} over that at n=1: {', '.join(values)} (lowest to highest "
-        "setting). "
-        f"Within 3 standard errors of theory in {sum(results)} of {len(results)} (settings and regimes)."
+        f"setting). Within 3 standard errors of theory in {sum(results)} of {len(results)} (settings and regimes)."
     )
     # With many settings, a share of them lies outside three standard errors by chance.
-    share = sum(results) / len(results) if results else 0.0
-    holds = "not here" if not results else "holds" if share >= 0.95 else "in part" if share > 0 else "does not hold"
-    if not results:
-        ours = nothing(study, "linear") if quantity is None else "No simulation in this study."
-    setting = (
-        ""
-        if rows.empty
-        else (f"simulated: {rows['series'].nunique()} settings, {rows['seed'].nunique()} seeds, {at} iterations")
-    )
-    return Claim(place, claim, study.named("linear", f"theory-{scale}"), setting, f"n={at}: {paper}.", ours, holds)
+    share = sum(results) / len(results)
+    holds = "holds" if share >= 0.95 else "in part" if share > 0 else "does not hold"
+    return replace(row, setting=setting, ours=ours, holds=holds)
 
 
-def ratio_of_means(over: np.ndarray, under: np.ndarray) -> tuple[float, float]:
+def ratio_of_means(over: np.ndarray, under: np.ndarray) -> Pair:
     """The ratio of two means over the same seeds, and its standard error by the delta method.
 
     A seed's two values belong together: they share the rows and the first noise.
@@ -230,120 +157,96 @@ def ratio_of_means(over: np.ndarray, under: np.ndarray) -> tuple[float, float]:
     return float(ratio), float(error)
 
 
-def _temperature(study: Study) -> Claim:
-    rows = study.rows("text")
-    claim = "At a low sampling temperature the loss rises faster when data are replaced; accumulated, it does not rise."
+def _temperature(of: Evidence) -> Claim:
+    rows = of.rows("text")
     results, values = [], []
-    for (cold, warm), rises in _of_temperatures(rows).items():
-        results += [colder > warmer for colder, warmer in rises]
-        experiment, sampling, _ = cold
+    for (experiment, sampling, cold, warm), rises in _of_temperatures(of, rows).items():
         own = rows[(rows["experiment"] == experiment) & (rows["sampling"] == sampling)]
+        results += [colder > warmer for colder, warmer in rises]
         results += [after - before <= LEVEL * abs(before) for before, after in changes_of(own, "accumulate").values()]
-        means = [number(float(np.mean(side)), True) for side in zip(*rises, strict=True)]
-        values.append(f"{cold[0]} under replace: {means[0]} at {cold[2]:g}, {means[1]} at {warm[2]:g}")
-    checks = Checks(tuple(results), tuple(values))
-    none = "Not run here: one sampling temperature." if not rows.empty else nothing(study, "text")
+        means = [measured(float(np.mean(side)), True) for side in zip(*rises, strict=True)]
+        values.append(f"{experiment} under replace: {means[0]} at {cold:g}, {means[1]} at {warm:g}")
+    claim = "At a low sampling temperature the loss rises faster when data are replaced; accumulated, it does not rise."
     paper = "GPT-2 (9M): 1.82 → 5.82 at temperature 0.3, 1.82 → 2.39 at 1.0 (Table 2)."
-    names, setting = study.named("text", "headline"), study.settings.get("text", "")
-    return Claim("Fig. 13", claim, names, setting, paper, checks.ours(none), checks.holds)
+    none = "" if rows.empty else "Not run here: one sampling temperature."
+    return of.claim("Fig. 13", "text", claim, paper, ["headline"], Checks(results, values), none)
 
 
-def _of_temperatures(
-    rows: pd.DataFrame,
-) -> dict[tuple[tuple[str, str, float], tuple[str, str, float]], list[tuple[float, float]]]:
+def _of_temperatures(of: Evidence, rows: pd.DataFrame) -> dict[tuple[str, str, float, float], list[Pair]]:
     """The rises under replace at two temperatures, the lower one first, a pair for each seed.
 
     They are compared where nothing else differs: where both sample from the same first model, which shows in the same
-    value at iteration 1; and up to the last iteration that both have. The keys are two times experiment, sampling,
-    temperature.
+    value at iteration 1; and up to the last iteration that both have. The keys are experiment and sampling of the lower
+    temperature, it, and the higher one.
     """
-    rows = rows[(rows["regime"] == "replace") & np.isfinite(rows["value"].to_numpy(float))]
     chains = []
-    for (experiment, sampling), own in rows.groupby(["experiment", "sampling"], sort=False):
-        if found := re.search(r"temperature=([\d.]+)", str(sampling)):
-            rest = str(sampling).replace(found[0], "")
-            seeds: dict[int, dict[int, float]] = {}
-            for seed, t, value in zip(own["seed"], own["iteration"], own["value"], strict=True):
-                seeds.setdefault(int(seed), {})[int(t)] = float(value)
-            chains.append(((str(experiment), str(sampling), float(found[1])), (own["model"].iloc[0], rest), seeds))
-    pairs: dict[tuple[tuple[str, str, float], tuple[str, str, float]], list[tuple[float, float]]] = {}
-    for (cold, kind, one), (warm, other_kind, other) in permutations(chains, 2):
-        if kind != other_kind or cold[2] >= warm[2]:
-            continue
-        for seed in sorted(one.keys() & other.keys()):
+    own = rows[(rows["regime"] == "replace") & rows["value"].notna()]
+    for (experiment, sampling), chain in own.groupby(["experiment", "sampling"], sort=False):
+        settings = dict(of.samplings[str(experiment), str(sampling)])
+        temperature = float(settings.pop("temperature"))
+        seeds: dict[int, dict[int, float]] = {}
+        for seed, iteration, value in chain[["seed", "iteration", "value"]].itertuples(index=False):
+            seeds.setdefault(seed, {})[iteration] = value
+        chains.append((str(experiment), str(sampling), temperature, (chain["model"].iloc[0], settings), seeds))
+    pairs: dict[tuple[str, str, float, float], list[Pair]] = {}
+    for (experiment, sampling, cold, kind, one), (_, _, warm, other_kind, other) in permutations(chains, 2):
+        for seed in sorted(one.keys() & other.keys()) if kind == other_kind and cold < warm else ():
             a, b = one[seed], other[seed]
             last = max(a.keys() & b.keys(), default=0)
             if last > 1 and 1 in a and a[1] == b.get(1):
-                pairs.setdefault((cold, warm), []).append((a[last] - a[1], b[last] - b[1]))
+                pairs.setdefault((experiment, sampling, cold, warm), []).append((a[last] - a[1], b[last] - b[1]))
     return pairs
 
 
-def _first_iteration(study: Study) -> Claim:
-    claim = "However long the first model is trained, replacing raises the loss of the later ones."
-    last = _final_losses(study)
+def _first_iteration(of: Evidence) -> Claim:
+    last = _final_losses(of)
     results, values = [], []
     for series, own in last[last["regime"] == "replace"].groupby("series", sort=False):
         # By epochs: steps differ with the lengths of what was sampled, too, where rows are packed.
         epochs = own.groupby("iteration")["epoch"].mean()
         if {1, 2} <= set(epochs.index) and not 0.98 < epochs[1] / epochs[2] < 1.02:
-            changes = changes_of(own.assign(series=series), "replace")
-            results += [after > before for before, after in changes.values()]
-            values.append(
-                first_to_last(
-                    f"{series}, {epochs[1] / epochs[2]:.2g} times the later epochs at first:", list(changes.values())
-                )
-            )
-    checks = Checks(tuple(results), tuple(values))
+            changes = changes_of(own, "replace").values()
+            results += [after > before for before, after in changes]
+            name = f"{series}, {epochs[1] / epochs[2]:.2g} times the later epochs at first:"
+            values.append(first_to_last(name, list(changes)))
+    claim = "However long the first model is trained, replacing raises the loss of the later ones."
     none = "Not run here: every first model is trained like the later ones."
-    none = none if "text" in study.headlines else nothing(study, "text")
-    names, setting = study.named("text", "headline"), study.settings.get("text", "")
-    return Claim("Fig. 14", claim, names, setting, "A figure without numbers.", checks.ours(none), checks.holds)
+    return of.claim("Fig. 14", "text", claim, NO_NUMBERS, ["headline"], Checks(results, values), none)
 
 
-def _samples(study: Study) -> Claim:
-    quantity = Quantity("cross_entropy_under_first_model", "synthetic", "cross-entropy of the samples under model 1")
-    checks = _ends_in_order(study, "text", quantity, "accumulate", "replace") if "text" in study.headlines else None
-    checks = checks or Checks((), ())
-    claim = "Samples get worse when data are replaced, and keep their quality when they accumulate. "
-    claim += "(Measured here: samples of the last model that both have are less likely under model 1.)"
-    names, setting = study.named("text", "samples"), study.settings.get("text", "")
-    return Claim(
-        "Table 1", claim, names, setting, "Samples, no numbers.", checks.ours(nothing(study, "text")), checks.holds
-    )
-
-
-def _table_2(study: Study) -> Claim:
-    rows = study.rows("text")
+def _table_2(of: Evidence) -> Claim:
+    rows = of.rows("text")
     changes = {regime: changes_of(rows, regime, 4) for regime in ("accumulate", "replace", "replace-multiple")}
-    late = changes_of(rows, "replace", 10)
+    changes["replace at t=10"] = changes_of(rows, "replace", 10)
+    accumulated, replaced, multiple, late = changes.values()
     results, values = [], []
-    for key, (before, after) in changes["replace"].items():
+    for key, (before, after) in replaced.items():
         results.append(after > before)
-        if key in changes["accumulate"]:
-            results.append(changes["accumulate"][key][1] <= before * (1 + LEVEL))
-        if key in changes["replace-multiple"]:
-            results.append(before < changes["replace-multiple"][key][1] < after)
+        if key in accumulated:
+            results.append(accumulated[key][1] <= before * (1 + LEVEL))
+        if key in multiple:
+            results.append(before < multiple[key][1] < after)
         if key in late:
             results.append(late[key][1] > after)
-    for series in dict.fromkeys(series for series, _ in changes["replace"]):
-        parts = []
-        for name, found in (*changes.items(), ("replace at t=10", late)):
-            if own := of_series(found, series):
-                parts.append(f"{name} {number(float(np.mean([b - a for a, b in own])), True)}")
+    for series in dict.fromkeys(series for series, _ in replaced):
+        parts = [
+            f"{name} {measured(float(np.mean([b - a for a, b in own])), True)}"
+            for name, found in changes.items()
+            if (own := of_series(found, series))
+        ]
         values.append(f"{series}, change to t=4: {', '.join(parts)}")
-    checks = Checks(tuple(results), tuple(values))
     claim = "Signs of the changes to t=1: accumulate down, replace up and at t=10 further up, replace-multiple between."
-    setting = study.settings.get("text", "")
-    names = study.named("text", "paper", "headline")
-    none = nothing(study, "text") if rows.empty else "No chain of this study reaches four iterations."
-    return Claim("Table 2", claim, names, setting, _table_2_text(full=True), checks.ours(none, 8), checks.holds)
+    none = "" if rows.empty else "No chain of this study reaches four iterations."
+    checks = Checks(results, values)
+    return of.claim("Table 2", "text", claim, _table_2_text(full=True), ["paper", "headline"], checks, none, 8)
 
 
 def _table_2_text(full: bool = False) -> str:
+    names = {"t=4 (acc)": "accumulate", "t=4 (repl)": "replace"}
+    names |= {"t=4 (*)": "replace-multiple", "t=10 (repl)": "t=10"} if full else {}
     shown = []
-    for row in ROWS if full else [row for row in ROWS if row.fraction == 1 and row.temperature == 1]:
-        names = {"t=4 (acc)": "accumulate", "t=4 (repl)": "replace"}
-        names |= {"t=4 (*)": "replace-multiple", "t=10 (repl)": "t=10"} if full else {}
-        parts = [f"{name} {row.values[heading]}" for heading, name in names.items() if heading in row.values]
-        shown.append(f"{row.name}: {row.values['t=1']} → {', '.join(parts)}")
+    for row in ROWS:
+        if full or (row.fraction == 1 and row.temperature == 1):
+            parts = [f"{name} {row.values[heading]}" for heading, name in names.items() if heading in row.values]
+            shown.append(f"{row.name}: {row.values['t=1']} → {', '.join(parts)}")
     return f"From t=1 to 4: {'; '.join(shown)}."

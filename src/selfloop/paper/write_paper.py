@@ -1,13 +1,14 @@
 """The study's test cross-entropy in the rows and columns of the paper's Table 2, beside the paper's own values."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from selfloop.analysis.read import select
+from selfloop.analysis.read import require
 from selfloop.analysis.show import Drawn, show
-from selfloop.analysis.table import Table
+from selfloop.analysis.table import Readable, Table, save_table
 from selfloop.data.quantity import Quantity
 from selfloop.jobs.job import Job
 from selfloop.paper.table2 import COLUMNS, ROWS, Column, row_named
@@ -31,7 +32,7 @@ def comparison(
         (over seeds), paper, ours_change and paper_change (since t=1; the paper's as the difference of the values that
         it prints). What either has not run is missing.
     """
-    rows = select(metrics, domain, quantity, keys=["part"])
+    rows = require(metrics, domain, quantity)
     found = []
     for wanted in asked:
         own = rows[(rows["experiment"] == wanted["experiment"]) & (rows["sampling"] == wanted["sampling"])]
@@ -96,14 +97,16 @@ def _cell(at: Mapping[Hashable, Any], whose: str, absent: str) -> str:
     return f"{at[whose]:.2f}{change}"
 
 
-READABLE = {"paper": page}
+READABLE: Readable = {"paper": page}
 
 
 def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
     """Work out the comparison."""
-    yield "paper", comparison(metrics, params["domain"], Quantity(**params["headline"]), params["asked"])
+    quantity = Quantity(**params["headline"])
+    data = comparison(metrics, params["domain"], quantity, params["asked"])
+    yield "paper", partial(save_table, data, page(data, quantity))
 
 
 def run(job: Job) -> None:
     """Write the job's table."""
-    show(job, draw, READABLE)
+    show(job, draw)

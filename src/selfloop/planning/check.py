@@ -6,9 +6,9 @@ from typing import Any
 from selfloop.config import models
 from selfloop.config.load import check_plain, validated
 from selfloop.config.messages import dotted, nearest, shown
+from selfloop.data import regimes
 from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.errors import UserError
-from selfloop.planning import regimes
 
 SECTIONS = ("data", "model", "training", "sampling", "simulation")
 # A key of `training`, in domains that have it: keys of `training` that iteration 1 has in place of the rest.

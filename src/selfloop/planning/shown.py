@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from selfloop.domains.protocol import Analysis, Domain, Settings, first_seeds, sampling_titles
+from selfloop.domains.protocol import Analysis, Artifacts, Domain, Settings, first_seeds, sampling_titles
 from selfloop.paper.published import comparisons, published
 from selfloop.planning import paths
 from selfloop.planning import study as studies
@@ -33,7 +33,15 @@ def shared(domain: Domain, experiments: Mapping[str, Settings], tables: Mapping[
     if domain.synthetic:
         yield Analysis("plot_synthetic", figures=("synthetic",), asked=[asdict(each) for each in domain.synthetic])
     if domain.samples:
-        yield Analysis("write_samples", tables=("samples",), asked=dict(tables), reads=("part",), chosen=first_seeds)
+        yield Analysis("write_samples", tables=("samples",), asked=dict(tables), reads=("part",), chosen=parts_once)
+
+
+def parts_once(artifacts: Sequence[Artifacts]) -> list[Artifacts]:
+    """What each experiment's first seed sampled; chains that share a data set have it once."""
+    found: dict[str, Artifacts] = {}
+    for row in first_seeds(artifacts):
+        found.setdefault(row["part"], row)
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -192,6 +200,7 @@ class Showing:
                 "described": domain.described,
                 "headline": asdict(domain.headline),
                 "synthetic": [asdict(quantity) for quantity in domain.synthetic],
+                "others": [asdict(quantity) for quantity in domain.others],
                 "samplings": sampling_titles(domain, self._own(domain)),
                 "published": published(domain, self._own(domain)),
                 "shown": [

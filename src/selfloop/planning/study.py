@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from selfloop.data import regimes
 from selfloop.domains.protocol import Domain, Settings, load_domain
 from selfloop.identity import digest
-from selfloop.planning import paths, regimes
+from selfloop.planning import paths
 from selfloop.planning.check import FIRST_ITERATION
 
 

@@ -1,10 +1,10 @@
-"""Charts that answer the pointer: values on hover, regimes and models on and off. Drawn in the browser by Bokeh."""
+"""Charts to explore: values on hover, regimes and models on and off. Drawn in the browser by Bokeh."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from bokeh.embed import json_item
 from bokeh.models import AdaptiveTicker, ColumnDataSource, HoverTool
@@ -14,40 +14,54 @@ from bokeh.resources import Resources
 from selfloop.analysis.read import in_order, over_seeds, regimes_in_order
 from selfloop.analysis.style import Mark, regime_marks
 
+# Bokeh's names of the markers of `analysis.style`, and its dash patterns in the order of those there.
 _MARKERS = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond", "v": "inverted_triangle"}
 _MARKERS |= {"P": "cross", "X": "x", "*": "star"}
-_DASHES = ("solid", "dashed", "dotted", "dotdash", "dashdot")
+_DASHES = ("solid", "dashed", "dotted", "dashdot", "dotdash")
 MOST_SEEDS = 10  # of more seeds the range says little, and the band is the middle half
 MOST_SERIES = 8  # more lines of one regime than this are a tangle
 
 
+@dataclass(frozen=True)
+class Chart:
+    """A chart as the page needs it.
+
+    Attributes:
+        regimes: what can be switched on and off, in order, by name the colour.
+        series: the same, by name the dash pattern.
+        band: what bands are.
+        item: what `Bokeh.embed` takes; its glyphs bear tags [regime, series].
+        left_out: how many series are not drawn.
+        published: whether there are values of the paper's.
+    """
+
+    regimes: Mapping[str, str]
+    series: Mapping[str, str]
+    band: str
+    item: Mapping[str, Any]
+    left_out: int
+    published: bool
+
+
 def library() -> str:
     """The script that draws the charts, whole, so that the page needs no network."""
-    return "\n".join(
-        Path(path).read_text(encoding="utf-8") for path in Resources(mode="absolute", components=["bokeh"]).js_files
-    )
+    files = Resources(mode="absolute", components=["bokeh"]).js_files
+    return "\n".join(Path(path).read_text(encoding="utf-8") for path in files)
 
 
-def headline_chart(
-    rows: pd.DataFrame, regimes: Sequence[str], paper: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
-    """A quantity against the iteration: a line per regime and series, its band the range over seeds.
+def headline_chart(rows: pd.DataFrame, regimes: Sequence[str], published: Sequence[Mapping[str, Any]] = ()) -> Chart:
+    """A quantity against the iteration: a line per regime and series, its band the range of the seeds.
 
     Args:
-        rows: as `content.rows_of` gives them; at most `MOST_SERIES` series.
+        rows: as `read.select` gives them.
         regimes: all regimes of the study, so that they look the same in all its charts.
-        paper: the paper's values of the same setting, with regime, series, iteration, value.
-
-    Returns:
-        regimes and series (the toggles, in order, each regime with its colour), band (what bands are) and item,
-        what `Bokeh.embed` takes.
-        The glyphs bear tags [regime, series].
+        published: the paper's values, with experiment, sampling, regime, iteration and value; those of rows are drawn.
     """
     marks = regime_marks(regimes)
-    rows = rows.assign(value=rows["value"].where(np.isfinite(rows["value"].to_numpy(float))))
-    series = in_order(rows["series"])
-    dashes = {name: _DASHES[place % len(_DASHES)] for place, name in enumerate(series)}
-    plot = figure(
+    every = in_order(rows["series"])
+    dashes = {name: _DASHES[place % len(_DASHES)] for place, name in enumerate(every[:MOST_SERIES])}
+    rows = rows[rows["series"].isin(dashes)]
+    plot: Any = figure(
         height=380,
         sizing_mode="stretch_width",
         tools="box_zoom,reset",
@@ -60,36 +74,38 @@ def headline_chart(
     plot.toolbar.logo = None
     plot.xaxis.ticker = AdaptiveTicker(mantissas=[1, 2, 5], min_interval=1, num_minor_ticks=0)
     plot.xgrid.grid_line_color = plot.ygrid.grid_line_color = "#E3E3E3"
+    size = 3 if rows["iteration"].max() > 20 else 8
+    outside = 0.25 if rows["seed"].nunique() > MOST_SEEDS else 0.0
+    shown = regimes_in_order(rows["regime"])
     hovered = []
-    many = int(rows["iteration"].max()) > 20
-    middle = rows["seed"].nunique() > MOST_SEEDS
-    for regime in regimes_in_order(rows["regime"]):
-        for name in series:
+    for regime in shown:
+        for name, dash in dashes.items():
             own = rows[(rows["regime"] == regime) & (rows["series"] == name)]
             if own["value"].notna().any():
-                hovered.append(_line(plot, own, regime, name, marks[regime], dashes[name], many, middle))
-    for value in paper:
-        _published(plot, value, marks[value["regime"]])
-    plot.add_tools(
-        HoverTool(
-            renderers=hovered,
-            tooltips=[
-                ("", "@regime, @series"),
-                ("iteration", "@iteration"),
-                ("mean", "@mean{0.[0000]}"),
-                ("seeds", "@seeds, from @low{0.[0000]} to @high{0.[0000]}"),
-            ],
-            mode="mouse",
-            visible=False,
-        )
+                hovered.append(_line(plot, own, [regime, name], marks[regime], dash, size, outside))
+    places = dict(zip(zip(rows["experiment"], rows["sampling"], strict=True), rows["series"], strict=True))
+    values = [value for value in published if (value["experiment"], value["sampling"]) in places]
+    for value in values:
+        tags = [value["regime"], places[value["experiment"], value["sampling"]]]
+        colour = marks[value["regime"]].colour
+        source = ColumnDataSource({"iteration": [value["iteration"]], "value": [value["value"]]})
+        star = {"marker": "star", "size": 14, "fill_color": None, "line_color": colour}
+        plot.scatter("iteration", "value", source=source, tags=tags, **star)
+    tooltips = [
+        ("", "@regime, @series"),
+        ("iteration", "@iteration"),
+        ("mean", "@mean{0.[0000]}"),
+        ("seeds", "@seeds, from @low{0.[0000]} to @high{0.[0000]}"),
+    ]
+    plot.add_tools(HoverTool(renderers=hovered, tooltips=tooltips, mode="mouse", visible=False))
+    return Chart(
+        regimes={name: marks[name].colour for name in shown},
+        series=dashes,
+        band="the middle half of the seeds" if outside else "the range from the lowest to the highest seed",
+        item=json_item(plot),
+        left_out=len(every) - len(dashes),
+        published=bool(values),
     )
-    shown = regimes_in_order(rows["regime"])
-    return {
-        "regimes": [{"name": name, "colour": marks[name].colour} for name in shown],
-        "series": [{"name": name, "dash": dashes[name]} for name in series],
-        "band": "the middle half of the seeds" if middle else "the range from the lowest to the highest seed",
-        "item": json_item(plot),
-    }
 
 
 def _wide(rows: pd.DataFrame) -> bool:
@@ -98,33 +114,12 @@ def _wide(rows: pd.DataFrame) -> bool:
     return bool(len(means)) and bool(means.min() > 0) and bool(means.max() / means.min() > 30)
 
 
-def _line(plot: Any, own: pd.DataFrame, regime: str, name: str, mark: Mark, dash: str, many: bool, middle: bool) -> Any:
-    points = over_seeds(own).reset_index()
-    if middle:
-        for end, share in (("low", 0.25), ("high", 0.75)):
-            points[end] = points["iteration"].map(own.groupby("iteration")["value"].quantile(share))
-    seeds = own[own["value"].notna()].groupby("iteration").size()
-    points["seeds"] = points["iteration"].map(seeds).fillna(0).astype(int)
-    source = ColumnDataSource(
-        {
-            **{column: points[column].tolist() for column in ("iteration", "mean", "low", "high", "seeds")},
-            "regime": [regime] * len(points),
-            "series": [name] * len(points),
-        }
-    )
-    tags = [regime, name]
+def _line(plot: Any, own: pd.DataFrame, tags: list[str], mark: Mark, dash: str, size: int, outside: float) -> Any:
+    """Draw a line, its band and its markers; returns the markers."""
+    points = over_seeds(own, outside).reset_index().assign(regime=tags[0], series=tags[1])
+    source = ColumnDataSource({str(name): values.tolist() for name, values in points.items()})
     if own["seed"].nunique() > 1:
         plot.varea("iteration", "low", "high", source=source, fill_color=mark.colour, fill_alpha=0.15, tags=tags)
     plot.line("iteration", "mean", source=source, color=mark.colour, line_width=2, line_dash=dash, tags=tags)
-    size = 3 if many else 8
-    return plot.scatter(
-        "iteration", "mean", source=source, color=mark.colour, marker=_MARKERS[mark.marker], size=size, tags=tags
-    )
-
-
-def _published(plot: Any, value: Mapping[str, Any], mark: Mark) -> None:
-    source = ColumnDataSource({key: [value[key]] for key in ("iteration", "value")})
-    tags = [value["regime"], value["series"]]
-    plot.scatter(
-        "iteration", "value", source=source, marker="star", size=14, fill_color=None, line_color=mark.colour, tags=tags
-    )
+    marker = {"color": mark.colour, "marker": _MARKERS[mark.marker], "size": size}
+    return plot.scatter("iteration", "mean", source=source, tags=tags, **marker)

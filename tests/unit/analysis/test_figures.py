@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from selfloop.analysis.figures import BAND, headline_figure, synthetic_figure
-from selfloop.analysis.learning import learning_figure
+from selfloop.analysis.plot_learning_curves import learning_figure
 from selfloop.analysis.style import regime_marks, save
 from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
@@ -60,9 +60,8 @@ def test_values_that_are_nan_or_missing_are_gaps(make_metrics, loss):
     np.testing.assert_allclose(lines_of(axes)["GPT-2 (0.5M)"].get_ydata(), [2.0, np.nan, 3.0, np.nan, 4.0])
 
 
-@pytest.mark.parametrize("scale", ["linear", "log"])
-def test_a_figure_of_nothing_but_nan_is_empty_and_can_be_saved(metrics, loss, tmp_path: Path, scale):
-    figure = headline_figure(metrics.assign(value=math.nan), "text", loss, scale=scale)
+def test_a_figure_of_nothing_but_nan_is_empty_and_can_be_saved(metrics, loss, tmp_path: Path):
+    figure = headline_figure(metrics.assign(value=math.nan), "text", loss)
     assert np.isnan(lines_of(figure.axes[0])["GPT-2 (0.5M)"].get_ydata()).all()
     assert save(figure, [tmp_path / "nan.svg"])[0].stat().st_size > 0
 
@@ -94,14 +93,6 @@ def test_synthetic_draws_a_panel_per_quantity_there_is_and_a_line_per_regime(mak
     assert replace.get_color() != accumulate.get_color()
     with pytest.raises(UserError, match=r"distinct_1 .*; there is text \(gpt2\): distinct_2/synthetic"):
         synthetic_figure(pd.concat(parts), "text", wanted[:1])
-
-
-def test_synthetic_can_draw_one_experiment(make_metrics):
-    same = {"metric": "mean_length", "split": "synthetic", "part": 1}
-    both = pd.concat([make_metrics(**same), make_metrics(**same, experiment="llama", model="Llama")])
-    wanted = [Quantity("mean_length", "synthetic", "Mean length", "tokens")]
-    assert len(synthetic_figure(both, "text", wanted).axes[0].get_lines()) == 6
-    assert len(synthetic_figure(both, "text", wanted, experiment="llama").axes[0].get_lines()) == 3
 
 
 @pytest.fixture

@@ -7,20 +7,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from selfloop.analysis.read import over_seeds, read_curves, read_metrics, regimes_in_order, select
+from selfloop.analysis.read import over_seeds, read_curves, read_metrics, regimes_in_order, require, select
 from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
 
 
 def test_an_empty_selection_says_what_was_looked_for_and_what_there_is(metrics, loss):
     with pytest.raises(UserError, match=r"cross_entropy \(split test\) in domain image; there is text \(gpt2\)"):
-        select(metrics, "image", loss)
+        require(metrics, "image", loss)
     with pytest.raises(UserError, match=r"elbo \(split test\) in domain text; .*: cross_entropy/test$"):
-        select(metrics, "text", Quantity("elbo", "test", "ELBO"))
-    with pytest.raises(UserError, match="experiment llama; there is text"):
-        select(metrics, "text", loss, experiment="llama")
+        require(metrics, "text", Quantity("elbo", "test", "ELBO"))
     with pytest.raises(UserError, match="the table has no rows"):
-        select(metrics.head(0), "text", loss)
+        require(metrics.head(0), "text", loss)
+    assert select(metrics, "image", loss).empty
 
 
 def test_a_measurement_listed_twice_is_an_error(metrics, loss):
@@ -46,6 +45,16 @@ def test_the_label_is_the_model_and_names_the_experiment_where_two_share_a_model
     assert labels == ["GPT-2 (0.5M), gpt2", "GPT-2 (0.5M), gpt2-small-data", "Llama"]
 
 
+def test_a_series_is_named_as_briefly_as_can_be(make_metrics, loss):
+    both = pd.concat([make_metrics(), make_metrics(sampling="temperature=0.3"), make_metrics(experiment="other")])
+    assert list(select(both, "text", loss)["series"].unique()) == [
+        "GPT-2 (0.5M), gpt2, temperature=1.0",
+        "GPT-2 (0.5M), gpt2, temperature=0.3",
+        "GPT-2 (0.5M), other, temperature=1.0",
+    ]
+    assert set(select(make_metrics(), "text", loss)["series"]) == {"GPT-2 (0.5M)"}
+
+
 def test_regimes_come_in_the_papers_order_and_then_by_name():
     names = ["zoo", "replace-multiple", "accumulate", "mine", "replace"]
     assert regimes_in_order(names) == ["replace", "accumulate", "replace-multiple", "mine", "zoo"]
@@ -58,9 +67,10 @@ def test_over_seeds_averages_parts_first_and_leaves_gaps():
     )
     points = over_seeds(rows)
     assert list(points.index) == [1, 2, 3, 4]
-    assert list(points.loc[1]) == [3.5, 2.0, 5.0]  # not 3, the mean of the three rows
-    assert points.loc[[2, 3]].isna().all(axis=None)
-    assert list(points.loc[4]) == [7.0, 7.0, 7.0]
+    assert list(points.loc[1]) == [3.5, 2.0, 5.0, 2]  # not 3, the mean of the three rows
+    assert points.loc[[2, 3], ["mean", "low", "high"]].isna().all(axis=None)
+    assert list(points.loc[4]) == [7.0, 7.0, 7.0, 1]
+    assert list(over_seeds(rows, outside=0.25).loc[1]) == [3.5, 2.75, 4.25, 2]
 
 
 def test_the_tables_open_and_a_missing_column_is_named(metrics, tmp_path: Path):

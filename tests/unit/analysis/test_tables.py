@@ -1,25 +1,17 @@
 """The numbers in the tables, and that a sample can do no harm in them."""
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from selfloop.analysis.show import write
-from selfloop.analysis.table import Table, escaped, read_table
-from selfloop.analysis.tables import (
-    headline_page,
-    headline_table,
-    samples_page,
-    samples_table,
-    trend_page,
-    trend_table,
-)
-from selfloop.analysis.trends import mean_interval, slope, t_quantile
+from selfloop.analysis.table import Table, escaped, read_table, save_table
+from selfloop.analysis.trends import mean_interval, slope
+from selfloop.analysis.write_tables import headline_page, headline_table, trend_page, trend_table
 from selfloop.data.quantity import Quantity
+from selfloop.domains.text.steps.write_samples import samples_page, samples_table
 from selfloop.errors import UserError
 
 from .conftest import LOSS
@@ -32,10 +24,8 @@ def cells(table: Table) -> list[list[str]]:
 
 def written(table: pd.DataFrame, quantity: Quantity, target: Path) -> Path:
     """A table as the step that makes it writes it, as CSV and as Markdown; the path has no suffix."""
-    params = {"domain": "text", "headline": asdict(quantity)}
-    name = target.name.removeprefix("text-")
-    readable = {"headline": headline_page, "samples": samples_page}
-    write(iter([(name, table)]), params, [Path(f"{target}.csv"), Path(f"{target}.md")], readable)
+    shown = samples_page(table, quantity) if "text" in table else headline_page(table, quantity)
+    save_table(table, shown, [Path(f"{target}.csv"), Path(f"{target}.md")])
     return target
 
 
@@ -115,8 +105,11 @@ def test_trends_leave_blank_what_one_seed_or_one_iteration_cannot_say(make_metri
 @pytest.mark.parametrize(
     ("freedom", "expected"), [(1, 12.7062), (2, 4.30265), (3, 3.18245), (9, 2.26216), (100, 1.98397)]
 )
-def test_t_quantiles_agree_with_the_printed_tables(freedom, expected):
-    assert t_quantile(0.95, freedom) == pytest.approx(expected, abs=1e-5)
+def test_intervals_agree_with_the_printed_tables_of_student_s_t(freedom, expected):
+    values = pd.Series(np.arange(freedom + 1.0))
+    mean, low, high = mean_interval(values)
+    error = values.std() / math.sqrt(freedom + 1)
+    assert [(mean - low) / error, (high - mean) / error] == pytest.approx([expected, expected], abs=1e-5)
 
 
 def test_a_slope_leaves_out_nan_and_needs_two_iterations():
@@ -132,10 +125,10 @@ def test_one_value_has_a_mean_but_no_interval():
 
 def test_samples_are_ordered_and_cut_to_length():
     rows = [
-        ("B", "accumulate", "temperature=1.0", 0, 2, "x" * 30),
-        ("B", "replace", "temperature=1.0", 0, 10, "ten"),
-        ("B", "replace", "temperature=1.0", 0, 2, "  two\n"),
-        ("A", "replace", "temperature=1.0", 0, 1, "one"),
+        ("B", "accumulate", "temperature=1.0", 2, 0, "x" * 30),
+        ("B", "replace", "temperature=1.0", 10, 0, "ten"),
+        ("B", "replace", "temperature=1.0", 2, 0, "  two\n"),
+        ("A", "replace", "temperature=1.0", 1, 0, "one"),
     ]
     table = samples_table(rows, characters=10)
     assert table["text"].tolist() == ["two", "ten", "xxxxxxxxx…", "one"]
@@ -161,7 +154,7 @@ def test_samples_are_ordered_and_cut_to_length():
 )
 def test_nothing_in_a_sample_acts_as_markdown_or_html(text, shown):
     assert escaped(text) == shown
-    table = samples_page(samples_table([("m", "replace", "t", 0, 1, text)]), LOSS)
+    table = samples_page(samples_table([("m", "replace", "t", 1, 0, text)]), LOSS)
     assert table.markdown().splitlines()[2].strip("| ").split(" | ")[-1].strip() == shown
 
 
@@ -190,6 +183,6 @@ def test_no_sample_at_all_is_an_error():
 
 
 def test_samples_survive_the_csv_unescaped(tmp_path: Path):
-    table = samples_table([("m", "replace", "t", 0, 1, 'a, "b"\n<c> | d\ud800')])
+    table = samples_table([("m", "replace", "t", 1, 0, 'a, "b"\n<c> | d\ud800')])
     target = written(table, LOSS, tmp_path / "text-samples")
     assert read_table(target.with_suffix(".csv"))["text"].tolist() == ['a, "b"\n<c> | d\ufffd']

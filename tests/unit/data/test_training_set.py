@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from selfloop.data import training_set
+from selfloop.data.regimes import BUILT_IN, REAL
+from selfloop.data.regimes import training_set as composition
 from selfloop.data.shards import ShardWriter, shard_paths
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
-from selfloop.planning.regimes import BUILT_IN, REAL
-from selfloop.planning.regimes import training_set as composition
 
 SCHEMA = pa.schema([("text", pa.string()), ("source", pa.string()), ("row", pa.int64())])
 ALL = {"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}

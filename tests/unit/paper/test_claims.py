@@ -1,34 +1,42 @@
 """Every figure and table of the paper has a row, and a row says what the tables say."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from selfloop.analysis.read import CURVES_COLUMNS, METRICS_COLUMNS
 from selfloop.data.quantity import Quantity
+from selfloop.data.tidy import CURVES, METRICS
 from selfloop.paper.claims import claims, ratio_of_means
-from selfloop.paper.evidence import Claim, Study
+from selfloop.paper.evidence import Claim, Evidence
 
 from ..report.conftest import curves, measured
 
 PLACES = [*(f"Fig. {n}" for n in (2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16)), "Table 1", "Table 2"]
 LOSS = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token")
 RISK = Quantity("excess_risk", "test", "Excess risk", "squared unit of y")
+QUALITY = Quantity("cross_entropy_under_first_model", "synthetic", "Cross-entropy under model 1", role="quality")
+SAMPLINGS: dict[str, dict[str, Any]] = {
+    "temperature=1.0": {"temperature": 1.0, "top_k": None},
+    "temperature=0.3": {"temperature": 0.3, "top_k": None},
+    "temperature=0.3, top_k=5": {"temperature": 0.3, "top_k": 5},
+}
 EPOCH = 100
 
 
 def row(place: str, metrics: pd.DataFrame, curve: pd.DataFrame | None = None, **headlines: Quantity) -> Claim:
-    curve = pd.DataFrame(columns=CURVES_COLUMNS) if curve is None else curve
+    curve = pd.DataFrame(columns=CURVES.names) if curve is None else curve
     names = ["text-headline", "text-learning-curves-epoch-log", "text-samples", "linear-theory-log"]
-    study = Study(metrics, curve, headlines or {"text": LOSS}, {"text": "small"}, {}, names)
-    (found,) = (claim for claim in claims(study) if claim.place == place)
+    samplings = {key: SAMPLINGS[key[1]] for key in zip(metrics["experiment"], metrics["sampling"], strict=True)}
+    of = Evidence(metrics, curve, headlines or {"text": LOSS}, {"text": "small"}, {"text": [QUALITY]}, samplings, names)
+    (found,) = (claim for claim in claims(of) if claim.place == place)
     return found
 
 
 def test_every_figure_and_table_has_a_row_even_where_nothing_was_measured() -> None:
-    nothing = Study(pd.DataFrame(columns=METRICS_COLUMNS), pd.DataFrame(columns=CURVES_COLUMNS), {}, {}, {}, [])
+    nothing = Evidence(pd.DataFrame(columns=METRICS.names), pd.DataFrame(columns=CURVES.names), {}, {}, {}, {}, [])
     found = claims(nothing)
     assert [claim.place for claim in found] == PLACES
     assert {claim.holds for claim in found} == {"not here"}

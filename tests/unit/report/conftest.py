@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from selfloop.analysis.read import CURVES_COLUMNS, METRICS_COLUMNS
+from selfloop.data.tidy import CURVES, METRICS
 from selfloop.planning.rules import Plan, plan_study
 from selfloop.report.page import Sources, render
 
@@ -45,7 +45,7 @@ def measured(
         for seed in seeds
         for t, value in enumerate(values, start=1)
     ]
-    return pd.DataFrame(rows, columns=METRICS_COLUMNS)
+    return pd.DataFrame(rows, columns=METRICS.names)
 
 
 def curves(
@@ -61,13 +61,13 @@ def curves(
         for row in metrics.to_dict("records")
         for share in (1, 2)
     ]
-    return pd.DataFrame(rows, columns=CURVES_COLUMNS)
+    return pd.DataFrame(rows, columns=CURVES.names)
 
 
 @pytest.fixture
 def page(tmp_path: Path) -> Callable[..., str]:
     def of(metrics: pd.DataFrame, curve: pd.DataFrame | None = None, study: Plan | None = None, **about: Any) -> str:
-        curve = pd.DataFrame(columns=CURVES_COLUMNS) if curve is None else curve
+        curve = pd.DataFrame(columns=CURVES.names) if curve is None else curve
         return render(Sources((study or plan()).shows.report(), metrics, curve, tmp_path, **about))
 
     return of

@@ -5,16 +5,17 @@ import math
 import pandas as pd
 import pytest
 
+from selfloop.analysis.read import select
 from selfloop.data.quantity import Quantity
 from selfloop.report import content
 
 from .conftest import LOSSES, measured, plan
 
-LOSS = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token")
+LOSS = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token", logarithmic=True)
 
 
 def sentences(metrics: pd.DataFrame) -> list[str]:
-    found = content.lines(content.rows_of(metrics, "text", LOSS), LOSS)
+    found = content.lines(select(metrics, "text", LOSS), LOSS)
     return [f"{clause.regime}: {clause.text}" for clause in content.answer(found, LOSS)]
 
 
@@ -39,20 +40,8 @@ def test_one_seed_has_an_answer_without_interval() -> None:
 
 def test_a_quantity_that_is_no_logarithm_moves_by_shares_of_its_first_value() -> None:
     risk = Quantity("cross_entropy", "test", "Excess risk", "squared unit of y")
-    found = content.lines(content.rows_of(measured(), "text", risk), risk)
+    found = content.lines(select(measured(), "text", risk), risk)
     assert "% of the first model's per iteration; 95% interval" in content.answer(found, risk)[0].text
-
-
-def test_a_series_is_named_as_briefly_as_can_be() -> None:
-    cold = measured(sampling="temperature=0.3")
-    other = measured(experiment="other")
-    names = content.rows_of(pd.concat([measured(), cold, other]), "text", LOSS)["series"].unique()
-    assert list(names) == [
-        "GPT-2 (1M), plays, temperature=1.0",
-        "GPT-2 (1M), plays, temperature=0.3",
-        "GPT-2 (1M), other, temperature=1.0",
-    ]
-    assert set(content.rows_of(measured(), "text", LOSS)["series"]) == {"GPT-2 (1M)"}
 
 
 def test_a_whole_study_has_no_gap() -> None:
@@ -83,17 +72,5 @@ def test_a_gap_names_chain_and_iterations() -> None:
     ],
 )
 def test_what_cannot_be_said_is_said(metrics: pd.DataFrame, said: str) -> None:
-    found = content.lines(content.rows_of(metrics, "text", LOSS), LOSS)
+    found = content.lines(select(metrics, "text", LOSS), LOSS)
     assert any(sentence.startswith(said) for sentence in content.cannot_say(found, LOSS))
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        *((4.9, "4.90"), (0.01551, "0.0155"), (12345.0, "12,345"), (100.0, "100"), (0.0, "0.00")),
-        *((4e-5, "4.0e\N{MINUS SIGN}05"), (-1.5, "\N{MINUS SIGN}1.50"), (math.nan, "\N{EN DASH}")),
-        (math.inf, "\N{INFINITY}"),
-    ],
-)
-def test_numbers_have_three_figures(value: float, shown: str) -> None:
-    assert content.number(value) == shown

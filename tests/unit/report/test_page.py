@@ -10,9 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from selfloop.analysis.read import METRICS_COLUMNS
-from selfloop.analysis.tables import samples_table
-from selfloop.report.page import duration
+from selfloop.data.tidy import METRICS
+from selfloop.domains.text.steps.write_samples import samples_table
 
 from .conftest import CONFIG, measured, plan
 
@@ -64,7 +63,7 @@ def test_hostile_text_does_nothing(page: Callable[..., str], tmp_path: Path) -> 
     study = plan({HOSTILE[:0] + "plays": CONFIG["experiments"]["plays"]})
     metrics = measured().assign(model=f"GPT {HOSTILE}")
     (tmp_path / "tables").mkdir()
-    table = samples_table([(HOSTILE, "replace", HOSTILE, 0, 1, HOSTILE)])
+    table = samples_table([(HOSTILE, "replace", HOSTILE, 1, 0, HOSTILE)])
     table.to_csv(tmp_path / "tables/text-samples.csv", index=False)
     harmless, hostile = Elements(page(measured(), study=study)), Elements(page(metrics, study=study))
     assert "text-samples-table" in page(metrics, study=study)
@@ -84,7 +83,7 @@ def test_a_table_shows_its_first_rows_and_says_how_many_more_there_are(
     page: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "tables").mkdir()
-    samples = [("GPT-2", "replace", "NA", 0, t, f"sample {t}\nNone") for t in range(1, 206)]
+    samples = [("GPT-2", "replace", "NA", t, 0, f"sample {t}\nNone") for t in range(1, 206)]
     samples_table(samples).to_csv(tmp_path / "tables/text-samples.csv", index=False)
     html = page(measured())
     assert "<td>GPT-2</td><td>replace</td><td>NA</td><td>200</td><td>0</td><td>sample 200 / None</td>" in html
@@ -95,7 +94,7 @@ def test_a_table_shows_its_first_rows_and_says_how_many_more_there_are(
 @pytest.mark.parametrize(
     ("metrics", "said"),
     [
-        (pd.DataFrame(columns=METRICS_COLUMNS), "Nothing has been measured yet."),
+        (pd.DataFrame(columns=METRICS.names), "Nothing has been measured yet."),
         (measured(seeds=[0]), "One seed:"),
         (measured({"replace": [4.0], "accumulate": [4.0]}), "One iteration:"),
         (measured({"replace": [4.0, 4.4]}), "One regime (replace):"),
@@ -113,18 +112,3 @@ def test_the_same_results_give_the_same_page(page: Callable[..., str]) -> None:
         return re.sub(r'"p\d+"', '"p"', html)
 
     assert numbered(page(measured())) == numbered(page(measured()))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0.004, "0 s"),
-        (0.42, "0.42 s"),
-        (9.96, "10 s"),
-        (59.6, "1 min 0 s"),
-        (200.0, "3 min 20 s"),
-        (7500.0, "2 h 5 min"),
-    ],
-)
-def test_durations_read_well(seconds: float, shown: str) -> None:
-    assert duration(seconds) == shown

@@ -128,12 +128,13 @@ DOMAIN = Domain(
     headline=Quantity("total_loss", "test", "Test loss"),
     curve=Quantity("total_loss", "test", "Test loss"),
     synthetic=(
-        Quantity("covariance_trace_ratio", "synthetic", "Variance, in the real images'"),
+        Quantity("covariance_trace_ratio", "synthetic", "Variance, in the real images'", role="diversity"),
         Quantity("covariance_log_determinant_ratio", "synthetic", "Covariance determinant to real", "log ratio"),
         Quantity("effective_modes", "synthetic", "Effective number of modes"),
         Quantity("vendi_score", "synthetic", "Vendi score"),
         Quantity("precision", "synthetic", "Precision"),
         Quantity("recall", "synthetic", "Recall"),
     ),
+    others=(Quantity("reconstruction_mse", "test", "Reconstruction error", role="reconstruction"),),
     analyses=analyses,
 )

@@ -1,5 +1,6 @@
 """What the study asks of the text domain while it is planned: names, sizes, and what is wrong with the settings."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -139,6 +140,8 @@ def of_data(problem: str) -> str:
     return problem if problem.startswith(("data.", "data:")) else f"data: {problem}"
 
 
+LOSS = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token", logarithmic=True)
+SAMPLED = replace(LOSS, split="synthetic")
 DOMAIN = Domain(
     name="text",
     title="Text",
@@ -154,13 +157,11 @@ DOMAIN = Domain(
     preload=(*PRELOAD, "tokenizers"),
     problems=problems,
     known_rows=known_rows,
-    headline=Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token"),
-    curve=Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token"),
+    headline=LOSS,
+    curve=LOSS,
     synthetic=(
-        Quantity("cross_entropy_under_first_model", "synthetic", "Cross-entropy under model 1", "nats per token"),
-        Quantity(
-            "cross_entropy_under_sampling_model", "synthetic", "Cross-entropy under its sampler", "nats per token"
-        ),
+        replace(SAMPLED, metric="cross_entropy_under_first_model", label="Cross-entropy under model 1", role="quality"),
+        replace(SAMPLED, metric="cross_entropy_under_sampling_model", label="Cross-entropy under its sampler"),
         Quantity("distinct_1", "synthetic", "Distinct 1-grams"),
         Quantity("distinct_2", "synthetic", "Distinct 2-grams"),
         Quantity("distinct_3", "synthetic", "Distinct 3-grams"),

@@ -13,6 +13,7 @@ from selfloop.analysis.read import read_metrics
 from selfloop.analysis.table import Table
 from selfloop.data import collect
 from selfloop.data.quantity import Quantity
+from selfloop.data.tidy import METRICS
 from selfloop.domains.linear import theory
 from selfloop.domains.linear.figures import spread_figure, theory_figure
 from selfloop.domains.linear.simulation.results import Result, comparison, comparison_summary, law_quantiles, results_of
@@ -63,7 +64,7 @@ def metrics(tmp_path: Path) -> tuple[Path, list[dict[str, Any]]]:
 def test_simulations_are_collected_under_every_experiment_that_asked(metrics: Any) -> None:
     path, _ = metrics
     table = pq.read_table(path)
-    assert table.schema.equals(collect.METRICS)
+    assert table.schema.equals(METRICS)
     assert table.num_rows == 4 * 5 * 4
     first = table.slice(1, 1).to_pylist()[0]
     value = simulate(scenario_of({**SETTINGS, "regime": "replace"}), range(5)).error[0, 1]

@@ -1,12 +1,13 @@
 """The simulation against theory: the paper's Figs. 7 and 16."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, get_args
 
 import pandas as pd
 
 from selfloop.analysis.show import Drawn, show
-from selfloop.analysis.style import Scale
+from selfloop.analysis.style import Scale, save
 from selfloop.domains.linear.figures import theory_figure
 from selfloop.domains.linear.simulation.results import results_of
 from selfloop.jobs.job import Job
@@ -17,7 +18,7 @@ def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
     results = results_of(metrics, params["asked"])
     for scale in get_args(Scale):
         name = f"theory-{scale}"
-        yield name, theory_figure(results, scale=scale, title=params["titles"][name])
+        yield name, partial(save, theory_figure(results, scale=scale, title=params["titles"][name]))
 
 
 def run(job: Job) -> None:

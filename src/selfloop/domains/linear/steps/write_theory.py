@@ -1,12 +1,13 @@
 """Measured over predicted test error of every simulated scenario, with its standard error."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from selfloop.analysis.show import Drawn, show
-from selfloop.analysis.table import Table
+from selfloop.analysis.table import Readable, Table, save_table
 from selfloop.data.quantity import Quantity
 from selfloop.domains.linear.simulation.results import comparison, comparison_summary, results_of
 from selfloop.jobs.job import Job
@@ -45,14 +46,15 @@ def page(table: pd.DataFrame, _: Quantity) -> Table:
     return Table(headings, lines, notes)
 
 
-READABLE = {"theory": page}
+READABLE: Readable = {"theory": page}
 
 
 def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
     """Work out the comparison."""
-    yield "theory", comparison(results_of(metrics, params["asked"]))
+    data = comparison(results_of(metrics, params["asked"]))
+    yield "theory", partial(save_table, data, page(data, Quantity(**params["headline"])))
 
 
 def run(job: Job) -> None:
     """Write the job's table: the comparison as CSV, its summary to read."""
-    show(job, draw, READABLE)
+    show(job, draw)

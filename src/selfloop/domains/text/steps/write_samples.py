@@ -1,28 +1,65 @@
 """Rule write_samples: the first sampled documents of every model, by regime and iteration (the paper's Table 1)."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from selfloop.analysis.read import REAL_DATA
-from selfloop.analysis.show import outputs, write
-from selfloop.analysis.tables import samples_page, samples_table
+import pandas as pd
+
+from selfloop.analysis.read import REAL_DATA, in_order, regimes_in_order
+from selfloop.analysis.show import outputs
+from selfloop.analysis.table import Readable, Table, one_line, plain, save_table
+from selfloop.data.quantity import Quantity
 from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.errors import UserError
 from selfloop.jobs.job import Job
-
-READABLE = {"samples": samples_page}
 
 
 def run(job: Job) -> None:
-    """Take some documents from part 0 of every model; regimes share that of iteration 1, which stands there once."""
+    """Take some documents of each data set; that of iteration 1 stands under no regime, as all share it."""
     asked = job.params["asked"]
-    rows: list[tuple[str, str, str, int, int, str]] = []
-    firsts: dict[str, Mapping[str, Any]] = {}
-    for row in job.params["artifacts"]:
-        firsts.setdefault(row["part"], row)
-    for part, of in firsts.items():
-        batch = next(iterate_rows(shard_paths(Path(part)), ["text"], batch_rows=asked["samples_per_model"]))
+    rows = []
+    for of in job.params["artifacts"]:
+        batch = next(iterate_rows(shard_paths(Path(of["part"])), ["text"], batch_rows=asked["samples_per_model"]))
         regime = of["regime"] if of["iteration"] > 1 else REAL_DATA
-        place = (of["model"], regime, of["sampling"], of["seed"], of["iteration"])
+        place = (of["model"], regime, of["sampling"], of["iteration"], of["seed"])
         rows += [(*place, text) for text in batch.column("text").to_pylist()]
-    write(iter([("samples", samples_table(rows, asked["sample_characters"]))]), job.params, outputs(job), READABLE)
+    data = samples_table(rows, asked["sample_characters"])
+    save_table(data, samples_page(data, Quantity(**job.params["headline"])), outputs(job))
+
+
+def samples_table(samples: Sequence[tuple[str, str, str, int, int, str]], characters: int = 300) -> pd.DataFrame:
+    """Samples of generated text by model, sampling, regime, iteration and seed.
+
+    Args:
+        samples: rows (model, regime, sampling, iteration, seed, text).
+        characters: a longer text ends in an ellipsis and has just so many.
+
+    Returns:
+        a row per sample, models and samplings in the order given. The text is not escaped: that is for the page that
+        shows it.
+
+    Raises:
+        UserError: there is no sample.
+    """
+    if not samples:
+        raise UserError("no sample to show; at least one is needed")
+    cut = [(*chain, _cut(plain(text), characters)) for *chain, text in samples]
+    frame = pd.DataFrame(cut, columns=["model", "regime", "sampling", "iteration", "seed", "text"])
+    ranked = {name: pd.Categorical(frame[name], in_order(frame[name])) for name in ("model", "sampling")}
+    ranked["regime"] = pd.Categorical(frame["regime"], regimes_in_order(frame["regime"]))
+    order = frame.assign(**ranked).sort_values(["model", "sampling", "regime", "iteration", "seed"], kind="stable")
+    return frame.loc[order.index].reset_index(drop=True)
+
+
+def samples_page(table: pd.DataFrame, _: Quantity) -> Table:
+    """`samples_table` to read; a line break shows as " / "."""
+    headings = ["Model", "Regime", "Sampling", "Iteration", "Seed", "Sample"]
+    return Table(headings, [[one_line(str(cell)) for cell in row] for row in table.fillna("").itertuples(index=False)])
+
+
+READABLE: Readable = {"samples": samples_page}
+
+
+def _cut(text: str, characters: int) -> str:
+    """The text, or its beginning and an ellipsis: at most so many characters (at least 1)."""
+    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from selfloop.planning.regimes import BUILT_IN, REAL, Regime, Source, Take, TrainingSet, from_config, training_set
+from selfloop.data.regimes import BUILT_IN, REAL, Regime, Source, Take, TrainingSet, from_config, training_set
 
 
 def takes(regime: Regime, iteration: int) -> list[tuple[int, int, float]]:

@@ -68,11 +68,14 @@ class Regime:
         sources: the lines of its table, in the order in which rows are concatenated.
         budget: rows of the whole training set in multiples of the real train rows; more are subsampled, by seed,
             uniformly over all rows. None for no limit.
+        colour, marker: of its lines in all figures, if it is built in; others get what is left.
     """
 
     name: str
     sources: tuple[Source, ...]
     budget: float | None = None
+    colour: str = ""
+    marker: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,15 +91,17 @@ class TrainingSet:
         return taken if self.budget is None else min(taken, round(self.budget * real))
 
 
+# In the order in which figures and tables show them. Okabe and Ito's colours: the three of the paper are far apart in
+# lightness, too (0, 46 and 71 of 100), and every regime has a marker of its own.
 BUILT_IN: Mapping[str, Regime] = {
     regime.name: regime
     for regime in (
-        Regime("replace", (Source("previous"),)),
-        Regime("accumulate", (Source("real"), Source("all"))),
+        Regime("replace", (Source("previous"),), colour="#000000", marker="o"),
+        Regime("accumulate", (Source("real"), Source("all")), colour="#0072B2", marker="s"),
         # The paper's control for the size of the data (appendix C): all synthetic, but n times the rows at iteration n.
-        Regime("replace-multiple", (Source("previous", "iteration"),)),
+        Regime("replace-multiple", (Source("previous", "iteration"),), colour="#E69F00", marker="^"),
         # The control for the number of gradient steps: the pool of accumulate, cut to the size of the real data.
-        Regime("accumulate-subsample", (Source("real"), Source("all")), budget=1.0),
+        Regime("accumulate-subsample", (Source("real"), Source("all")), budget=1.0, colour="#56B4E9", marker="D"),
     )
 }
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from selfloop.data import collect
+from selfloop.operations.report import are_current
 from selfloop.report.content import Gap, not_simulated
-from selfloop.report.partial import are_current
 
 CHAIN: dict[str, Any] = {"experiment": "mine", "domain": "linear", "model": "Linear regression", "regime": "replace"}
 CHAIN |= {"sampling": "gaussian", "seed": 0, "iteration": 1, "model_folder": "m", "part_folders": ["m/parts/p"]}
@@ -31,7 +31,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def current(chain: dict[str, Any] = CHAIN) -> bool:
-    return are_current([FIGURE], [SAMPLES], [chain], SIMULATIONS, Path("results"))
+    return are_current([FIGURE], [SAMPLES], [chain], SIMULATIONS)
 
 
 @pytest.mark.usefixtures("study")

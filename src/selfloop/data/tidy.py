@@ -1,0 +1,22 @@
+"""The columns of the two tidy tables of a study."""
+
+import pyarrow as pa
+
+from selfloop.data.learning_curve import COLUMNS
+
+SERIES = ["experiment", "model", "sampling"]  # these tell the lines of a regime apart
+CHAIN = pa.schema(
+    [
+        ("experiment", pa.string()),
+        ("domain", pa.string()),
+        ("model", pa.string()),
+        ("regime", pa.string()),
+        ("sampling", pa.string()),
+        ("seed", pa.int64()),
+        ("iteration", pa.int64()),
+    ]
+)
+METRICS = pa.schema(
+    [*CHAIN, ("part", pa.int16()), ("split", pa.string()), ("metric", pa.string()), ("value", pa.float64())]
+)
+CURVES = pa.schema([*CHAIN, *COLUMNS])

@@ -12,14 +12,14 @@ import numpy as np
 from selfloop.errors import UserError
 
 COMPONENTS = 64
-ROWS_PER_COMPONENT = 4  # fewer components where there are not so many real images for each
-NEIGHBOURS = 3  # k of precision and recall, as Kynkäänniemi et al. (2019) recommend
+ROWS_PER_COMPONENT = 4  # minimum number of real images per component
+NEIGHBOURS = 3  # k of precision and recall, as recommended by Kynkäänniemi et al. (2019)
 CLUSTERS = 32
 KMEANS_STEPS = 20
-KERNEL_ROWS = 1_000  # images of the Vendi score, whose kernel has rows² values
-BLOCK = 1_000  # rows of distances held at once
-LEAST_BANDWIDTH = 1e-3  # of pixels from -1 to 1; a gray level is eight times as much
-FLOOR = 1e-12  # a variance, of the real one's mean, below which covariances are not told apart
+KERNEL_ROWS = 1_000  # images of the Vendi score, whose kernel is [rows, rows]
+BLOCK = 1_000  # rows of distances in memory at a time
+MIN_BANDWIDTH = 1e-3  # for pixels in [-1, 1]; a gray level is eight times as much
+FLOOR = 1e-12  # minimum variance, relative to the mean real one
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Space:
     Attributes:
         origin: the mean image, [values].
         directions: orthogonal columns, [values, features].
-        variance: share of the real images' variance that the features hold.
+        variance: explained fraction of the real images' variance.
     """
 
     origin: np.ndarray
@@ -39,15 +39,16 @@ class Space:
     def features(self, images: np.ndarray) -> np.ndarray:
         """float64 [rows, features] of uint8 images [rows, bands, size, size]."""
         flat = images.reshape(len(images), -1)
-        blocks = np.array_split(flat, max(1, len(flat) // 1000))  # so that float64 pixels are of 1,000 images at once
+        blocks = np.array_split(flat, max(1, len(flat) // 1000))  # bounds float64 pixels to 1,000 images
         return np.concatenate([(_pixels(block) - self.origin) @ self.directions for block in blocks])
 
 
 def space_of(images: np.ndarray) -> Space:
-    """The space of real images, uint8 [rows, bands, size, size].
+    """The principal components of real images, uint8 [rows, bands, size, size].
 
-    Directions are scaled by 1/√values, so that a distance of 1 is a root mean square difference of 1 in pixels that go
-    from -1 to 1. Directions along which the real images hardly vary are left out.
+    Scaled by 1/√values, so that distances are root mean square differences of pixels in [-1, 1]. Directions with
+    negligible variance are dropped. By eigenvectors of the smaller of both Gram matrices; scikit-learn's PCA would
+    compute a full SVD.
 
     Raises:
         UserError: the images are all alike.
@@ -55,7 +56,6 @@ def space_of(images: np.ndarray) -> Space:
     pixels = _pixels(images.reshape(len(images), -1))
     origin = pixels.mean(axis=0)
     centred = pixels - origin
-    # Eigenvectors of the smaller of the two products; both have the same eigenvalues.
     rows, values = centred.shape
     if rows <= values:
         spectrum, vectors = np.linalg.eigh(centred @ centred.T)
@@ -78,12 +78,13 @@ def _pixels(flat: np.ndarray) -> np.ndarray:
 
 
 def spread(sampled: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """How widely sampled features [rows, features] are spread, next to the real ones.
+    """Spread of sampled features [rows, features] relative to the real ones.
 
     Returns:
-        covariance_trace_ratio: total variance, in that of the real features.
-        covariance_log_determinant_ratio: logarithm of the ratio of the determinants; it sees a single direction that is
-            lost. Directions without variance count with `FLOOR`.
+        covariance_trace_ratio: ratio of total variances.
+        covariance_log_determinant_ratio: log ratio of determinants, sensitive to a single lost direction. Variances
+        below
+            `FLOOR` count as that.
     """
     ours, theirs = (np.cov(features.T).reshape(features.shape[1], -1) for features in (sampled, real))
     floor = FLOOR * np.trace(theirs) / len(theirs)
@@ -95,13 +96,12 @@ def spread(sampled: np.ndarray, real: np.ndarray) -> dict[str, float]:
 
 
 def vendi_score(features: np.ndarray, bandwidth: float) -> float:
-    """The effective number of different images (Friedman & Dieng 2023): exp of the entropy of the kernel's eigenvalues.
+    """The effective number of distinct images (Friedman & Dieng 2023): exp of the entropy of the kernel's eigenvalues.
 
-    The kernel is exp(-distance²/(2·bandwidth²)), divided by the number of rows; n equal images score 1, n that have
-    nothing in common score n. A bandwidth below `LEAST_BANDWIDTH` counts as that: the median distance is 0 where most
-    pairs are equal, and images that are nearer to each other than this are equal.
+    The kernel is exp(-distance²/(2·bandwidth²)), divided by the number of rows: n equal images score 1, n dissimilar
+    ones n. The bandwidth is at least `MIN_BANDWIDTH`, since a median distance is 0 where most pairs are equal.
     """
-    bandwidth = max(bandwidth, LEAST_BANDWIDTH)
+    bandwidth = max(bandwidth, MIN_BANDWIDTH)
     kernel = np.exp(-_squared_distances(features, features) / (2 * bandwidth**2)) / len(features)
     values = np.linalg.eigvalsh(kernel)
     values = values[values > 1e-12]
@@ -109,15 +109,15 @@ def vendi_score(features: np.ndarray, bandwidth: float) -> float:
 
 
 def median_distance(features: np.ndarray) -> float:
-    """The median distance between two different rows."""
+    """The median distance over pairs of rows."""
     upper = np.triu_indices(len(features), k=1)
     return float(np.sqrt(np.median(_squared_distances(features, features)[upper])))
 
 
 def effective_modes(sampled: np.ndarray, real: np.ndarray, seed: int) -> dict[str, float]:
-    """How many clusters of the real features the sampled ones fall into, evenly counted: exp of their shares' entropy.
+    """Effective number of k-means clusters of the real features that samples occupy: exp of the entropy over clusters.
 
-    Clusters are those of k-means; the value for the real features themselves stands beside it.
+    Beside it, the same for the real features themselves.
     """
     centres = _centres(real, min(CLUSTERS, max(1, len(real) // 5)), seed)
     values = {}
@@ -129,10 +129,10 @@ def effective_modes(sampled: np.ndarray, real: np.ndarray, seed: int) -> dict[st
 
 
 def precision_and_recall(sampled: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """Share of sampled images that lie among the real ones, and of real ones that lie among the sampled.
+    """Improved precision and recall (Kynkäänniemi et al. 2019).
 
-    A point lies among others if it is in the ball around one of them that reaches to its third nearest neighbour
-    (Kynkäänniemi et al. 2019).
+    The fraction of sampled images within the real manifold and vice versa; a manifold is the union of balls around its
+    points with the radius of their third nearest neighbour.
     """
     return {"precision": _within(sampled, real), "recall": _within(real, sampled)}
 
@@ -149,7 +149,11 @@ def _within(points: np.ndarray, others: np.ndarray) -> float:
 
 
 def _centres(features: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Centres of k-means, from a start by k-means++ (Arthur & Vassilvitskii 2007)."""
+    """Centres of k-means with k-means++ initialisation (Arthur & Vassilvitskii 2007).
+
+    scikit-learn's KMeans draws other initial centres from the same seed, so measured values would change, and its
+    import takes longer than the clustering.
+    """
     generator = np.random.default_rng(seed)
     chosen = [int(generator.integers(len(features)))]
     nearest = _squared_distances(features, features[chosen])[:, 0]

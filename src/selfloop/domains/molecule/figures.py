@@ -1,4 +1,4 @@
-"""Conformers drawn in three dimensions: a row of panels per regime, the real one first, then what models sampled."""
+"""Conformers in 3D: a row of panels per regime, the real one first, then sampled ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from selfloop.analysis.style import add_title, regime_title, styled
 from selfloop.domains.molecule.data.conformations import Conformation, Floats
 
-# The customary colours of the commonest elements, and the size of their balls in points.
+# Conventional colours of the most common elements.
 COLOURS = {
     1: "#BBBBBB",
     6: "#444444",
@@ -40,7 +40,7 @@ class Panel:
 
 
 def superposed(points: Floats, onto: Floats) -> npt.NDArray[np.float64]:
-    """`points` [n, 3] moved and turned to lie as near as can be to `onto` [n, 3] (Kabsch 1976), both around 0."""
+    """`points` [n, 3] superposed onto `onto` [n, 3] (Kabsch 1976), both centred."""
     a, b = (each.astype(np.float64) - each.mean(axis=0) for each in (points, onto))
     u, _, vt = np.linalg.svd(a.T @ b)
     flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt)) or 1.0])
@@ -48,7 +48,7 @@ def superposed(points: Floats, onto: Floats) -> npt.NDArray[np.float64]:
 
 
 def flattest(points: Floats) -> npt.NDArray[np.float64]:
-    """`points` [n, 3] turned so that the molecule's widest plane faces the viewer."""
+    """`points` [n, 3] in their principal axes, so that the widest plane faces the viewer."""
     centred = points.astype(np.float64) - points.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     axes[2] *= np.sign(np.linalg.det(axes)) or 1.0

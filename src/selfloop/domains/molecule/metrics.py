@@ -1,8 +1,8 @@
-"""How good sampled conformations are: coverage and matching, broken bonds, clashes.
+"""Quality of sampled conformations: coverage and matching, broken bonds, clashes.
 
 Coverage and matching (Ganea et al. 2021; Xu et al. 2022, section 6.2) compare sampled with real conformations of one
-molecule by their RMSD after alignment. As in the original, it is over heavy atoms alone, the smallest over all ways of
-laying the molecule on itself. A molecule may have astronomically many of those; at most `MAX_MATCHES` are tried.
+molecule by RMSD after alignment: over heavy atoms, minimised over the molecule's automorphisms, of which at most
+`MAX_MATCHES` are tried.
 """
 
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ from selfloop.domains.molecule.data.graph import MoleculeGraph
 
 MAX_MATCHES = 1000
 THRESHOLDS = (0.5, 1.25)  # Å: customary for QM9, and for GEOM-Drugs
-BOND_TOLERANCE = 0.25  # a bond is broken if its length differs from the real one's by more than this share
-CLASH = 0.6  # two atoms clash if they are nearer than this share of the sum of their van der Waals radii
+BOND_TOLERANCE = 0.25  # relative deviation from the real bond length beyond which a bond is broken
+CLASH = 0.6  # two atoms clash if closer than this fraction of the sum of their van der Waals radii
 
 
 def rmsd_table(molecule: Conformation, real: Sequence[Floats], sampled: Sequence[Floats]) -> npt.NDArray[np.float64]:
     """RMSD in Å between real and sampled conformations of one molecule, [real, sampled].
 
     Args:
-        molecule: names the molecule; its own coordinates are not looked at.
+        molecule: its own coordinates are not used.
         real, sampled: coordinates, each [atoms, 3].
     """
     from rdkit.Chem import RemoveHs, rdMolAlign
 
-    references, probes = (RemoveHs(mol_of(molecule, *those), sanitize=False) for those in (real, sampled))
+    references, probes = (RemoveHs(mol_of(molecule, *points), sanitize=False) for points in (real, sampled))
     table = np.empty((len(real), len(sampled)))
     for row in range(len(real)):
         for column in range(len(sampled)):
@@ -40,29 +40,29 @@ def rmsd_table(molecule: Conformation, real: Sequence[Floats], sampled: Sequence
 
 
 def coverage_and_matching(tables: Sequence[npt.NDArray[np.float64]]) -> dict[str, float]:
-    """COV and MAT, means over molecules: recall asks of every real conformation, precision of every sampled one.
+    """COV and MAT, means over molecules: recall is over real conformations, precision over sampled ones.
 
     Args:
         tables: of `rmsd_table`, one per molecule.
 
     Returns:
-        mat_r, mat_p in Å; for each threshold, such as 1.25 Å, cov_r_1.25 and cov_p_1.25, shares from 0 to 1.
+        mat_r, mat_p in Å; for each threshold, such as 1.25 Å, cov_r_1.25 and cov_p_1.25, fractions.
     """
-    found = {}
+    values = {}
     for letter, axis in (("r", 1), ("p", 0)):
         nearest = [table.min(axis=axis) for table in tables]
-        found[f"mat_{letter}"] = float(np.mean([each.mean() for each in nearest]))
+        values[f"mat_{letter}"] = float(np.mean([distances.mean() for distances in nearest]))
         for threshold in THRESHOLDS:
-            covered = [(each <= threshold).mean() for each in nearest]
-            found[f"cov_{letter}_{threshold:g}"] = float(np.mean(covered))
-    return found
+            covered = [(distances <= threshold).mean() for distances in nearest]
+            values[f"cov_{letter}_{threshold:g}"] = float(np.mean(covered))
+    return values
 
 
 def quality(rows: Sequence[tuple[Conformation, Conformation, MoleculeGraph]]) -> dict[str, float]:
-    """How far sampled conformations are from being chemically possible.
+    """Chemical plausibility of sampled conformations.
 
     Args:
-        rows: a sample, a real conformation of its molecule, whose bond lengths are right, and its molecule's graph.
+        rows: a sample, a real conformation of its molecule for reference bond lengths, and the molecule's graph.
 
     Returns:
         bond_error: mean absolute difference of a bond's length from the real one, Å.

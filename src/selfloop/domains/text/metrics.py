@@ -1,4 +1,4 @@
-"""What a set of sampled documents is like, without any model; in memory are its tokens and its different n-grams."""
+"""Model-free statistics of sampled documents; in memory are their tokens and distinct n-grams."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ def text_statistics(part: TokenStore, real_types: np.ndarray) -> dict[str, float
 
     Args:
         part: the documents.
-        real_types: the token types of the real documents, each once.
+        real_types: the distinct tokens of the real documents.
 
     Returns:
-        distinct_1, distinct_2, distinct_3: different n-grams of tokens over all n-grams, within documents (Li et al.
-        2016); duplicate_share: documents that equal an earlier one; mean_length: tokens per document without begin- and
-        end-of-text; vocabulary_coverage: share of the token types of the real documents that occur in the part.
+        distinct_1, distinct_2, distinct_3: distinct n-grams of tokens over all n-grams, within documents (Li et al.
+        2016); duplicate_share: fraction of documents that equal an earlier one; mean_length: tokens per document
+        without begin- and end-of-text; vocabulary_coverage: fraction of the real documents' tokens in the part.
     """
     begins, ends = _contents(part)
     values = {f"distinct_{n}": distinct(part, n) for n in (1, 2, 3)}
@@ -38,20 +38,20 @@ def text_statistics(part: TokenStore, real_types: np.ndarray) -> dict[str, float
 
 
 def distinct(part: TokenStore, n: int) -> float:
-    """Different n-grams over all n-grams, for n of at most 4; 0 where no document is that long."""
+    """Distinct n-grams over all n-grams, for n ≤ 4; 0 if no document is that long."""
     count = 0
-    found = np.zeros(0, dtype=np.uint64)
+    known = np.zeros(0, dtype=np.uint64)
     waiting: list[np.ndarray] = []
     for grams in _grams(part, n):
         count += len(grams)
-        waiting.append(_different(grams))
-        if sum(map(len, waiting)) > max(len(found), TOKENS_AT_ONCE):  # so that merging all costs a few sorts of all
-            found, waiting = _different(np.concatenate([found, *waiting])), []
-    return len(_different(np.concatenate([found, *waiting]))) / count if count else 0.0
+        waiting.append(_distinct_sorted(grams))
+        if sum(map(len, waiting)) > max(len(known), TOKENS_AT_ONCE):  # amortises merging to a few sorts
+            known, waiting = _distinct_sorted(np.concatenate([known, *waiting])), []
+    return len(_distinct_sorted(np.concatenate([known, *waiting]))) / count if count else 0.0
 
 
-def _different(numbers: np.ndarray) -> np.ndarray:
-    """Each number once. Sorting takes a tenth of the time of `np.unique`, which hashes."""
+def _distinct_sorted(numbers: np.ndarray) -> np.ndarray:
+    """The distinct numbers. Sorting takes a tenth of the time of `np.unique`, which hashes."""
     numbers = np.sort(numbers)
     new = np.ones(len(numbers), dtype=bool)
     new[1:] = numbers[1:] != numbers[:-1]
@@ -59,7 +59,7 @@ def _different(numbers: np.ndarray) -> np.ndarray:
 
 
 def _grams(part: TokenStore, n: int) -> Iterator[np.ndarray]:
-    """The n-grams of some documents at a time, each as one number."""
+    """N-grams packed into one number each, in chunks of documents."""
     begins, ends = _contents(part)
     counts = np.maximum(ends - begins - (n - 1), 0)
     groups = np.cumsum(counts) // TOKENS_AT_ONCE
@@ -67,14 +67,14 @@ def _grams(part: TokenStore, n: int) -> Iterator[np.ndarray]:
     for first, last in pairwise(cuts):
         some = counts[first:last]
         before = np.cumsum(some) - some
-        places = np.repeat(begins[first:last] - before, some) + np.arange(some.sum())
-        grams = np.zeros(len(places), dtype=np.uint64)
-        for place in range(n):
-            grams |= part.tokens[places + place].astype(np.uint64) << np.uint64(16 * place)
+        positions = np.repeat(begins[first:last] - before, some) + np.arange(some.sum())
+        grams = np.zeros(len(positions), dtype=np.uint64)
+        for offset in range(n):
+            grams |= part.tokens[positions + offset].astype(np.uint64) << np.uint64(16 * offset)
         yield grams
 
 
 def _contents(part: TokenStore) -> tuple[np.ndarray, np.ndarray]:
-    """Where each document begins and ends in the tokens, without begin- and end-of-text."""
+    """Bounds of each document's tokens, without begin- and end-of-text."""
     begins = np.minimum(part.bounds[:-1] + 1, part.bounds[1:])
     return begins, part.bounds[1:] - ((part.lengths > 1) & part.ended)

@@ -1,4 +1,4 @@
-"""The loss of a variational autoencoder, and what it is in nats."""
+"""The loss of a variational autoencoder, and its value in nats."""
 
 import math
 from collections.abc import Iterator
@@ -8,22 +8,22 @@ from torch import Tensor
 
 from selfloop.domains.image.model.network import Autoencoder, to_pixels
 
-BLOCK = 256  # images that are measured at once
-# One stream of noise for all measurements of all models: differences between models are the models'.
+BLOCK = 256  # images evaluated at once
+# Common random numbers for all evaluations of all models.
 NOISE_SEED = 20_240_401
 
 
 def terms(model: Autoencoder, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Both terms of the loss, per image.
+    """Both terms of the loss per image.
 
     Args:
-        model: its reconstruction is that of z = mean + noise · standard deviation.
+        model: reconstructs from z = mean + noise · standard deviation.
         images: uint8 [rows, bands, size, size].
         noise: standard normal [rows, latent].
 
     Returns:
-        the squared error of the reconstruction, mean over the pixel values, which are in [-1, 1]; and the Kullback-
-        Leibler divergence of q(z|x) from the prior, in nats. Each [rows].
+        the mean squared error of pixel values in [-1, 1], and the KL divergence of q(z|x) from the prior in nats; each
+        [rows].
     """
     pixels = to_pixels(images)
     mean, log_variance = model.encode(pixels)
@@ -35,14 +35,14 @@ def terms(model: Autoencoder, images: Tensor, noise: Tensor) -> tuple[Tensor, Te
 
 @torch.inference_mode()
 def measure(model: Autoencoder, images: Tensor, kl_weight: float, device: torch.device) -> dict[str, float]:
-    """The loss of a model in evaluation mode on uint8 images [rows, bands, size, size], as means over the images.
+    """Losses of a model in evaluation mode on uint8 images [rows, bands, size, size], means over images.
 
     Returns:
-        total_loss: what training descends, reconstruction_mse + kl_weight · kl_nats.
+        total_loss: the training loss, reconstruction_mse + kl_weight · kl_nats.
         reconstruction_mse: see `terms`.
         kl_nats: see `terms`.
-        reconstruction_nats: -log p(x|z) per image, of a Gaussian around the reconstruction whose variance is the one
-            that `kl_weight` stands for (see `pixel_variance`).
+        reconstruction_nats: -log p(x|z) per image under a Gaussian with the variance that `kl_weight` implies (see
+            `pixel_variance`).
         negative_elbo_nats: reconstruction_nats + kl_nats, an upper bound of -log p(x) under that Gaussian.
     """
     error = divergence = torch.zeros((), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Between rdkit's molecules and conformations. Everything that needs rdkit imports it here, when it is called."""
+"""Conversion between rdkit's molecules and conformations. rdkit is imported lazily."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,14 +19,14 @@ class Rejected(Exception):
 
 
 def conformations_of(mol: "Mol", name: str) -> Iterator[Conformation]:
-    """The conformers of a molecule, its atoms renumbered to the order of its canonical SMILES.
+    """The conformers of a molecule, atoms renumbered to the order of its canonical SMILES.
 
     Args:
-        mol: with all its hydrogens and with conformers.
+        mol: with explicit hydrogens and conformers.
         name: for the column of that name.
 
     Raises:
-        Rejected: what `check` rejects, no 3D coordinates, or coordinates that are not finite.
+        Rejected: by `check`; no 3D coordinates, or non-finite ones.
     """
     from rdkit import Chem
 
@@ -35,10 +35,10 @@ def conformations_of(mol: "Mol", name: str) -> Iterator[Conformation]:
         raise Rejected("without 3D coordinates")
     smiles = Chem.MolToSmiles(mol)
     order = list(mol.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"])
-    place = np.argsort(order)
+    index = np.argsort(order)
     numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)[order]
     bonds = [
-        (*sorted((int(place[bond.GetBeginAtomIdx()]), int(place[bond.GetEndAtomIdx()]))), int(bond.GetBondType()))
+        (*sorted((int(index[bond.GetBeginAtomIdx()]), int(index[bond.GetEndAtomIdx()]))), int(bond.GetBondType()))
         for bond in mol.GetBonds()
     ]
     table = np.array(sorted(bonds), dtype=np.int64)
@@ -50,11 +50,11 @@ def conformations_of(mol: "Mol", name: str) -> Iterator[Conformation]:
 
 
 def check(mol: "Mol") -> None:
-    """Raise where a molecule, whatever its conformers, cannot be used.
+    """Refuse a molecule that cannot be used, whatever its conformers.
 
     Raises:
-        Rejected: a single atom, several fragments, an element outside the table, a bond of no definite type, or
-            hydrogens missing.
+        Rejected: a single atom, several fragments, an element outside the table, a bond of indefinite type, or implicit
+            hydrogens.
     """
     from rdkit import Chem
 
@@ -65,17 +65,17 @@ def check(mol: "Mol") -> None:
     outside = {atom.GetSymbol() for atom in mol.GetAtoms() if not 0 < atom.GetAtomicNum() < ELEMENTS}
     if outside:
         raise Rejected(f"with an element outside the table ({', '.join(sorted(outside))})")
-    # Such as "any" and "single or double" of SDF queries. To the graph, a type of 0 is no bond.
+    # Such as "any" and "single or double" in SDF queries. Type 0 means no bond in the graph.
     if any(int(bond.GetBondType()) == 0 for bond in mol.GetBonds()):
         raise Rejected("with a bond of no definite type")
-    if any(atom.GetTotalNumHs() for atom in mol.GetAtoms()):  # those that are no atoms of their own
+    if any(atom.GetTotalNumHs() for atom in mol.GetAtoms()):  # implicit ones
         raise Rejected("with hydrogens missing")
 
 
 def graph_of(smiles: str) -> str:
-    """What a network sees of a molecule besides its coordinates: elements and bonds, as a SMILES to compare.
+    """SMILES of the molecular graph that the network sees: elements and bonds only.
 
-    Mirror images, E and Z isomers and isotopes have the same. Charges follow from the bonds: every hydrogen is an atom.
+    Stereoisomers and isotopes share it. Charges follow from the bonds, since hydrogens are explicit.
 
     Args:
         smiles: of a conformation.
@@ -94,7 +94,7 @@ def graph_of(smiles: str) -> str:
 
 
 def mol_of(conformation: Conformation, *coordinates: Floats) -> "Mol":
-    """The rdkit molecule of a row, with its own coordinates or the given ones as conformers, atoms in the row's order.
+    """The rdkit molecule of a row, atoms in the row's order, with its own or the given coordinates as conformers.
 
     Raises:
         UserError: the SMILES is not that of the row's atoms.
@@ -118,5 +118,5 @@ def mol_of(conformation: Conformation, *coordinates: Floats) -> "Mol":
 
 
 def describe(left_out: Mapping[str, int]) -> str:
-    """What was left out and why, for a log line or a message; empty if nothing was."""
+    """Counts of skipped molecules by reason, for a log line or message; empty if there are none."""
     return ", ".join(f"{count} {reason}" for reason, count in Counter(left_out).most_common())

@@ -1,14 +1,14 @@
-"""Conformations on disk and in memory: one conformation per row, molecules with all their atoms, hydrogens too.
+"""Conformations on disk and in memory: one per row, with explicit hydrogens.
 
-Columns, the same for real and for sampled rows:
+Columns of real and sampled data sets:
 
     name            the molecule's name in its source
-    smiles          canonical SMILES in which every hydrogen is an atom; its k-th atom is the k-th of the lists below
+    smiles          canonical SMILES with explicit hydrogens; its k-th atom is the k-th of the lists below
     atomic_numbers  [atoms]
-    bonds           [bonds], each (atom, atom, type): atoms counted from 0, the first one lower; types as rdkit counts
-                    them (1 single, 2 double, 3 triple, 12 aromatic)
+    bonds           [bonds], each (atom, atom, type): atom indices from 0, the lower first; rdkit's bond types
+                    (1 single, 2 double, 3 triple, 12 aromatic)
     coordinates     [atoms], each (x, y, z) in Å, float32
-    iteration, part, row   which model sampled the row (0: real), which of its parts, and its place
+    iteration, part, row   which model sampled the row (0: real), which of its parts, and the index therein
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,7 +46,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Conformation:
-    """One row: a molecule, and where its atoms are.
+    """One row: a molecule and the coordinates of its atoms.
 
     Attributes:
         name, smiles: as in the columns.
@@ -65,14 +65,14 @@ class Conformation:
 def write_conformations(
     conformations: Iterable[Conformation], folder: Path, iteration: int = 0, part: int = 0, rows: Iterable[int] = ()
 ) -> int:
-    """Write a data set, which appears whole or not at all; returns its rows.
+    """Write a data set atomically; returns its number of rows.
 
     Args:
-        conformations: its rows in their order.
-        folder: where it goes.
+        conformations: the rows, in order.
+        folder: of the data set.
         iteration: of the model that sampled them; 0 for real ones.
         part: which of that model's parts.
-        rows: the column `row`; places counted from 0 if empty.
+        rows: the column `row`; 0, 1, … if empty.
 
     Raises:
         UserError: a coordinate is not finite.
@@ -80,18 +80,16 @@ def write_conformations(
     numbers = iter(rows or ())
     count = 0
     with atomic_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
-        for count, each in enumerate(conformations, start=1):
-            if not np.isfinite(each.coordinates).all():
-                raise UserError(
-                    f"{folder} would hold coordinates that are not finite; they cannot become training data."
-                )
+        for count, conformation in enumerate(conformations, start=1):
+            if not np.isfinite(conformation.coordinates).all():
+                raise UserError(f"{folder}: a coordinate is not finite; such data are not written.")
             writer.append(
                 {
-                    "name": each.name,
-                    "smiles": each.smiles,
-                    "atomic_numbers": each.atomic_numbers.tolist(),
-                    "bonds": each.bonds.tolist(),
-                    "coordinates": each.coordinates.tolist(),
+                    "name": conformation.name,
+                    "smiles": conformation.smiles,
+                    "atomic_numbers": conformation.atomic_numbers.tolist(),
+                    "bonds": conformation.bonds.tolist(),
+                    "coordinates": conformation.coordinates.tolist(),
                     "iteration": iteration,
                     "part": part,
                     "row": next(numbers, count - 1),
@@ -104,21 +102,21 @@ def read_conformations(folder: Path) -> "Conformations":
     """A whole data set.
 
     Raises:
-        UserError: it has no rows, or a row is not a conformation (see `Conformations.of`).
+        UserError: it is empty, or a row is invalid (see `Conformations.of`).
     """
     return Conformations.of(iterate_rows(shard_paths(folder), COLUMNS), str(folder))
 
 
 class Conformations:
-    """Many conformations in flat arrays, the graph of every distinct molecule built once.
+    """Many conformations in flat arrays; the graph of every distinct molecule is built once.
 
     Attributes:
         names, smiles: of each conformation.
         atomic_numbers: [atoms of all].
         coordinates: [atoms of all, 3], Å.
-        bounds: [conformations + 1]; conformation k has the atoms bounds[k] to bounds[k + 1].
+        bounds: [conformations + 1]; conformation k has atoms bounds[k]:bounds[k + 1].
         bonds: of each distinct molecule, [bonds, 3].
-        molecule: [conformations], the place of each one's molecule in `bonds`.
+        molecule: [conformations], index of each one's molecule in `bonds`.
     """
 
     def __init__(
@@ -157,12 +155,12 @@ class Conformations:
         return self.graphs[int(self.molecule[row])]
 
     @classmethod
-    def of(cls, batches: Iterable[pa.RecordBatch], place: str) -> "Conformations":
-        """Gather record batches that have this module's columns.
+    def of(cls, batches: Iterable[pa.RecordBatch], where: str) -> "Conformations":
+        """Concatenate record batches with this module's columns.
 
         Raises:
-            UserError: there is no row, or one has other numbers of atoms and coordinates, a bond to an atom that is not
-                there, or a coordinate that is not finite; the message begins with `place`.
+            UserError: no row, or one whose numbers of atoms and coordinates differ, with a bond to a missing atom or a
+                non-finite coordinate; the message begins with `where`.
         """
         names: list[str] = []
         smiles: list[str] = []
@@ -172,40 +170,40 @@ class Conformations:
         for batch in batches:
             names += batch.column("name").to_pylist()
             smiles += batch.column("smiles").to_pylist()
-            own_numbers, own_sizes = _lists(batch.column("atomic_numbers"))
+            batch_numbers, batch_sizes = _lists(batch.column("atomic_numbers"))
             triples, bond_sizes = _lists(batch.column("bonds"))
             points, point_sizes = _lists(batch.column("coordinates"))
-            if not np.array_equal(own_sizes, point_sizes):
-                row = int(np.flatnonzero(own_sizes != point_sizes)[0])
+            if not np.array_equal(batch_sizes, point_sizes):
+                row = int(np.flatnonzero(batch_sizes != point_sizes)[0])
                 raise UserError(
-                    f"{place}: a row of {names[len(names) - batch.num_rows + row]} has {own_sizes[row]} atoms and "
+                    f"{where}: a row of {names[len(names) - batch.num_rows + row]} has {batch_sizes[row]} atoms and "
                     f"{point_sizes[row]} coordinates."
                 )
-            numbers.append(own_numbers.astype(np.int64))
+            numbers.append(batch_numbers.astype(np.int64))
             coordinates.append(points.reshape(-1, 3).astype(np.float32))
-            sizes.append(own_sizes)
-            atom_ends, bond_ends = np.cumsum(own_sizes), np.cumsum(bond_sizes)
+            sizes.append(batch_sizes)
+            atom_ends, bond_ends = np.cumsum(batch_sizes), np.cumsum(bond_sizes)
             triples = triples.reshape(-1, 3).astype(np.int64)
-            for atoms, atom_end, count, bond_end in zip(own_sizes, atom_ends, bond_sizes, bond_ends, strict=True):
-                own = triples[bond_end - count : bond_end]
-                key = (own_numbers[atom_end - atoms : atom_end].tobytes(), own.tobytes())
+            for atoms, atom_end, count, bond_end in zip(batch_sizes, atom_ends, bond_sizes, bond_ends, strict=True):
+                table = triples[bond_end - count : bond_end]
+                key = (batch_numbers[atom_end - atoms : atom_end].tobytes(), table.tobytes())
                 if key not in known:
-                    if atoms < 2 or count == 0 or own[:, :2].min() < 0 or own[:, :2].max() >= atoms:
-                        raise UserError(f"{place} holds a row of {atoms} atoms whose bonds do not fit them.")
+                    if atoms < 2 or count == 0 or table[:, :2].min() < 0 or table[:, :2].max() >= atoms:
+                        raise UserError(f"{where} holds a row of {atoms} atoms whose bonds do not fit them.")
                     known[key] = len(bonds)
-                    bonds.append(own)
+                    bonds.append(table)
                 molecule.append(known[key])
         if not names:
-            raise UserError(f"{place} has no rows.")
-        everything = np.concatenate(coordinates)
-        if not np.isfinite(everything).all():
-            raise UserError(f"{place} holds coordinates that are not finite; they cannot become training data.")
+            raise UserError(f"{where} has no rows.")
+        all_coordinates = np.concatenate(coordinates)
+        if not np.isfinite(all_coordinates).all():
+            raise UserError(f"{where} holds coordinates that are not finite.")
         bounds = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
-        return cls(names, smiles, np.concatenate(numbers), everything, bounds, bonds, np.array(molecule))
+        return cls(names, smiles, np.concatenate(numbers), all_coordinates, bounds, bonds, np.array(molecule))
 
 
 def _lists(column: "pa.ListArray[Any]") -> tuple[npt.NDArray[Any], Ints]:
-    """A list column's innermost values, and how many entries each row has."""
+    """Innermost values of a list column, and the list lengths."""
     sizes = column.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
     values = column.flatten()
     while pa.types.is_nested(values.type):

@@ -1,8 +1,7 @@
-"""A molecule's pairs of atoms: the bond graph extended to order 3, and all other pairs, from which the radius graph is
-taken at every step.
+"""A molecule's pairs of atoms: the bond graph extended to order 3, and all other pairs, candidates of the radius graph.
 
-Everything here is over unordered pairs (i < j). The networks' edge features are symmetric in the two atoms, so the two
-directions of an edge would cost twice the work for the same numbers.
+Pairs are unordered (i < j): edge features are symmetric in the two atoms, so both directions would double the work for
+the same numbers.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from torch import Tensor
 ELEMENTS = 100  # atomic numbers are below it; 0 is no element
 BOND_TYPES = 22  # rdkit's, counted from 0
 ORDER = 3
-REMOTE = 0  # the type of every other pair
+REMOTE = 0  # type of all other pairs
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,9 @@ class MoleculeGraph:
     """One molecule's pairs.
 
     Attributes:
-        atoms: how many atoms it has.
-        local: [2, local], pairs at most `ORDER` bonds apart, by their first and then their second atom.
-        types: [local], a bond's type, or `BOND_TYPES` + 1 and + 2 for pairs two and three bonds apart.
+        atoms: number of atoms.
+        local: [2, local], pairs at most `ORDER` bonds apart, sorted.
+        types: [local], bond type, or `BOND_TYPES` + 1 and + 2 for pairs two and three bonds apart.
         remote: [2, remote], all other pairs.
     """
 
@@ -60,15 +59,15 @@ def build_graph(atoms: int, bonds: npt.NDArray[np.int64]) -> MoleculeGraph:
 
 
 class Batch(NamedTuple):
-    """Several molecules side by side, their atoms in one row; no padding.
+    """Several molecules as one disconnected graph; no padding.
 
     Attributes:
         atomic_numbers: [atoms].
-        molecule: [atoms], the place of each atom's molecule in the batch.
+        molecule: [atoms], index of each atom's molecule in the batch.
         local: [2, local] pairs of atoms, within molecules.
         types: [local].
         remote: [2, remote].
-        molecules: how many.
+        molecules: number of molecules.
     """
 
     atomic_numbers: Tensor
@@ -82,20 +81,19 @@ class Batch(NamedTuple):
 def build_batch(
     graphs: Sequence[MoleculeGraph], atomic_numbers: npt.NDArray[np.int64], device: torch.device | str = "cpu"
 ) -> Batch:
-    """Put graphs side by side.
+    """Batch graphs.
 
     Args:
         graphs: one per molecule.
         atomic_numbers: [atoms of all].
-        device: where the batch goes.
+        device: of the batch.
     """
     sizes = np.array([graph.atoms for graph in graphs])
     offsets = np.cumsum(sizes) - sizes
 
     def joined(pairs: list[npt.NDArray[np.int16]]) -> Tensor:
-        counts = [each.shape[1] for each in pairs]
-        together = np.concatenate(pairs, axis=1).astype(np.int64) + np.repeat(offsets, counts)
-        return torch.from_numpy(together).to(device)
+        counts = [array.shape[1] for array in pairs]
+        return torch.from_numpy(np.concatenate(pairs, axis=1).astype(np.int64) + np.repeat(offsets, counts)).to(device)
 
     types = np.concatenate([graph.types for graph in graphs]).astype(np.int64)
     return Batch(
@@ -109,14 +107,14 @@ def build_batch(
 
 
 class Pairs(NamedTuple):
-    """The pairs of atoms that see each other, local ones first.
+    """Edges of the molecular graph, local ones first.
 
     Attributes:
         first, second: [pairs], atoms.
         types: [pairs].
         lengths: [pairs], Å.
-        units: [pairs, 3], the direction from the second atom to the first; zeros for atoms in the same place.
-        local: how many of them are local.
+        units: [pairs, 3], unit vectors from the second atom to the first; zeros where they coincide.
+        local: number of local ones.
     """
 
     first: Tensor
@@ -128,10 +126,10 @@ class Pairs(NamedTuple):
 
 
 def pairs_within(batch: Batch, positions: Tensor, cutoff: float) -> Pairs:
-    """The local pairs, however far apart, and the remote ones within the cutoff: the radius graph.
+    """The local pairs at any distance, and the radius graph: remote pairs within the cutoff.
 
-    Every pair within the cutoff counts. The original takes at most 32 neighbours of an atom, the default of the library
-    that it calls, which breaks the symmetry of the graph in larger molecules.
+    The original caps neighbours at 32 per atom, a default of its library that breaks the symmetry of the graph in
+    larger molecules; here there is no cap.
 
     Args:
         batch: the molecules.

@@ -1,8 +1,7 @@
-"""Pickles of molecules, read without running what they say.
+"""Safe reading of molecule pickles (GEOM's archive, GeoDiff's splits).
 
-A pickle is a program: it may name any function of any module and call it. GEOM's archive and GeoDiff's splits are
-pickles, so they are read by an unpickler that knows a handful of names and stands its own harmless functions in for
-them. A pickle that names anything else is refused before anything of it is called.
+A pickle may call any function of any module. This unpickler has an allowlist of names, each with a harmless stand-in,
+and refuses everything else before anything is called.
 """
 
 import io
@@ -17,7 +16,7 @@ _ERRORS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, In
 
 
 class Record:
-    """Stands for an object of which only the attributes are read, such as a `Data` of torch-geometric 1.x."""
+    """Stand-in for an object whose attributes alone are read, such as torch-geometric 1.x `Data`."""
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, dict):
@@ -26,7 +25,7 @@ class Record:
 
 
 class Skipped:
-    """Stands for a tensor or a number in numpy's format, whose value nobody reads."""
+    """Stand-in for a tensor or NumPy scalar, whose value is not read."""
 
     def __init__(self, *_: Any) -> None: ...
 
@@ -34,14 +33,14 @@ class Skipped:
 
 
 def _text_to_bytes(text: Any, encoding: Any = "latin1") -> bytes:
-    """How protocol 2 writes bytes."""
+    """Bytes as pickle protocol 2 encodes them."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("bytes are not written as latin1")
     return text.encode("latin1")
 
 
 def _molecule(*arguments: Any) -> Any:
-    """An rdkit molecule from rdkit's own binary format, which is data and nothing else."""
+    """An rdkit molecule from rdkit's binary format, which is pure data."""
     from rdkit import Chem
 
     if len(arguments) != 1 or not isinstance(arguments[0], bytes):
@@ -67,13 +66,13 @@ KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class Reader(pickle.Unpickler):
-    """An unpickler that finds the names of `KNOWN`, exactly as they stand there, and no others."""
+    """An unpickler restricted to the names of `KNOWN`."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a name.
+        """The stand-in for a name.
 
         Raises:
-            UserError: the name is not known.
+            UserError: the name is not allowed.
         """
         try:
             return KNOWN[module, name]
@@ -82,7 +81,7 @@ class Reader(pickle.Unpickler):
             raise UserError(reason) from None
 
     def persistent_load(self, pid: Any) -> Any:
-        """Objects that lie elsewhere, which nothing here uses.
+        """Refuse references to external objects.
 
         Raises:
             UserError: always.
@@ -91,10 +90,10 @@ class Reader(pickle.Unpickler):
 
 
 def read_pickle(source: Path | bytes | IO[bytes]) -> Any:
-    """The lists, dictionaries, numbers, texts and rdkit molecules of a pickle; other known objects as `Record`.
+    """The lists, dicts, numbers, strings and rdkit molecules of a pickle; other allowed objects as `Record`.
 
     Raises:
-        UserError: it is damaged, or names what is not known; the message begins with the file's path, if any.
+        UserError: it is damaged, or names what is not allowed; the message begins with the file's path, if any.
     """
     if isinstance(source, Path):
         try:

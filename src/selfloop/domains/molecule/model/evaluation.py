@@ -1,8 +1,5 @@
-"""How often a model's losses are measured on the real test conformations, each time with another time and noise.
+"""Sizes of held-out evaluations; apart from `loss`, which imports torch, since the cost estimate reads them too."""
 
-Apart from `loss`, which imports torch: an estimate of a study's cost reads these, too.
-"""
-
-TEST_DRAWS = 8  # of each conformation, by rule evaluate_model
-LEARNING_CURVE_DRAWS = 2  # of each conformation, at a point of a learning curve
-LEARNING_CURVE_ROWS = 64  # conformations that a learning curve is measured on, at most
+TEST_DRAWS = 8  # of time and noise per conformation, in rule evaluate_model
+LEARNING_CURVE_DRAWS = 2  # per conformation, at a point of the learning curve
+LEARNING_CURVE_ROWS = 64  # conformations at a point of the learning curve, at most

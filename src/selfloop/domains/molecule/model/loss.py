@@ -18,7 +18,7 @@ BATCH = 32
 
 
 class Losses(NamedTuple):
-    """Sums over atoms of the squared errors, weighted as in the total loss (2 global, 5 local), and how many atoms."""
+    """Squared errors summed over atoms, weighted as in the total loss (2 global, 5 local), and the number of atoms."""
 
     remote: Tensor
     local: Tensor
@@ -26,11 +26,11 @@ class Losses(NamedTuple):
 
 
 def losses(model: GeoDiff, batch: Batch, positions: Tensor, levels: Tensor, noise: Tensor) -> Losses:
-    """The weighted variational bound's two terms, for given noise.
+    """The two terms of the weighted variational bound, for given noise.
 
-    The network sees the noisy positions and predicts, for every pair that sees each other there, the change of its
-    length to the true one in units of the noise level; both sides are turned into forces on atoms and compared there.
-    The sum over pairs of the difference of both sides is the difference of the sums, so one sum is enough.
+    From noisy positions the network predicts, for every edge, the change of its length to the true one in units of the
+    noise level. Prediction and target are compared as forces on atoms; since forces are linear in the scores, one
+    scatter of their difference is enough.
 
     Args:
         model: the network.
@@ -53,7 +53,7 @@ def losses(model: GeoDiff, batch: Batch, positions: Tensor, levels: Tensor, nois
 
 
 def evaluation_rows(test: Conformations) -> npt.NDArray[np.int64]:
-    """The conformations that a learning curve is measured on: at most so many, evenly spread."""
+    """Evenly spaced conformations for the learning curve, at most `LEARNING_CURVE_ROWS`."""
     return np.unique(np.linspace(0, len(test) - 1, min(len(test), LEARNING_CURVE_ROWS)).round().astype(np.int64))
 
 
@@ -68,40 +68,39 @@ def held_out_losses(
 ) -> dict[str, float]:
     """The total loss and its two terms, means over atoms, times and noise: total = global + local.
 
-    Times are stratified over all measurements, `draws` of each row: they are evenly spread, in a drawn order, so that
-    low and high noise count alike in the means, though not in each row's share. Times and noise follow from the rows
-    and `draws` alone: curves of different models differ by the models.
+    Times are stratified over all evaluations (`draws` per row), so that noise levels count equally in the means. Times
+    and noise depend on the rows and `draws` alone: models are compared with common random numbers.
 
     Args:
         model: the network.
         levels: the noise levels [timesteps].
-        test: where the conformations stand.
-        rows: which of them.
-        device: where to compute.
-        draws: how often each conformation is measured, at other times with other noise.
+        test: held-out conformations.
+        rows: indices of those to evaluate.
+        device: to compute on.
+        draws: evaluations per conformation, each with its own time and noise.
     """
     generator = np.random.default_rng(stream("molecule", "noise of the test losses"))
-    places = np.arange(len(rows) * draws)
-    # A permuted lattice over all measurements: every time as often as any other.
-    spread = (generator.permutation(len(places)) + 0.5) / len(places)
+    count = len(rows) * draws
+    # A permuted lattice over all evaluations: every time as often as any other.
+    spread = (generator.permutation(count) + 0.5) / count
     times = np.floor(spread * len(levels)).astype(np.int64)
     remote = local = 0.0
     atoms = 0
-    for begin in range(0, len(places), BATCH):
-        chosen = places[begin : begin + BATCH]
-        own = [int(row) for row in np.tile(rows, draws)[chosen]]
-        numbers = np.concatenate([test[row].atomic_numbers for row in own])
-        positions = np.concatenate([test[row].coordinates for row in own])
+    for begin in range(0, count, BATCH):
+        chosen = slice(begin, begin + BATCH)
+        batch_rows = [int(row) for row in np.tile(rows, draws)[chosen]]
+        numbers = np.concatenate([test[row].atomic_numbers for row in batch_rows])
+        positions = np.concatenate([test[row].coordinates for row in batch_rows])
         noise = generator.standard_normal(positions.shape, dtype=np.float32)
-        batch = build_batch([test.graph(row) for row in own], numbers, device)
-        found = losses(
+        batch = build_batch([test.graph(row) for row in batch_rows], numbers, device)
+        terms = losses(
             model,
             batch,
             torch.from_numpy(positions).to(device),
             torch.from_numpy(levels[times[chosen]].astype(np.float32)).to(device),
             torch.from_numpy(noise).to(device),
         )
-        remote += float(found.remote)
-        local += float(found.local)
-        atoms += found.atoms
+        remote += float(terms.remote)
+        local += float(terms.local)
+        atoms += terms.atoms
     return {"loss_total": (remote + local) / atoms, "loss_global": remote / atoms, "loss_local": local / atoms}

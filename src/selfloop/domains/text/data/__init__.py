@@ -1,1 +1,1 @@
-"""Real data: where they come from, and how they lie on disk."""
+"""Real data: sources and storage."""

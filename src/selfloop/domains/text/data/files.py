@@ -1,6 +1,6 @@
 """Documents in local files: .txt with a separator line, .jsonl, .parquet, each plain or compressed.
 
-Values are handed out unchecked, each with its place; `sources` decides what is a document.
+Values are yielded unchecked with their location; `sources` validates them.
 """
 
 import bz2
@@ -24,7 +24,7 @@ COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 ALLOWED = ".txt, .jsonl or .parquet, each also with .gz, .bz2, .xz or .zst"
 BATCH_ROWS = 1_000
 
-Raw = Iterator[tuple[object, str]]  # a value that should be a document, and its place, e.g. "stories.txt, line 7"
+Raw = Iterator[tuple[object, str]]  # an unchecked value and its location, e.g. "stories.txt, line 7"
 
 
 def compression(path: Path) -> str | None:
@@ -39,11 +39,10 @@ def kind(path: Path) -> str | None:
 
 
 def columns(path: Path) -> dict[str, str]:
-    """Column names of a .parquet or .jsonl file, each with "string" or its other type (Parquet: by the schema; JSON
-    lines: by the first line).
+    """Columns of a .parquet file (by its schema) or .jsonl file (by its first line) with their types.
 
     Raises:
-        UserError: the file cannot be read, or holds no row to tell columns by.
+        UserError: the file cannot be read, or is empty.
     """
     if kind(path) == ".parquet":
         return {
@@ -56,7 +55,7 @@ def columns(path: Path) -> dict[str, str]:
 
 
 def is_text(type_: "pa.DataType") -> bool:
-    """Whether an Arrow column holds strings, or a dictionary of strings, or nothing but nulls."""
+    """Whether an Arrow type is string, dictionary of strings, or null."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(type_):
@@ -67,16 +66,16 @@ def is_text(type_: "pa.DataType") -> bool:
 
 
 def documents(path: Path, column: str, separator: str) -> Raw:
-    """The values of one file in their order; lines and rows are counted from 1.
+    """The values of one file, in order; lines and rows are counted from 1.
 
     Args:
         path: a file of a known kind.
         column: the text column of a .jsonl or .parquet file.
-        separator: the line that ends a story in a .txt file, compared without the white space around it.
+        separator: the line that ends a document in a .txt file, compared after stripping.
 
     Raises:
-        UserError: the file is missing, damaged or not UTF-8; a .txt file holds no separator; a line is no JSON object,
-            or lacks the column.
+        UserError: the file is missing, damaged or not UTF-8; a .txt file without separator; a line that is not a JSON
+            object, or lacks the column.
     """
     if kind(path) == ".parquet":
         yield from _parquet_documents(path, column)
@@ -96,7 +95,7 @@ def arrow_values(column: "pa.Array[Any] | pa.ChunkedArray[Any]", where: str, fir
 
 
 def lines(path: Path) -> Iterator[tuple[str, int]]:
-    """The lines of a text file with their numbers, without their line ends; a byte order mark is skipped.
+    """Lines of a text file and their numbers, without line ends and byte order mark.
 
     Raises:
         UserError: the file is missing, truncated or damaged, or a line is not UTF-8 or holds a NUL.
@@ -125,7 +124,7 @@ def lines(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def parquet(path: Path) -> "pq.ParquetFile":
-    """An opened Parquet file; one that is compressed as a whole is unpacked in memory, for its footer is at the end.
+    """Open a Parquet file; one that is compressed as a whole is unpacked in memory.
 
     Raises:
         UserError: the file is missing, truncated or no Parquet.
@@ -143,22 +142,22 @@ def parquet(path: Path) -> "pq.ParquetFile":
 
 
 def _txt_documents(path: Path, separator: str) -> Raw:
-    story: list[str] = []
+    document: list[str] = []
     start, separators = 1, 0
     for line, number in lines(path):
         if line.strip() == separator.strip():
             separators += 1
-            yield "\n".join(story).strip(), f"{path}, line {start}"
-            story, start = [], number + 1
+            yield "\n".join(document).strip(), f"{path}, line {start}"
+            document, start = [], number + 1
         else:
-            story.append(line)
+            document.append(line)
     if separators == 0:
         raise UserError(
             f"data.separator: {separator!r} is on no line of {path}, which would make the whole file one document;"
             " that is likely not wanted (allowed is the line that ends each document of the file)"
         )
-    if any(line.strip() for line in story):  # the last story needs no separator after it
-        yield "\n".join(story).strip(), f"{path}, line {start}"
+    if any(line.strip() for line in document):  # the last document needs no separator
+        yield "\n".join(document).strip(), f"{path}, line {start}"
 
 
 def _jsonl_documents(path: Path, column: str) -> Raw:
@@ -200,7 +199,7 @@ def _parquet_documents(path: Path, column: str) -> Raw:
 
 
 def _open(path: Path) -> IO[bytes]:
-    """The unpacked bytes of a file."""
+    """The decompressed bytes of a file. fsspec would need the package zstandard for .zst, which pyarrow covers."""
     try:
         match compression(path):
             case ".gz":

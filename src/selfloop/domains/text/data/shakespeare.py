@@ -1,4 +1,4 @@
-"""Real text that installs with the dependencies: Shakespeare's plays, one document per speech.
+"""The packaged corpus: Shakespeare's plays, one document per speech.
 
 The plays are Project Gutenberg's plain texts as the package `shakespeare` (data only, module `shksprdata`) ships them.
 The folder is found without importing the package, whose code predates Python 3.
@@ -43,7 +43,7 @@ _SPEAKER_INLINE = re.compile(r"(?P<name>(?:\d\.? )?[A-Z][A-Z' ]{2,}|[A-Z][a-z]+)
 
 
 def text_folder() -> Path | None:
-    """The folder of the installed plays, or None where the package is not installed."""
+    """The folder of the installed plays, or None if the package is not installed."""
     spec = importlib.util.find_spec(MODULE)
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -122,7 +122,7 @@ def split(part: str) -> Iterator[tuple[str, str]]:
 
 
 def _lines(paragraph: str) -> list[str]:
-    """A paragraph's lines without directions, indentation, emphasis, verse numbers, and lines that hold no letter."""
+    """A paragraph's lines without directions, indentation, emphasis, verse numbers and lines without letters."""
     lines = (" ".join(line.replace("_", "").split()) for line in _DIRECTION.sub("", paragraph).split("\n"))
     return [line for line in lines if not _NO_WORDS.fullmatch(line)]
 

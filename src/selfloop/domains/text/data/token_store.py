@@ -10,12 +10,11 @@ import pyarrow as pa
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.errors import UserError
 
-# Of a mapped array: a read brings in the pages around it, some 64 KiB; so many are 130 MB.
-READS_BEFORE_RELEASE = 2000
+READS_BEFORE_RELEASE = 2000  # of a mapped array: a read maps some 64 KiB around it, so this bounds RSS at 130 MB
 
-# The columns of every text data set. `input_ids` are exactly the tokens that a model sampled or that a real document
-# was encoded to, begin-of-text first, end-of-text last where the document ended; `row` counts within the part, and
-# `iteration` and `part` say which model sampled it (iteration 0: real).
+# The columns of every text data set. `input_ids` are exactly the sampled or encoded tokens, begin-of-text first,
+# end-of-text last if the document ended; `iteration` and `part` say which model sampled it (iteration 0: real), `row`
+# is the index within the part.
 SCHEMA = pa.schema(
     [
         ("text", pa.string()),
@@ -31,7 +30,7 @@ class TokenStore:
     """Token sequences in one memory-mapped array.
 
     Attributes:
-        tokens: int32 or uint16 [total], all sequences one after the other.
+        tokens: int32 or uint16 [total], all sequences concatenated.
         bounds: int64 [sequences + 1]; sequence i is tokens[bounds[i]:bounds[i + 1]].
     """
 
@@ -65,10 +64,10 @@ class TokenStore:
         return np.concatenate(pieces) if pieces else np.zeros(0, dtype=bool)
 
     def check_ids(self, vocabulary: int, where: Path) -> None:
-        """See to it that all tokens are of a vocabulary of that size.
+        """Refuse token ids outside the vocabulary.
 
         Raises:
-            UserError: one is not.
+            UserError: there is one.
         """
         largest = 0
         for begin in range(0, len(self.tokens), READS_BEFORE_RELEASE * 1000):
@@ -76,25 +75,24 @@ class TokenStore:
             self._release()
         if largest >= vocabulary:
             raise UserError(
-                f"{where} holds token {largest}, and the model's vocabulary has {vocabulary}: they are of different "
-                "tokenizers."
+                f"{where} holds token {largest}, and the model's vocabulary has {vocabulary}: the tokenizers differ."
             )
 
     def _release(self) -> None:
-        """Give the mapped pages back. They stay in the system's cache, but count no more as this process's memory."""
+        """Unmap pages: they stay in the page cache, but no longer count as this process's memory."""
         if isinstance(self.tokens, np.memmap):
             self.tokens._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
     @classmethod
     def create(cls, batches: Iterable[pa.RecordBatch], longest: int, folder: Path) -> "TokenStore":
-        """Write the column `input_ids` of record batches to `folder`, and map it.
+        """Write the column `input_ids`, truncated to `longest` tokens per row, to `folder`, and map it.
 
-        Sequences are cut to their first `longest` tokens. Memory is bounded by one record batch and eight bytes a row.
+        Memory is bounded by one record batch and eight bytes a row.
         """
         folder.mkdir(parents=True, exist_ok=True)
         lengths: list[np.ndarray] = []
         with (folder / "tokens.uint16").open("wb") as file:
-            for values, sizes in _cut(batches, longest):
+            for values, sizes in _truncated(batches, longest):
                 file.write(values.astype("<u2").tobytes())
                 lengths.append(sizes)
         np.save(folder / "bounds.npy", _bounds(lengths))
@@ -102,7 +100,7 @@ class TokenStore:
 
     @classmethod
     def open(cls, folder: Path) -> "TokenStore":
-        """Map what `create` wrote."""
+        """Map the files of `create`."""
         bounds = np.load(folder / "bounds.npy", mmap_mode="r")
         path = folder / "tokens.uint16"
         tokens = np.memmap(path, dtype="<u2", mode="r") if bounds[-1] else np.zeros(0, dtype="<u2")
@@ -110,13 +108,13 @@ class TokenStore:
 
     @classmethod
     def in_memory(cls, batches: Iterable[pa.RecordBatch], longest: int) -> "TokenStore":
-        """The same without a file, for test sets and single parts."""
-        pieces = list(_cut(batches, longest))
+        """The same in memory, for test sets and single parts."""
+        pieces = list(_truncated(batches, longest))
         tokens = np.concatenate([values.astype("<u2") for values, _ in pieces]) if pieces else np.zeros(0, dtype="<u2")
         return cls(tokens, _bounds([lengths for _, lengths in pieces]))
 
     def first(self, rows: int | None) -> "TokenStore":
-        """Its first documents, as many as `rows`; all of them for None, or where there are no more."""
+        """The first `rows` documents, or all if None."""
         return self if rows is None else TokenStore(self.tokens, self.bounds[: rows + 1])
 
 
@@ -124,12 +122,12 @@ def _bounds(lengths: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)]) if lengths else np.zeros(1, "i8")
 
 
-def _cut(batches: Iterable[pa.RecordBatch], longest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Per record batch: the kept tokens, and how many are kept of each row."""
+def _truncated(batches: Iterable[pa.RecordBatch], longest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Per record batch, the truncated rows' tokens and lengths."""
     for batch in batches:
         column = batch.column("input_ids")
         offsets = column.offsets.to_numpy()
-        # A sliced batch shares the values of the whole one.
+        # A sliced batch shares the values of the whole.
         values = column.values.slice(offsets[0], offsets[-1] - offsets[0]).to_numpy(zero_copy_only=False)
         lengths = np.diff(offsets)
         kept = np.minimum(lengths, longest)
@@ -138,15 +136,15 @@ def _cut(batches: Iterable[pa.RecordBatch], longest: int) -> Iterator[tuple[np.n
 
 
 def token_types(batches: Iterable[pa.RecordBatch], longest: int) -> np.ndarray:
-    """The different tokens among the first `longest` of every row, in order; memory is bounded by one record batch."""
+    """The distinct tokens among the first `longest` of every row, sorted; memory is bounded by one record batch."""
     types = np.zeros(0, dtype=np.int64)
-    for values, _ in _cut(batches, longest):
+    for values, _ in _truncated(batches, longest):
         types = np.union1d(types, values)
     return types
 
 
 def padded(sequences: Sequence[np.ndarray]) -> np.ndarray:
-    """int64 [rows, longest]: sequences side by side, filled up with -1."""
+    """int64 [rows, longest]: sequences padded with -1."""
     ids = np.full((len(sequences), max(map(len, sequences))), -1, dtype=np.int64)
     for row, sequence in zip(ids, sequences, strict=True):
         row[: len(sequence)] = sequence

@@ -31,6 +31,6 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def vocabulary_size(checkpoint: Path) -> int:
-    """The vocabulary that a checkpoint's model has, from its config.json."""
+    """Vocabulary size of a checkpoint's model, from its config.json."""
     size: int = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     return size

@@ -1,4 +1,4 @@
-"""What a training step sees: batches of documents of similar length, or of full rows packed with documents."""
+"""Training batches: documents of similar length, or full rows packed with documents."""
 
 import math
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ BATCHES_SORTED_TOGETHER = 50
 
 @dataclass(frozen=True)
 class Order:
-    """How a training goes through its documents.
+    """Order and sharding of the training documents.
 
     Attributes:
         epochs: passes over the training set; may be a fraction.
-        batch_size: rows per optimizer step, over all processes.
+        batch_size: rows per optimizer step, over all ranks.
         seed: of the permutations.
-        group: the processes that share each batch.
+        group: the ranks that share each batch.
     """
 
     epochs: float
@@ -37,7 +37,7 @@ class Order:
 
 
 class LanguageTask:
-    """What both kinds of batches have in common: see `selfloop.training.loop.Task`."""
+    """Common base of both kinds of batches: see `selfloop.training.loop.Task`."""
 
     unit = "tokens"
 
@@ -51,14 +51,14 @@ class LanguageTask:
         self.tokens_per_batch = tokens / batches_per_epoch
 
     def rows(self, step: int) -> Sequence[np.ndarray]:
-        """The token sequences of a step, for all processes."""
+        """Token sequences of a step, for all ranks."""
         raise NotImplementedError
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a step: this process's share."""
+        """Inputs and targets of a step: this rank's shard."""
         rows, group = self.rows(step), self.order.group
         share = rows[group.rank :: group.size]
-        if not share:  # fewer rows than processes: a row of which nothing is learnt
+        if not share:  # fewer rows than ranks: a row without targets
             inputs, targets = to_batch(rows[:1], self.device)
             return inputs, torch.full_like(targets, IGNORED)
         return to_batch(share, self.device)
@@ -66,27 +66,27 @@ class LanguageTask:
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Cross-entropy, nats per token of an average batch.
 
-        Not per token of this batch: batches of short documents have fewer tokens, and a mean over each would let those
-        count more. Models would learn to end their documents too early, and the loop would shorten them ever further.
+        Not per token of this batch: batches of short documents have fewer tokens, and would count more. Models would
+        learn to end documents too early, and the loop would shorten them ever further.
         """
         assert isinstance(model, Transformer)
         return summed_loss(model, *batch) / self.tokens_per_batch
 
     def size(self, batch: tuple[Tensor, Tensor]) -> int:
-        """Tokens that are predicted."""
+        """Number of target tokens."""
         return int((batch[1] != IGNORED).sum())
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Cross-entropy on the real test documents, in the number format of the training."""
+        """Cross-entropy on the real test documents, in the training's compute dtype."""
         assert isinstance(model, Transformer)
         return {"cross_entropy": cross_entropy(model, self.test, self.device)}
 
 
 class DocumentTask(LanguageTask):
-    """One document per row, batched with others of similar length so that little is padding.
+    """One document per row, batched with others of similar length to save padding.
 
-    Each epoch is a fresh permutation; runs of `BATCHES_SORTED_TOGETHER` batches are sorted by length within, and the
-    batches are shuffled again.
+    Each epoch is a fresh permutation, sorted by length within runs of `BATCHES_SORTED_TOGETHER` batches, whose batches
+    are then shuffled.
     """
 
     def __init__(self, train: TokenStore, test: TokenStore, order: Order, device: torch.device) -> None:
@@ -114,12 +114,11 @@ class DocumentTask(LanguageTask):
 
 
 class PackedTask(LanguageTask):
-    """Rows of `context` tokens cut from the documents one after the other, in a fresh permutation at each epoch.
+    """Rows of `context` tokens of the concatenated documents, in a fresh permutation per epoch.
 
-    The begin-of-text of the next document is the end-of-text of the one before; after one that was cut before its end
-    it is no target, so that no model learns to end where documents were cut. A row may begin within a document, and
-    attention reaches back over its begin-of-text, as is usual for packed language models. The last row of an epoch may
-    be shorter; there is no other padding.
+    The begin-of-text of a document is the end-of-text of the one before; after a truncated document it is no target, so
+    that no model learns to end where documents were cut. As is usual with packing, a row may begin within a document,
+    and attention crosses document boundaries. The last row of an epoch may be shorter; there is no other padding.
     """
 
     def __init__(self, train: TokenStore, test: TokenStore, order: Order, context: int, device: torch.device) -> None:
@@ -130,22 +129,22 @@ class PackedTask(LanguageTask):
         rows = math.ceil(self._tokens / context)
         predicted = self._tokens - int((~self._ended).sum())
         super().__init__(test, order, math.ceil(rows / order.batch_size), predicted, device)
-        self._rows_in_all = rows
+        self._total_rows = rows
         self._epoch = lru_cache(maxsize=2)(self._permutation)
 
     def _permutation(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The documents' order, and where each ends in the stream that they make."""
+        """The documents' order, and their end offsets in the concatenation."""
         order = np.random.default_rng([self.order.seed, epoch]).permutation(len(self.train))
         return order, np.cumsum(self._lengths[order])
 
     def rows(self, step: int) -> Sequence[np.ndarray]:
         """The packed rows of a step: `context` tokens and the one that follows them.
 
-        A begin-of-text that is no target is `IGNORED`, which `to_batch` takes for begin-of-text where it is an input.
+        A begin-of-text that is no target is `IGNORED`, which `to_batch` reads as begin-of-text where it is an input.
         """
-        epoch, place = divmod(step, self.batches_per_epoch)
-        first = place * self.order.batch_size
-        return [self._row(epoch, row) for row in range(first, min(first + self.order.batch_size, self._rows_in_all))]
+        epoch, index = divmod(step, self.batches_per_epoch)
+        first = index * self.order.batch_size
+        return [self._row(epoch, row) for row in range(first, min(first + self.order.batch_size, self._total_rows))]
 
     def _row(self, epoch: int, row: int) -> np.ndarray:
         order, ends = self._epoch(epoch)
@@ -153,15 +152,15 @@ class PackedTask(LanguageTask):
         first, last = np.searchsorted(ends, [begin, end - 1], side="right")
         start = ends[first] - self._lengths[order[first]]
         # One more document than the row reaches into, for the token that follows the row.
-        pieces = [self._piece(order, place) for place in range(first, min(last + 2, len(order)))]
+        pieces = [self._piece(order, index) for index in range(first, min(last + 2, len(order)))]
         pieces.append(self._begin(order, len(order)))
         return np.concatenate(pieces)[begin - start : end - start + 1]
 
-    def _piece(self, order: np.ndarray, place: int) -> np.ndarray:
-        """The document at that place, without its end-of-text."""
-        tokens = self.train[order[place]][1 : self._lengths[order[place]]]
-        return np.concatenate([self._begin(order, place), tokens], dtype=np.int32)
+    def _piece(self, order: np.ndarray, index: int) -> np.ndarray:
+        """The document at `index` of the order, without its end-of-text."""
+        tokens = self.train[order[index]][1 : self._lengths[order[index]]]
+        return np.concatenate([self._begin(order, index), tokens], dtype=np.int32)
 
-    def _begin(self, order: np.ndarray, place: int) -> np.ndarray:
-        """The begin-of-text there, as the target that the document before it makes of it."""
-        return np.array([END_OF_TEXT_ID if place == 0 or self._ended[order[place - 1]] else IGNORED], dtype=np.int32)
+    def _begin(self, order: np.ndarray, index: int) -> np.ndarray:
+        """Its begin-of-text, `IGNORED` if the document before it was truncated."""
+        return np.array([END_OF_TEXT_ID if index == 0 or self._ended[order[index - 1]] else IGNORED], dtype=np.int32)

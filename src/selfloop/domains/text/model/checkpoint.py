@@ -23,9 +23,9 @@ def save_checkpoint(model: Transformer, weights: dict[str, Tensor], tokenizer: P
 
     Args:
         model: gives the shape.
-        weights: float32 tensors by the names of `model.named_parameters()`.
-        tokenizer: the tokenizer.json that the model was trained with.
-        folder: an existing folder.
+        weights: float32 tensors, named as in `model.named_parameters()`.
+        tokenizer: the model's tokenizer.json.
+        folder: existing.
     """
     tensors = {name: tensor.contiguous() for name, tensor in _to_hugging_face(model.shape, weights)}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -140,7 +140,7 @@ def _gpt2_name(name: str) -> str:
 
 
 def _llama_names(name: str) -> list[str]:
-    """The tensors of `transformers` whose rows, stacked, are ours."""
+    """The tensors of `transformers` that are stacked in ours."""
     outer = {"embedding.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight"}
     outer |= {"head.weight": "lm_head.weight"}
     if name in outer:

@@ -10,13 +10,13 @@ from torch import Tensor
 from selfloop.domains.text.data.token_store import TokenStore, padded
 from selfloop.domains.text.model.network import Transformer
 
-# Targets that are padding. Padding is on the right, so that causal attention alone keeps it out of every real position.
+# Target of padding, which is on the right, so that causal attention keeps it out of every real position.
 IGNORED = -1
-LOGITS_AT_ONCE = {False: 2**21, True: 2**28}  # on a CPU, on a GPU: what a chunk holds
+LOGITS_AT_ONCE = {False: 2**21, True: 2**28}  # values per chunk, on a CPU and on a GPU
 
 
 def to_batch(sequences: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Inputs and targets, both int64 [rows, longest - 1]; targets are `IGNORED` where a document has ended."""
+    """Inputs and targets, int64 [rows, longest - 1]; padding has the target `IGNORED`."""
     ids = torch.from_numpy(padded(sequences))
     inputs, targets = ids[:, :-1].clamp(min=0), ids[:, 1:]
     return inputs.to(device), targets.contiguous().to(device)
@@ -27,17 +27,17 @@ def summed_loss(model: Transformer, inputs: Tensor, targets: Tensor) -> Tensor:
     hidden = model.hidden(inputs).flatten(0, 1)
     targets = targets.flatten()
     real = (targets != IGNORED).nonzero()[:, 0]
-    if len(real) < len(targets):  # the head, a large part of a small model's work, sees no padding
+    if len(real) < len(targets):  # no padding in the head, a large part of a small model's FLOPs
         hidden, targets = hidden[real], targets[real]
     loss: Tensor = HeadLoss.apply(hidden, model.head_weight, targets)  # type: ignore[no-untyped-call]
     return loss
 
 
 class HeadLoss(torch.autograd.Function):
-    """Cross-entropy of the logits hidden · weightᵀ, summed, with its gradients in the same pass over chunks of rows.
+    """Summed cross-entropy of the logits hidden · weightᵀ, chunked over rows, with gradients in the forward pass.
 
-    The logits of a batch are by far its largest tensor, and plain autograd reads and writes them several times. Here a
-    chunk of them stays in the processor's cache until its gradient is taken, and is forgotten.
+    The logits of a batch are by far its largest tensor, and autograd would read and write them several times. Here a
+    chunk stays in the processor's cache until its gradient is computed, and is then discarded.
     """
 
     @staticmethod
@@ -53,14 +53,14 @@ class HeadLoss(torch.autograd.Function):
             logits = (chunk @ weight.t()).float()
             logits -= logits.amax(dim=1, keepdim=True)
             picked = logits.gather(1, wanted)
-            odds = logits.exp_()
-            total = odds.sum(dim=1, keepdim=True)
+            probabilities = logits.exp_()
+            total = probabilities.sum(dim=1, keepdim=True)
             loss += (total.log() - picked).sum()
             if hidden_gradient is None or weight_gradient is None:
                 continue
-            odds /= total
-            odds.scatter_(1, wanted, odds.gather(1, wanted) - 1)
-            error = odds.to(weight.dtype)
+            probabilities /= total
+            probabilities.scatter_(1, wanted, probabilities.gather(1, wanted) - 1)
+            error = probabilities.to(weight.dtype)
             torch.mm(error, weight, out=hidden_gradient[begin : begin + rows])
             if weight.dtype == torch.float32:
                 weight_gradient.addmm_(error.t(), chunk)
@@ -78,7 +78,7 @@ class HeadLoss(torch.autograd.Function):
 
 
 def by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
-    """Indices of all sequences in batches of similar length, each of about `tokens_per_batch` tokens."""
+    """Batches of indices of sequences of similar length, each of about `tokens_per_batch` tokens."""
     order = np.argsort(lengths, kind="stable")
     batch: list[int] = []
     for index in order:
@@ -94,8 +94,7 @@ def by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray
 def cross_entropy(model: Transformer, store: TokenStore, device: torch.device, tokens_per_batch: int = 8192) -> float:
     """Cross-entropy of all documents of `store`, nats per token.
 
-    Every token but the first (begin-of-text) is predicted, end-of-text included, and all count alike, whatever document
-    they are in.
+    All tokens but begin-of-text are predicted, end-of-text included; the mean is over tokens, not documents.
     """
     total, count = 0.0, 0
     for indices in by_length(store.lengths, tokens_per_batch):

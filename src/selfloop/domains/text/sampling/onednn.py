@@ -1,8 +1,7 @@
-"""Linear maps that lie as the processor's kernels read them, for models that are only sampled from.
+"""Prepacked oneDNN linear layers for inference on CPUs.
 
-oneDNN, which torch brings along, otherwise puts a matrix in order at every product. It also adds the bias and applies
-the activation before a result leaves the processor's registers. torch.compile calls the same two operators, but needs
-a C++ compiler for it.
+oneDNN, which ships with torch, otherwise reorders a weight matrix at every product; it also fuses bias and activation.
+torch.compile calls the same two operators, but needs a C++ compiler.
 """
 
 import torch
@@ -10,14 +9,14 @@ from torch import Tensor, nn
 
 from selfloop.domains.text.model.network import Block, Linear, Transformer
 
-# What oneDNN calls the activations, applied to the first half of a product whose second half is multiplied by it.
+# oneDNN's names of the activations; of swiglu, that of the gate.
 ONEDNN = {None: "none", "gelu": "gelu", "swiglu": "swish"}
 
 
 def pack(model: Transformer, rows: int) -> None:
-    """Lay out the blocks' matrices of a model on a CPU for products with about so many rows, if torch can do that here.
+    """Prepack the blocks' matrices for products with about `rows` rows, if oneDNN supports device and dtype.
 
-    The model can then be sampled from, and not be trained or saved.
+    The model can then neither be trained nor saved.
     """
     if not can_pack(next(model.parameters())):
         return
@@ -30,7 +29,7 @@ def pack(model: Transformer, rows: int) -> None:
 
 
 def can_pack(weights: Tensor) -> bool:
-    """Whether torch has oneDNN here, for numbers of this format on this device."""
+    """Whether oneDNN supports the device and dtype."""
     if weights.device.type != "cpu" or not torch._C._has_mkldnn:
         return False
     if weights.dtype == torch.bfloat16:
@@ -39,18 +38,18 @@ def can_pack(weights: Tensor) -> bool:
 
 
 class PackedLinear(nn.Module):
-    """`model.Linear`, laid out for products with about `rows` rows and for one activation of `model.ACTIVATIONS`."""
+    """`network.Linear` prepacked for products with about `rows` rows and one of `network.ACTIVATIONS`."""
 
     def __init__(self, linear: Linear, activation: str | None, rows: int) -> None:
         super().__init__()
-        # What is activated and what it is multiplied by become products of their own.
+        # Gate and up projection are separate products.
         halves = 2 if activation == "swiglu" else 1
         weights = linear.weight.detach().chunk(halves)
         self.weights = [torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows) for weight in weights]
         self.biases = [None] * halves if linear.bias is None else linear.bias.detach().chunk(halves)
 
     def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
-        """What `model.Linear` gives, to rounding. x: [rows, inputs]."""
+        """Equal to `network.Linear` up to rounding. x: [rows, inputs]."""
         product = self._product(x, 0, ONEDNN[activation])
         return product * self._product(x, 1, "none") if activation == "swiglu" else product
 

@@ -1,7 +1,7 @@
-"""Where vLLM is installed, found while the study is planned and without importing it.
+"""Locates vLLM's interpreter, while the study is planned and without importing vLLM.
 
-vLLM pins dozens of packages, some of them other versions than ours, so it has an environment of its own (see
-envs/vllm-cpu.txt and envs/vllm-gpu.txt), and its interpreter runs nothing but the sampling itself.
+vLLM pins dozens of packages, some in other versions than ours, so it has its own environment (envs/vllm-cpu.txt and
+envs/vllm-gpu.txt), and its interpreter runs nothing but the sampling itself.
 """
 
 import importlib.util
@@ -15,17 +15,16 @@ from selfloop.errors import UserError
 
 VARIABLE = "SELFLOOP_VLLM_PYTHON"  # the interpreter of an environment that holds vLLM
 ROOT = Path(__file__).resolve().parents[5]  # the folder of the Snakefile
-ENVIRONMENTS = (".venv-vllm-gpu", ".venv-vllm-cpu")  # where the Makefile puts it
+ENVIRONMENTS = (".venv-vllm-gpu", ".venv-vllm-cpu")  # as the Makefile creates them
 
 _SAYS_WHETHER = "import importlib.util, sys; sys.exit(importlib.util.find_spec('vllm') is None)"
 
 
 def find_vllm() -> Path:
-    """The interpreter that has vLLM: the one that SELFLOOP_VLLM_PYTHON names, or else the first of our own
-    environments and this very interpreter that does.
+    """The interpreter of SELFLOOP_VLLM_PYTHON, or else the first of our environments and this interpreter with vLLM.
 
     Raises:
-        UserError: there is none; says where it was looked for and how to get one.
+        UserError: none has it; says where it was searched and how to install it.
     """
     return _find(os.environ.get(VARIABLE), ROOT)
 
@@ -40,19 +39,19 @@ def _find(named: str | None, root: Path) -> Path:
         if not _has_vllm(python):
             raise UserError(f"vLLM is not installed in the Python that {VARIABLE} names, '{named}'. {install}")
         return python
-    places = [root / name / "bin" / "python" for name in ENVIRONMENTS]
-    for python in places:
+    candidates = [root / name / "bin" / "python" for name in ENVIRONMENTS]
+    for python in candidates:
         if python.is_file() and _has_vllm(python):
             return python
     if importlib.util.find_spec("vllm") is not None:
         return Path(sys.executable)
-    looked = ", ".join([*(str(place.parent.parent) for place in places), sys.prefix])
+    looked = ", ".join([*(str(python.parent.parent) for python in candidates), sys.prefix])
     raise UserError(f"vLLM is not installed (looked in {looked}). {install}")
 
 
 def _has_vllm(python: Path) -> bool:
-    """Whether an interpreter finds vLLM. Its environment alone counts, not ours."""
-    # -P: a folder called vllm in the working folder does not count, either.
+    """Whether an interpreter finds vLLM in its own environment."""
+    # -P: ignore a folder called vllm in the working folder.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return (
         subprocess.run([python, "-P", "-c", _SAYS_WHETHER], env=clean, capture_output=True, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The side of the engine `vllm` that vLLM's own interpreter runs: arrays in, arrays out.
+"""The worker of the engine `vllm`, run by vLLM's interpreter: arrays in, arrays out.
 
 Needs only numpy and vLLM. Started by `vllm_engine` with a folder that holds TASK and PROMPTS; leaves TOKENS and LENGTHS
 there, or PROBLEM and the exit code REFUSED.
@@ -17,19 +17,19 @@ from selfloop.identity import stream
 from selfloop.jobs.processes import die_with_parent
 
 TASK, PROMPTS, TOKENS, LENGTHS, PROBLEM = "task.json", "prompts.npy", "tokens.npy", "lengths.npy", "problem.txt"
-PROGRESS = "selfloop-tokens"  # begins a line of progress among what vLLM says
+PROGRESS = "selfloop-tokens"  # prefix of progress lines among vLLM's output
 REFUSED = 3  # exit code: PROBLEM says why
-END_OF_TEXT_ID = 0  # as in `tokens`, which needs packages that vLLM's environment does not have
-SEQUENCES = {"cpu": 256, "cuda": 1024}  # sampled side by side: vLLM's own choice on two cores and on a large GPU
-BLOCK = 128  # tokens in a block of vLLM's cache on a CPU
+END_OF_TEXT_ID = 0  # as in `tokenizer`, which needs packages that vLLM's environment does not have
+SEQUENCES = {"cpu": 256, "cuda": 1024}  # per batch: vLLM's defaults on two cores and on a large GPU
+BLOCK = 128  # tokens per block of vLLM's KV cache on a CPU
 
 
 class Refused(Exception):
-    """vLLM cannot do what is asked; the message is for the user."""
+    """vLLM cannot serve the request; the message is for the user."""
 
 
 def main(folder: Path) -> int:
-    """Sample what the folder's task says; returns the exit code."""
+    """Run the folder's task; returns the exit code."""
     task = json.loads((folder / TASK).read_text(encoding="utf-8"))
     die_with_parent(task["parent"])  # a step that is killed leaves no worker behind
     prompts = np.load(folder / PROMPTS, allow_pickle=False)
@@ -44,10 +44,10 @@ def main(folder: Path) -> int:
 
 
 def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
-    """Per prompt its document, int32: prompt, sampled tokens, end-of-text where it ended within the maximum length.
+    """A document per prompt, int32: prompt, sampled tokens, end-of-text if it ended within the maximum length.
 
-    Every document has a stream of random numbers of its own, derived from the task's identity and its place in the
-    part, so which documents are sampled side by side decides nothing but the last bits of the logits.
+    Every document has its own random stream, derived from the task's identity and its row, so the composition of
+    batches affects nothing but rounding.
 
     Raises:
         Refused: vLLM has no kernel for the model's heads.
@@ -70,7 +70,7 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
     waiting: Iterator[int] = iter(range(count))
     unfinished = 0
     while True:
-        # As many as keep the batch full; a whole part at once would take kilobytes for each of millions of documents.
+        # Enough to keep the batch full; queueing a whole part would cost kilobytes per document.
         while unfinished < 2 * most and (row := next(waiting, None)) is not None:
             seed = stream(task["identity"], f"document {task['first_row'] + row}")
             engine.add_request(str(row), {"prompt_token_ids": prompts[row].tolist()}, _params(settings, seed))
@@ -97,14 +97,14 @@ def _params(settings: dict[str, Any], seed: int) -> Any:
         **settings,
         seed=seed,
         stop_token_ids=[END_OF_TEXT_ID],
-        ignore_eos=True,  # the line above says it, whatever the checkpoint's generation_config.json does
+        ignore_eos=True,  # see the line above; ignores the checkpoint's generation_config.json
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
 def _engine(task: dict[str, Any], config: dict[str, Any], longest: int) -> tuple[Any, int]:
-    """A vLLM engine, and how many sequences it samples side by side."""
+    """A vLLM engine and its batch size."""
     import torch
     import vllm
     from vllm import EngineArgs, LLMEngine
@@ -133,9 +133,9 @@ def _engine(task: dict[str, Any], config: dict[str, Any], longest: int) -> tuple
         seed=0,  # every request has its own
         max_model_len=longest,
         max_num_seqs=most,
-        enable_prefix_caching=False,  # the prompts share at most two tokens
+        enable_prefix_caching=False,  # prompts share at most two tokens
         disable_log_stats=True,
-        generation_config="vllm",  # the study's settings and no others
+        generation_config="vllm",  # ignore the checkpoint's defaults
         **only_here,
     )
     return LLMEngine.from_engine_args(arguments), most

@@ -21,7 +21,6 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from selfloop.domains.image.config import Training
 from selfloop.domains.image.data import readers
 from selfloop.domains.image.data.conversion import MODES, Tally, converted
 from selfloop.domains.image.model.network import Shape, build
@@ -129,7 +129,7 @@ def plain_steps(folder: Path, shape: Shape, workers: int, device: torch.device) 
 
 def our_steps(images: np.ndarray, shape: Shape, device: torch.device) -> Iterator[int]:
     """Images of each step of `selfloop.training.loop`'s loop, less its saving and measuring."""
-    training: dict[str, Any] = {"epochs": 10**6, "batch_size": BATCH, "kl_weight": KL_WEIGHT, "flip": True}
+    training = Training(epochs=1e6, batch_size=BATCH, kl_weight=KL_WEIGHT)
     schedule = OptimizerConfig(0.005, 0.0, 0.9, 0.999, 1.0, 1, "float32", schedule="exponential", decay=0.95)
     keep_freed_memory()
     task = ImageTask(images, images[:1], training, shape.latent, "benchmark", device)

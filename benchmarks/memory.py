@@ -20,6 +20,7 @@ import numpy as np
 
 from selfloop.data import training_set
 from selfloop.data.shards import ShardWriter
+from selfloop.domains.text.config import Model, Training
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import train_tokenizer
 from selfloop.domains.text.steps import train
@@ -27,11 +28,8 @@ from selfloop.jobs.job import Job
 
 SHARD = 5_000_000
 LENGTH = 212  # tokens of a document, as many as a story has
-MODEL = {"architecture": "gpt2", "hidden_size": 256, "layers": 8, "heads": 16, "intermediate_size": None}
-MODEL |= {"context": 2048, "vocabulary": 8000, "initializer_range": 0.02}
-TRAINING = {"batch_size": 32, "packing": False, "compile": False, "learning_rate": 5e-4, "final_learning_rate": 0.1}
-TRAINING |= {"warmup_steps": 0, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95, "clip": 1.0, "evaluations": 1}
-TRAINING |= {"evaluation_rows": None}
+MODEL = Model(architecture="gpt2", hidden_size=256, layers=8, heads=16, context=2048)
+TRAINING = Training(compile=False, warmup_steps=0, evaluations=1)
 
 
 def write(folder: Path, rows: int) -> None:
@@ -53,7 +51,7 @@ def run_training(folder: Path, steps: int) -> None:
         Job(
             input={"parts": [str(folder / "real")], "real": str(folder / "real")},
             output={"training_set": str(folder / "training-set")},
-            params={"identity": "memory", "takes": [take], "budget": None},
+            params=training_set.Params(identity="memory", takes=[take], budget=None),
         )
     )
     train.run(
@@ -64,12 +62,9 @@ def run_training(folder: Path, steps: int) -> None:
                 "tokenizer": str(folder / "tokenizer.json"),
             },
             output={"checkpoint": str(folder / "checkpoint"), "learning_curve": str(folder / "curve.parquet")},
-            params={
-                "identity": "memory",
-                "model": MODEL,
-                "training": {**TRAINING, "epochs": epochs, "precision": "auto"},
-                "state": str(folder / "state"),
-            },
+            params=train.Params(
+                identity="memory", model=MODEL, training=TRAINING.changed(epochs=epochs), state=str(folder / "state")
+            ),
             threads=os.cpu_count() or 1,
             every_seconds=3600.0,
             progress=lambda **_: Bar(),

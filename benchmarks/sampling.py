@@ -78,7 +78,8 @@ class Recorder:
 def run_job(spec: dict[str, Any]) -> None:
     """In a process of its own: the step `generate`; prints what it recorded."""
     recorder = Recorder()
-    job = Job(spec["input"], spec["output"], spec["params"], spec["threads"], progress=lambda **_: recorder)
+    params = generate.Params.model_validate(spec["params"])
+    job = Job(spec["input"], spec["output"], params, spec["threads"], progress=lambda **_: recorder)
     generate.run(job)
     print(json.dumps({"tokens": recorder.tokens, "seconds": recorder.times[-1] - recorder.times[0]}))
 

@@ -54,6 +54,9 @@ def is_module(module: str) -> bool:
 class _Normal(ast.NodeTransformer):
     """Drops what cannot change what a module does: type hints, what only they need, and docstrings."""
 
+    def __init__(self) -> None:
+        self.sections = {"Section"}  # the classes that are sections of the config
+
     def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = None
         return node
@@ -79,7 +82,8 @@ class _Normal(ast.NodeTransformer):
         return self._body(node, in_class=False)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        if any(isinstance(base, ast.Name) and base.id == "Section" for base in node.bases):
+        if any(isinstance(base, ast.Name) and base.id in self.sections for base in node.bases):
+            self.sections.add(node.name)
             # A step gets each field's value with its params: no default, limit or description reaches it otherwise.
             node.body = [line for line in node.body if not isinstance(line, ast.AnnAssign | ast.Expr)] or [ast.Pass()]
         return self._body(node, in_class=True)

@@ -127,7 +127,7 @@ def test_python_m_selfloop_is_the_same_command() -> None:
 
 
 def test_a_step_that_fails_opens_the_debugger_there(tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text("def run(job):\n    wrong = job.params['number']\n    raise KeyError(wrong)\n")
+    (tmp_path / "broken.py").write_text("def run(job):\n    wrong = job.params.number\n    raise KeyError(wrong)\n")
     spec = JobSpec(
         rule="broken",
         module="broken",

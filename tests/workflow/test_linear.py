@@ -25,6 +25,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from selfloop.domains.linear import theory
+from selfloop.domains.linear.config import Training
 from selfloop.domains.linear.steps import train
 from selfloop.jobs.job import Job
 
@@ -173,7 +174,7 @@ def test_one_wrong_row_is_seen(finished: Path, tmp_path: Path, tamper: Callable[
     job = Job(
         {"training_set": str(model / "training-set")},
         {"checkpoint": str(model / "checkpoint"), "learning_curve": str(model / "learning_curve.parquet")},
-        {"training": {"ridge": 0.0}},
+        train.Params(training=Training()),
     )
     train.run(job)
     assert deviation(folder, "accumulate") < CLOSE

@@ -25,7 +25,7 @@ from selfloop.errors import UserError
 def run(job):
     print("to stdout")
     print("to stderr", file=sys.stderr)
-    what = job.params["what"]
+    what = job.params.what
     if what == "wait":
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
         with open(job.output["pid"] + ".partial", "w") as file:

@@ -8,7 +8,7 @@ wildcard_constraints:
 
 rule prepare_data:
     input:
-        lambda w: study.data[w.data].domain.files(study.data[w.data].data),
+        lambda w: study.data[w.data].domain.input_files(study.data[w.data].data),
     output:
         train=directory(paths.real(paths.documents("{data}"), "train")),
         test=directory(paths.real(paths.documents("{data}"), "test")),

@@ -4,26 +4,69 @@ A module that shows something has `draw(table, params)`, which gives pairs of a 
 that name. A rule's job and the page of an unfinished study call it. READABLE says how readers see a table's data.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
+from pydantic import BaseModel
 
 from selfloop.analysis.read import read_curves, read_metrics
-from selfloop.jobs.job import Job
+from selfloop.data.quantity import Quantity
+from selfloop.jobs.job import Job, StepParams
 
 Drawn = Iterator[tuple[str, Callable[[Sequence[Path]], object]]]
 
 
-def show(job: Job, draw: Callable[[pd.DataFrame, Mapping[str, Any]], Drawn]) -> None:
+class Artifact(BaseModel):
+    """One chain at one iteration, and the paths that the step reads: the others are empty.
+
+    Attributes:
+        checkpoint: of its model.
+        part: that this model sampled, number 0.
+        train, test: the real splits.
+    """
+
+    experiment: str
+    model: str
+    regime: str
+    sampling: str
+    seed: int
+    iteration: int
+    checkpoint: str = ""
+    part: str = ""
+    train: str = ""
+    test: str = ""
+
+
+class Params(StepParams):
+    """What a step that shows something takes of its params.
+
+    Attributes:
+        headline: the domain's headline quantity.
+        asked: what the step must know of the config.
+        artifacts: what it reads besides the tidy table.
+        titles: of its figures, by name.
+    """
+
+    domain: str
+    headline: Quantity
+    asked: Any
+    artifacts: list[Artifact]
+    titles: dict[str, str]
+
+
+P = TypeVar("P", bound=Params)
+
+
+def show(job: Job[P], draw: Callable[[pd.DataFrame, P], Drawn]) -> None:
     """Draw the job's tidy table into its outputs."""
     path = job.input.get("metrics")
     table = read_curves(Path(job.input["learning_curves"])) if path is None else read_metrics(Path(path))
-    write(draw(table, job.params), job.params["domain"], outputs(job))
+    write(draw(table, job.params), job.params.domain, outputs(job))
 
 
-def outputs(job: Job) -> list[Path]:
+def outputs(job: Job[Params]) -> list[Path]:
     """All files that a job has to write."""
     return [Path(path) for paths in job.output.values() for path in paths]
 

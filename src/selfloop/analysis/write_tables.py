@@ -1,14 +1,12 @@
 """Rule write_tables: a domain's headline quantity as a table like the paper's Table 2, and its trend."""
 
 import math
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import pandas as pd
 
 from selfloop.analysis.read import groups, in_order, regimes_in_order, require
-from selfloop.analysis.show import Drawn, show
+from selfloop.analysis.show import Drawn, Params, show
 from selfloop.analysis.table import Readable, Table, save_table
 from selfloop.analysis.trends import mean_interval, slope
 from selfloop.data.quantity import Quantity
@@ -21,15 +19,15 @@ _READINGS = {
 }
 
 
-def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
+def draw(metrics: pd.DataFrame, params: Params) -> Drawn:
     """Work out both tables."""
-    quantity, domain = Quantity(**params["headline"]), params["domain"]
+    quantity, domain = params.headline, params.domain
     for name, work_out in (("headline", headline_table), ("trend", trend_table)):
         data = work_out(metrics, domain, quantity)
         yield name, partial(save_table, data, READABLE[name](data, quantity))
 
 
-def run(job: Job) -> None:
+def run(job: Job[Params]) -> None:
     """Write the job's tables."""
     show(job, draw)
 

@@ -49,6 +49,10 @@ class Section(BaseModel):
         copy.__dict__.pop("plain", None)  # kept of this one
         return copy
 
+    def without(self, name: str) -> Self:
+        """The section with a field's default, as if it were not given."""
+        return self.model_construct(**{key: getattr(self, key) for key in self.model_fields_set - {name}})
+
     @model_serializer(mode="wrap")
     def _without_unsaid(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         dumped: dict[str, Any] = serialize(self)
@@ -78,6 +82,18 @@ class Section(BaseModel):
         if not own["allOf"]:
             del own["allOf"]
         return schema
+
+
+def first_of(paths: str | list[str] | None) -> str:
+    """The first of `Paths` that a section needs with the source that it has."""
+    assert paths
+    return paths if isinstance(paths, str) else paths[0]
+
+
+def given(value: T | None) -> T:
+    """The value of a key that its section needs with the source that it has."""
+    assert value is not None
+    return value
 
 
 @cache

@@ -18,19 +18,23 @@ import pyarrow.parquet as pq
 
 from selfloop.data.atomic import atomic_file
 from selfloop.data.tidy import CHAIN, CURVES, METRICS
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 
 Chain = Mapping[str, Any]  # a chain at one iteration: what the tidy tables call it, its model's folder, its parts'
 Rows = list[dict[str, Any]]
 
 
-def run(job: Job) -> None:
-    """Write `metrics`, `learning_curves` and `chains`.
+class Params(StepParams):
+    """A row per chain and iteration, as `planning.study` has them, and {experiment, domain, file} per simulation."""
 
-    Params: `chains`, a row per chain and iteration, and `simulations`, a row {experiment, domain, file} each.
-    """
-    chains = job.params["chains"]
-    for name, table in zip(("metrics", "learning_curves"), tables(chains, job.params["simulations"]), strict=True):
+    chains: list[dict[str, Any]]
+    simulations: list[dict[str, str]]
+
+
+def run(job: Job[Params]) -> None:
+    """Write `metrics`, `learning_curves` and `chains`."""
+    chains = job.params.chains
+    for name, table in zip(("metrics", "learning_curves"), tables(chains, job.params.simulations), strict=True):
         with atomic_file(Path(job.output[name])) as scratch:
             pq.write_table(table, scratch, compression="zstd")
         job.log.info("%s: %d rows", job.output[name], table.num_rows)

@@ -2,8 +2,7 @@
 
 import difflib
 import importlib.util
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from selfloop.errors import UserError
 
@@ -11,13 +10,26 @@ if TYPE_CHECKING:
     import datasets
 
 
-def problems(data: Mapping[str, Any], example: str) -> list[str]:
-    """What is wrong with a `data` section whose source is the hub; `example` is an id for the message."""
-    if not data.get("name"):
-        return [f"data.name: {data.get('name')!r} names no data set (allowed: a hub id such as '{example}')"]
+class HubData(Protocol):
+    """What a `data` section says of the hub."""
+
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def configuration(self) -> str | None: ...
+    @property
+    def revision(self) -> str | None: ...
+    @property
+    def train_split(self) -> str: ...
+    @property
+    def test_split(self) -> str | None: ...
+
+
+def problems(data: HubData) -> list[str]:
+    """What is wrong with a `data` section whose source is the hub."""
     if importlib.util.find_spec("datasets") is None:
         return ["data.source: 'hub' needs the Python package `datasets`, which is not installed"]
-    train, test = data["train_split"], data["test_split"]
+    train, test = data.train_split, data.test_split
     if test is not None and _share_rows(train, test):
         return [
             f"data.test_split: {test!r} has rows of data.train_split, {train!r} (allowed: a split of its own, or null, "
@@ -26,11 +38,11 @@ def problems(data: Mapping[str, Any], example: str) -> list[str]:
     return []
 
 
-def load_split(data: Mapping[str, Any], split_key: str, column_keys: tuple[str, ...]) -> "datasets.Dataset":
+def load_split(data: HubData, split_key: str, column_keys: tuple[str, ...]) -> "datasets.Dataset":
     """A split, memory-mapped from its Arrow files.
 
     Args:
-        data: a `data` section with name, configuration and revision.
+        data: a `data` section.
         split_key: the key that names the split.
         column_keys: keys that name columns which must exist; null ones are skipped.
 
@@ -40,16 +52,17 @@ def load_split(data: Mapping[str, Any], split_key: str, column_keys: tuple[str, 
     import datasets
     import pyarrow as pa
 
-    name, split = str(data["name"]), str(data[split_key])
+    name, split = str(data.name), str(getattr(data, split_key))
     try:
-        table = datasets.load_dataset(name, name=data["configuration"], split=split, revision=data["revision"])
+        table = datasets.load_dataset(name, name=data.configuration, split=split, revision=data.revision)
     except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         key = f"data.{split_key}: {split!r} of" if "split" in first_line else "data.name:"
         raise UserError(f"{key} {name!r} cannot be loaded: {first_line}") from error
     for key in column_keys:
-        if data[key] is not None and data[key] not in table.column_names:
-            raise UserError(missing_column(key, str(data[key]), f"{name} [{split}]", table.column_names))
+        column = getattr(data, key)
+        if column is not None and column not in table.column_names:
+            raise UserError(missing_column(key, column, f"{name} [{split}]", table.column_names))
     return table
 
 

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from selfloop.data.atomic import atomic_file
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 
 
-def write_measurements(job: Job, splits: Mapping[str, Mapping[str, float]], part: int | None = None) -> None:
+def write_measurements(
+    job: Job[StepParams], splits: Mapping[str, Mapping[str, float]], part: int | None = None
+) -> None:
     """Log metrics and write them to `job.output.measurements`.
 
     Args:

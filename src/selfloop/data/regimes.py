@@ -11,7 +11,10 @@ An *amount* is a multiple of the real train rows, so that a regime means the sam
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from selfloop.config import models
 
 REAL = 0  # the "iteration" that the real data come from
 
@@ -141,13 +144,10 @@ def _pieces(iteration: int, amount: float) -> list[Take]:
     return takes
 
 
-def from_config(name: str, table: Mapping[str, Any]) -> Regime:
-    """A user's regime from the config, already checked against the schema.
-
-    `table` is `{parts: [{from: real | previous | all, amount: …}, …], budget: …}`.
-    """
-    sources = []
-    for line in table["parts"]:
-        amount = line.get("amount", 1.0)
-        sources.append(Source(line["from"], tuple(amount) if isinstance(amount, list) else amount))
-    return Regime(name, tuple(sources), table.get("budget"))
+def from_config(name: str, table: "models.Regime") -> Regime:
+    """A user's regime from the config."""
+    sources = [
+        Source(part.origin, tuple(part.amount) if isinstance(part.amount, list) else part.amount)
+        for part in table.parts
+    ]
+    return Regime(name, tuple(sources), table.budget)

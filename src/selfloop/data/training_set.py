@@ -17,34 +17,50 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ROWS_PER_GROUP, count_rows, shard_paths
 from selfloop.errors import UserError
 from selfloop.identity import stream
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 
 
-def run(job: Job) -> None:
+class Take(BaseModel):
+    """Rows taken from one input folder; amount and skip in multiples of its rows."""
+
+    amount: float
+    skip: float
+    weight: float
+    filter: str | None
+
+
+class Params(StepParams):
+    """What the step takes of its params; the budget is in multiples of the rows of `real`."""
+
+    identity: str
+    takes: list[Take]
+    budget: float | None
+
+
+def run(job: Job[Params]) -> None:
     """Rule concatenate: select the rows of one training set.
-
-    Params: `takes`, a list of {amount, skip} per input folder, and `budget`, in multiples of the rows of `real`.
 
     Raises:
         UserError: an input folder or the training set is empty.
     """
     folders = [Path(folder) for folder in job.input["parts"]]
-    identity = job.params["identity"]
+    identity = job.params.identity
     masks = []
-    for index, (folder, take) in enumerate(zip(folders, job.params["takes"], strict=True)):
+    for index, (folder, take) in enumerate(zip(folders, job.params.takes, strict=True)):
         rows = count_rows(folder)
         if rows == 0:
             raise UserError(f"{folder} has no rows; it cannot become training data.")
-        if take["weight"] != 1 or take["filter"] is not None:
+        if take.weight != 1 or take.filter is not None:
             raise ValueError("weight and filter of a take are not implemented")
-        masks.append(_draw(rows, take["amount"], take["skip"], stream(identity, f"take {index}")))
-    if job.params["budget"] is not None:
-        limit = round(job.params["budget"] * count_rows(Path(job.input["real"])))
+        masks.append(_draw(rows, take.amount, take.skip, stream(identity, f"take {index}")))
+    if job.params.budget is not None:
+        limit = round(job.params.budget * count_rows(Path(job.input["real"])))
         masks = _limit(masks, limit, stream(identity, "budget"))
     if not any(mask.any() for mask in masks):
         raise UserError(

@@ -5,8 +5,10 @@ Light: neither torch nor pyarrow is imported.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from selfloop.domains.protocol import Settings
+T = TypeVar("T")  # a domain's section `training`
+S = TypeVar("S")  # and an entry of its `sampling`
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Effort:
+class Effort(Generic[T, S]):
     """What each job of an experiment costs.
 
     Attributes:
@@ -45,8 +47,11 @@ class Effort:
     unit: str
     row: float
     data: Work
-    train: Callable[[Settings, float], Work]
-    generate: Callable[[Settings], Work]
+    train: Callable[[T, float], Work]
+    generate: Callable[[S], Work]
     evaluate_model: Work
-    evaluate_part: Callable[[Settings, bool], Work]
+    evaluate_part: Callable[[S, bool], Work]
     assumed: tuple[str, ...] = ()
+
+
+AnyEffort: TypeAlias = Effort[Any, Any]

@@ -3,7 +3,7 @@
 A domain is one folder below `selfloop/domains`:
 
     config.py     the sections of an experiment of the domain: Data, Model, Training, Sampling
-    domain.py     DOMAIN, a `Domain` (this file's dataclass), and Experiment, which has these sections
+    domain.py     DOMAIN, an instance of a subclass of `Domain`, and Experiment, which has these sections
     prepare_data.py   run(job): real documents → data sets `train` and `test`
     train_tokenizer.py, tokenize.py   run(job), only where `Domain.tokenizer` asks for them
     train.py      run(job): training set → checkpoint and, last of all, learning curve: where it is, training is done
@@ -11,7 +11,7 @@ A domain is one folder below `selfloop/domains`:
     evaluate_model.py, evaluate_part.py   run(job): JSON of named measurements
     write_samples.py   run(job): a table that shows samples of every model, only where `Domain.samples` says so
     simulate_chains.py   run(job): chains without files between, only where `Domain.simulations` asks for them
-    effort.py     effort(data, model, real, rows) → an `Effort`: what each job costs before any has run;
+    cost.py       effort(data, model, real, rows) → an `Effort`: what each job costs before any has run;
                   of the sections `data` and `model`, the folder of the real data as models read them (prepared or not),
                   and the train rows that the user says, or None. Without it, `make estimate` counts jobs alone
     measure_speed.py   measure_speed(model, training, sampling, units, threads) → operations per second of training and
@@ -22,18 +22,20 @@ Each step is its own module so that the code digest of a rule covers what that s
 """
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
+from selfloop.config.models import Experiment
+from selfloop.config.section import Section
 from selfloop.data.quantity import Quantity
 
-if TYPE_CHECKING:
-    from selfloop.config import models
-
-Settings = Mapping[str, Any]  # one experiment's `data`, `model`, `training` and so on, defaults filled in
-
+E = TypeVar("E", bound=Experiment)
+D = TypeVar("D", bound=Section)
+M = TypeVar("M", bound=Section)
+S = TypeVar("S", bound=Section)
 
 # One chain at one iteration: its experiment, model (title), regime, sampling, seed, iteration; and the paths of the
 # model's "checkpoint", of its "part" number 0, and of the real splits "train" and "test".
@@ -62,10 +64,10 @@ class Analysis:
         figures: names of figures, for results/figures/<domain>-<name>.{png,svg}.
         tables: names of tables, for results/tables/<domain>-<name>.{csv,md}.
         title: the key of `figures.titles` that titles all its figures; if empty, each has its own.
-        asked: what it must know of the config, as a JSON value (`job.params["asked"]`).
+        asked: what it must know of the config, as a JSON value (`job.params.asked`).
         reads: "metrics" or "learning_curves" (that tidy table is an input of its name), and any of "checkpoint",
             "part", "train", "test": which paths of the chosen artifacts are the job's inputs.
-            `job.params["artifacts"]` is a list of the chosen, without the paths that are not read.
+            `job.params.artifacts` is a list of the chosen, without the paths that are not read.
         chosen: of all artifacts of the domain's chains, in the study's order, those that it reads.
     """
 
@@ -78,82 +80,118 @@ class Analysis:
     chosen: Callable[[Sequence[Artifacts]], Sequence[Artifacts]] = _all
 
 
-PRELOAD = ("torch", "torch.nn.functional", "numpy", "pyarrow.parquet", "pandas", "safetensors.torch", "tqdm")
+PRELOAD = (
+    "torch",
+    "torch.nn.functional",
+    "numpy",
+    "pyarrow.parquet",
+    "pandas",
+    "pydantic",
+    "safetensors.torch",
+    "tqdm",
+)
 
 
-def _none(_: Any) -> tuple[()]:
-    return ()
+class Domain(ABC, Generic[E, D, M, S]):
+    """One kind of data and model: what the study asks of it. E is its experiment; D, M, S are sections of that.
 
-
-@dataclass(frozen=True)
-class Domain:
-    """One kind of data and model.
+    A new domain says what has no default here, and overrides what is different in it.
 
     Attributes:
         name: the folder's name and the config's `domain:`.
         title: the name for readers.
         described: keys of `data` that tell a reader how large a study is.
         experiment: one entry of the config's `experiments`, with the domain's own sections.
-        data_slug: a short readable name of a `data` section, for paths.
-        model_slug: a short readable name of a `model` section, for paths.
-        model_title: the name of a model in tables and figures.
-        sampling_slug, sampling_title: the same for one entry of `sampling`.
-        files: the user's own files that a `data` section reads, which a change of reruns everything.
-        tokenizer: what the tokenizer depends on besides the data, or None where the domain has no tokenizer.
-        problems: what is wrong with an experiment that its schema cannot say; a sentence each, beginning with the key.
-        known_rows: of an experiment, the most real train rows that there can be, and the fewest rows that a model is
-            trained on; None where that is not known before the data are read.
         headline: the measurement that answers "does it collapse?"; the main figure and table show it.
         curve: what learning curves show, or None where models are not trained step by step.
         synthetic: what is shown of the sampled parts; nothing is, if it is empty.
         others: further quantities that claims are checked with.
         samples: whether there is a table of samples.
-        simulations: of an experiment (all its keys), the settings of its simulations, one job each; JSON values.
-        analyses: of the domain's experiments by name, its own figures and tables.
         preload: packages that its steps import and that take long to import; steps fork from a process that has them.
     """
 
     name: str
     title: str
-    described: tuple[str, ...]
-    experiment: "type[models.Experiment]"
-    data_slug: Callable[[Settings], str]
-    model_slug: Callable[[Settings], str]
-    model_title: Callable[[Settings], str]
-    sampling_slug: Callable[[Settings], str]
-    sampling_title: Callable[[Settings], str]
-    files: Callable[[Settings], list[str]]
-    tokenizer: Callable[[Settings], Settings | None]
-    problems: Callable[[Settings], list[str]]
+    described: tuple[str, ...] = ()
+    experiment: type[E]
     headline: Quantity
-    known_rows: Callable[[Settings], tuple[int, int] | None] = lambda _: None
     curve: Quantity | None = None
     synthetic: tuple[Quantity, ...] = ()
     others: tuple[Quantity, ...] = ()
     samples: bool = False
-    simulations: Callable[[Settings], Sequence[Settings]] = _none
-    analyses: Callable[[Mapping[str, Settings]], Sequence[Analysis]] = _none
     preload: tuple[str, ...] = PRELOAD
 
+    @abstractmethod
+    def data_slug(self, data: D) -> str:
+        """A short readable name of a `data` section, for paths."""
 
-def sampling_titles(domain: Domain, experiments: Mapping[str, Settings]) -> dict[str, list[str]]:
-    """By experiment, the names of its samplings in tables and figures."""
-    return {name: [domain.sampling_title(each) for each in entry["sampling"]] for name, entry in experiments.items()}
+    @abstractmethod
+    def model_slug(self, model: M) -> str:
+        """A short readable name of a `model` section, for paths."""
+
+    @abstractmethod
+    def model_title(self, model: M) -> str:
+        """The name of a model in tables and figures."""
+
+    @abstractmethod
+    def sampling_slug(self, sampling: S) -> str:
+        """A short readable name of an entry of `sampling`, for paths."""
+
+    def sampling_title(self, sampling: S) -> str:
+        """The name of an entry of `sampling` in tables and figures."""
+        return self.sampling_slug(sampling)
+
+    def input_files(self, data: D) -> list[str]:
+        """The user's own files that a `data` section reads; a change of them reruns everything."""
+        return []
+
+    def tokenizer(self, model: M) -> dict[str, object] | None:
+        """What the tokenizer depends on besides the data, or None where the domain has no tokenizer."""
+        return None
+
+    def problems(self, experiment: E) -> Iterable[str]:
+        """What is wrong with an experiment that its sections cannot say; a sentence each, beginning with the key."""
+        return ()
+
+    def known_rows(self, experiment: E) -> tuple[int, int] | None:
+        """The most real train rows that there can be, and the fewest rows that a model is trained on.
+
+        None where that is not known before the data are read.
+        """
+        return None
+
+    def simulations(self, experiment: E) -> Sequence[Mapping[str, object]]:
+        """The settings of an experiment's simulations, one job each; JSON values."""
+        return ()
+
+    def analyses(self, experiments: Mapping[str, E]) -> Sequence[Analysis]:
+        """Of the domain's experiments by name, its own figures and tables."""
+        return ()
+
+    def samplings(self, experiment: E) -> Sequence[S]:
+        """The entries of an experiment's `sampling`."""
+        sampling: Sequence[Any] = experiment.sampling
+        return sampling
+
+    def sampling_titles(self, experiments: Mapping[str, E]) -> dict[str, list[str]]:
+        """By experiment, the names of its samplings in tables and figures."""
+        return {name: list(map(self.sampling_title, self.samplings(entry))) for name, entry in experiments.items()}
 
 
+AnyDomain: TypeAlias = Domain[Any, Any, Any, Any]
 FOLDER = Path(__file__).parent
 
 
 def domain_names() -> list[str]:
-    """The domains there are: the folders beside this file that have settings."""
+    """The domains there are: the folders beside this file that have a domain.py."""
     return sorted(path.parent.name for path in FOLDER.glob("*/domain.py"))
 
 
-def load_domain(name: str) -> Domain:
+def load_domain(name: str) -> AnyDomain:
     """The domain of that name.
 
     Raises:
         ModuleNotFoundError: there is none.
     """
-    domain: Domain = importlib.import_module(f"selfloop.domains.{name}.domain").DOMAIN
+    domain: AnyDomain = importlib.import_module(f"selfloop.domains.{name}.domain").DOMAIN
     return domain

@@ -15,12 +15,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tqdm import tqdm
 
 from selfloop.errors import UserError
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 from selfloop.jobs.logs import logger, open_log
 from selfloop.jobs.processes import die_with_parent
 from selfloop.jobs.record import Record
@@ -62,7 +63,7 @@ def execute(spec: JobSpec) -> int:
         try:
             module = importlib.import_module(spec.module)
             ready = time.time()
-            module.run(_job(spec, log, record, partial(Bar, record.progress, file=file, disable=not leads)))
+            module.run(_job(spec, module, log, record, partial(Bar, record.progress, file=file, disable=not leads)))
         except BaseException as error:
             record.failed(error)
             if isinstance(error, UserError):
@@ -97,12 +98,14 @@ class Bar(tqdm):  # type: ignore[misc]
         return bool(super().display(*args, **settings))
 
 
-def _job(spec: JobSpec, log: logging.Logger, record: Record, progress: Callable[..., Any]) -> Job:
+def _job(
+    spec: JobSpec, module: ModuleType, log: logging.Logger, record: Record, progress: Callable[..., Any]
+) -> Job[StepParams]:
     """What the step is given."""
     return Job(
         input=spec.input,
         output=spec.output,
-        params=spec.params,
+        params=getattr(module, "Params", StepParams).model_validate(spec.params),
         threads=max(1, spec.threads // spec.processes),
         gpus=spec.gpus,
         every_seconds=spec.every_seconds,

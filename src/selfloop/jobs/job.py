@@ -4,7 +4,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
 
 from selfloop.identity import digest
 
@@ -19,9 +21,18 @@ class Did(Protocol):
         """Note it."""
 
 
+class StepParams(BaseModel):
+    """What a step takes of its rule's params; a subclass names it. The rest is there for the fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+P_co = TypeVar("P_co", bound=StepParams, covariant=True)
+
+
 @dataclass(frozen=True)
-class Job:
-    """One step's inputs, outputs and settings.
+class Job(Generic[P_co]):
+    """One step's inputs, outputs and params.
 
     Attributes:
         input, output: paths by name.
@@ -36,7 +47,7 @@ class Job:
 
     input: Mapping[str, Any]
     output: Mapping[str, Any]
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: P_co
     threads: int = 1
     gpus: int = 0
     every_seconds: float = 60.0
@@ -52,7 +63,7 @@ class Job:
                 files[f"{name}:{path}"] = [
                     [str(inner), inner.stat().st_size, inner.stat().st_mtime_ns] for inner in _files(Path(path))
                 ]
-        return digest([dict(self.params), files], 32)
+        return digest([self.params.model_dump(mode="json"), files], 32)
 
 
 def _files(path: Path) -> list[Path]:

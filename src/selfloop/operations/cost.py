@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from selfloop.domains.cost import Effort, Work
+from selfloop.domains.cost import AnyEffort, Work
 from selfloop.domains.protocol import FOLDER
 from selfloop.planning.paths import DATA
 from selfloop.planning.rules import Plan
@@ -40,7 +40,7 @@ class Speed:
 
 
 Artifacts = dict[tuple[str, str], tuple[Work, float]]  # by rule and what it makes: the work, and device-hours
-SpeedOf = Callable[[Experiment, Effort], Speed]
+SpeedOf = Callable[[Experiment, AnyEffort], Speed]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def costs(plan: Plan, speed_of: SpeedOf | None = None, rows: int | None = None) 
     return [*found, Cost(total.name, total.unit, jobs, total.work, total.device_hours)], list(assumed)
 
 
-def experiment_artifacts(experiment: Experiment, effort: Effort | None) -> dict[tuple[str, str], Work]:
+def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> dict[tuple[str, str], Work]:
     """All artifacts that an experiment needs, by rule and name, each with its work; one job each."""
     study = Study((experiment,))
     found = {("prepare_data", experiment.data_name): effort.data if effort else Work()}
@@ -123,11 +123,11 @@ def domain_module(domain: str, module: str) -> ModuleType | None:
     return importlib.import_module(f"selfloop.domains.{domain}.{module}")
 
 
-def _effort_of(experiment: Experiment, rows: int | None) -> Effort | None:
+def _effort_of(experiment: Experiment, rows: int | None) -> AnyEffort | None:
     module = domain_module(experiment.domain.name, "cost")
     if module is None:
         return None
-    found: Effort = module.effort(experiment.data, experiment.model, Path(DATA) / experiment.real_name, rows)
+    found: AnyEffort = module.effort(experiment.data, experiment.model, Path(DATA) / experiment.real_name, rows)
     return found
 
 

@@ -98,6 +98,7 @@ def draw(entries: Iterable[Shown], tables: Mapping[str, pd.DataFrame], folder: P
             paths = [folder / f"{name}.{form}" for name in entry.names("figures") for form in ("svg", "png")]
             paths += [folder / f"{name}.csv" for name in entry.names("tables")]
             try:
-                write(step.draw(tables[entry.tidy], entry.params), entry.domain.name, paths)
+                params = step.Params.model_validate(entry.params)
+                write(step.draw(tables[entry.tidy], params), entry.domain.name, paths)
             except UserError as error:
                 log.info("not drawn: %s", error)

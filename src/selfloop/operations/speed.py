@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from selfloop.domains.cost import Effort
+from selfloop.domains.cost import AnyEffort
 from selfloop.identity import digest
 from selfloop.numbers import short
 from selfloop.operations.cost import Speed, SpeedOf, domain_module
@@ -57,14 +57,14 @@ def measured(rates: Rates, threads: int | None, notes: list[str]) -> SpeedOf:
     where = device_name(threads)
     known: dict[str, Speed] = {}
 
-    def speed_of(experiment: Experiment, effort: Effort) -> Speed:
+    def speed_of(experiment: Experiment, effort: AnyEffort) -> Speed:
         module = domain_module(experiment.domain.name, "measure_speed")
         if module is None:
             note = rates.sentence(products, f"matrix products on {where}")
             if note not in notes:
                 notes.append(note)
             return rates.speed(products)
-        key = digest([experiment.domain.name, experiment.model])
+        key = digest([experiment.domain.name, experiment.model.plain])
         if key not in known:
             sections = (experiment.model, experiment.training, experiment.sampling[0])
             train, generate = module.measure_speed(*sections, effort.row, threads)

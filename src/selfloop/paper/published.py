@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from selfloop.domains.protocol import Analysis, Domain, Settings, sampling_titles
+from selfloop.config.models import Experiment
+from selfloop.domains.protocol import Analysis, AnyDomain
+from selfloop.domains.text import domain as text
 from selfloop.paper.table2 import COLUMNS, Row, paper_row
 
 PAPER = "Is Model Collapse Inevitable? (arXiv 2404.01413v2)"
@@ -16,23 +18,21 @@ SAME_SETTING = (
 )
 
 
-def counterparts(domain: Domain, experiments: Mapping[str, Settings]) -> dict[tuple[str, str], Row | None]:
+def counterparts(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> dict[tuple[str, str], Row | None]:
     """By experiment and sampling (as tables name it), the row of Table 2 with the same setting.
 
     Only language models have one: linear regression is compared with theory, and of images and molecules the paper
     has no numbers.
     """
-    if domain.name != "text":
-        return {}
-    titles = sampling_titles(domain, experiments)
     return {
-        (name, title): paper_row(entry["data"], entry["model"], entry["training"], sampling)
+        (name, domain.sampling_title(sampling)): paper_row(entry.data, entry.model, entry.training, sampling)
         for name, entry in experiments.items()
-        for sampling, title in zip(entry["sampling"], titles[name], strict=True)
+        if isinstance(entry, text.Experiment)
+        for sampling in entry.sampling
     }
 
 
-def published(domain: Domain, experiments: Mapping[str, Settings]) -> list[dict[str, Any]]:
+def published(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[dict[str, Any]]:
     """The paper's values that may stand beside the study's, as rows {experiment, sampling, regime, iteration, value}.
 
     "t=4 (repl)" stands at 4 and at 5, since the table may count from 0 there (see `table2`).
@@ -46,12 +46,12 @@ def published(domain: Domain, experiments: Mapping[str, Settings]) -> list[dict[
         for (name, sampling), row in counterparts(domain, experiments).items()
         for column in COLUMNS
         if row is not None and (value := row.values.get(column.heading)) is not None
-        for regime in experiments[name]["regimes"]
+        for regime in experiments[name].regimes
         if column.regime in (None, regime)
     ]
 
 
-def comparisons(domain: Domain, experiments: Mapping[str, Settings]) -> list[Analysis]:
+def comparisons(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[Analysis]:
     """What stands among a domain's own analyses because of the paper: the study's losses beside those of Table 2."""
     asked = [
         {"experiment": name, "sampling": sampling, "row": None if row is None else row.name}

@@ -8,7 +8,8 @@ Light: figures, tables and pages may ask it while the Snakefile is parsed.
 
 from dataclasses import dataclass
 
-from selfloop.domains.protocol import Settings
+from selfloop.config.section import given
+from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.model.shape import parameter_count
 
 VOCABULARY = 8000  # of all models, by their published configurations
@@ -69,27 +70,27 @@ ROWS = (
 )
 
 
-def paper_row(data: Settings, model: Settings, training: Settings, sampling: Settings) -> Row | None:
+def paper_row(data: Data, model: Model, training: Training, sampling: Sampling) -> Row | None:
     """The row of Table 2 with the same settings, or None.
 
     Compared are the data (TinyStories from the hub, and the share of it), the model's architecture and exact size, the
     temperature, the epochs, and that nothing else shapes the data, the samples or iteration 1. What the paper leaves
     open (heads, batch, learning rate, prompts) is not.
     """
-    if data["source"] != "hub" or data["name"].rsplit("/", 1)[-1].lower() != "tinystories":
+    if data.source != "hub" or given(data.name).rsplit("/", 1)[-1].lower() != "tinystories":
         return None
-    if data["rows"] is not None or data["min_characters"] > 1:
+    if data.rows is not None or data.min_characters > 1:
         return None
-    if model["vocabulary"] != VOCABULARY or training.get("first_iteration"):
+    if model.vocabulary != VOCABULARY or training.first_iteration:
         return None
-    if sampling["max_length"] not in (None, model["context"]):
+    if sampling.max_length not in (None, model.context):
         return None
-    if sampling["top_k"] is not None or sampling["top_p"] not in (None, 1.0):
+    if sampling.top_k is not None or sampling.top_p not in (None, 1.0):
         return None
-    settings = (model["architecture"], parameter_count(model), sampling["temperature"], data["fraction"] or 1.0)
+    settings = (model.architecture, parameter_count(model), sampling.temperature, data.fraction or 1.0)
     for row in ROWS:
         same = (row.architecture, row.parameters, row.temperature, row.fraction)
-        if (*settings, training["epochs"]) == (*same, row.epochs):
+        if (*settings, training.epochs) == (*same, row.epochs):
             return row
     return None
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from selfloop.analysis.read import require
-from selfloop.analysis.show import Drawn, show
+from selfloop.analysis.show import Drawn, Params, show
 from selfloop.analysis.table import Readable, Table, save_table
 from selfloop.data.quantity import Quantity
 from selfloop.jobs.job import Job
@@ -100,13 +100,13 @@ def _cell(at: Mapping[Hashable, Any], whose: str, absent: str) -> str:
 READABLE: Readable = {"paper": page}
 
 
-def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
+def draw(metrics: pd.DataFrame, params: Params) -> Drawn:
     """Work out the comparison."""
-    quantity = Quantity(**params["headline"])
-    data = comparison(metrics, params["domain"], quantity, params["asked"])
+    quantity = params.headline
+    data = comparison(metrics, params.domain, quantity, params.asked)
     yield "paper", partial(save_table, data, page(data, quantity))
 
 
-def run(job: Job) -> None:
+def run(job: Job[Params]) -> None:
     """Write the job's table."""
     show(job, draw)

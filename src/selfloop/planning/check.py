@@ -1,6 +1,8 @@
 """A config, checked before anything is built: each section, what they have to do with each other, and defaults."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from selfloop.config import models
@@ -15,7 +17,27 @@ SECTIONS = ("data", "model", "training", "sampling", "simulation")
 FIRST_ITERATION = "first_iteration"
 
 
-def check(config: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Checked:
+    """A config that is right.
+
+    Attributes:
+        study: the sections that are the same for every domain.
+        experiments: by name, each with its domain's sections, defaults filled in and `like` resolved.
+        regimes: all that there are, by name.
+    """
+
+    study: models.Study
+    experiments: Mapping[str, models.Experiment]
+    regimes: Mapping[str, regimes.Regime]
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        """The config as JSON values."""
+        return {**self.study.plain, "experiments": {name: entry.plain for name, entry in self.experiments.items()}}
+
+
+def check(config: Mapping[str, Any]) -> Checked:
     """The config with defaults filled in and `like` resolved.
 
     Raises:
@@ -25,11 +47,9 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     study = validated(models.Study, config)
     for name, regime in study.regimes.items():
         _check_regime(name, regime)
-    own = {name: regimes.from_config(name, regime.plain) for name, regime in study.regimes.items()}
-    known = {**regimes.BUILT_IN, **own}
+    known = {**regimes.BUILT_IN, **{name: regimes.from_config(name, table) for name, table in study.regimes.items()}}
     entries = config["experiments"]  # as they are written, for messages
-    experiments = {name: _experiment(name, entries, known).plain for name in entries}
-    return {**study.plain, "experiments": experiments}
+    return Checked(study, {name: _experiment(name, entries, known) for name in entries}, known)
 
 
 def check_titles(titles: Iterable[str], figures: Iterable[str]) -> None:
@@ -54,7 +74,7 @@ def _experiment(
         if same < place:
             key = dotted((*where, "sampling", place))
             raise UserError(f"{key}: {shown(sampling.plain)} is the same as sampling[{same}]; leave one of them out.")
-    titles = [domain.sampling_title(sampling.plain) for sampling in samplings]
+    titles = [domain.sampling_title(sampling) for sampling in samplings]
     for place, title in enumerate(titles):
         if (same := titles.index(title)) < place:
             raise UserError(
@@ -73,7 +93,7 @@ def _experiment(
                     f"{dotted((*where, 'iterations'))}: {shown(iterations)} lacks the regime '{regime}'; "
                     f"give a number for each of {', '.join(experiment.regimes)}, or one for all."
                 )
-    for problem in domain.problems(experiment.plain):
+    for problem in domain.problems(experiment):
         raise UserError(f"{dotted(where)}.{problem}")
     _check_training_sets(experiment, known_regimes, where)
     return _with_first_iteration(experiment, where)
@@ -83,7 +103,7 @@ def _check_training_sets(
     experiment: models.Experiment, known_regimes: Mapping[str, regimes.Regime], where: tuple[str, ...]
 ) -> None:
     """Raise for a training set with fewer rows than a batch, where the domain knows that before anything is run."""
-    limits = load_domain(experiment.domain).known_rows(experiment.plain)
+    limits = load_domain(experiment.domain).known_rows(experiment)
     if limits is None:
         return
     real, fewest = limits
@@ -103,13 +123,13 @@ def _with_first_iteration(experiment: models.Experiment, where: tuple[str, ...])
     if asked is None:
         return experiment
     place = (*where, "training", FIRST_ITERATION)
-    later = {key: value for key, value in experiment.training.plain.items() if key != FIRST_ITERATION}
+    later = experiment.training.without(FIRST_ITERATION).plain
     if FIRST_ITERATION in asked:
         raise UserError(f"{dotted(place)}: unknown key '{FIRST_ITERATION}'{nearest(FIRST_ITERATION, later)}")
-    first = validated(type(experiment.training), {**later, **asked}, place).plain
-    entry = {**experiment.plain, "training": first}
-    for problem in load_domain(experiment.domain).problems(entry):
+    training = validated(type(experiment.training), {**later, **asked}, place)
+    for problem in load_domain(experiment.domain).problems(experiment.changed(training=training)):
         raise UserError(f"{dotted(where)}.{problem.replace('training.', f'training.{FIRST_ITERATION}.', 1)}")
+    first = training.plain
     own = {key: first[key] for key in asked if first[key] != later[key]}
     return experiment.changed(training=experiment.training.changed(**{FIRST_ITERATION: own}))
 
@@ -146,7 +166,7 @@ def _check_regime(name: str, regime: models.Regime) -> None:
 
 def _check_real_rows(name: str, regime: models.Regime) -> None:
     """Raise where the lines of a table take more real rows together than there are; each alone does not."""
-    real = [source for source in regimes.from_config(name, regime.plain).sources if source.origin == "real"]
+    real = [source for source in regimes.from_config(name, regime).sources if source.origin == "real"]
     schedules = [len(source.amount) for source in real if isinstance(source.amount, tuple)]
     for iteration in range(2, 2 + max(schedules, default=1)):
         taken = [source.amount_at(iteration) for source in real]

@@ -9,12 +9,12 @@ from typing import Any
 
 from selfloop.code_digest import code_digest
 from selfloop.config.load import check_keys
-from selfloop.domains.protocol import Domain
+from selfloop.domains.protocol import AnyDomain
 from selfloop.errors import UserError
 from selfloop.jobs.steps import step_module
 from selfloop.planning import paths
 from selfloop.planning import study as studies
-from selfloop.planning.check import check, check_titles
+from selfloop.planning.check import Checked, check, check_titles
 from selfloop.planning.resources import Resources
 from selfloop.planning.shown import Showing
 
@@ -32,7 +32,7 @@ def expose_library() -> None:
 class Plan(studies.Study):
     """A study, and what its rules need to know besides."""
 
-    checked: Mapping[str, Any]
+    checked: Checked
     resources: Resources
 
     def threads(self, step: str) -> Any:
@@ -60,7 +60,7 @@ class Plan(studies.Study):
             return self.data[wildcards.data].domain.name
         return self.simulations[wildcards.simulation].domain.name
 
-    def code(self, step: str, domain: Domain | None = None) -> str:
+    def code(self, step: str, domain: AnyDomain | None = None) -> str:
         """Digest of the code that a step runs; of a domain's own module where there is a domain."""
         return step_code(step, None if domain is None else domain.name)
 
@@ -87,7 +87,7 @@ class Plan(studies.Study):
     def prepare_data_settings(self, wildcards: Any) -> dict[str, Any]:
         """Params of a job of the rule prepare_data."""
         experiment = self.data[wildcards.data]
-        return {**self._of("prepare_data", experiment), "data": experiment.data}
+        return {**self._of("prepare_data", experiment), "data": experiment.data.plain}
 
     def train_tokenizer_settings(self, wildcards: Any) -> dict[str, Any]:
         """Params of a job of the rule train_tokenizer."""
@@ -111,8 +111,8 @@ class Plan(studies.Study):
         return {
             **self._of("train", experiment),
             "identity": model.identity,
-            "model": experiment.model,
-            "training": model.training,
+            "model": experiment.model.plain,
+            "training": model.training.plain,
             "state": paths.state(model.name),
         }
 
@@ -123,9 +123,9 @@ class Plan(studies.Study):
         return {
             **self._of("generate", experiment),
             "identity": part.identity,
-            "data": experiment.data,
-            "sampling": part.sampling,
-            "precision": model.training.get("precision", "auto"),
+            "data": experiment.data.plain,
+            "sampling": part.sampling.plain,
+            "precision": getattr(model.training, "precision", "auto"),
             "iteration": model.iteration,
             "part": part.index,
         }
@@ -138,7 +138,7 @@ class Plan(studies.Study):
         """Params of a job of the rule evaluate_part."""
         experiment = self.models[wildcards.model].experiment
         part = self.parts[wildcards.model, wildcards.part]
-        sampled = {"identity": part.identity, "sampling": part.sampling, "part": part.index}
+        sampled = {"identity": part.identity, "sampling": part.sampling.plain, "part": part.index}
         return {**self._of("evaluate_part", experiment), **sampled}
 
     def simulate_chains_settings(self, wildcards: Any) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def plan_study(config: Mapping[str, Any], resources: Path = RESOURCES, files: It
         plan = Plan(studies.build(checked).experiments)
         plan.resources = Resources(resources)
         plan.checked = checked
-        check_titles(checked["figures"]["titles"], plan.shows.titled)
+        check_titles(checked.study.figures.titles, plan.shows.titled)
     except UserError as error:
         sys.exit(f"selfloop: {error}")
     return plan

@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from selfloop.domains.protocol import Analysis, Artifacts, Domain, Settings, first_seeds, sampling_titles
+from selfloop.config import models
+from selfloop.domains.protocol import Analysis, AnyDomain, Artifacts, first_seeds
 from selfloop.paper.published import comparisons, published
 from selfloop.planning import paths
 from selfloop.planning import study as studies
+from selfloop.planning.check import Checked
 from selfloop.report.places import ASSETS, CAPTIONS
 
 ARTIFACT_PATHS = frozenset({"checkpoint", "part", "train", "test"})  # what an `Analysis` may read besides tidy tables
@@ -22,7 +24,9 @@ TIDY = {"metrics": paths.METRICS, "learning_curves": paths.LEARNING_CURVES}
 Kind = Literal["figures", "tables"]
 
 
-def shared(domain: Domain, experiments: Mapping[str, Settings], tables: Mapping[str, int]) -> Iterator[Analysis]:
+def shared(
+    domain: AnyDomain, experiments: Mapping[str, models.Experiment], tables: models.Tables
+) -> Iterator[Analysis]:
     """What every domain shows, as far as it has it, in the page's order; `tables` is the config's section."""
     yield Analysis("plot_headline", figures=("headline",), asked=published(domain, experiments))
     yield Analysis("write_tables", tables=("headline", "trend"))
@@ -33,7 +37,7 @@ def shared(domain: Domain, experiments: Mapping[str, Settings], tables: Mapping[
     if domain.synthetic:
         yield Analysis("plot_synthetic", figures=("synthetic",), asked=[asdict(each) for each in domain.synthetic])
     if domain.samples:
-        yield Analysis("write_samples", tables=("samples",), asked=dict(tables), reads=("part",), chosen=parts_once)
+        yield Analysis("write_samples", tables=("samples",), asked=tables.plain, reads=("part",), chosen=parts_once)
 
 
 def parts_once(artifacts: Sequence[Artifacts]) -> list[Artifacts]:
@@ -58,7 +62,7 @@ class Shown:
     """
 
     rule: str
-    domain: Domain
+    domain: AnyDomain
     analysis: Analysis
     artifacts: list[dict[str, Any]]
     titles: dict[str, str]
@@ -146,7 +150,7 @@ class Showing:
         code: digest of the code that a rule runs in a domain.
     """
 
-    def __init__(self, study: studies.Study, checked: Mapping[str, Any], code: Callable[[str, Domain], str]) -> None:
+    def __init__(self, study: studies.Study, checked: Checked, code: Callable[[str, AnyDomain], str]) -> None:
         self.study, self.checked, self._code = study, checked, code
 
     @cached_property
@@ -154,7 +158,7 @@ class Showing:
         """Everything that is shown, by domain and in the page's order."""
         return [entry for domain in self.study.domains for entry in self._of(domain)]
 
-    def of(self, domain: Domain) -> list[Shown]:
+    def of(self, domain: AnyDomain) -> list[Shown]:
         """What is shown of one domain."""
         return [entry for entry in self.entries if entry.domain is domain]
 
@@ -169,8 +173,7 @@ class Showing:
     @property
     def formats(self) -> list[str]:
         """File formats of the figures."""
-        formats: list[str] = self.checked["figures"]["formats"]
-        return formats
+        return list(self.checked.study.figures.formats)
 
     def files(self, tidy: bool | None = None) -> list[str]:
         """The figures and tables: all, those drawn from the tidy tables, or those that show artifacts as they are."""
@@ -192,7 +195,7 @@ class Showing:
 
     def report(self) -> dict[str, Any]:
         """What the study's page is about, as JSON values; nothing in it is only about how the study is run."""
-        experiments = self.checked["experiments"]
+        config = {key: self.checked.plain[key] for key in ("experiments", "regimes")}
         domains = [
             {
                 "name": domain.name,
@@ -201,7 +204,7 @@ class Showing:
                 "headline": asdict(domain.headline),
                 "synthetic": [asdict(quantity) for quantity in domain.synthetic],
                 "others": [asdict(quantity) for quantity in domain.others],
-                "samplings": sampling_titles(domain, self._own(domain)),
+                "samplings": domain.sampling_titles(self._own(domain)),
                 "published": published(domain, self._own(domain)),
                 "shown": [
                     {"rule": e.rule, "caption": e.caption, "figures": e.names("figures"), "tables": e.names("tables")}
@@ -210,10 +213,9 @@ class Showing:
             }
             for domain in self.study.domains
         ]
-        config = {"experiments": experiments, "regimes": self.checked["regimes"]}
-        return {"domains": domains, "experiments": experiments, "config": config}
+        return {"domains": domains, "experiments": config["experiments"], "config": config}
 
-    def artifacts(self, domain: Domain) -> list[dict[str, Any]]:
+    def artifacts(self, domain: AnyDomain) -> list[dict[str, Any]]:
         """Of every chain of a domain and every iteration: where its model, its part 0 and its real data lie."""
         return [
             {
@@ -233,7 +235,7 @@ class Showing:
             for model, parts in zip(chain.models, chain.parts, strict=True)
         ]
 
-    def chosen(self, domain: Domain, analysis: Analysis) -> list[dict[str, Any]]:
+    def chosen(self, domain: AnyDomain, analysis: Analysis) -> list[dict[str, Any]]:
         """The artifacts that an analysis has chosen, without the paths that it does not read."""
         unread = ARTIFACT_PATHS.difference(analysis.reads)
         if unread == ARTIFACT_PATHS:
@@ -241,18 +243,18 @@ class Showing:
         rows = analysis.chosen(self.artifacts(domain))
         return [{key: value for key, value in row.items() if key not in unread} for row in rows]
 
-    def _own(self, domain: Domain) -> dict[str, Settings]:
-        return {name: entry for name, entry in self.checked["experiments"].items() if entry["domain"] == domain.name}
+    def _own(self, domain: AnyDomain) -> dict[str, models.Experiment]:
+        return {name: entry for name, entry in self.checked.experiments.items() if entry.domain == domain.name}
 
-    def _of(self, domain: Domain) -> Iterator[Shown]:
+    def _of(self, domain: AnyDomain) -> Iterator[Shown]:
         own = self._own(domain)
-        for analysis in shared(domain, own, self.checked["tables"]):
+        for analysis in shared(domain, own, self.checked.study.tables):
             yield self._entry(analysis.step, domain, analysis)
         for analysis in (*comparisons(domain, own), *domain.analyses(own)):
             yield self._entry(f"{domain.name}_{analysis.step}", domain, analysis)
 
-    def _entry(self, rule: str, domain: Domain, analysis: Analysis) -> Shown:
-        given = self.checked["figures"]["titles"]
+    def _entry(self, rule: str, domain: AnyDomain, analysis: Analysis) -> Shown:
+        given = self.checked.study.figures.titles
         titles = {name: given.get(_title_key(domain, analysis, name), "") for name in analysis.figures}
         return Shown(rule, domain, analysis, self.chosen(domain, analysis), titles, self._code(rule, domain))
 
@@ -263,7 +265,7 @@ def _files(kind: Kind, domain: str, analysis: Analysis, formats: Sequence[str]) 
     return [path(domain, name, form) for name in names for form in formats]
 
 
-def _title_key(domain: Domain, analysis: Analysis, figure: str) -> str:
+def _title_key(domain: AnyDomain, analysis: Analysis, figure: str) -> str:
     """How `figures.titles` names a figure; those of one shared step have a title together."""
     return f"{domain.name}-{analysis.title or figure}"
 

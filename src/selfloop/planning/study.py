@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from selfloop.config import models
+from selfloop.config.section import Section
 from selfloop.data import regimes
-from selfloop.domains.protocol import Domain, Settings, load_domain
+from selfloop.domains.protocol import AnyDomain, load_domain
 from selfloop.identity import digest
 from selfloop.planning import paths
-from selfloop.planning.check import FIRST_ITERATION
+from selfloop.planning.check import FIRST_ITERATION, Checked
 
 
 @dataclass(frozen=True)
@@ -24,28 +26,33 @@ class Experiment:
     """One entry of the config's `experiments`, complete: domain, sections with defaults, regimes, iterations, seeds."""
 
     name: str
-    domain: Domain
-    data: Settings
-    model: Settings
-    training: Settings
-    sampling: tuple[Settings, ...]
+    domain: AnyDomain
+    data: Section
+    model: Section
+    training: Section
+    sampling: tuple[Section, ...]
     regimes: tuple[regimes.Regime, ...]
     iterations: Mapping[str, int]
     seeds: tuple[int, ...]
-    simulations: tuple[Settings, ...] = ()
-    first_iteration: Settings = field(default_factory=dict)  # what iteration 1 has in place of keys of `training`
+    simulations: tuple[Mapping[str, object], ...] = ()
+    first_iteration: Mapping[str, object] = field(default_factory=dict)  # in place of keys of `training`
 
-    def training_of(self, iteration: int) -> Settings:
+    @cached_property
+    def first_training(self) -> Section:
+        """How the model of iteration 1 is trained."""
+        return self.training.changed(**self.first_iteration)
+
+    def training_of(self, iteration: int) -> Section:
         """How the model of an iteration is trained."""
-        return {**self.training, **self.first_iteration} if iteration == 1 else self.training
+        return self.first_training if iteration == 1 else self.training
 
     @cached_property
     def data_name(self) -> str:
         """Folder name of the prepared data."""
-        return f"{self.domain.data_slug(self.data)}-{digest([self.domain.name, self.data], 8)}"
+        return f"{self.domain.data_slug(self.data)}-{digest([self.domain.name, self.data.plain], 8)}"
 
     @cached_property
-    def tokenizer(self) -> Settings | None:
+    def tokenizer(self) -> dict[str, object] | None:
         """What the tokenizer depends on besides the data, or None."""
         return self.domain.tokenizer(self.model)
 
@@ -69,7 +76,7 @@ class Experiment:
     @cached_property
     def setting_name(self) -> str:
         """Folder name of what all models of this experiment have in common."""
-        setting = [self.domain.name, self.real_name, self.model, self.training]
+        setting = [self.domain.name, self.real_name, self.model.plain, self.training.plain]
         return f"{self.domain.model_slug(self.model)}-{digest(setting, 8)}"
 
 
@@ -92,12 +99,12 @@ class Model:
         return model_name(self.experiment, self.seed, self.iteration, self.identity)
 
     @property
-    def domain(self) -> Domain:
+    def domain(self) -> AnyDomain:
         """The domain of its experiment."""
         return self.experiment.domain
 
     @property
-    def training(self) -> Settings:
+    def training(self) -> Section:
         """How it is trained."""
         return self.experiment.training_of(self.iteration)
 
@@ -122,7 +129,7 @@ class Part:
     """One data set sampled from a model."""
 
     model: str
-    sampling: Settings
+    sampling: Section
     index: int
     identity: str
     slug: str
@@ -142,8 +149,8 @@ class Part:
 class Simulation:
     """Whole chains, of many seeds, that one job of the domain computes without files between."""
 
-    domain: Domain
-    settings: Settings
+    domain: AnyDomain
+    settings: Mapping[str, object]
 
     @property
     def name(self) -> str:
@@ -162,7 +169,7 @@ class Chain:
 
     experiment: Experiment
     regime: str
-    sampling: Settings
+    sampling: Section
     seed: int
     models: tuple[Model, ...]
     parts: tuple[tuple[Part, ...], ...]  # per iteration, what that iteration's model samples
@@ -190,11 +197,11 @@ class Study:
                         self.chains.append(self._chain(experiment, regime, sampling, seed))
 
     @property
-    def domains(self) -> list[Domain]:
+    def domains(self) -> list[AnyDomain]:
         """The domains of the study's experiments, each once, in their order."""
         return list({experiment.domain.name: experiment.domain for experiment in self.experiments}.values())
 
-    def domain(self, name: str) -> Domain:
+    def domain(self, name: str) -> AnyDomain:
         """The domain of that name among those of the study."""
         return next(domain for domain in self.domains if domain.name == name)
 
@@ -244,7 +251,7 @@ class Study:
             for model, parts in zip(chain.models, chain.parts, strict=True)
         ]
 
-    def _chain(self, experiment: Experiment, regime: regimes.Regime, sampling: Settings, seed: int) -> Chain:
+    def _chain(self, experiment: Experiment, regime: regimes.Regime, sampling: Section, seed: int) -> Chain:
         iterations = experiment.iterations[regime.name]
         sets = [regimes.training_set(regime, n) for n in range(1, iterations + 1)]
         models: list[Model] = []
@@ -263,7 +270,7 @@ class Study:
         )
         return Chain(experiment, regime.name, sampling, seed, tuple(models), parts)
 
-    def _folder(self, experiment: Experiment, models: list[Model], sampling: Settings, take: regimes.Take) -> str:
+    def _folder(self, experiment: Experiment, models: list[Model], sampling: Section, take: regimes.Take) -> str:
         if take.iteration == regimes.REAL:
             return paths.real(experiment.real_name, "train")
         return self._part(experiment, models[take.iteration - 1], sampling, take.part).folder
@@ -289,34 +296,29 @@ class Study:
             self.models[name] = Model(experiment, seed, iteration, takes, budget, identity, first, regime.name)
         return self.models[name]
 
-    def _part(self, experiment: Experiment, model: Model, sampling: Settings, index: int) -> Part:
-        identity = digest([model.name, sampling, index])
+    def _part(self, experiment: Experiment, model: Model, sampling: Section, index: int) -> Part:
+        identity = digest([model.name, sampling.plain, index])
         part = Part(model.name, sampling, index, identity, experiment.domain.sampling_slug(sampling))
         return self.parts.setdefault((part.model, part.name), part)
 
 
-def build(checked: Mapping[str, Any]) -> Study:
-    """The study of a config that `selfloop.planning.check.check` returned."""
-    known = dict(regimes.BUILT_IN)
-    known.update({name: regimes.from_config(name, table) for name, table in checked.get("regimes", {}).items()})
-    experiments = []
-    for name, entry in checked["experiments"].items():
-        iterations = entry["iterations"]
-        names = entry["regimes"]
-        domain = load_domain(entry["domain"])
-        experiments.append(
-            Experiment(
-                name=name,
-                domain=domain,
-                data=entry["data"],
-                model=entry["model"],
-                training={key: value for key, value in entry["training"].items() if key != FIRST_ITERATION},
-                first_iteration=entry["training"].get(FIRST_ITERATION) or {},
-                sampling=tuple(entry["sampling"]),
-                regimes=tuple(known[regime] for regime in names),
-                iterations={r: iterations if isinstance(iterations, int) else iterations[r] for r in names},
-                seeds=tuple(entry["seeds"]),
-                simulations=tuple(domain.simulations(entry)),
-            )
-        )
-    return Study(tuple(experiments))
+def build(checked: Checked) -> Study:
+    """The study of a config."""
+    return Study(tuple(_experiment(name, entry, checked.regimes) for name, entry in checked.experiments.items()))
+
+
+def _experiment(name: str, entry: models.Experiment, known: Mapping[str, regimes.Regime]) -> Experiment:
+    domain = load_domain(entry.domain)
+    return Experiment(
+        name=name,
+        domain=domain,
+        data=entry.data,
+        model=entry.model,
+        training=entry.training.without(FIRST_ITERATION),
+        first_iteration=getattr(entry.training, FIRST_ITERATION, None) or {},
+        sampling=tuple(entry.sampling),
+        regimes=tuple(known[regime] for regime in entry.regimes),
+        iterations={regime: entry.iterations_of(regime) for regime in entry.regimes},
+        seeds=tuple(entry.seeds),
+        simulations=tuple(domain.simulations(entry)),
+    )

@@ -1,17 +1,24 @@
 """Rule write_report: the page of a finished study."""
 
 from pathlib import Path
+from typing import Any
 
 from selfloop.analysis.read import read_curves, read_metrics
 from selfloop.data.atomic import atomic_file
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 from selfloop.report.page import Sources, render
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the page is about, as `planning.shown` says it."""
+
+    study: dict[str, Any]
+
+
+def run(job: Job[Params]) -> None:
     """Write `page` from the tidy tables, and from the figures and tables that lie beside them."""
     metrics, curves = Path(job.input["metrics"]), Path(job.input["learning_curves"])
-    sources = Sources(job.params["study"], read_metrics(metrics), read_curves(curves), metrics.parent)
+    sources = Sources(job.params.study, read_metrics(metrics), read_curves(curves), metrics.parent)
     page = render(sources)
     with atomic_file(Path(job.output["page"])) as scratch:
         scratch.write_text(page, encoding="utf-8")

@@ -82,7 +82,9 @@ class Session:
                 print(f"\nThe end of {log}:\n{last_lines(log)}", file=sys.stderr)
                 print(f"To run this step alone: selfloop step {spec_file(log)}", file=sys.stderr)
         try:
-            provenance.write(self.plan, self.plan.checked, [str(file) for file in self.workflow.configfiles], success)
+            provenance.write(
+                self.plan, self.plan.checked.plain, [str(file) for file in self.workflow.configfiles], success
+            )
         except OSError as error:  # a full disk must not hide what failed
             print(f"selfloop: {provenance.FILE} was not written: {error}", file=sys.stderr)
         folder_lock.release()

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.learning_curve import write_curve
 from selfloop.errors import UserError
-from selfloop.jobs.job import Did, Job
+from selfloop.jobs.job import Did, Job, StepParams
 from selfloop.training.devices import compute_dtype
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 from selfloop.training.lr_schedule import OptimizerConfig
@@ -149,8 +149,14 @@ def fit(
     return Fit({**weights.by_name(), **{name: buffer.cpu().clone() for name, buffer in buffers.items()}}, curve)
 
 
+class TrainParams(StepParams):
+    """What every training takes of its params: the folder of its resume checkpoint."""
+
+    state: str
+
+
 def train_and_save(
-    job: Job,
+    job: Job[TrainParams],
     model: nn.Module,
     task: Task,
     config: OptimizerConfig,
@@ -166,7 +172,7 @@ def train_and_save(
     Raises:
         UserError, Terminated: as `fit`.
     """
-    resume = ResumeCheckpoint(Path(job.params["state"]), job.fingerprint(), job.every_seconds)
+    resume = ResumeCheckpoint(Path(job.params.state), job.fingerprint(), job.every_seconds)
     result = fit(model, task, config, resume, device, job.progress, group, job.did)
     if not group.is_main:
         return

@@ -1,9 +1,8 @@
 """AdamW's hyperparameters and the learning-rate schedule, named as in a config's `training` section."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 THRESHOLD = 1e-4  # relative decrease that counts as an improvement, as in torch's ReduceLROnPlateau
 
@@ -40,9 +39,9 @@ class OptimizerConfig:
     patience: int = 10
 
     @classmethod
-    def of(cls, training: Mapping[str, Any]) -> "OptimizerConfig":
+    def of(cls, training: object) -> "OptimizerConfig":
         """The fields of a config's `training` section."""
-        return cls(**{name: training[name] for name in cls.__dataclass_fields__ if name in training})
+        return cls(**{name: getattr(training, name) for name in cls.__dataclass_fields__ if hasattr(training, name)})
 
     def learning_rate_at(
         self, step: int, steps: int, steps_per_epoch: float = 1.0, monitored: Sequence[float] = ()

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from selfloop.config import models
 from selfloop.data.regimes import BUILT_IN, REAL, Regime, Source, Take, TrainingSet, from_config, training_set
 
 
@@ -13,7 +14,7 @@ def takes(regime: Regime, iteration: int) -> list[tuple[int, int, float]]:
 
 
 def mine(*parts: dict[str, Any], **rest: Any) -> Regime:
-    return from_config("mine", {"parts": list(parts), **rest})
+    return from_config("mine", models.Regime.model_validate({"parts": list(parts), **rest}))
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
@@ -82,7 +83,7 @@ def test_lines_are_concatenated_in_their_order() -> None:
 
 
 def test_a_schedule_counts_from_iteration_2_and_repeats_its_last_number() -> None:
-    table = mine({"from": "previous", "amount": [1, 2, 0.5]})
+    table = mine({"from": "previous", "amount": [1.0, 2.0, 0.5]})
     assert takes(table, 1) == [(REAL, 0, 1.0)]
     assert takes(table, 2) == [(1, 0, 1.0)]
     assert takes(table, 3) == [(2, 0, 1.0), (2, 1, 1.0)]

@@ -49,7 +49,7 @@ def concatenate(
     job = Job(
         input={"real": parts[0], "parts": parts},
         output={"training_set": output},
-        params={"identity": identity, "takes": takes or [ALL for _ in parts], "budget": budget},
+        params=training_set.Params(identity=identity, takes=takes or [ALL for _ in parts], budget=budget),
     )
     training_set.run(job)
     return Path(output)

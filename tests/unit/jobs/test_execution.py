@@ -19,9 +19,9 @@ from pathlib import Path
 from selfloop.errors import UserError
 
 def run(job):
-    if job.params["what"] == "user error":
+    if job.params.what == "user error":
         raise UserError("training.epochs: 0 is not allowed.")
-    if job.params["what"] == "bug":
+    if job.params.what == "bug":
         raise KeyError("no such thing")
     with job.progress(total=10, initial=4, desc="train") as bar:
         bar.update(6)

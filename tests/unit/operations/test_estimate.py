@@ -11,7 +11,9 @@ import yaml
 from selfloop.cli import main
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.cost import Work
+from selfloop.domains.linear import config as linear
 from selfloop.domains.linear.cost import effort as linear_effort
+from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.cost import characters_per_token, effort, forward_flops
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.errors import UserError
@@ -26,13 +28,11 @@ PAPER = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text(encoding="utf-
 
 # Parameters of this GPT-2: embeddings 300·8 and 16·8; a block 4·8 (norms) + 8·24+24 + 8·8+8 + 8·32+32 + 32·8+8 = 872,
 # of which there are 2; the last norm 16. N = 2400 + 128 + 1744 + 16 = 4288.
-MODEL = {"architecture": "gpt2", "hidden_size": 8, "layers": 2, "heads": 2, "intermediate_size": None, "context": 16}
-MODEL |= {"vocabulary": 300}
+MODEL = Model(architecture="gpt2", hidden_size=8, layers=2, heads=2, context=16, vocabulary=300)
 N = 4288
-DATA = {"source": "hub", "name": "someone/something", "rows": None, "fraction": None, "test_rows": None}
-DATA |= {"test_fraction": 0.1}
-SAMPLING = {"temperature": 1.0, "top_k": None, "top_p": None, "prompt": "begin-of-text", "max_length": None}
-ONCE = {"epochs": 1.0, "evaluations": 1, "evaluation_rows": None}
+DATA = Data(source="hub", name="someone/something")
+SAMPLING = Sampling()
+ONCE = Training(epochs=1.0, evaluations=1)
 
 
 def attention(positions: int) -> int:
@@ -59,12 +59,12 @@ def test_a_pass_forwards_takes_two_operations_per_parameter_and_the_attentions(r
 
 def test_a_training_is_three_passes_over_its_tokens_and_the_evaluations(real: Path) -> None:
     """6·N per token: of 6 tokens in a row 5 are predicted. 10 rows, twice as many in the training set, 3 epochs."""
-    work = effort(DATA, MODEL, real).train({"epochs": 3.0, "evaluations": 7, "evaluation_rows": None}, 2.0)
+    work = effort(DATA, MODEL, real).train(Training(epochs=3.0, evaluations=7), 2.0)
     assert work.units == 3 * 2 * 10 * 5
     test = 4 * (4 * 2 * N + attention(4))
     assert work.flops == 3 * 2 * 10 * (5 * 6 * N + 3 * attention(5)) + 7 * test
     assert work.bytes == 4 * N
-    few = effort(DATA, MODEL, real).train({"epochs": 3.0, "evaluations": 7, "evaluation_rows": 1}, 2.0)
+    few = effort(DATA, MODEL, real).train(Training(epochs=3.0, evaluations=7, evaluation_rows=1), 2.0)
     assert work.flops - few.flops == 7 * test * 3 / 4
 
 
@@ -73,8 +73,8 @@ def test_a_part_has_a_row_for_each_real_one(real: Path) -> None:
     shards = sum(path.stat().st_size for path in (real / "train").iterdir())
     assert found.generate(SAMPLING) == Work(10 * 5, 10 * (5 * 2 * N + attention(5)), shards)
     # The first token is given; the model reads it all the same.
-    assert found.generate({**SAMPLING, "prompt": "first-token"}).units == 10 * 4
-    short = found.generate({**SAMPLING, "max_length": 4})
+    assert found.generate(SAMPLING.changed(prompt="first-token")).units == 10 * 4
+    short = found.generate(SAMPLING.changed(max_length=4))
     assert short == Work(10 * 3, 10 * (3 * 2 * N + attention(3)), pytest.approx(shards * 4 / 6))
 
 
@@ -93,7 +93,7 @@ def test_each_document_is_cut_to_the_context(real: Path) -> None:
         for row in range(5):
             writer.append({"text": "", "input_ids": [0, 0], "iteration": 0, "part": 0, "row": row})
     next((real / "more").iterdir()).rename(real / "train" / "shard-more.parquet")
-    work = effort(DATA, {**MODEL, "context": 4}, real).train(ONCE, 1.0)
+    work = effort(DATA, MODEL.changed(context=4), real).train(ONCE, 1.0)
     assert work.units == pytest.approx(10 * 3 + 5 * 1)
 
 
@@ -110,14 +110,14 @@ def test_prepared_data_are_known_and_others_assumed(real: Path, tmp_path: Path) 
 def test_data_of_unknown_size_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.name: how large 'someone/something' is.*--rows"):
         effort(DATA, MODEL, tmp_path)
-    assert effort({**DATA, "rows": 30}, MODEL, tmp_path).train(ONCE, 1.0).units == 30 * 15
+    assert effort(DATA.changed(rows=30), MODEL, tmp_path).train(ONCE, 1.0).units == 30 * 15
 
 
 def test_tinystories_is_as_large_as_the_paper_says(tmp_path: Path) -> None:
-    whole = {**DATA, "name": "roneneldan/TinyStories"}
-    model = {**MODEL, "context": 2048, "vocabulary": 8000}
+    whole = DATA.changed(name="roneneldan/TinyStories")
+    model = MODEL.changed(context=2048, vocabulary=8000)
     for fraction, rows in ((None, 2_119_719), (0.2, 0.2 * 2_119_719)):
-        found = effort({**whole, "fraction": fraction}, model, tmp_path)
+        found = effort(whole.changed(fraction=fraction), model, tmp_path)
         # All tokens but each row's first are predicted.
         expected = (fraction or 1) * 470e6 - rows
         assert found.train(ONCE, 1.0).units == pytest.approx(expected)
@@ -132,9 +132,9 @@ def test_tokens_are_longer_in_larger_vocabularies() -> None:
 
 
 def test_linear_regression_forms_a_matrix_of_products() -> None:
-    found = linear_effort({"rows": 100, "dimension": 10}, {}, Path("nowhere"))
-    assert found.train({"ridge": 0.0}, 3.0) == Work(300, 2 * 300 * 10 * 10, 80)
-    assert found.generate({}) == Work(100, 2 * 100 * 10, 100 * 12 * 8)
+    found = linear_effort(linear.Data(rows=100, dimension=10), linear.Model(), Path("nowhere"))
+    assert found.train(linear.Training(), 3.0) == Work(300, 2 * 300 * 10 * 10, 80)
+    assert found.generate(linear.Sampling()) == Work(100, 2 * 100 * 10, 100 * 12 * 8)
 
 
 # --- a whole study -------------------------------------------------------------------------------------------------

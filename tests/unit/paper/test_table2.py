@@ -23,8 +23,8 @@ PAPER = yaml.safe_load((Path(__file__).parents[3] / "config" / "paper.yaml").rea
 
 def rows_of(study: dict[str, Any]) -> dict[str, str | None]:
     """The row of Table 2 of each text experiment, by the analysis that the paper adds."""
-    entries = check(study)["experiments"]
-    (analysis,) = comparisons(DOMAIN, {name: e for name, e in entries.items() if e["domain"] == "text"})
+    entries = check(study).experiments
+    (analysis,) = comparisons(DOMAIN, {name: e for name, e in entries.items() if e.domain == "text"})
     assert analysis.tables == ("paper",)
     return {asked["experiment"]: asked["row"] for asked in analysis.asked}
 

@@ -236,7 +236,7 @@ def test_lines_of_a_regime_may_take_all_real_rows_together() -> None:
     changed["regimes"] = {
         "mine": {"parts": [{"from": "real", "amount": each} for each in (0.7, 0.1, [0.1, 0.05], 0.1)]}
     }
-    assert len(check(changed)["regimes"]["mine"]["parts"]) == 4
+    assert len(check(changed).study.regimes["mine"].parts) == 4
 
 
 def test_a_key_that_yaml_reads_as_a_number_is_asked_for_in_quotes() -> None:
@@ -284,7 +284,7 @@ def test_fewer_documents_than_a_batch_are_counted_in_the_files(tmp_path: Path) -
     path.write_text("the only story\n<|endoftext|>\n")
     assert f"experiments.a.data.train: '{path}' has none to train on" in message(files_config(path))
     path.write_text("".join(f"story {number}\n<|endoftext|>\n" for number in range(9)))
-    assert check(files_config(path))["experiments"]["a"]["data"]["train"] == str(path)
+    assert check(files_config(path)).experiments["a"].data.train == str(path)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_what_holds_itself_is_refused_and_what_stands_in_two_places_is_not(text:
     said = message(yaml.safe_load(text))
     assert said == f"{key}: it is an alias (*) of what it stands in; write out what is meant."
     same = base()["experiments"]["a"]
-    assert set(check({"experiments": {"a": same, "b": same}})["experiments"]) == {"a", "b"}
+    assert set(check({"experiments": {"a": same, "b": same}}).experiments) == {"a", "b"}
 
 
 def shrinking(**training: Any) -> dict[str, Any]:
@@ -375,8 +375,8 @@ def test_a_wrong_config_stops_snakemake_with_its_message_and_without_a_traceback
 
 def test_defaults_are_filled_in() -> None:
     checked = check(base())
-    entry = checked["experiments"]["a"]
-    assert entry["sampling"] == [
+    entry = checked.experiments["a"]
+    assert [each.plain for each in entry.sampling] == [
         {
             "temperature": 1.0,
             "top_k": None,
@@ -387,15 +387,15 @@ def test_defaults_are_filled_in() -> None:
             "engine": "torch",
         }
     ]
-    assert (entry["training"]["epochs"], entry["training"]["batch_size"]) == (1.0, 8)
-    assert checked["figures"]["formats"] == ["png", "svg"]
-    assert checked["checkpointing"]["every_seconds"] == 60
+    assert (entry.training.epochs, entry.training.batch_size) == (1.0, 8)
+    assert checked.study.figures.formats == ["png", "svg"]
+    assert checked.study.checkpointing.every_seconds == 60
 
 
 def test_training_need_not_be_said() -> None:
     plain = base()
     del plain["experiments"]["a"]["training"]
-    assert check(plain)["experiments"]["a"]["training"]["batch_size"] == 32
+    assert check(plain).experiments["a"].training.batch_size == 32
 
 
 def test_the_config_that_is_checked_stays_as_it_is() -> None:
@@ -410,7 +410,7 @@ def names(config_: Mapping[str, Any]) -> tuple[set[str], set[str]]:
 
 
 def test_defaults_written_out_change_no_artifacts_name() -> None:
-    checked = check(base())
+    checked = check(base()).plain
     assert checked["experiments"]["a"]["training"].keys() > base()["experiments"]["a"]["training"].keys()
     assert names(checked) == names(base())
 
@@ -422,18 +422,18 @@ def test_whole_and_decimal_numbers_of_the_same_value_give_the_same_names_and_set
         sampling=[{"temperature": 1.0}], training={"epochs": 2.0, "batch_size": 8.0, "clip": 1.0}, iterations=3.0
     )
     assert names(whole) == names(decimal)
-    assert repr(check(whole)) == repr(check(decimal))
+    assert repr(check(whole).plain) == repr(check(decimal).plain)
 
 
 def test_like_takes_over_what_is_not_said_again_key_by_key() -> None:
     given = base()
     given["experiments"]["b"] = {"like": "a", "model": {"layers": 2}, "seeds": [3]}
     given["experiments"]["c"] = {"like": "b", "iterations": 1}
-    entries = check(given)["experiments"]
-    assert entries["b"]["model"] == {**entries["a"]["model"], "layers": 2}
-    assert entries["b"]["data"] == entries["a"]["data"]
-    assert entries["c"]["model"] == entries["b"]["model"]
-    assert [(entries[name]["iterations"], entries[name]["seeds"]) for name in "abc"] == [(3, [0]), (3, [3]), (1, [3])]
+    entries = check(given).experiments
+    assert entries["b"].model == entries["a"].model.changed(layers=2)
+    assert entries["b"].data == entries["a"].data
+    assert entries["c"].model == entries["b"].model
+    assert [(entries[name].iterations, entries[name].seeds) for name in "abc"] == [(3, [0]), (3, [3]), (1, [3])]
 
 
 def test_iterations_may_differ_by_regime() -> None:
@@ -453,11 +453,10 @@ def first_iteration(**own: Any) -> dict[str, Any]:
 def test_iteration_1_may_be_trained_in_another_way() -> None:
     built = study.build(check(first_iteration(epochs=3, learning_rate=1.0e-3)))
     (experiment,) = built.experiments
-    assert "first_iteration" not in experiment.training
-    assert experiment.training_of(1) == {**experiment.training, "epochs": 3.0, "learning_rate": 1.0e-3}
+    assert experiment.training_of(1) == experiment.training.changed(epochs=3.0, learning_rate=1.0e-3)
     for model in built.models.values():
         assert model.training == experiment.training_of(model.iteration)
-        assert model.training["epochs"] == (3.0 if model.iteration == 1 else 1.0)
+        assert model.training.epochs == (3.0 if model.iteration == 1 else 1.0)
 
 
 def test_the_jobs_of_iteration_1_are_told_its_own_settings() -> None:

@@ -68,11 +68,11 @@ def test_every_experiment_has_the_papers_settings(paper: study.Study) -> None:
     for name, (iterations, temperature, fraction, first, later) in SETTINGS.items():
         entry = text[name]
         assert entry.iterations == iterations
-        assert [sampling["temperature"] for sampling in entry.sampling] == [temperature]
-        assert entry.data["fraction"] == fraction
-        assert entry.data["rows"] is None
-        assert (entry.training_of(1)["epochs"], entry.training_of(2)["epochs"]) == (first, later)
-        assert entry.model["vocabulary"] == 8000
+        assert [sampling.temperature for sampling in entry.sampling] == [temperature]
+        assert entry.data.fraction == fraction
+        assert entry.data.rows is None
+        assert (entry.training_of(1).epochs, entry.training_of(2).epochs) == (first, later)
+        assert entry.model.vocabulary == 8000
 
 
 def test_both_temperatures_sample_from_one_first_model(paper: study.Study) -> None:

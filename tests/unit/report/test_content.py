@@ -45,12 +45,12 @@ def test_a_quantity_that_is_no_logarithm_moves_by_shares_of_its_first_value() ->
 
 
 def test_a_whole_study_has_no_gap() -> None:
-    experiments = plan().checked["experiments"]
+    experiments = plan().checked.plain["experiments"]
     assert content.gaps(experiments, measured(), {"text": LOSS}) == []
 
 
 def test_a_gap_names_chain_and_iterations() -> None:
-    experiments = plan().checked["experiments"]
+    experiments = plan().checked.plain["experiments"]
     metrics = measured()
     gone = (metrics["regime"] == "replace") & (metrics["seed"] == 1) & (metrics["iteration"] > 2)
     metrics.loc[metrics.index[0], "value"] = math.nan

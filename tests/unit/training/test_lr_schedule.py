@@ -1,6 +1,7 @@
 """The learning rate over a run: warm-up, cosine, exponential, plateau."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,5 +82,5 @@ def test_plateaus_are_those_of_torch(values: list[float]) -> None:
 
 
 def test_the_schedule_is_that_of_the_config() -> None:
-    section = {**SCHEDULE.__dict__, "epochs": 3, "batch_size": 8}
+    section = SimpleNamespace(**SCHEDULE.__dict__, epochs=3, batch_size=8)
     assert OptimizerConfig.of(section) == SCHEDULE

@@ -7,10 +7,11 @@ the pass forwards for the pass backwards.
 from itertools import pairwise
 from pathlib import Path
 
+from selfloop.config.section import given
 from selfloop.domains.cost import Effort, Work
+from selfloop.domains.image.config import Data, Model, Sampling, Training
 from selfloop.domains.image.data import sources
 from selfloop.domains.image.domain import BANDS, parameter_count
-from selfloop.domains.protocol import Settings
 from selfloop.errors import UserError
 
 # Train and test images of data sets of the hub, by the last word of their id. CelebA: its list_eval_partition.txt.
@@ -19,7 +20,7 @@ KNOWN = {"celeba": (162_770, 19_962)}
 BYTES_PER_VALUE = 0.75
 
 
-def effort(data: Settings, model: Settings, real: Path, rows: int | None = None) -> Effort:
+def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Effort[Training, Sampling]:
     """What each job of an experiment costs.
 
     Args:
@@ -32,11 +33,11 @@ def effort(data: Settings, model: Settings, real: Path, rows: int | None = None)
     """
     train_rows, test_rows, assumed = rows_of(data, real, rows)
     encoder, decoder = forward_flops(data, model)
-    written = BYTES_PER_VALUE * BANDS[data["color"]] * data["size"] ** 2
+    written = BYTES_PER_VALUE * BANDS[data.color] * data.size**2
 
-    def train(training: Settings, amount: float) -> Work:
-        seen = training["epochs"] * amount * train_rows
-        measured = training["evaluations"] * test_rows
+    def train(training: Training, amount: float) -> Work:
+        seen = training.epochs * amount * train_rows
+        measured = training.evaluations * test_rows
         return Work(seen, (3 * seen + measured) * (encoder + decoder), 4 * parameter_count(data, model))
 
     return Effort(
@@ -55,22 +56,22 @@ def effort(data: Settings, model: Settings, real: Path, rows: int | None = None)
     )
 
 
-def forward_flops(data: Settings, model: Settings) -> tuple[int, int]:
+def forward_flops(data: Data, model: Model) -> tuple[int, int]:
     """Operations of a pass forwards over one image: of the encoder, and of the decoder.
 
     A 3x3 convolution multiplies at each place of its smaller side; at the decoder's end are a block of as many channels
     as it takes in, and the convolution that paints the bands.
     """
-    bands, channels, latent = BANDS[data["color"]], list(model["channels"]), int(model["latent"])
+    bands, channels, latent = BANDS[data.color], list(model.channels), model.latent
     # Of each block's input, and of the last one's output.
-    size = [int(data["size"]) // 2**block for block in range(len(channels) + 1)]
+    size = [data.size // 2**block for block in range(len(channels) + 1)]
     flat = channels[-1] * size[-1] ** 2
     blocks = [9 * a * b * side**2 for (a, b), side in zip(pairwise([bands, *channels]), size[1:], strict=True)]
     back = sum(blocks[1:]) + 9 * channels[0] ** 2 * size[1] ** 2 + 9 * channels[0] * bands * size[0] ** 2
     return 2 * (sum(blocks) + 2 * flat * latent), 2 * (flat * latent + back)
 
 
-def rows_of(data: Settings, real: Path, rows: int | None) -> tuple[float, float, tuple[str, ...]]:
+def rows_of(data: Data, real: Path, rows: int | None) -> tuple[float, float, tuple[str, ...]]:
     """Train and test images: as they lie prepared, else as listed, else as known; and what of it is assumed.
 
     Raises:
@@ -82,17 +83,17 @@ def rows_of(data: Settings, real: Path, rows: int | None) -> tuple[float, float,
 
         counts = [sum(pq.read_metadata(path).num_rows for path in paths) for paths in prepared]
         return counts[0], counts[1], ()
-    if data["source"] != "hub":
+    if data.source != "hub":
         train, test = sources.splits(data, lambda line: None)
         return len(train), len(test), ()
-    name = str(data["name"])
+    name = given(data.name)
     known = KNOWN.get(name.rsplit("/", 1)[-1].lower())
-    if known is None and rows is None and data["rows"] is None:
+    if known is None and rows is None and data.rows is None:
         raise UserError(
             f"data.name: how large '{name}' is, nobody knows before it is prepared; say it with --rows, or prepare it "
             "first: snakemake --until prepare_data"
         )
-    whole = known[0] if known else float(rows or data["rows"])
-    tested = known[1] if known else whole * data["test_fraction"] / (1 - data["test_fraction"])
+    whole = known[0] if known else float(given(rows or data.rows))
+    tested = known[1] if known else whole * data.test_fraction / (1 - data.test_fraction)
     told = (f"{name} has {whole:,.0f} train and {tested:,.0f} test images, as published.",) if known else ()
-    return float(data["rows"] or whole), float(data["test_rows"] or tested), told
+    return float(data.rows or whole), float(data.test_rows or tested), told

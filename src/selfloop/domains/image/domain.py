@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfloop.config import models
+from selfloop.config.section import first_of
 from selfloop.data.quantity import Quantity
 from selfloop.domains.image.config import Data, Model, Sampling, Training
 from selfloop.domains.image.data import sources
-from selfloop.domains.protocol import Analysis, Artifacts, Domain, Settings, first_seeds
+from selfloop.domains.protocol import Analysis, Artifacts, Domain, first_seeds
 
 
 class Experiment(models.Experiment):
@@ -26,68 +27,14 @@ class Experiment(models.Experiment):
 BANDS = {"gray": 1, "rgb": 3}
 
 
-def data_slug(data: Settings) -> str:
-    """For example orl-32."""
-    if data["source"] == "files":
-        named = data["train"] if isinstance(data["train"], str) else data["train"][0]
-    else:
-        named = data.get("name") or data["source"]
-    word = PurePosixPath(named).stem
-    slug = "".join(letter if letter.isalnum() else "-" for letter in word.lower()).strip("-")[:40] or "images"
-    return f"{slug}-{data['size']}"
-
-
-def model_slug(model: Settings) -> str:
-    """For example vae-32-512-z128."""
-    return f"vae-{model['channels'][0]}-{model['channels'][-1]}-z{model['latent']}"
-
-
-def parameter_count(data: Settings, model: Settings) -> int:
+def parameter_count(data: Data, model: Model) -> int:
     """Trainable parameters; exact: a test compares it with the module's own count."""
-    bands, channels, latent = BANDS[data["color"]], list(model["channels"]), int(model["latent"])
-    flat = channels[-1] * (data["size"] // 2 ** len(channels)) ** 2
+    bands, channels, latent = BANDS[data.color], list(model.channels), model.latent
+    flat = channels[-1] * (data.size // 2 ** len(channels)) ** 2
     pairs = list(zip([bands, *channels[:-1]], channels, strict=True))
     pairs += [*zip(channels[:0:-1], channels[-2::-1], strict=True), (channels[0], channels[0])]
     blocks = sum(9 * inputs * outputs + 3 * outputs for inputs, outputs in pairs)  # with bias, and BatchNorm's two
     return int(blocks + 3 * latent * flat + 2 * latent + flat + 9 * channels[0] * bands + bands)
-
-
-def model_title(model: Settings) -> str:
-    """For example VAE (32 to 512 channels)."""
-    return f"VAE ({model['channels'][0]} to {model['channels'][-1]} channels)"
-
-
-def sampling_slug(sampling: Settings) -> str:
-    """For example t1."""
-    return f"t{sampling['temperature']:g}"
-
-
-def sampling_title(sampling: Settings) -> str:
-    """For example temperature=1.0."""
-    return f"temperature={float(sampling['temperature'])}"
-
-
-def problems(experiment: Settings) -> list[str]:
-    """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
-    data, model, training = experiment["data"], experiment["model"], experiment["training"]
-    found = list(sources.problems(data))
-    halvings = len(model["channels"])
-    if data["size"] % 2**halvings:
-        allowed = ", ".join(str(2**halvings * factor) for factor in (1, 2, 3, 4))
-        found.append(
-            f"data.size: {data['size']} cannot be halved {halvings} times, as the {halvings} blocks of model.channels "
-            f"do. Allowed: {allowed} and so on, or fewer channels."
-        )
-    rows = data["rows"]
-    if rows is not None and rows < training["batch_size"]:
-        found.append(f"training.batch_size: {training['batch_size']} is more than the {rows} images to train on.")
-    return found
-
-
-def known_rows(experiment: Settings) -> tuple[int, int] | None:
-    """The most images to train on, where `rows` says it, and those of a batch."""
-    rows = experiment["data"]["rows"]
-    return None if rows is None else (rows, experiment["training"]["batch_size"])
 
 
 def ends(artifacts: Sequence[Artifacts]) -> list[Artifacts]:
@@ -103,38 +50,78 @@ def ends(artifacts: Sequence[Artifacts]) -> list[Artifacts]:
     ]
 
 
-def analyses(_: Mapping[str, Settings]) -> list[Analysis]:
-    """Grids of samples (the paper's Fig. 6) and of reconstructions (Fig. 15)."""
-    return [
-        Analysis("plot_samples", figures=("samples",), reads=("part", "train"), chosen=first_seeds),
-        Analysis("plot_reconstructions", figures=("reconstructions",), reads=("checkpoint", "test"), chosen=ends),
-    ]
+class Image(Domain[Experiment, Data, Model, Sampling]):
+    """What the study asks of image data."""
 
-
-DOMAIN = Domain(
-    name="image",
-    title="Images",
-    described=("source", "name", "rows", "size"),
-    experiment=Experiment,
-    data_slug=data_slug,
-    model_slug=model_slug,
-    model_title=model_title,
-    sampling_slug=sampling_slug,
-    sampling_title=sampling_title,
-    files=sources.input_files,
-    tokenizer=lambda _: None,
-    problems=problems,
-    known_rows=known_rows,
-    headline=Quantity("total_loss", "test", "Test loss"),
-    curve=Quantity("total_loss", "test", "Test loss"),
-    synthetic=(
+    name = "image"
+    title = "Images"
+    described = ("source", "name", "rows", "size")
+    experiment = Experiment
+    headline = Quantity("total_loss", "test", "Test loss")
+    curve = Quantity("total_loss", "test", "Test loss")
+    synthetic = (
         Quantity("covariance_trace_ratio", "synthetic", "Variance, in the real images'", role="diversity"),
         Quantity("covariance_log_determinant_ratio", "synthetic", "Covariance determinant to real", "log ratio"),
         Quantity("effective_modes", "synthetic", "Effective number of modes"),
         Quantity("vendi_score", "synthetic", "Vendi score"),
         Quantity("precision", "synthetic", "Precision"),
         Quantity("recall", "synthetic", "Recall"),
-    ),
-    others=(Quantity("reconstruction_mse", "test", "Reconstruction error", role="reconstruction"),),
-    analyses=analyses,
-)
+    )
+    others = (Quantity("reconstruction_mse", "test", "Reconstruction error", role="reconstruction"),)
+
+    def input_files(self, data: Data) -> list[str]:
+        return sources.input_files(data)
+
+    def data_slug(self, data: Data) -> str:
+        """For example orl-32."""
+        named = first_of(data.train) if data.source == "files" else data.name or data.source
+        word = PurePosixPath(named).stem
+        slug = "".join(letter if letter.isalnum() else "-" for letter in word.lower()).strip("-")[:40] or "images"
+        return f"{slug}-{data.size}"
+
+    def model_slug(self, model: Model) -> str:
+        """For example vae-32-512-z128."""
+        return f"vae-{model.channels[0]}-{model.channels[-1]}-z{model.latent}"
+
+    def model_title(self, model: Model) -> str:
+        """For example VAE (32 to 512 channels)."""
+        return f"VAE ({model.channels[0]} to {model.channels[-1]} channels)"
+
+    def sampling_slug(self, sampling: Sampling) -> str:
+        """For example t1."""
+        return f"t{sampling.temperature:g}"
+
+    def sampling_title(self, sampling: Sampling) -> str:
+        """For example temperature=1.0."""
+        return f"temperature={float(sampling.temperature)}"
+
+    def problems(self, experiment: Experiment) -> list[str]:
+        """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
+        data, model, training = experiment.data, experiment.model, experiment.training
+        found = list(sources.problems(data))
+        halvings = len(model.channels)
+        if data.size % 2**halvings:
+            allowed = ", ".join(str(2**halvings * factor) for factor in (1, 2, 3, 4))
+            found.append(
+                f"data.size: {data.size} cannot be halved {halvings} times, as the {halvings} blocks of model.channels "
+                f"do. Allowed: {allowed} and so on, or fewer channels."
+            )
+        rows = data.rows
+        if rows is not None and rows < training.batch_size:
+            found.append(f"training.batch_size: {training.batch_size} is more than the {rows} images to train on.")
+        return found
+
+    def known_rows(self, experiment: Experiment) -> tuple[int, int] | None:
+        """The most images to train on, where `rows` says it, and those of a batch."""
+        rows = experiment.data.rows
+        return None if rows is None else (rows, experiment.training.batch_size)
+
+    def analyses(self, _: Mapping[str, Experiment]) -> list[Analysis]:
+        """Grids of samples (the paper's Fig. 6) and of reconstructions (Fig. 15)."""
+        return [
+            Analysis("plot_samples", figures=("samples",), reads=("part", "train"), chosen=first_seeds),
+            Analysis("plot_reconstructions", figures=("reconstructions",), reads=("checkpoint", "test"), chosen=ends),
+        ]
+
+
+DOMAIN = Image()

@@ -7,8 +7,8 @@ from pydantic import Field
 from selfloop.config.section import Distinct, Section
 
 
-class Data(Section):
-    """The distribution of the real rows, y = x·w* + noise with x ~ N(0, Σ), and how many are drawn."""
+class Distribution(Section):
+    """The distribution of rows, y = x·w* + noise with x ~ N(0, Σ), and how many there are."""
 
     dimension: Annotated[int, Field(ge=1)]
     """The inputs' dimension d."""
@@ -26,6 +26,11 @@ class Data(Section):
     """The true parameters w*, a list of d numbers; null for d equal ones of length 1. Without a ridge penalty no error
     depends on them.
     """
+
+
+class Data(Distribution):
+    """The distribution of the real rows, and how many are drawn."""
+
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the real rows and their noise."""
 
@@ -46,7 +51,7 @@ class Sampling(Section):
 
 
 class Grid(Section):
-    """grid"""
+    """Dimensions, rows and noise variances to combine; what is left out is that of `data`."""
 
     unsaid: ClassVar = frozenset({"dimension", "rows", "noise_variance"})
 
@@ -77,3 +82,12 @@ class Simulation(Section):
     prediction needs `rows` ≥ `dimension` + 2: with fewer, the expected error is infinite, and a simulation runs with
     `theory: []` only.
     """
+
+
+class Chains(Distribution):
+    """One setting of a simulation under one regime, complete: what a job of the rule simulate_chains computes."""
+
+    regime: str
+    ridge: float
+    iterations: int
+    seeds: int

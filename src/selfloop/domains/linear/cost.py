@@ -3,15 +3,15 @@
 from pathlib import Path
 
 from selfloop.domains.cost import Effort, Work
-from selfloop.domains.protocol import Settings
+from selfloop.domains.linear.config import Data, Model, Sampling, Training
 
 
-def effort(data: Settings, model: Settings, real: Path, rows: int | None = None) -> Effort:
+def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Effort[Training, Sampling]:
     """A fit forms XᵀX, 2·d² operations a row; all else is a product of X with a vector, 2·d. A row is 8·(d + 2) bytes.
 
     d + 2: the inputs, y and its noise. Simulations are jobs without a cost: they take seconds.
     """
-    count, d = data["rows"], data["dimension"]
+    count, d = data.rows, data.dimension
     written = 8.0 * (d + 2) * count
     return Effort(
         unit="rows",

@@ -7,9 +7,9 @@ forwards for the pass backwards. They depend on how many atoms and pairs of atom
 from pathlib import Path
 
 from selfloop.domains.cost import Effort, Work
+from selfloop.domains.molecule.config import Data, Model, Sampling, Training
 from selfloop.domains.molecule.domain import parameter_count
 from selfloop.domains.molecule.model.evaluation import LEARNING_CURVE_DRAWS, LEARNING_CURVE_ROWS, TEST_DRAWS
-from selfloop.domains.protocol import Settings
 from selfloop.errors import UserError
 
 # Atoms of a typical molecule, hydrogens counted: GEOM's drugs have 44.4 (Axelrod & Gómez-Bombarelli 2022, Table 1).
@@ -21,7 +21,7 @@ LOCAL_PAIRS = 5.0
 BYTES_PER_ATOM = 12
 
 
-def effort(data: Settings, model: Settings, real: Path, rows: int | None = None) -> Effort:
+def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Effort[Training, Sampling]:
     """What each job of an experiment costs.
 
     Args:
@@ -37,13 +37,13 @@ def effort(data: Settings, model: Settings, real: Path, rows: int | None = None)
     written = BYTES_PER_ATOM * atoms
     curve = min(test_rows, LEARNING_CURVE_ROWS) * LEARNING_CURVE_DRAWS
 
-    def train(training: Settings, amount: float) -> Work:
-        seen = float(training["steps"] * training["batch_size"])  # whatever the training set's size
-        flops = (3 * seen + training["evaluations"] * curve) * forward
+    def train(training: Training, amount: float) -> Work:
+        seen = float(training.steps * training.batch_size)  # whatever the training set's size
+        flops = (3 * seen + training.evaluations * curve) * forward
         return Work(seen, flops, 4 * parameter_count(model))
 
-    def generate(sampling: Settings) -> Work:
-        steps = model["timesteps"] if sampling["schedule"] == "all" else sampling["steps"]
+    def generate(sampling: Sampling) -> Work:
+        steps = model.timesteps if sampling.schedule == "all" else sampling.steps
         return Work(train_rows, train_rows * steps * forward, train_rows * written)
 
     return Effort(
@@ -63,18 +63,18 @@ def effort(data: Settings, model: Settings, real: Path, rows: int | None = None)
     )
 
 
-def forward_flops(model: Settings, atoms: float) -> float:
+def forward_flops(model: Model, atoms: float) -> float:
     """Operations of a pass forwards over one molecule; the layers are those of `model.GeoDiff`."""
-    hidden, pairs = int(model["hidden_size"]), atoms * (atoms - 1) / 2
+    hidden, pairs = model.hidden_size, atoms * (atoms - 1) / 2
     local = min(pairs, LOCAL_PAIRS * atoms)
     encoder = hidden + hidden**2
     score = 2 * hidden * hidden + hidden * (hidden // 2) + hidden // 2
-    interactions = int(model["global_layers"]) * (pairs * 2 * hidden**2 + atoms * 3 * hidden**2)
-    isomorphism = int(model["local_layers"]) * atoms * 2 * hidden**2
+    interactions = model.global_layers * (pairs * 2 * hidden**2 + atoms * 3 * hidden**2)
+    isomorphism = model.local_layers * atoms * 2 * hidden**2
     return 2 * ((pairs + local) * encoder + interactions + isomorphism + pairs * score)
 
 
-def rows_of(data: Settings, real: Path, rows: int | None) -> tuple[float, float, float, tuple[str, ...]]:
+def rows_of(data: Data, real: Path, rows: int | None) -> tuple[float, float, float, tuple[str, ...]]:
     """Train and test conformations and atoms of a molecule, as they lie prepared or else as asked for; what is assumed.
 
     Raises:
@@ -87,14 +87,14 @@ def rows_of(data: Settings, real: Path, rows: int | None) -> tuple[float, float,
         tables = [pq.read_table(paths, columns=["atomic_numbers"]) for paths in prepared]
         atoms = len(tables[0].column(0).combine_chunks().flatten()) / len(tables[0])
         return len(tables[0]), len(tables[1]), atoms, ()
-    molecules, each = data["molecules"], data["conformers"]
-    train = data["rows"] or rows or (molecules * each if molecules and each else None)
+    molecules, each = data.molecules, data.conformers
+    train = data.rows or rows or (molecules * each if molecules and each else None)
     if train is None:
         raise UserError(
             "data: how many conformations there are, nobody knows before they are prepared; say it with --rows, or "
             "prepare them first: snakemake --until prepare_data"
         )
-    tested, per_molecule = data["test_molecules"], data["test_conformers"] or each
-    test = float(tested * per_molecule if tested and per_molecule else train * data["test_fraction"])
+    tested, per_molecule = data.test_molecules, data.test_conformers or each
+    test = float(tested * per_molecule if tested and per_molecule else train * data.test_fraction)
     told = f"There are {train:,} conformations to train on and {test:,.0f} to test on, of {ATOMS} atoms each."
     return float(train), test, ATOMS, (told,)

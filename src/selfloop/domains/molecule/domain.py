@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfloop.config import models
+from selfloop.config.section import first_of
 from selfloop.data.quantity import Quantity
 from selfloop.domains.molecule.config import Data, Model, Sampling, Training
 from selfloop.domains.molecule.data import sources
-from selfloop.domains.protocol import Analysis, Artifacts, Domain, Settings
+from selfloop.domains.protocol import Analysis, Artifacts, Domain
 
 
 class Experiment(models.Experiment):
@@ -34,80 +35,15 @@ SHAPING = {"step_size": 1.0e-6, "global_below": 0.5, "global_weight": 1.0, "clip
 TABLE_ROWS = 100  # of the network's embeddings by element and by type of pair
 
 
-def data_slug(data: Settings) -> str:
-    """A readable name for the data: rdkit, the file's stem, or the folder's name."""
-    if data["source"] == "rdkit":
-        return "rdkit"
-    first = data["folder"] if data["source"] == "rdkit_folder" else data["train"]
-    first = first if isinstance(first, str) else first[0]
-    word = first.rstrip("/").rsplit("/", 1)[-1].split(".", 1)[0]
-    return "".join(letter if letter.isalnum() else "-" for letter in word.lower()).strip("-") or "data"
-
-
-def model_slug(model: Settings) -> str:
-    """For example geodiff-h128-g6-l4."""
-    return f"geodiff-h{model['hidden_size']}-g{model['global_layers']}-l{model['local_layers']}"
-
-
-def parameter_count(model: Settings) -> int:
+def parameter_count(model: Model) -> int:
     """Trainable parameters; a test compares it with the module's own count."""
-    hidden = int(model["hidden_size"])
+    hidden = model.hidden_size
     square = hidden * hidden
     edges = TABLE_ROWS * hidden + 2 * hidden + square + hidden
-    encoders = edges * (2 if model["edge_encoder"] == "separate" else 1)
+    encoders = edges * (2 if model.edge_encoder == "separate" else 1)
     head = 2 * square + hidden + (hidden + 1) * (hidden // 2) + hidden // 2 + 1
-    layers = int(model["global_layers"]) * (5 * square + 4 * hidden) + int(model["local_layers"]) * 2 * (
-        square + hidden
-    )
+    layers = model.global_layers * (5 * square + 4 * hidden) + model.local_layers * 2 * (square + hidden)
     return encoders + 2 * TABLE_ROWS * hidden + layers + 2 * head
-
-
-def model_title(model: Settings) -> str:
-    """For example GeoDiff (0.79M)."""
-    return f"GeoDiff ({parameter_count(model) / 1e6:.2f}M)"
-
-
-def sampling_slug(sampling: Settings) -> str:
-    """For example strided50, or all."""
-    return "all" if sampling["schedule"] == "all" else f"{sampling['schedule']}{sampling['steps']}"
-
-
-def sampling_title(sampling: Settings) -> str:
-    """For example strided, 50 steps, clip=100.0."""
-    words = ["all steps"] if sampling["schedule"] == "all" else [sampling["schedule"], f"{sampling['steps']} steps"]
-    words += [f"{key}={sampling[key]}" for key, default in SHAPING.items() if sampling[key] != default]
-    return ", ".join(words)
-
-
-def problems(experiment: Settings) -> list[str]:
-    """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
-    data, model, training = experiment["data"], experiment["model"], experiment["training"]
-    found = list(sources.problems(data))
-    if model["beta_start"] > model["beta_end"]:
-        found.append(f"model.beta_start: {model['beta_start']:g} is more than model.beta_end, {model['beta_end']:g}.")
-    for place, sampling in enumerate(experiment["sampling"]):
-        steps = sampling["steps"]
-        if sampling["schedule"] != "all" and steps > model["timesteps"]:
-            found.append(
-                f"sampling[{place}].steps: {steps} is more than model.timesteps, {model['timesteps']}; "
-                "take fewer, or the schedule all."
-            )
-    limits = known_rows(experiment)
-    if limits is not None and limits[0] < limits[1]:
-        found.append(
-            f"training.batch_size: {training['batch_size']} is more than the {limits[0]} conformations to train on; "
-            "take a smaller batch or more of them."
-        )
-    return found
-
-
-def known_rows(experiment: Settings) -> tuple[int, int] | None:
-    """The most conformations to train on, where `data` says it, and those of a batch."""
-    data = experiment["data"]
-    said = [] if data["rows"] is None else [data["rows"]]
-    if data["molecules"] is not None and data["conformers"] is not None:
-        said.append(data["molecules"] * data["conformers"])
-    return (min(said), experiment["training"]["batch_size"]) if said else None
 
 
 def shown(artifacts: Sequence[Artifacts]) -> Sequence[Artifacts]:
@@ -125,31 +61,16 @@ def shown(artifacts: Sequence[Artifacts]) -> Sequence[Artifacts]:
     return chosen
 
 
-def analyses(_: Mapping[str, Settings]) -> list[Analysis]:
-    """The three losses (the paper's Fig. 4 shows one), and conformers to look at."""
-    return [
-        Analysis("plot_losses", figures=("losses",), asked=[asdict(loss) for loss in LOSSES]),
-        Analysis("plot_conformers", figures=("conformers",), reads=("part", "train"), chosen=shown),
-    ]
+class Molecule(Domain[Experiment, Data, Model, Sampling]):
+    """What the study asks of molecule data."""
 
-
-DOMAIN = Domain(
-    name="molecule",
-    title="Molecules",
-    described=("source", "rows", "molecules", "conformers"),
-    experiment=Experiment,
-    data_slug=data_slug,
-    model_slug=model_slug,
-    model_title=model_title,
-    sampling_slug=sampling_slug,
-    sampling_title=sampling_title,
-    files=sources.input_files,
-    tokenizer=lambda _: None,
-    problems=problems,
-    known_rows=known_rows,
-    headline=LOSSES[0],
-    curve=LOSSES[0],
-    synthetic=(
+    name = "molecule"
+    title = "Molecules"
+    described = ("source", "rows", "molecules", "conformers")
+    experiment = Experiment
+    headline = LOSSES[0]
+    curve = LOSSES[0]
+    synthetic = (
         Quantity("mat_r", "test", "MAT-R", "Å"),
         Quantity("mat_p", "test", "MAT-P", "Å"),
         Quantity("cov_r_1.25", "test", "COV-R at 1.25 Å"),
@@ -159,6 +80,72 @@ DOMAIN = Domain(
         Quantity("bond_error", "test", "Mean bond length error", "Å"),
         Quantity("broken_bonds", "test", "Samples with broken bonds"),
         Quantity("clashes", "test", "Samples with clashes"),
-    ),
-    analyses=analyses,
-)
+    )
+
+    def input_files(self, data: Data) -> list[str]:
+        return sources.input_files(data)
+
+    def data_slug(self, data: Data) -> str:
+        """A readable name for the data: rdkit, the file's stem, or the folder's name."""
+        if data.source == "rdkit":
+            return "rdkit"
+        first = first_of(data.folder if data.source == "rdkit_folder" else data.train)
+        word = first.rstrip("/").rsplit("/", 1)[-1].split(".", 1)[0]
+        return "".join(letter if letter.isalnum() else "-" for letter in word.lower()).strip("-") or "data"
+
+    def model_slug(self, model: Model) -> str:
+        """For example geodiff-h128-g6-l4."""
+        return f"geodiff-h{model.hidden_size}-g{model.global_layers}-l{model.local_layers}"
+
+    def model_title(self, model: Model) -> str:
+        """For example GeoDiff (0.79M)."""
+        return f"GeoDiff ({parameter_count(model) / 1e6:.2f}M)"
+
+    def sampling_slug(self, sampling: Sampling) -> str:
+        """For example strided50, or all."""
+        return "all" if sampling.schedule == "all" else f"{sampling.schedule}{sampling.steps}"
+
+    def sampling_title(self, sampling: Sampling) -> str:
+        """For example strided, 50 steps, clip=100.0."""
+        words = ["all steps"] if sampling.schedule == "all" else [sampling.schedule, f"{sampling.steps} steps"]
+        words += [f"{key}={value}" for key, default in SHAPING.items() if (value := getattr(sampling, key)) != default]
+        return ", ".join(words)
+
+    def problems(self, experiment: Experiment) -> list[str]:
+        """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
+        data, model, training = experiment.data, experiment.model, experiment.training
+        found = list(sources.problems(data))
+        if model.beta_start > model.beta_end:
+            found.append(f"model.beta_start: {model.beta_start:g} is more than model.beta_end, {model.beta_end:g}.")
+        for place, sampling in enumerate(experiment.sampling):
+            steps = sampling.steps
+            if sampling.schedule != "all" and steps > model.timesteps:
+                found.append(
+                    f"sampling[{place}].steps: {steps} is more than model.timesteps, {model.timesteps}; "
+                    "take fewer, or the schedule all."
+                )
+        limits = self.known_rows(experiment)
+        if limits is not None and limits[0] < limits[1]:
+            found.append(
+                f"training.batch_size: {training.batch_size} is more than the {limits[0]} conformations to train on; "
+                "take a smaller batch or more of them."
+            )
+        return found
+
+    def known_rows(self, experiment: Experiment) -> tuple[int, int] | None:
+        """The most conformations to train on, where `data` says it, and those of a batch."""
+        data = experiment.data
+        said = [] if data.rows is None else [data.rows]
+        if data.molecules is not None and data.conformers is not None:
+            said.append(data.molecules * data.conformers)
+        return (min(said), experiment.training.batch_size) if said else None
+
+    def analyses(self, _: Mapping[str, Experiment]) -> list[Analysis]:
+        """The three losses (the paper's Fig. 4 shows one), and conformers to look at."""
+        return [
+            Analysis("plot_losses", figures=("losses",), asked=[asdict(loss) for loss in LOSSES]),
+            Analysis("plot_conformers", figures=("conformers",), reads=("part", "train"), chosen=shown),
+        ]
+
+
+DOMAIN = Molecule()

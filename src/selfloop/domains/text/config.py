@@ -75,6 +75,8 @@ class Model(Section):
 class Training(Section):
     """How each model is trained."""
 
+    unsaid: ClassVar = frozenset({"first_iteration"})
+
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the training set; may be a fraction."""
     packing: bool = False

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from selfloop.data.paths import matching_files
 from selfloop.domains.cost import Effort, Work
-from selfloop.domains.protocol import Settings
+from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.data import files, sources
 from selfloop.domains.text.model.shape import parameter_count
 from selfloop.errors import UserError
@@ -41,7 +41,7 @@ class Sizes:
     assumed: tuple[str, ...] = ()
 
 
-def effort(data: Settings, model: Settings, real: Path, rows: int | None = None) -> Effort:
+def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Effort[Training, Sampling]:
     """What each job of an experiment costs.
 
     Args:
@@ -53,27 +53,27 @@ def effort(data: Settings, model: Settings, real: Path, rows: int | None = None)
         UserError: nothing tells the size of the data.
     """
     sizes = sizes_of(data, model, real, rows)
-    parameters, context = parameter_count(model), int(model["context"])
+    parameters, context = parameter_count(model), model.context
     length = min(sizes.tokens / sizes.rows, context)  # tokens of a typical row, begin- and end-of-text included
     test_length = min(sizes.test_tokens / sizes.test_rows, context)
     test = sizes.test_rows * forward_flops(model, test_length - 1)
 
-    def train(training: Settings, amount: float) -> Work:
-        seen = training["epochs"] * amount * sizes.rows
-        curve = min(1.0, (training["evaluation_rows"] or math.inf) / sizes.test_rows)
-        flops = 3 * seen * forward_flops(model, length - 1) + training["evaluations"] * curve * test
+    def train(training: Training, amount: float) -> Work:
+        seen = training.epochs * amount * sizes.rows
+        curve = min(1.0, (training.evaluation_rows or math.inf) / sizes.test_rows)
+        flops = 3 * seen * forward_flops(model, length - 1) + training.evaluations * curve * test
         return Work(seen * (length - 1), flops, 4 * parameters)
 
-    def sampled_length(sampling: Settings) -> float:
-        return min(length, sampling["max_length"] or context)
+    def sampled_length(sampling: Sampling) -> float:
+        return min(length, sampling.max_length or context)
 
-    def generate(sampling: Settings) -> Work:
+    def generate(sampling: Sampling) -> Work:
         long = sampled_length(sampling)
-        prompt = 2 if sampling["prompt"] == "first-token" else 1
+        prompt = 2 if sampling.prompt == "first-token" else 1
         flops = sizes.rows * forward_flops(model, long - 1)
         return Work(sizes.rows * (long - prompt), flops, sizes.train_bytes * long * sizes.rows / sizes.tokens)
 
-    def evaluate_part(sampling: Settings, first: bool) -> Work:
+    def evaluate_part(sampling: Sampling, first: bool) -> Work:
         passes, long = 1 if first else 2, sampled_length(sampling)
         return Work(passes * sizes.rows * (long - 1), passes * sizes.rows * forward_flops(model, long - 1), 0.0)
 
@@ -89,21 +89,21 @@ def effort(data: Settings, model: Settings, real: Path, rows: int | None = None)
     )
 
 
-def forward_flops(model: Settings, positions: float) -> float:
+def forward_flops(model: Model, positions: float) -> float:
     """Operations of one pass forwards over a document of so many positions.
 
     2·N each, and in each layer for the position p two products (scores, mix) of `hidden_size` numbers with each of p
     keys or values: 4·hidden·p, which adds up to 4·layers·hidden·n(n+1)/2. Sampling with a cache does the same work.
     """
-    attention = 4 * int(model["layers"]) * int(model["hidden_size"]) * positions * (positions + 1) / 2
+    attention = 4 * model.layers * model.hidden_size * positions * (positions + 1) / 2
     return 2 * parameter_count(model) * positions + attention
 
 
-def sizes_of(data: Settings, model: Settings, real: Path, rows: int | None = None) -> Sizes:
+def sizes_of(data: Data, model: Model, real: Path, rows: int | None = None) -> Sizes:
     """How large the real data are: as they lie prepared; else as counted in local text; else as known or assumed."""
     if any((real / "train").glob("*.parquet")) and any((real / "test").glob("*.parquet")):
-        return _prepared(real, model["context"])
-    if data["source"] == "packaged" or (data["source"] == "files" and _file_bytes(data) <= READ_BYTES):
+        return _prepared(real, model.context)
+    if data.source == "packaged" or (data.source == "files" and _file_bytes(data) <= READ_BYTES):
         return _counted(data, model)
     return _assumed(data, model, rows)
 
@@ -132,44 +132,44 @@ def _prepared(real: Path, context: int) -> Sizes:
     return Sizes(rows, tokens, test_rows, test_tokens, size, max(on_disk, size + test_size))
 
 
-def _counted(data: Settings, model: Settings) -> Sizes:
+def _counted(data: Data, model: Model) -> Sizes:
     """From the documents themselves, read but not tokenized."""
-    per_token = characters_per_token(model["vocabulary"])
+    per_token = characters_per_token(model.vocabulary)
     rows, tokens = [], []
     for split in sources.documents(data, lambda line: None):
-        lengths = [min(len(document) / per_token + 2, model["context"]) for document in split]
+        lengths = [min(len(document) / per_token + 2, model.context) for document in split]
         rows.append(float(len(lengths)))
         tokens.append(sum(lengths))
     return _on_disk((rows[0], tokens[0], rows[1], tokens[1]), per_token, (_tokens_assumed(data, model),))
 
 
-def _assumed(data: Settings, model: Settings, rows: int | None) -> Sizes:
-    per_token = characters_per_token(model["vocabulary"])
-    name = str(data.get("name") or "")
-    known = KNOWN.get(name.rsplit("/", 1)[-1].lower()) if data["source"] == "hub" else None
+def _assumed(data: Data, model: Model, rows: int | None) -> Sizes:
+    per_token = characters_per_token(model.vocabulary)
+    name = str(data.name or "")
+    known = KNOWN.get(name.rsplit("/", 1)[-1].lower()) if data.source == "hub" else None
     length: float = TYPICAL_DOCUMENT / per_token + 2
     test_rows: float | None = None
     if known is not None:
         whole: float | None = known[0]
         length, test_rows = known[1] / known[0], known[2]
         tell = f"{name} has {known[0]:,} train rows of {length:.0f} tokens, as published."
-    elif data["source"] == "files":
+    elif data.source == "files":
         whole = _file_bytes(data) / TYPICAL_DOCUMENT
-        tell = f"A document of {data['train']} has {TYPICAL_DOCUMENT} characters."
+        tell = f"A document of {data.train} has {TYPICAL_DOCUMENT} characters."
     else:
         whole = rows
         tell = f"A document of {name} has {TYPICAL_DOCUMENT} characters."
-    if data["rows"] is not None:
-        train_rows = float(data["rows"])
+    if data.rows is not None:
+        train_rows = float(data.rows)
     elif whole is not None:
-        train_rows = whole * (data["fraction"] or 1.0)
+        train_rows = whole * (data.fraction or 1.0)
     else:
         raise UserError(
             f"data.name: how large '{name}' is, nobody knows before it is prepared; say it with --rows, or prepare it "
             "first: snakemake --until tokenize"
         )
-    tested = data["test_rows"] or test_rows or train_rows * data["test_fraction"] / (1 - data["test_fraction"])
-    length = min(length, model["context"])
+    tested = data.test_rows or test_rows or train_rows * data.test_fraction / (1 - data.test_fraction)
+    length = min(length, model.context)
     counts = (train_rows, train_rows * length, tested, tested * length)
     return _on_disk(counts, per_token, (tell,) if known else (tell, _tokens_assumed(data, model)))
 
@@ -183,14 +183,14 @@ def _on_disk(counts: tuple[float, float, float, float], per_token: float, assume
     return Sizes(rows, tokens, test_rows, test_tokens, tokens * each, both, (*assumed, told))
 
 
-def _tokens_assumed(data: Settings, model: Settings) -> str:
-    per_token = characters_per_token(model["vocabulary"])
-    return f"A token of a vocabulary of {model['vocabulary']:,} has {per_token:.1f} characters."
+def _tokens_assumed(data: Data, model: Model) -> str:
+    per_token = characters_per_token(model.vocabulary)
+    return f"A token of a vocabulary of {model.vocabulary:,} has {per_token:.1f} characters."
 
 
-def _file_bytes(data: Settings) -> float:
+def _file_bytes(data: Data) -> float:
     """Size of the train files when they are not compressed; a guess for compressed ones."""
-    paths = matching_files(data["train"])[0]
+    paths = matching_files(data.train)[0]
     return float(
         sum(path.stat().st_size * (sources.TYPICAL_COMPRESSION if files.compression(path) else 1) for path in paths)
     )

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfloop.config import models
+from selfloop.config.section import first_of, given
 from selfloop.data.quantity import Quantity
-from selfloop.domains.protocol import PRELOAD, Domain, Settings
+from selfloop.domains.protocol import PRELOAD, Domain
 from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.shape import parameter_count
@@ -29,103 +30,18 @@ VLLM_LOWEST = 0.01  # the lowest temperature but 0 that vLLM takes as it is
 FAMILY = {"gpt2": "GPT-2", "llama": "Llama-2"}
 
 
-def data_slug(data: Settings) -> str:
-    """A readable name for the data: the corpus, the file's stem, or the hub id's last word."""
-    if data["source"] == "files":
-        first = data["train"] if isinstance(data["train"], str) else data["train"][0]
-        word = first.rsplit("/", 1)[-1].split(".", 1)[0]
-    else:
-        word = data.get("name", "data").rsplit("/", 1)[-1]
-    return "".join(letter if letter.isalnum() else "-" for letter in word.lower()).strip("-") or "data"
-
-
-def model_slug(model: Settings) -> str:
-    """For example gpt2-h128-l4."""
-    return f"{model['architecture']}-h{model['hidden_size']}-l{model['layers']}"
-
-
-def model_title(model: Settings) -> str:
-    """For example GPT-2 (9M)."""
-    millions = parameter_count(model) / 1e6
-    return f"{FAMILY[model['architecture']]} ({millions:.{0 if millions >= 5 else 1 if millions >= 0.95 else 2}f}M)"
-
-
-def sampling_slug(sampling: Settings) -> str:
-    """For example t0.3, or t0.3-vllm."""
-    return f"t{sampling['temperature']:g}" + ("" if sampling["engine"] == "torch" else f"-{sampling['engine']}")
-
-
-def sampling_title(sampling: Settings) -> str:
-    """For example temperature=1.0, top_p=0.9."""
-    words = [f"temperature={float(sampling['temperature'])}"]
-    words += [f"{key}={sampling[key]}" for key in ("top_k", "top_p", "max_length") if sampling[key] is not None]
-    if sampling["prompt"] != "begin-of-text":
-        words.append(f"prompt={sampling['prompt']}")
-    if sampling["engine"] != "torch":
-        words.append(f"engine={sampling['engine']}")
-    return ", ".join(words)
-
-
-def tokenizer(model: Settings) -> Settings:
-    """What a tokenizer depends on besides its text."""
-    return {"vocabulary": model["vocabulary"]}
-
-
-def problems(experiment: Settings) -> list[str]:
-    """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
-    data, model, training = experiment["data"], experiment["model"], experiment["training"]
-    found = [of_data(problem) for problem in sources.problems(data)]
-    allowed = _allowed_heads(model)
-    if model["heads"] not in allowed:
-        reason = "divide model.hidden_size"
-        if model["architecture"] == "llama":
-            reason += " into heads of an even width, which rotary positions need"
-        found.append(
-            f"model.heads: {model['heads']} does not {reason} ({model['hidden_size']}). "
-            f"Allowed: {', '.join(map(str, allowed)) or 'none; take an even hidden_size'}."
-        )
-    for place, sampling in enumerate(experiment["sampling"]):
-        longest = sampling["max_length"]
-        if longest is not None and longest > model["context"]:
-            found.append(
-                f"sampling[{place}].max_length: {longest} is more than the model's context, {model['context']} tokens."
-            )
-        if sampling["engine"] == "vllm":
-            found += [f"sampling[{place}].{problem}" for problem in _of_vllm(sampling)]
-    if not found:
-        try:
-            rows = sources.known_train_rows(data)
-        except UserError as error:
-            return [of_data(str(error))]
-        if rows == 0:
-            least = "one document" if data.get("test") else "two documents, as one is for the test split"
-            found.append(f"data.train: {data['train']!r} has none to train on (allowed are files of at least {least})")
-        elif rows is not None and rows < training["batch_size"]:
-            found.append(
-                f"training.batch_size: {training['batch_size']} is more than the {rows} documents to train on; "
-                "take a smaller batch or more documents."
-            )
-    return found
-
-
-def known_rows(experiment: Settings) -> tuple[int, int] | None:
-    """The most documents to train on and those of a batch; with packing, a batch holds no certain number of them."""
-    rows, training = sources.known_train_rows(experiment["data"]), experiment["training"]
-    return None if rows is None or training["packing"] else (rows, training["batch_size"])
-
-
-def _allowed_heads(model: Settings) -> list[int]:
-    hidden: int = model["hidden_size"]
-    step = 2 if model["architecture"] == "llama" else 1
+def _allowed_heads(model: Model) -> list[int]:
+    hidden: int = model.hidden_size
+    step = 2 if model.architecture == "llama" else 1
     return [heads for heads in range(1, hidden + 1) if hidden % heads == 0 and hidden // heads % step == 0]
 
 
-def _of_vllm(sampling: Settings) -> list[str]:
+def _of_vllm(sampling: Sampling) -> list[str]:
     """What vLLM does not do, and whether it is there at all."""
     found = []
-    if 0 < sampling["temperature"] < VLLM_LOWEST:
+    if 0 < sampling.temperature < VLLM_LOWEST:
         found.append(
-            f"temperature: {sampling['temperature']:g} would be taken as {VLLM_LOWEST} by vLLM. "
+            f"temperature: {sampling.temperature:g} would be taken as {VLLM_LOWEST} by vLLM. "
             f"Allowed with engine: vllm are 0 and at least {VLLM_LOWEST}."
         )
     try:
@@ -142,24 +58,18 @@ def of_data(problem: str) -> str:
 
 LOSS = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token", logarithmic=True)
 SAMPLED = replace(LOSS, split="synthetic")
-DOMAIN = Domain(
-    name="text",
-    title="Text",
-    described=("source", "name", "rows", "fraction"),
-    experiment=Experiment,
-    data_slug=data_slug,
-    model_slug=model_slug,
-    model_title=model_title,
-    sampling_slug=sampling_slug,
-    sampling_title=sampling_title,
-    files=sources.input_files,
-    tokenizer=tokenizer,
-    preload=(*PRELOAD, "tokenizers"),
-    problems=problems,
-    known_rows=known_rows,
-    headline=LOSS,
-    curve=LOSS,
-    synthetic=(
+
+
+class Text(Domain[Experiment, Data, Model, Sampling]):
+    """What the study asks of text data."""
+
+    name = "text"
+    title = "Text"
+    described = ("source", "name", "rows", "fraction")
+    experiment = Experiment
+    headline = LOSS
+    curve = LOSS
+    synthetic = (
         replace(SAMPLED, metric="cross_entropy_under_first_model", label="Cross-entropy under model 1", role="quality"),
         replace(SAMPLED, metric="cross_entropy_under_sampling_model", label="Cross-entropy under its sampler"),
         Quantity("distinct_1", "synthetic", "Distinct 1-grams"),
@@ -168,6 +78,93 @@ DOMAIN = Domain(
         Quantity("duplicate_share", "synthetic", "Exact duplicates"),
         Quantity("mean_length", "synthetic", "Mean length", "tokens"),
         Quantity("vocabulary_coverage", "synthetic", "Real vocabulary covered"),
-    ),
-    samples=True,
-)
+    )
+    samples = True
+    preload = (*PRELOAD, "tokenizers")
+
+    def input_files(self, data: Data) -> list[str]:
+        return sources.input_files(data)
+
+    def data_slug(self, data: Data) -> str:
+        """A readable name for the data: the corpus, the file's stem, or the hub id's last word."""
+        if data.source == "files":
+            first = first_of(data.train)
+            word = first.rsplit("/", 1)[-1].split(".", 1)[0]
+        else:
+            word = given(data.name).rsplit("/", 1)[-1]
+        return "".join(letter if letter.isalnum() else "-" for letter in word.lower()).strip("-") or "data"
+
+    def model_slug(self, model: Model) -> str:
+        """For example gpt2-h128-l4."""
+        return f"{model.architecture}-h{model.hidden_size}-l{model.layers}"
+
+    def model_title(self, model: Model) -> str:
+        """For example GPT-2 (9M)."""
+        millions = parameter_count(model) / 1e6
+        return f"{FAMILY[model.architecture]} ({millions:.{0 if millions >= 5 else 1 if millions >= 0.95 else 2}f}M)"
+
+    def sampling_slug(self, sampling: Sampling) -> str:
+        """For example t0.3, or t0.3-vllm."""
+        return f"t{sampling.temperature:g}" + ("" if sampling.engine == "torch" else f"-{sampling.engine}")
+
+    def sampling_title(self, sampling: Sampling) -> str:
+        """For example temperature=1.0, top_p=0.9."""
+        words = [f"temperature={float(sampling.temperature)}"]
+        words += [
+            f"{key}={value}"
+            for key in ("top_k", "top_p", "max_length")
+            if (value := getattr(sampling, key)) is not None
+        ]
+        if sampling.prompt != "begin-of-text":
+            words.append(f"prompt={sampling.prompt}")
+        if sampling.engine != "torch":
+            words.append(f"engine={sampling.engine}")
+        return ", ".join(words)
+
+    def tokenizer(self, model: Model) -> dict[str, object]:
+        """What a tokenizer depends on besides its text."""
+        return {"vocabulary": model.vocabulary}
+
+    def problems(self, experiment: Experiment) -> list[str]:
+        """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
+        data, model, training = experiment.data, experiment.model, experiment.training
+        found = [of_data(problem) for problem in sources.problems(data)]
+        allowed = _allowed_heads(model)
+        if model.heads not in allowed:
+            reason = "divide model.hidden_size"
+            if model.architecture == "llama":
+                reason += " into heads of an even width, which rotary positions need"
+            found.append(
+                f"model.heads: {model.heads} does not {reason} ({model.hidden_size}). "
+                f"Allowed: {', '.join(map(str, allowed)) or 'none; take an even hidden_size'}."
+            )
+        for place, sampling in enumerate(experiment.sampling):
+            longest = sampling.max_length
+            if longest is not None and longest > model.context:
+                found.append(
+                    f"sampling[{place}].max_length: {longest} is more than the model's context, {model.context} tokens."
+                )
+            if sampling.engine == "vllm":
+                found += [f"sampling[{place}].{problem}" for problem in _of_vllm(sampling)]
+        if not found:
+            try:
+                rows = sources.known_train_rows(data)
+            except UserError as error:
+                return [of_data(str(error))]
+            if rows == 0:
+                least = "one document" if data.test else "two documents, as one is for the test split"
+                found.append(f"data.train: {data.train!r} has none to train on (allowed are files of at least {least})")
+            elif rows is not None and rows < training.batch_size:
+                found.append(
+                    f"training.batch_size: {training.batch_size} is more than the {rows} documents to train on; "
+                    "take a smaller batch or more documents."
+                )
+        return found
+
+    def known_rows(self, experiment: Experiment) -> tuple[int, int] | None:
+        """The most documents to train on and those of a batch; with packing, a batch holds no fixed number of them."""
+        rows, training = sources.known_train_rows(experiment.data), experiment.training
+        return None if rows is None or training.packing else (rows, training.batch_size)
+
+
+DOMAIN = Text()

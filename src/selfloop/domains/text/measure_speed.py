@@ -3,14 +3,13 @@
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from selfloop.data import training_set
 from selfloop.data.shards import ShardWriter
-from selfloop.domains.protocol import Settings
+from selfloop.domains.text.config import Model, Sampling, Training
 from selfloop.domains.text.cost import forward_flops
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
@@ -26,7 +25,7 @@ DOCUMENTS = {"cpu": 64, "cuda": 4096}  # sampled, at least
 
 
 def measure_speed(
-    model: Settings, training: Settings, sampling: Settings, units: float, threads: int | None = None
+    model: Model, training: Training, sampling: Sampling, units: float, threads: int | None = None
 ) -> tuple[float, float]:
     """Operations per second of training and of sampling, as `effort` counts them.
 
@@ -39,26 +38,26 @@ def measure_speed(
     Training is measured with a document per row, and sampling with the engine torch, whatever the settings say.
     """
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    length = max(4, min(round(units), model["context"]))
+    length = max(4, min(round(units), model.context))
     each = forward_flops(model, length - 1)
-    batch = training["batch_size"]
+    batch = training.batch_size
     if kind == "cpu":
         batch = max(1, min(batch, int(CPU_STEP / (3 * each))))
-    training = {**training, "epochs": 1.0, "batch_size": batch, "evaluations": 1, "packing": False, "compile": False}
-    common: dict[str, Any] = {"threads": usable_threads(threads), "every_seconds": 3600.0}
+    training = training.changed(epochs=1.0, batch_size=batch, evaluations=1, packing=False, compile=False)
+    threads = usable_threads(threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train_tokenizer(["a b c"], model["vocabulary"]).save(str(folder / "tokenizer.json"))
+        train_tokenizer(["a b c"], model.vocabulary).save(str(folder / "tokenizer.json"))
         real, test = folder / "real", folder / "test"
         rows = max(STEPS * batch, DOCUMENTS[kind])
-        _write(real, rows, length, model["vocabulary"])
-        _write(test, batch, length, model["vocabulary"])
-        take = {"amount": STEPS * batch / rows, "skip": 0.0, "weight": 1, "filter": None}
+        _write(real, rows, length, model.vocabulary)
+        _write(test, batch, length, model.vocabulary)
+        take = training_set.Take(amount=STEPS * batch / rows, skip=0.0, weight=1.0, filter=None)
         training_set.run(
             Job(
                 input={"parts": [str(real)], "real": str(real)},
                 output={"training_set": str(folder / "training-set")},
-                params={"identity": "speed", "takes": [take], "budget": None},
+                params=training_set.Params(identity="speed", takes=[take], budget=None),
             )
         )
         checkpoint = str(folder / "checkpoint")
@@ -71,28 +70,30 @@ def measure_speed(
                     "tokenizer": str(folder / "tokenizer.json"),
                 },
                 output={"checkpoint": checkpoint, "learning_curve": str(folder / "curve.parquet")},
-                params={"identity": "speed", "model": model, "training": training, "state": str(folder / "state")},
+                params=train.Params(identity="speed", model=model, training=training, state=str(folder / "state")),
+                threads=threads,
+                every_seconds=3600.0,
                 progress=meter,
-                **common,
             )
         )
         trained = meter.units_per_second(skip_last=1) * 3 * batch * each
         meter = ThroughputMeter(SECONDS)
-        given = {
-            "identity": "speed",
-            "sampling": {**sampling, "max_length": length, "engine": "torch"},
-            "iteration": 1,
-            "part": 0,
-        }
+        params = generate.Params(
+            sampling=sampling.changed(max_length=length, engine="torch"),
+            precision=training.precision,
+            identity="speed",
+            iteration=1,
+            part=0,
+        )
         (folder / "part").mkdir()
         with suppress(TimeUp):
             generate.sample_share(  # not `run`: hardly a document ends
                 Job(
                     input={"checkpoint": checkpoint, "real": str(real)},
                     output={"part": str(folder / "part")},
-                    params={**given, "precision": training["precision"]},
+                    params=params,
+                    threads=threads,
                     progress=meter,
-                    **common,
                 ),
                 SINGLE_PROCESS,
                 folder / "part",

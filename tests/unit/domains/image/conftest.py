@@ -30,10 +30,9 @@ def blobs(rows: int, seed: int = 0, bands: int = 1, size: int = 8) -> np.ndarray
     return np.repeat(bright[:, None], bands, axis=1).astype(np.uint8)
 
 
-def settings(**given: Any) -> dict[str, Any]:
+def settings(**given: Any) -> Data:
     """A `data` section with its defaults."""
-    filled: dict[str, Any] = Data.model_validate(given).plain
-    return filled
+    return Data.model_validate(given)
 
 
 @pytest.fixture

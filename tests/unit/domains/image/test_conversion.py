@@ -204,5 +204,5 @@ def test_a_row_without_an_image_is_broken() -> None:
     tally, data = Tally(), settings(source="hub", name="a/b", size=4)
     with pytest.raises(UserError, match=r"a/b \[train\]: row 2: the image cannot be used: there is no image"):
         list(converted(images, data, 2, Tally()))
-    ((rows, _),) = converted(images, data | {"broken": "drop"}, 2, tally)
+    ((rows, _),) = converted(images, data.changed(broken="drop"), 2, tally)
     assert (rows, len(tally.broken)) == ([0, 2], 1)

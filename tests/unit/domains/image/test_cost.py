@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from selfloop.domains.image.config import Data, Model, Sampling, Training
 from selfloop.domains.image.cost import effort, forward_flops
+from selfloop.domains.image.domain import Experiment
 from selfloop.domains.image.model.network import Shape, build
 from selfloop.errors import UserError
 from selfloop.planning.check import check
@@ -16,7 +18,7 @@ HUB = {"source": "hub", "name": "someone/faces", "size": 16, "color": "rgb"}
 MODEL = {"channels": [4, 8], "latent": 5}
 
 
-def sections(data: dict[str, Any]) -> dict[str, Any]:
+def sections(data: dict[str, Any]) -> Experiment:
     """An experiment's checked sections."""
     experiment = {
         "domain": "image",
@@ -26,7 +28,8 @@ def sections(data: dict[str, Any]) -> dict[str, Any]:
         "iterations": 1,
         "seeds": [0],
     }
-    checked: dict[str, Any] = check({"experiments": {"a": experiment}})["experiments"]["a"]
+    checked = check({"experiments": {"a": experiment}}).experiments["a"]
+    assert isinstance(checked, Experiment)
     return checked
 
 
@@ -34,7 +37,8 @@ def sections(data: dict[str, Any]) -> dict[str, Any]:
     ("size", "color", "channels", "latent"), [(64, "rgb", (32, 64, 128, 256, 512), 128), (32, "gray", (8, 16, 32), 16)]
 )
 def test_operations_are_those_of_the_model(size: int, color: str, channels: tuple[int, ...], latent: int) -> None:
-    data, section = {"size": size, "color": color}, {"channels": list(channels), "latent": latent}
+    data = Data(source="packaged", name="orl", size=size, color=color)
+    section = Model(channels=list(channels), latent=latent)
     model = build(Shape(size, color, channels, latent), 0).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as encoding:
         mean, _ = model.encode(torch.zeros(3, model.shape.bands, size, size))
@@ -46,20 +50,20 @@ def test_operations_are_those_of_the_model(size: int, color: str, channels: tupl
 
 def test_celeba_is_as_large_as_its_lists_say(tmp_path: Path) -> None:
     checked = sections({**HUB, "name": "eurecom-ds/celeba", "test_split": "test"})
-    found = effort(checked["data"], checked["model"], tmp_path)
-    encoder, decoder = forward_flops(checked["data"], checked["model"])
-    work = found.train({"epochs": 2, "evaluations": 3}, 4.0)
+    found = effort(checked.data, checked.model, tmp_path)
+    encoder, decoder = forward_flops(checked.data, checked.model)
+    work = found.train(Training(epochs=2.0, evaluations=3), 4.0)
     assert work.units == 2 * 4 * 162_770
     assert work.flops == (3 * work.units + 3 * 19_962) * (encoder + decoder)
-    assert found.generate({}).units == 162_770
-    assert found.generate({}).flops == 162_770 * decoder
+    assert found.generate(Sampling()).units == 162_770
+    assert found.generate(Sampling()).flops == 162_770 * decoder
 
 
 def test_packaged_images_are_counted_and_others_asked_for(tmp_path: Path) -> None:
     """40 people with 10 photographs each, of whom a fifth is held out."""
     checked = sections({"source": "packaged", "name": "orl", "size": 16, "color": "gray"})
-    assert effort(checked["data"], checked["model"], tmp_path).train({"epochs": 1, "evaluations": 0}, 1.0).units == 320
+    assert effort(checked.data, checked.model, tmp_path).train(Training(epochs=1.0), 1.0).units == 320
     unknown = sections(HUB)
     with pytest.raises(UserError, match=r"data\.name: how large 'someone/faces' is.*--rows"):
-        effort(unknown["data"], unknown["model"], tmp_path)
-    assert effort(unknown["data"], unknown["model"], tmp_path, rows=70).generate({}).units == 70
+        effort(unknown.data, unknown.model, tmp_path)
+    assert effort(unknown.data, unknown.model, tmp_path, rows=70).generate(Sampling()).units == 70

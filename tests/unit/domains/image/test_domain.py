@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from selfloop.code_digest import is_module, used_modules
-from selfloop.domains.image.domain import DOMAIN, ends, first_seeds
+from selfloop.domains.image.config import Data
+from selfloop.domains.image.domain import DOMAIN, Experiment, ends, first_seeds
 from selfloop.errors import UserError
 from selfloop.planning.check import check
 
@@ -21,23 +22,24 @@ EXPERIMENT: dict[str, Any] = {
 }
 
 
-def checked(**sections: dict[str, Any]) -> dict[str, Any]:
+def checked(**sections: dict[str, Any]) -> Experiment:
     entry = copy.deepcopy(EXPERIMENT)
     for name, keys in sections.items():
         entry[name] |= keys
-    entries: dict[str, Any] = check({"experiments": {"a": entry}})["experiments"]
-    return dict(entries["a"])
+    found = check({"experiments": {"a": entry}}).experiments["a"]
+    assert isinstance(found, Experiment)
+    return found
 
 
 def test_names_tell_the_data_and_the_model() -> None:
     entry = checked()
-    assert DOMAIN.data_slug(entry["data"]) == "orl-32"
-    assert DOMAIN.data_slug({"source": "files", "train": ["Photos/My Faces.zip"], "size": 64}) == "my-faces-64"
-    assert DOMAIN.data_slug({"source": "hub", "name": "eurecom-ds/celeba", "size": 64}) == "celeba-64"
-    assert DOMAIN.data_slug({"source": "celeba", "path": "/data/x", "size": 64}) == "celeba-64"
-    assert DOMAIN.model_slug(entry["model"]) == "vae-16-64-z32"
-    assert DOMAIN.model_title(entry["model"]) == "VAE (16 to 64 channels)"
-    assert DOMAIN.sampling_slug(entry["sampling"][0]) == "t1"
+    assert DOMAIN.data_slug(entry.data) == "orl-32"
+    assert DOMAIN.data_slug(Data(source="files", train=["Photos/My Faces.zip"])) == "my-faces-64"
+    assert DOMAIN.data_slug(Data(source="hub", name="eurecom-ds/celeba")) == "celeba-64"
+    assert DOMAIN.data_slug(Data(source="celeba", path="/data/x")) == "celeba-64"
+    assert DOMAIN.model_slug(entry.model) == "vae-16-64-z32"
+    assert DOMAIN.model_title(entry.model) == "VAE (16 to 64 channels)"
+    assert DOMAIN.sampling_slug(entry.sampling[0]) == "t1"
 
 
 @pytest.mark.parametrize(

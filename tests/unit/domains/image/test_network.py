@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from selfloop.domains.image.config import Data, Model
 from selfloop.domains.image.domain import parameter_count
 from selfloop.domains.image.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.image.model.network import LOG_VARIANCE, Autoencoder, Shape, build, to_bytes, to_pixels
@@ -28,9 +29,9 @@ def test_the_papers_model_has_3_94_million_parameters() -> None:
     [(64, "rgb", [32, 64, 128, 256, 512], 128), (16, "gray", [3, 5], 7), (8, "rgb", [4], 2)],
 )
 def test_the_settings_count_parameters_without_torch(size: int, color: str, channels: list[int], latent: int) -> None:
-    model = {"channels": channels, "latent": latent}
+    model = Model(channels=channels, latent=latent)
     count = parameters(build(Shape.of(size, color, model), 0))
-    assert parameter_count({"size": size, "color": color}, model) == count
+    assert parameter_count(Data(source="packaged", name="orl", size=size, color=color), model) == count
 
 
 @pytest.mark.parametrize("color", ["gray", "rgb"])

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from selfloop.data import training_set
 from selfloop.data.shards import ShardWriter, count_rows
+from selfloop.domains.image.config import Model, Sampling, Training
 from selfloop.domains.image.data import image_store
 from selfloop.domains.image.model.loss import terms
 from selfloop.domains.image.model.network import Shape, build
@@ -31,31 +32,14 @@ from selfloop.training.resume import Terminated
 from .conftest import blobs
 
 CPU = torch.device("cpu")
-TRAINING: dict[str, Any] = {
-    "epochs": 3,
-    "batch_size": 8,
-    "kl_weight": 0.001,
-    "flip": True,
-    "learning_rate": 0.005,
-    "schedule": "exponential",
-    "decay": 0.9,
-    "patience": 10,
-    "final_learning_rate": 0.1,
-    "warmup_steps": 0,
-    "weight_decay": 0.0,
-    "beta1": 0.9,
-    "beta2": 0.999,
-    "clip": 1.0,
-    "evaluations": 3,
-    "precision": "float32",
-}
+TRAINING = Training(epochs=3.0, batch_size=8, kl_weight=0.001, decay=0.9, evaluations=3, precision="float32")
 
 
 def task(rows: int = 21, identity: str = "a", group: ProcessGroup = SINGLE_PROCESS, **training: Any) -> ImageTask:
     """A task whose images are all different and, the first column aside, gray."""
     images = np.full((rows, 1, 8, 8), 100, dtype=np.uint8)
     images[:, 0, :, 0] = np.arange(rows)[:, None]
-    return ImageTask(images, blobs(5), TRAINING | training, 4, identity, CPU, group)
+    return ImageTask(images, blobs(5), TRAINING.changed(**training), 4, identity, CPU, group)
 
 
 def seen(task: ImageTask, steps: range) -> list[int]:
@@ -145,24 +129,23 @@ def write(folder: Path, images: np.ndarray) -> Path:
 def job(tmp_path: Path) -> Job:
     """A training of 60 made-up images."""
     real, test = write(tmp_path / "real", blobs(60)), write(tmp_path / "test", blobs(12, seed=1))
-    concatenate = {
-        "identity": "t",
-        "takes": [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}],
-        "budget": None,
-    }
+    takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
+    concatenate = training_set.Params(identity="t", takes=takes, budget=None)
     target = tmp_path / "training-set"
     training_set.run(Job({"real": str(real), "parts": [str(real)]}, {"training_set": str(target)}, concatenate))
     return Job(
         input={"training_set": str(target), "test": str(test)},
         output={"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(tmp_path / "curve.parquet")},
-        params={
-            "identity": "a",
-            "model": {"channels": [4, 8], "latent": 4},
-            "training": TRAINING,
-            "state": str(tmp_path / "state"),
-        },
+        params=train.Params(
+            identity="a", model=Model(channels=[4, 8], latent=4), training=TRAINING, state=str(tmp_path / "state")
+        ),
         progress=tqdm,
     )
+
+
+def trained_otherwise(job: Job, **changes: Any) -> Job:
+    """The job with other values of some keys of `training`."""
+    return replace(job, params=job.params.model_copy(update={"training": TRAINING.changed(**changes)}))
 
 
 def weights(job: Job) -> dict[str, torch.Tensor]:
@@ -171,7 +154,7 @@ def weights(job: Job) -> dict[str, torch.Tensor]:
 
 def test_a_training_that_is_stopped_goes_on_to_the_same_bits(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     train.run(job)
-    assert not Path(job.params["state"]).exists()
+    assert not Path(job.params.state).exists()
     expected, curve = weights(job), pq.read_table(job.output["learning_curve"])
     real_batch, asked = ImageTask.batch, []
 
@@ -189,7 +172,7 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_bits(job: Job, monkeypat
     assert all(torch.equal(weights(job)[name], expected[name]) for name in expected)
     assert any("mean" in name and tensor.abs().sum() > 0 for name, tensor in expected.items() if "encoder" in name)
     assert pq.read_table(job.output["learning_curve"]) == curve
-    assert [path.name for path in Path(job.params["state"]).iterdir()] == ["state.safetensors"]  # until it is evaluated
+    assert [path.name for path in Path(job.params.state).iterdir()] == ["state.safetensors"]  # until it is evaluated
 
 
 def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
@@ -205,14 +188,14 @@ def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
 
 
 def test_a_training_that_explodes_ends_with_a_message_and_leaves_no_checkpoint(job: Job) -> None:
-    wild = replace(job, params={**job.params, "training": TRAINING | {"learning_rate": 1e30, "clip": 1e30}})
+    wild = trained_otherwise(job, learning_rate=1e30, clip=1e30)
     with pytest.raises(UserError, match=r"(loss|kl_nats) became (nan|inf) before step \d+; try a lower learning_rate"):
         train.run(wild)
     assert not Path(job.output["checkpoint"]).exists()
 
 
 def test_too_few_images_for_a_batch_are_named(job: Job) -> None:
-    large = replace(job, params={**job.params, "training": TRAINING | {"batch_size": 61}})
+    large = trained_otherwise(job, batch_size=61)
     with pytest.raises(UserError, match=r"has 60 images, fewer than training\.batch_size, 61"):
         train.run(large)
 
@@ -220,7 +203,7 @@ def test_too_few_images_for_a_batch_are_named(job: Job) -> None:
 def test_a_part_has_as_many_images_as_the_real_split_and_is_measured(job: Job, tmp_path: Path) -> None:
     train.run(job)
     inputs = {"checkpoint": job.output["checkpoint"], "real": str(tmp_path / "real")}
-    params = {"identity": "p", "sampling": {"temperature": 1.0}, "precision": "float32", "iteration": 3, "part": 2}
+    params = generate.Params(identity="p", sampling=Sampling(), precision="float32", iteration=3, part=2)
     sampling = Job(inputs, {"part": str(tmp_path / "part")}, params, progress=tqdm)
     generate.run(sampling)
     assert count_rows(tmp_path / "part") == 60
@@ -229,7 +212,8 @@ def test_a_part_has_as_many_images_as_the_real_split_and_is_measured(job: Job, t
     before = (tmp_path / "part" / "shard-00000.parquet").read_bytes()
     generate.run(sampling)
     assert (tmp_path / "part" / "shard-00000.parquet").read_bytes() == before
-    measuring = Job({**inputs, "part": str(tmp_path / "part")}, {"measurements": str(tmp_path / "m.json")}, params)
+    paths = {**inputs, "part": str(tmp_path / "part")}
+    measuring = Job(paths, {"measurements": str(tmp_path / "m.json")}, evaluate_part.Params(part=2))
     evaluate_part.run(measuring)
     rows = {row["metric"]: row["value"] for row in json.loads((tmp_path / "m.json").read_text())}
     assert set(rows) > {"covariance_trace_ratio", "effective_modes", "vendi_score", "precision", "recall"}
@@ -241,7 +225,8 @@ def test_only_a_bounded_number_of_images_is_compared(
 ) -> None:
     monkeypatch.setattr(evaluate_part, "MOST", 20)
     paths = {"real": str(tmp_path / "real"), "part": str(tmp_path / "test")}
-    measuring = Job(paths, {"measurements": str(tmp_path / "m.json")}, {"part": 0}, log=logging.getLogger("image"))
+    output = {"measurements": str(tmp_path / "m.json")}
+    measuring = Job(paths, output, evaluate_part.Params(part=0), log=logging.getLogger("image"))
     with caplog.at_level(logging.INFO, logger="image"):
         evaluate_part.run(measuring)
     assert "12 sampled and 20 real images compared in 5 principal components" in caplog.text

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from selfloop.domains.linear.domain import DOMAIN, theory_regimes
+from selfloop.domains.linear.domain import DOMAIN, Experiment, theory_regimes
 from selfloop.errors import UserError
 from selfloop.planning import study
 from selfloop.planning.check import check
@@ -29,8 +29,9 @@ def experiment(**changes: Any) -> dict[str, Any]:
     return changed
 
 
-def checked(**changes: Any) -> dict[str, Any]:
-    entry: dict[str, Any] = check(experiment(**changes))["experiments"]["a"]
+def checked(**changes: Any) -> Experiment:
+    entry = check(experiment(**changes)).experiments["a"]
+    assert isinstance(entry, Experiment)
     return entry
 
 
@@ -150,9 +151,12 @@ def test_a_grid_is_every_combination_of_each_line_under_every_regime() -> None:
 
 
 def test_theory_is_that_of_the_regimes_that_have_one() -> None:
-    assert theory_regimes(checked()) == ["replace"]
-    assert theory_regimes(checked(training={"ridge": 0.1})) == []
-    assert theory_regimes(checked(simulation={"theory": []})) == []
+    def of(entry: Experiment) -> list[str]:
+        return theory_regimes(entry, entry.simulation)
+
+    assert of(checked()) == ["replace"]
+    assert of(checked(training={"ridge": 0.1})) == []
+    assert of(checked(simulation={"theory": []})) == []
 
 
 def test_simulations_are_shared_by_what_they_are_and_listed_under_each_experiment() -> None:

@@ -15,11 +15,12 @@ from selfloop.data import collect
 from selfloop.data.quantity import Quantity
 from selfloop.data.tidy import METRICS
 from selfloop.domains.linear import theory
+from selfloop.domains.linear.config import Chains
 from selfloop.domains.linear.figures import spread_figure, theory_figure
 from selfloop.domains.linear.simulation.results import Result, comparison, comparison_summary, law_quantiles, results_of
 from selfloop.domains.linear.simulation.scenario import Scenario, scenario_of
 from selfloop.domains.linear.simulation.simulate import simulate
-from selfloop.domains.linear.steps.simulate_chains import run as simulate_chains
+from selfloop.domains.linear.steps import simulate_chains
 from selfloop.domains.linear.steps.write_theory import page
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
@@ -54,10 +55,10 @@ def metrics(tmp_path: Path) -> tuple[Path, list[dict[str, Any]]]:
     for entry in asked:
         for settings in entry["simulations"]:
             path = tmp_path / f"{settings['regime']}.parquet"
-            simulate_chains(Job({}, {"measurements": str(path)}, {"simulation": settings}))
+            simulate_chains.run(Job({}, {"measurements": str(path)}, simulate_chains.Params(simulation=settings)))
             rows.append({"experiment": entry["experiment"], "domain": "linear", "file": str(path)})
     outputs = {name: str(tmp_path / name) for name in ("metrics", "learning_curves", "chains")}
-    collect.run(Job({}, outputs, {"chains": [], "simulations": rows}))
+    collect.run(Job({}, outputs, collect.Params(chains=[], simulations=rows)))
     return tmp_path / "metrics", asked
 
 
@@ -67,7 +68,7 @@ def test_simulations_are_collected_under_every_experiment_that_asked(metrics: An
     assert table.schema.equals(METRICS)
     assert table.num_rows == 4 * 5 * 4
     first = table.slice(1, 1).to_pylist()[0]
-    value = simulate(scenario_of({**SETTINGS, "regime": "replace"}), range(5)).error[0, 1]
+    value = simulate(scenario_of(Chains(**SETTINGS, regime="replace")), range(5)).error[0, 1]
     assert first == {
         "experiment": "a",
         "domain": "linear",

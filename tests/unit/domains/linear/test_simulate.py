@@ -193,7 +193,7 @@ def test_labels_tell_settings_apart():
         ({"regime": "keep"}, r"regime is 'keep'.*replace, accumulate, replace-multiple, accumulate-subsample"),
         ({"ridge": -0.1}, r"ridge is -0.1"),
         ({"T": 2}, r"T is 2 with d=3.*T >= d, or a ridge penalty"),
-        ({"w_star": (1.0, 2.0)}, r"w_star is \(1.0, 2.0\).*d=3"),
+        ({"w_star": (1.0, 2.0)}, r"w_star is \[1.0, 2.0\].*d=3"),
         ({"covariance": ((1.0, 2.0, 0.0), (2.0, 1.0, 0.0), (0.0, 0.0, 1.0))}, r"Sigma is not positive definite"),
     ],
 )

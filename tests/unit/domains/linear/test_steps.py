@@ -12,25 +12,18 @@ import pytest
 import torch
 
 from selfloop.data import training_set
+from selfloop.domains.linear.config import Data, Training
 from selfloop.domains.linear.data.rows import read_rows, write_rows
 from selfloop.domains.linear.data.sources import covariance, factor, target
 from selfloop.domains.linear.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.linear.steps import evaluate_model, evaluate_part, generate, prepare_data, train
 from selfloop.domains.linear.steps.train import fit
 from selfloop.errors import UserError
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 
 ROOT = Path(__file__).parents[4]
 SIGMA = [[2.0, 0.5, 0.0], [0.5, 1.0, 0.3], [0.0, 0.3, 4.0]]
-DATA: dict[str, Any] = {
-    "dimension": 3,
-    "rows": 40,
-    "noise_variance": 0.25,
-    "covariance": None,
-    "decay": 0.0,
-    "w_star": None,
-    "seed": 0,
-}
+DATA = Data(dimension=3, rows=40, noise_variance=0.25)
 
 
 def save(w: np.ndarray, folder: Path) -> None:
@@ -47,7 +40,7 @@ def measurements(path: Path) -> list[dict[str, Any]]:
 def prepare(folder: Path, **changes: Any) -> Path:
     """The folder in which both splits of changed data lie."""
     outputs = {split: str(folder / split) for split in ("train", "test")}
-    prepare_data.run(Job({}, outputs, {"data": {**DATA, **changes}}))
+    prepare_data.run(Job({}, outputs, prepare_data.Params(data=DATA.changed(**changes))))
     return folder
 
 
@@ -84,12 +77,12 @@ def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
 
     real, target, curve = str(prepare(tmp_path) / "train"), str(tmp_path / "training-set"), tmp_path / "curve.parquet"
     takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
-    concatenate = {"identity": "t", "takes": takes, "budget": None}
+    concatenate = training_set.Params(identity="t", takes=takes, budget=None)
     training_set.run(Job({"real": real, "parts": [real]}, {"training_set": target}, concatenate))
     outputs = {"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(curve)}
     monkeypatch.setattr(train, "save_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
-        train.run(Job({"training_set": target}, outputs, {"training": {"ridge": 0.0}}))
+        train.run(Job({"training_set": target}, outputs, train.Params(training=Training())))
     assert not curve.exists()
 
 
@@ -103,13 +96,13 @@ def test_too_few_distinct_rows_are_fitted_with_the_shortest_parameters(drawn: tu
 def test_a_data_set_of_which_no_row_is_drawn_is_no_part_of_the_fit(tmp_path: Path) -> None:
     parts = [str(prepare(tmp_path / str(place), seed=place) / "train") for place in range(2)]
     takes = [{"amount": amount, "skip": 0.0, "weight": 1.0, "filter": None} for amount in (0.001, 1.0)]
-    params = {"identity": "abc", "takes": takes, "budget": None, "training": {"ridge": 0.0}}
+    params = training_set.Params(identity="abc", takes=takes, budget=None)
     folder, outputs = (
         str(tmp_path / "training-set"),
         {name: str(tmp_path / name) for name in ("checkpoint", "learning_curve")},
     )
     training_set.run(Job({"real": parts[0], "parts": parts}, {"training_set": folder}, params))
-    train.run(Job({"training_set": folder}, outputs, params))
+    train.run(Job({"training_set": folder}, outputs, train.Params(training=Training())))
     X, y, _ = read_rows(Path(parts[1]))
     assert np.abs(load_checkpoint(tmp_path / "checkpoint") - np.linalg.pinv(X) @ y).max() < 1e-13
 
@@ -124,7 +117,7 @@ def test_an_ill_conditioned_design_keeps_its_digits() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"covariance": SIGMA}, {"decay": 2.0}, {"w_star": [1.0, 0.0, -2.0]}])
 def test_the_test_split_measures_the_excess_risk_exactly(tmp_path: Path, changes: dict[str, Any]) -> None:
-    data = {**DATA, **changes}
+    data = DATA.changed(**changes)
     prepare(tmp_path, **changes)
     X, y, noise = read_rows(tmp_path / "test")
     assert np.array_equal(y, X @ target(data))
@@ -134,7 +127,8 @@ def test_the_test_split_measures_the_excess_risk_exactly(tmp_path: Path, changes
     w = np.array([0.3, -1.0, 2.0])
     save(w, tmp_path / "checkpoint")
     outputs = {"measurements": str(tmp_path / "measurements.json")}
-    evaluate_model.run(Job({"test": str(tmp_path / "test"), "checkpoint": str(tmp_path / "checkpoint")}, outputs))
+    inputs = {name: str(tmp_path / name) for name in ("test", "checkpoint")}
+    evaluate_model.run(Job(inputs, outputs, StepParams()))
     (row,) = measurements(tmp_path / "measurements.json")
     away = w - target(data)
     assert (row["split"], row["metric"]) == ("test", "excess_risk")
@@ -157,13 +151,13 @@ def test_the_same_section_gives_the_same_bytes_and_another_seed_other_rows(tmp_p
 
 
 def test_decay_is_the_spectrums_exponent() -> None:
-    assert np.allclose(factor({**DATA, "decay": 2.0}) ** 2, np.diag([1, 1 / 4, 1 / 9]))
+    assert np.allclose(factor(DATA.changed(decay=2.0)) ** 2, np.diag([1, 1 / 4, 1 / 9]))
 
 
 def sample(folder: Path, w: np.ndarray, identity: str, part: int = 0) -> tuple[Path, list[np.ndarray]]:
     """A part sampled from w for the data in `folder`."""
     save(w, folder / "checkpoint")
-    params = {"identity": identity, "data": DATA, "iteration": 2, "part": part}
+    params = generate.Params(identity=identity, data=DATA, iteration=2, part=part)
     inputs = {"real": str(folder / "train"), "checkpoint": str(folder / "checkpoint")}
     generate.run(Job(inputs, {"part": str(folder / identity)}, params))
     return folder / identity, list(read_rows(folder / identity))
@@ -194,7 +188,8 @@ def test_a_part_is_measured_as_signal_and_noise(tmp_path: Path) -> None:
     folder, (_, _, noise) = sample(tmp_path, w, "a")
     save(first, tmp_path / "first")
     outputs = {"measurements": str(tmp_path / "measurements.json")}
-    evaluate_part.run(Job({"part": str(folder), "first": str(tmp_path / "first")}, outputs, {"part": 3}))
+    inputs = {"part": str(folder), "first": str(tmp_path / "first")}
+    evaluate_part.run(Job(inputs, outputs, evaluate_part.Params(part=3)))
     rows = measurements(tmp_path / "measurements.json")
     expected = {"signal": np.mean((X @ w) ** 2), "noise": np.mean(noise**2), "drift": np.mean(X[:, 2] ** 2) / 4}
     assert {row["metric"]: row["value"] for row in rows} == pytest.approx(expected)

@@ -8,6 +8,7 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
+from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data.chemistry import conformations_of
 from selfloop.domains.molecule.data.conformations import Conformations, read_conformations, write_conformations
 
@@ -37,13 +38,11 @@ def molecules(tmp_path_factory: pytest.TempPathFactory) -> Conformations:
 
 
 @pytest.fixture
-def data() -> Callable[..., dict[str, Any]]:
+def data() -> Callable[..., Data]:
     """Makes a `data` section of SDF files, with some keys changed."""
 
-    def section(**keys: Any) -> dict[str, Any]:
-        common = {"source": "sdf", "train": None, "test": None, "molecules": None, "test_molecules": 100, "seed": 0}
-        common |= {"conformers": None, "test_conformers": None, "rows": None, "test_fraction": 0.25, "max_atoms": None}
-        return {**common, "match_names": True, **keys}
+    def section(**keys: Any) -> Data:
+        return Data.model_validate({"source": "sdf", "train": "unset.sdf", "test_fraction": 0.25, **keys})
 
     return section
 

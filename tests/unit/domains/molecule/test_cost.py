@@ -9,19 +9,21 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from selfloop.domains.molecule import cost as efforts
+from selfloop.domains.molecule.config import Data, Model, Sampling, Training
 from selfloop.domains.molecule.cost import effort, forward_flops
 from selfloop.domains.molecule.data.graph import build_batch, build_graph, pairs_within
 from selfloop.domains.molecule.model.network import build
 from selfloop.errors import UserError
 from selfloop.planning.check import check
 
-MODEL = {"hidden_size": 16, "global_layers": 3, "local_layers": 2, "cutoff": 10.0, "edge_encoder": "separate"}
+MODEL = Model(hidden_size=16, global_layers=3, local_layers=2, timesteps=100)
 
 
-def checked(data: dict[str, Any]) -> dict[str, Any]:
+def checked(data: dict[str, Any]) -> Data:
     """A config's `data` section with its defaults."""
     experiment = {"domain": "molecule", "data": data, "regimes": ["replace"], "iterations": 1, "seeds": [0]}
-    found: dict[str, Any] = check({"experiments": {"a": experiment}})["experiments"]["a"]["data"]
+    found = check({"experiments": {"a": experiment}}).experiments["a"].data
+    assert isinstance(found, Data)
     return found
 
 
@@ -31,7 +33,7 @@ def test_operations_are_those_of_the_model_on_a_chain_of_atoms(monkeypatch: pyte
     bonds = np.array([[first, first + 1, 1] for first in range(atoms - 1)])
     batch = build_batch([build_graph(atoms, bonds)], np.full(atoms, 6), "cpu")
     positions = torch.arange(3 * atoms, dtype=torch.float32).view(atoms, 3) / 9
-    pairs = pairs_within(batch, positions, MODEL["cutoff"])
+    pairs = pairs_within(batch, positions, MODEL.cutoff)
     assert (len(pairs.first), pairs.local) == (36, 21)
     with torch.no_grad(), FlopCounterMode(display=False) as counted:
         build(MODEL, 0)(batch, pairs)
@@ -41,18 +43,18 @@ def test_operations_are_those_of_the_model_on_a_chain_of_atoms(monkeypatch: pyte
 
 def test_a_training_counts_its_steps_whatever_its_training_set(tmp_path: Path) -> None:
     data = checked({"source": "rdkit", "molecules": 30, "conformers": 5, "test_molecules": 4})
-    found = effort(data, {**MODEL, "timesteps": 100}, tmp_path)
+    found = effort(data, MODEL, tmp_path)
     forward = forward_flops(MODEL, efforts.ATOMS)
-    work = found.train({"steps": 200, "batch_size": 8, "evaluations": 3}, 2.0)
+    work = found.train(Training(steps=200, batch_size=8, evaluations=3), 2.0)
     assert work.units == 200 * 8
     assert work.flops == pytest.approx((3 * 200 * 8 + 3 * 2 * 4 * 5) * forward)
-    assert found.generate({"schedule": "strided", "steps": 50}).flops == pytest.approx(150 * 50 * forward)
-    assert found.generate({"schedule": "all", "steps": 50}).flops == pytest.approx(150 * 100 * forward)
+    assert found.generate(Sampling()).flops == pytest.approx(150 * 50 * forward)
+    assert found.generate(Sampling(schedule="all")).flops == pytest.approx(150 * 100 * forward)
     assert found.evaluate_model.flops == pytest.approx(8 * 20 * forward)
 
 
 def test_data_of_unknown_size_are_asked_for(tmp_path: Path) -> None:
     data = checked({"source": "rdkit_folder", "folder": "nowhere"})
     with pytest.raises(UserError, match=r"data: how many conformations there are.*--rows"):
-        effort(data, {**MODEL, "timesteps": 100}, tmp_path)
-    assert effort(data, {**MODEL, "timesteps": 100}, tmp_path, rows=70).generate({"schedule": "all"}).units == 70
+        effort(data, MODEL, tmp_path)
+    assert effort(data, MODEL, tmp_path, rows=70).generate(Sampling(schedule="all")).units == 70

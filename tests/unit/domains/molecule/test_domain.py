@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from selfloop.domains.molecule.config import Sampling
-from selfloop.domains.molecule.domain import DOMAIN, SHAPING, data_slug, sampling_slug, sampling_title, shown
+from selfloop.domains.molecule.config import Data, Sampling
+from selfloop.domains.molecule.domain import DOMAIN, SHAPING, shown
 from selfloop.errors import UserError
 from selfloop.planning.check import check
 
@@ -26,8 +26,8 @@ def study(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_study_that_is_right_has_the_originals_settings_as_defaults() -> None:
-    entry = check(study())["experiments"]["m"]
-    assert entry["model"] == {
+    entry = check(study()).experiments["m"]
+    assert entry.model.plain == {
         "hidden_size": 128,
         "global_layers": 6,
         "local_layers": 4,
@@ -37,8 +37,8 @@ def test_a_study_that_is_right_has_the_originals_settings_as_defaults() -> None:
         "beta_start": 1e-7,
         "beta_end": 9e-3,
     }
-    assert (entry["sampling"][0]["schedule"], entry["sampling"][0]["steps"]) == ("strided", 50)
-    assert entry["training"]["steps"] == 41000
+    assert (entry.sampling[0].schedule, entry.sampling[0].steps) == ("strided", 50)
+    assert entry.training.steps == 41000
 
 
 @pytest.mark.parametrize(
@@ -78,16 +78,16 @@ def test_a_key_of_another_source_that_is_inherited_can_be_taken_back() -> None:
 
 
 def test_names_of_data_and_samplings() -> None:
-    assert data_slug({"source": "sdf", "train": ["some/My file.sdf.gz"]}) == "my-file"
-    assert data_slug({"source": "rdkit_folder", "folder": "data/rdkit_folder/"}) == "rdkit-folder"
-    assert sampling_slug({"schedule": "noisiest", "steps": 50}) == "noisiest50"
+    assert DOMAIN.data_slug(Data(source="sdf", train=["some/My file.sdf.gz"])) == "my-file"
+    assert DOMAIN.data_slug(Data(source="rdkit_folder", folder="data/rdkit_folder/")) == "rdkit-folder"
+    assert DOMAIN.sampling_slug(Sampling(schedule="noisiest")) == "noisiest50"
     assert titles({}, {"schedule": "all"}) == ["strided, 50 steps", "all steps"]
 
 
 def titles(*samplings: dict[str, Any]) -> list[str]:
     """What tables call a study's samplings."""
-    entry = check(study(sampling=list(samplings)))["experiments"]["m"]
-    return [sampling_title(sampling) for sampling in entry["sampling"]]
+    entry = check(study(sampling=list(samplings))).experiments["m"]
+    return [DOMAIN.sampling_title(sampling) for sampling in entry.sampling]
 
 
 def test_tables_tell_samplings_apart_by_every_key_that_shapes_the_samples() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from selfloop.domains.molecule.config import Model, Sampling
 from selfloop.domains.molecule.data.conformations import Conformations
 from selfloop.domains.molecule.data.graph import Batch, Pairs
 from selfloop.domains.molecule.model import sampler
@@ -13,10 +14,8 @@ from selfloop.domains.molecule.model.network import GeoDiff, build
 from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.model.sampler import clip, sample, visited
 
-MODEL: dict[str, Any] = {"hidden_size": 8, "global_layers": 1, "local_layers": 1, "cutoff": 5.0}
-MODEL |= {"edge_encoder": "shared", "timesteps": 1000, "beta_start": 1e-7, "beta_end": 9e-3}
-SAMPLING: dict[str, Any] = {"schedule": "strided", "steps": 6, "step_size": 1e-6, "global_below": 0.5}
-SAMPLING |= {"global_weight": 1.0, "clip": 1000.0, "batch_size": 3}
+MODEL = Model(hidden_size=8, global_layers=1, local_layers=1, cutoff=5.0, edge_encoder="shared")
+SAMPLING = Sampling(steps=6, batch_size=3)
 
 
 def test_strided_goes_evenly_from_the_noisiest_level_to_the_finest() -> None:
@@ -74,8 +73,8 @@ def test_with_a_perfect_score_all_steps_lead_to_the_true_bond_lengths(
     first, second = row.bonds[:, 0], row.bonds[:, 1]
 
     def error(**changes: Any) -> float:
-        config = {**MODEL, "cutoff": 100.0}
-        (points, *_), _ = sample(oracle, config, {**SAMPLING, **changes}, molecules, [0], "one")
+        config = MODEL.changed(cutoff=100.0)
+        (points, *_), _ = sample(oracle, config, SAMPLING.changed(**changes), molecules, [0], "one")
         lengths, true = (np.linalg.norm(p[first] - p[second], axis=1) for p in (points, row.coordinates))
         return float(np.abs(lengths - true).mean())
 
@@ -87,10 +86,10 @@ def test_with_a_perfect_score_all_steps_lead_to_the_true_bond_lengths(
 def test_a_sample_depends_on_the_seed_and_not_on_those_beside_it(molecules: Conformations) -> None:
     model = build(MODEL, 1)
     rows = [4, 0, 2, 4, 6]
-    together, _ = sample(model, MODEL, {**SAMPLING, "batch_size": 5}, molecules, rows, "a")
-    apart, _ = sample(model, MODEL, {**SAMPLING, "batch_size": 2}, molecules, rows, "a")
-    again, _ = sample(model, MODEL, {**SAMPLING, "batch_size": 5}, molecules, rows, "a")
-    other, _ = sample(model, MODEL, {**SAMPLING, "batch_size": 5}, molecules, rows, "b")
+    together, _ = sample(model, MODEL, SAMPLING.changed(batch_size=5), molecules, rows, "a")
+    apart, _ = sample(model, MODEL, SAMPLING.changed(batch_size=2), molecules, rows, "a")
+    again, _ = sample(model, MODEL, SAMPLING.changed(batch_size=5), molecules, rows, "a")
+    other, _ = sample(model, MODEL, SAMPLING.changed(batch_size=5), molecules, rows, "b")
     assert all(np.allclose(a, b, atol=1e-3) for a, b in zip(together, apart, strict=True))
     assert all(np.array_equal(a, b) for a, b in zip(together, again, strict=True))
     assert not np.allclose(together[0], other[0], atol=0.1)
@@ -115,7 +114,7 @@ def test_a_molecule_that_runs_away_is_sampled_again_alone_with_clipped_local_for
             return torch.zeros(len(pairs.first) - pairs.local)
 
     samples, again = sample(
-        Runaway(molecules[0].coordinates), MODEL, {**SAMPLING, "step_size": 1e3}, molecules, [0, 8], "a"
+        Runaway(molecules[0].coordinates), MODEL, SAMPLING.changed(step_size=1e3), molecules, [0, 8], "a"
     )
     assert again.tolist() == [False, True]
     assert np.isfinite(samples[1]).all()

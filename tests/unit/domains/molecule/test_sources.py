@@ -20,6 +20,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDepictor
 from rdkit.Geometry import Point3D
 
+from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import sources
 from selfloop.domains.molecule.data.conformations import Conformation, read_conformations
 from selfloop.domains.molecule.steps import prepare_data
@@ -31,7 +32,7 @@ from .conftest import write_entries
 Make = Callable[..., Any]
 
 
-def read(data: dict[str, Any]) -> tuple[list[Conformation], list[Conformation], Counter[str]]:
+def read(data: Data) -> tuple[list[Conformation], list[Conformation], Counter[str]]:
     """Train rows, test rows, and what was left out."""
     left_out: Counter[str] = Counter()
     train, test = prepare_data.splits(data, left_out)
@@ -213,7 +214,7 @@ def test_a_file_without_a_usable_molecule_stops_with_one_clear_message(
     job = Job(
         input={},
         output={"train": str(tmp_path / "train"), "test": str(tmp_path / "test")},
-        params={"data": data(train=str(path))},
+        params=prepare_data.Params(data=data(train=str(path))),
     )
     with pytest.raises(UserError, match=r"cannot be read|no molecule is left for the train split"):
         prepare_data.run(job)
@@ -228,9 +229,8 @@ def nci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "rdkit_smiles", lambda: path)
 
 
-def rdkit_section(**keys: Any) -> dict[str, Any]:
-    section = {"source": "rdkit", "molecules": 4, "test_molecules": 2, "conformers": 1, "test_conformers": None}
-    return {**section, "rows": None, "max_atoms": None, "seed": 0, **keys}
+def rdkit_section(**keys: Any) -> Data:
+    return Data.model_validate({"source": "rdkit", "molecules": 4, "test_molecules": 2, "conformers": 1, **keys})
 
 
 @pytest.mark.usefixtures("nci")
@@ -261,21 +261,20 @@ def test_fewer_molecules_than_asked_for_stop_the_step(
     section = data(train=str(sdf), **keys) if "source" in keys else rdkit_section(**keys)
     output = {"train": str(tmp_path / "train"), "test": str(tmp_path / "test")}
     with pytest.raises(UserError, match=message):
-        prepare_data.run(Job(input={}, output=output, params={"data": section}))
+        prepare_data.run(Job(input={}, output=output, params=prepare_data.Params(data=section)))
     assert not (tmp_path / "train").exists()
 
 
 def test_the_step_writes_both_splits_and_thins_the_rows_by_seed(sdf: Path, tmp_path: Path, data: Make) -> None:
     output = {"train": str(tmp_path / "train"), "test": str(tmp_path / "test")}
-    prepare_data.run(Job(input={}, output=output, params={"data": data(train=str(sdf), rows=7)}))
+    prepare_data.run(Job(input={}, output=output, params=prepare_data.Params(data=data(train=str(sdf), rows=7))))
     train, test = (read_conformations(tmp_path / split) for split in ("train", "test"))
     assert (len(train), len(test)) == (7, 4)
     assert not set(train.smiles) & set(test.smiles)
 
 
 def test_rdkits_own_molecules_have_conformers_made_by_seed() -> None:
-    section = {"source": "rdkit", "molecules": 3, "test_molecules": 2, "conformers": 2, "test_conformers": None}
-    section |= {"rows": None, "max_atoms": 25, "seed": 0}
+    section = rdkit_section(molecules=3, conformers=2, max_atoms=25)
     one, test, left_out = read(section)
     same, _, _ = read(section)
     assert (len({row.smiles for row in one}), len({row.smiles for row in test})) == (3, 2)
@@ -285,8 +284,7 @@ def test_rdkits_own_molecules_have_conformers_made_by_seed() -> None:
 
 
 def test_of_rdkits_own_molecules_more_conformers_can_be_asked_for_to_test_on_than_to_train_on() -> None:
-    section = {"source": "rdkit", "molecules": 3, "test_molecules": 2, "conformers": 1, "test_conformers": 3}
-    train, test, _ = read(section | {"rows": None, "max_atoms": 25, "seed": 0})
+    train, test, _ = read(rdkit_section(molecules=3, test_conformers=3, max_atoms=25))
     assert list(Counter(row.smiles for row in train).values()) == [1, 1, 1]
     assert list(Counter(row.smiles for row in test).values()) == [3, 3]
 
@@ -312,9 +310,8 @@ def geom(tmp_path: Path, mol: Make) -> Path:
     return folder
 
 
-def geom_section(folder: Path, **keys: Any) -> dict[str, Any]:
-    section = {"source": "rdkit_folder", "folder": str(folder), "molecules": None, "test_molecules": 1, "seed": 0}
-    return {**section, "conformers": None, "test_conformers": None, "rows": None, "max_atoms": None, **keys}
+def geom_section(folder: Path, **keys: Any) -> Data:
+    return Data.model_validate({"source": "rdkit_folder", "folder": str(folder), "test_molecules": 1, **keys})
 
 
 def test_a_folder_in_geoms_layout_is_read_and_the_likeliest_conformers_are_taken(geom: Path, mol: Make) -> None:

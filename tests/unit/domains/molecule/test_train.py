@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from selfloop.data import training_set
+from selfloop.domains.molecule.config import Model, Training
 from selfloop.domains.molecule.data.conformations import Conformations, write_conformations
 from selfloop.domains.molecule.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.molecule.model.loss import evaluation_rows, held_out_losses, losses
@@ -25,10 +26,8 @@ from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.resume import ResumeCheckpoint, Terminated
 
 CPU = torch.device("cpu")
-MODEL: dict[str, Any] = {"hidden_size": 8, "global_layers": 1, "local_layers": 2, "cutoff": 5.0}
-MODEL |= {"edge_encoder": "separate", "timesteps": 100, "beta_start": 1e-6, "beta_end": 0.05}
-TRAINING = {"learning_rate": 1e-3, "weight_decay": 0.0, "beta1": 0.95, "beta2": 0.999, "clip": 1e4, "evaluations": 2}
-TRAINING |= {"precision": "float32", "schedule": "plateau", "decay": 0.6, "patience": 1}
+MODEL = Model(hidden_size=8, global_layers=1, local_layers=2, cutoff=5.0, timesteps=100, beta_start=1e-6, beta_end=0.05)
+TRAINING = Training(clip=1e4, evaluations=2, patience=1)
 
 
 def task(molecules: Conformations, steps: int = 8, batch_size: int = 4, seed: int = 1) -> ConformationTask:
@@ -117,10 +116,10 @@ def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
     real, target, curve = str(tmp_path / "real"), str(tmp_path / "training-set"), tmp_path / "curve.parquet"
     write_conformations((molecules[row] for row in range(len(molecules))), Path(real))
     takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
-    concatenate = {"identity": "t", "takes": takes, "budget": None}
+    concatenate = training_set.Params(identity="t", takes=takes, budget=None)
     training_set.run(Job({"real": real, "parts": [real]}, {"training_set": target}, concatenate))
-    training = TRAINING | {"steps": 2, "batch_size": 4}
-    params = {"identity": "a", "model": MODEL, "training": training, "state": str(tmp_path / "state")}
+    training = TRAINING.changed(steps=2, batch_size=4)
+    params = training_step.Params(identity="a", model=MODEL, training=training, state=str(tmp_path / "state"))
     outputs = {"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(curve)}
     monkeypatch.setattr(training_step, "save_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -131,7 +130,7 @@ def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
 def test_training_lowers_the_test_loss(molecules: Conformations) -> None:
     model, one = build(MODEL, 3), task(molecules, steps=150)
     before = one.evaluate(model)
-    schedule = OptimizerConfig.of({**TRAINING, "learning_rate": 5e-3, "schedule": "cosine"})
+    schedule = OptimizerConfig.of(TRAINING.changed(learning_rate=5e-3, schedule="cosine"))
     found = fit(model, one, schedule, ResumeCheckpoint(Path("nowhere"), "x", 1e9), CPU, _Quiet)
     assert found.curve[-1]["loss_total"] < 0.6 * before["loss_total"]
     assert list(found.curve[-1]) == ["step", "epoch", "loss", "loss_total", "loss_global", "loss_local"]
@@ -159,6 +158,6 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_weights_that_do_not_fit_their_config_are_refused(tmp_path: Path) -> None:
-    save_checkpoint(build(MODEL, 4).state_dict(), {**MODEL, "hidden_size": 16}, tmp_path)
+    save_checkpoint(build(MODEL, 4).state_dict(), MODEL.changed(hidden_size=16), tmp_path)
     with pytest.raises(UserError, match="does not fit"):
         load_checkpoint(tmp_path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model import batches
 from selfloop.domains.text.model.batches import DocumentTask, Order, PackedTask
@@ -72,8 +73,8 @@ def test_only_so_many_batches_are_sorted_together(store: TokenStore, monkeypatch
 
 def test_all_tokens_of_an_epoch_count_alike(store: TokenStore) -> None:
     """The mean loss over an epoch's steps is the cross-entropy of the training set, whatever the batches' lengths."""
-    sizes = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32, "context": 32, "vocabulary": 128}
-    model = build({"architecture": "gpt2", "initializer_range": 0.2, **sizes}, 0)
+    sizes = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32, "context": 32, "vocabulary": 300}
+    model = build(Model(architecture="gpt2", initializer_range=0.2, **sizes), 0)
     one = task(store)
     with torch.inference_mode():
         mean = sum(one.loss(model, one.batch(step)).item() for step in range(13)) / 13
@@ -91,8 +92,8 @@ def test_the_size_of_a_batch_is_the_tokens_it_predicts(store: TokenStore) -> Non
 @pytest.mark.parametrize("size", [2, 3])
 def test_the_shares_of_the_processes_make_up_the_batch_and_its_loss(store: TokenStore, size: int) -> None:
     """Also where a batch has fewer documents than there are processes: the last one has 103 - 17 * 6 = 1."""
-    sizes = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32, "context": 32, "vocabulary": 128}
-    model = build({"architecture": "llama", "initializer_range": 0.2, **sizes}, 0)
+    sizes = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32, "context": 32, "vocabulary": 300}
+    model = build(Model(architecture="llama", initializer_range=0.2, **sizes), 0)
     alone = DocumentTask(store, store, Order(1, 6, 1), CPU)
     shared = [DocumentTask(store, store, Order(1, 6, 1, ProcessGroup(rank, size)), CPU) for rank in range(size)]
     assert alone.steps == 18

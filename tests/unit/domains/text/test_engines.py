@@ -10,20 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selfloop.domains.protocol import load_domain
+from selfloop.domains.text.config import Data, Model, Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
+from selfloop.domains.text.domain import DOMAIN, Experiment
 from selfloop.domains.text.sampling import vllm_engine, vllm_python, vllm_worker
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.errors import UserError
 
-SAMPLING: dict[str, Any] = {
-    "temperature": 1.0,
-    "top_k": None,
-    "top_p": None,
-    "prompt": "begin-of-text",
-    "max_length": None,
-    "engine": "vllm",
-}
+SAMPLING = Sampling(engine="vllm")
 
 
 @pytest.fixture(autouse=True)
@@ -81,10 +75,16 @@ def test_without_any_vllm_the_message_says_where_it_was_looked_for(tmp_path: Pat
 
 def _problems(monkeypatch: pytest.MonkeyPatch, named: str, **changes: Any) -> list[str]:
     monkeypatch.setenv(vllm_python.VARIABLE, named)
-    data = {"source": "packaged", "name": "shakespeare", "rows": None, "fraction": None, "test_rows": None}
-    model = {"heads": 2, "hidden_size": 16, "context": 32, "architecture": "gpt2"}
-    entry = {"data": data, "model": model, "training": {"batch_size": 8}, "sampling": [SAMPLING | changes]}
-    return load_domain("text").problems(entry)
+    entry = Experiment(
+        domain="text",
+        data=Data(source="packaged", name="shakespeare"),
+        model=Model(architecture="gpt2", heads=2, hidden_size=16, context=32),
+        sampling=[SAMPLING.changed(**changes)],
+        regimes=["replace"],
+        iterations=1,
+        seeds=[0],
+    )
+    return DOMAIN.problems(entry)
 
 
 def test_a_study_that_asks_for_vllm_does_not_start_without_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from selfloop.data.shards import ShardWriter, iterate_rows, join_shards, shard_paths
+from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.checkpoint import save_checkpoint
@@ -22,15 +22,7 @@ from selfloop.training.distributed import ProcessGroup
 
 ROWS = 45
 TOKENIZER = train_tokenizer(["to be or not to be, that is the question"] * 3, 290)
-SAMPLING: dict[str, Any] = {
-    "temperature": 1.0,
-    "top_k": None,
-    "top_p": None,
-    "prompt": "first-token",
-    "max_length": None,
-    "engine": "torch",
-    "allow_unended": False,
-}
+SAMPLING = Sampling(prompt="first-token")
 
 
 class Bar:
@@ -68,9 +60,14 @@ def job(tmp_path: Path) -> Job:
     return Job(
         input={"checkpoint": str(checkpoint), "real": str(real)},
         output={"part": str(tmp_path / "part")},
-        params={"sampling": SAMPLING, "identity": "x", "precision": "float32", "iteration": 1, "part": 2},
+        params=generate.Params(sampling=SAMPLING, identity="x", precision="float32", iteration=1, part=2),
         progress=lambda **_: Bar(),
     )
+
+
+def with_sampling(job: Job, **changes: object) -> Job:
+    """The job with other random numbers, and other values of some keys of `sampling`."""
+    return replace(job, params=job.params.model_copy(update={"sampling": SAMPLING.changed(**changes), "identity": "n"}))
 
 
 def documents(folder: Path) -> list[tuple[int, list[int], str]]:
@@ -111,20 +108,18 @@ def test_the_tokens_of_a_part_are_recorded_whole(job: Job) -> None:
 
 
 def test_a_part_in_which_no_document_ends_stops_the_job(job: Job) -> None:
-    never = replace(job, params={**job.params, "sampling": {**SAMPLING, "max_length": 3}, "identity": "n"})
+    never = with_sampling(job, max_length=3)
     with pytest.raises(UserError, match=r"checkpoint: none of the 45 sampled documents reached its end within"):
         generate.run(never)
     assert list(Path(job.output["part"]).parent.glob("part*")) == []
-    generate.run(
-        replace(never, params={**never.params, "sampling": {**never.params["sampling"], "allow_unended": True}})
-    )
+    generate.run(with_sampling(job, max_length=3, allow_unended=True))
     assert len(documents(Path(job.output["part"]))) == ROWS
 
 
 @pytest.mark.parametrize(("prompt", "given"), [("begin-of-text", 1), ("first-token", 2)])
 def test_a_document_with_nothing_but_its_prompt_is_empty(job: Job, tmp_path: Path, prompt: str, given: int) -> None:
     """Counted by the tokens that were sampled, whether or not end-of-text is one of them."""
-    asked = replace(job, params={**job.params, "sampling": {**SAMPLING, "prompt": prompt}})
+    asked = with_sampling(job, prompt=prompt)
     begin = [END_OF_TEXT_ID, 7][:given]
     sampled = [[*begin, END_OF_TEXT_ID], begin, [*begin, 9], [*begin, 9, END_OF_TEXT_ID]]
     (tmp_path / prompt).mkdir()

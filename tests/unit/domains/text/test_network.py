@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, train_tokenizer
-from selfloop.domains.text.domain import model_title, parameter_count
+from selfloop.domains.text.domain import DOMAIN, parameter_count
 from selfloop.domains.text.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.text.model.kv_cache import CacheMemory, KVCache
 from selfloop.domains.text.model.network import Transformer, build
@@ -22,19 +23,10 @@ ARCHITECTURES = ["gpt2", "llama"]
 TEXTS = ["Once upon a time, there was a king.", "Héllo wörld — 你好 \U0001f600\n\ttabs  and   spaces ", " leading"]
 
 
-def settings(architecture: str, **changes: Any) -> dict[str, Any]:
+def settings(architecture: str, **changes: Any) -> Model:
     """A `model` section."""
-    small = {
-        "architecture": architecture,
-        "hidden_size": 32,
-        "layers": 2,
-        "heads": 4,
-        "intermediate_size": 48,
-        "context": 24,
-        "vocabulary": 300,
-        "initializer_range": 0.02,
-    }
-    return small | changes
+    small = {"architecture": architecture, "hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 48}
+    return Model.model_validate({**small, "context": 24, "vocabulary": 300, **changes})
 
 
 def random_model(architecture: str, **changes: Any) -> Transformer:
@@ -222,10 +214,10 @@ PAPER = [
 
 
 @pytest.mark.parametrize(("title", "model", "count"), PAPER, ids=[title for title, *_ in PAPER])
-def test_the_papers_models_have_the_papers_sizes(title: str, model: dict[str, Any], count: int) -> None:
-    model = model | {"vocabulary": 8000}
+def test_the_papers_models_have_the_papers_sizes(title: str, model: Model, count: int) -> None:
+    model = model.changed(vocabulary=8000)
     assert parameter_count(model) == count
-    assert model_title(model) == title
+    assert DOMAIN.model_title(model) == title
     with torch.device("meta"):
         ours = Transformer(shape_of(model))
     assert sum(parameter.numel() for parameter in ours.parameters()) == count
@@ -247,7 +239,7 @@ def test_the_counted_parameters_are_those_of_the_module_and_of_transformers(
 
 def test_sizes_are_read_from_the_config_with_a_feed_forward_of_four_times_the_width() -> None:
     assert shape_of(settings("gpt2", intermediate_size=None)) == Shape("gpt2", 32, 2, 4, 128, 24, 300)
-    assert shape_of(settings("gpt2", intermediate_size=7)).intermediate_size == 7
+    assert shape_of(settings("gpt2", intermediate_size=9)).intermediate_size == 9
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.network import Transformer
@@ -15,7 +16,7 @@ from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling import sampler
 from selfloop.domains.text.sampling.sampler import choose, sample
 
-PLAIN: dict[str, Any] = {"temperature": 1.0, "top_k": None, "top_p": None, "max_length": None}
+PLAIN = Sampling()
 ARCHITECTURES = ["gpt2", "llama"]
 CONTEXT = 24
 
@@ -35,7 +36,7 @@ def begin(count: int) -> torch.Tensor:
 
 
 def draw(model: Transformer, prompts: torch.Tensor, identity: str = "part", **changes: Any) -> list[list[int]]:
-    return [ids.tolist() for ids in sample(model, prompts, PLAIN | changes, identity)]
+    return [ids.tolist() for ids in sample(model, prompts, PLAIN.changed(**changes), identity)]
 
 
 # --- one token -----------------------------------------------------------------------------------------------------
@@ -45,7 +46,9 @@ LOGITS = ODDS.log()  # -inf where the odds are zero
 
 
 def chosen(uniforms: list[float], logits: torch.Tensor = LOGITS, **changes: Any) -> list[int]:
-    tokens: list[int] = choose(logits.expand(len(uniforms), -1), torch.tensor(uniforms), PLAIN | changes).tolist()
+    tokens: list[int] = choose(
+        logits.expand(len(uniforms), -1), torch.tensor(uniforms), PLAIN.changed(**changes)
+    ).tolist()
     return tokens
 
 

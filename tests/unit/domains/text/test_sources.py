@@ -16,6 +16,7 @@ import pytest
 
 from selfloop.data.paths import matching_files
 from selfloop.domains.text import domain
+from selfloop.domains.text.config import Data
 from selfloop.domains.text.data import files, shakespeare, sources
 from selfloop.errors import UserError
 
@@ -23,30 +24,12 @@ SEPARATOR = "<|endoftext|>"
 STORIES = [f"Story {number} begins.\nAnd it ends." for number in range(20)]
 
 
-def section(**changes: Any) -> dict[str, Any]:
-    """A `data` section with the schema's defaults."""
-    defaults = {
-        "source": "files",
-        "name": "shakespeare",
-        "configuration": None,
-        "revision": None,
-        "train_split": "train",
-        "test_split": "validation",
-        "train": None,
-        "test": None,
-        "text_column": "text",
-        "separator": SEPARATOR,
-        "test_fraction": 0.1,
-        "rows": None,
-        "fraction": None,
-        "test_rows": None,
-        "min_characters": 1,
-        "seed": 0,
-    }
-    return defaults | changes
+def section(**changes: Any) -> Data:
+    """A `data` section, of files if nothing else is said."""
+    return Data.model_validate({"source": "files", "name": "shakespeare", "separator": SEPARATOR, **changes})
 
 
-def read(data: dict[str, Any]) -> tuple[list[str], list[str], list[str]]:
+def read(data: Data) -> tuple[list[str], list[str], list[str]]:
     """Train documents, test documents and log lines."""
     log: list[str] = []
     train, test = sources.documents(data, log.append)
@@ -262,7 +245,7 @@ def test_without_test_files_a_share_of_the_documents_becomes_the_test_split(tmp_
     assert train == [story for story in STORIES if story in train]  # the order of the source
     assert sources.known_train_rows(data) == 16
     assert read(data)[:2] == (train, test)
-    assert read(data | {"seed": 1})[1] != test
+    assert read(data.changed(seed=1))[1] != test
 
 
 @pytest.mark.parametrize("change", [{"rows": 5}, {"fraction": 0.25}])
@@ -274,14 +257,14 @@ def test_a_subsample_is_drawn_by_seed_in_the_order_of_the_source(
     assert len(train) == len(set(train)) == 5
     assert train == [story for story in STORIES if story in train]
     assert read(data)[0] == train
-    assert read(data | {"seed": 1})[0] != train
+    assert read(data.changed(seed=1))[0] != train
     assert sources.known_train_rows(data) == 5
 
 
 def test_the_subsample_of_train_does_not_change_what_is_held_out(tmp_path: Path) -> None:
     data = section(train=write_txt(tmp_path / "stories.txt", STORIES), test_fraction=0.2)
     train, test, _ = read(data)
-    few, same, _ = read(data | {"rows": 3})
+    few, same, _ = read(data.changed(rows=3))
     assert same == test
     assert set(few) < set(train)
 
@@ -343,7 +326,6 @@ def test_files_that_are_not_there_or_of_unknown_kind_are_problems(tmp_path: Path
     assert "none-*.txt' matches no file" in found[0]
     assert "stories.csv' has an unknown extension (allowed are .txt, .jsonl or .parquet" in found[1]
     assert "is a folder" in found[2]
-    assert "names no file" in sources.problems(section(train=None))[0]
     assert "is among the files of data.train too" in sources.problems(section(train=held_out, test=held_out))[0]
 
 
@@ -400,7 +382,7 @@ def test_files_named_for_a_source_that_reads_none_are_a_problem() -> None:
 
 def test_checking_text_files_imports_nothing_heavy(tmp_path: Path, held_out: str) -> None:
     code = (
-        "import sys; from selfloop.domains.text.data import sources\n"
+        "import sys; from selfloop.domains.text.config import Data; from selfloop.domains.text.data import sources\n"
         f"data = {section(train=held_out)!r}\n"
         "assert sources.problems(data) == []\n"
         "assert sources.known_train_rows(data) == 0\n"
@@ -433,7 +415,7 @@ def test_hub_data_are_read_through_datasets_here_from_a_local_folder(hub_folder:
     assert sources.known_train_rows(data) is None
     train, test, _ = read(data)
     assert (train, test) == (STORIES, ["A test story."])
-    few, _, _ = read(data | {"rows": 4})
+    few, _, _ = read(data.changed(rows=4))
     assert len(few) == 4
 
 

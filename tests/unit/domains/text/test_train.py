@@ -29,7 +29,7 @@ seeds: [0]
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """A training on 16 made-up documents."""
-    entry = check({"experiments": {"a": yaml.safe_load(ENTRY)}})["experiments"]["a"]
+    entry = check({"experiments": {"a": yaml.safe_load(ENTRY)}}).experiments["a"]
     real = tmp_path / "real"
     real.mkdir()
     with ShardWriter(real, SCHEMA) as writer:
@@ -39,13 +39,13 @@ def job(tmp_path: Path) -> Job:
     train_tokenizer(["a b c"], 300).save(str(tmp_path / "tokenizer.json"))
     target = str(tmp_path / "training-set")
     takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
-    concatenate = {"identity": "t", "takes": takes, "budget": None}
+    concatenate = training_set.Params(identity="t", takes=takes, budget=None)
     training_set.run(Job({"real": str(real), "parts": [str(real)]}, {"training_set": target}, concatenate))
     state = str(tmp_path / "state")
     return Job(
         input={"training_set": target, "test": str(real), "tokenizer": str(tmp_path / "tokenizer.json")},
         output={"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(tmp_path / "curve.parquet")},
-        params={"identity": "a", "model": entry["model"], "training": entry["training"], "state": state},
+        params=train.Params(identity="a", model=entry.model, training=entry.training, state=state),
         progress=tqdm,
     )
 

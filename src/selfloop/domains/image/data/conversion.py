@@ -3,14 +3,14 @@
 import io
 import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from selfloop.domains.image.config import Data
 from selfloop.domains.image.data.readers import ImageFiles
 from selfloop.errors import UserError
 
@@ -100,9 +100,7 @@ def _plain(image: Image.Image) -> Image.Image:
     return image
 
 
-def converted(
-    images: ImageFiles, data: Mapping[str, Any], threads: int, tally: Tally
-) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+def converted(images: ImageFiles, data: Data, threads: int, tally: Tally) -> Iterator[tuple[Sequence[int], np.ndarray]]:
     """Convert all images: yields blocks of indices and uint8 [rows, bands, size, size].
 
     Args:
@@ -117,7 +115,7 @@ def converted(
 
     def convert_one(index: int) -> ConvertedImage | str:
         try:
-            return convert(images.read(index), data["size"], data["crop"], data["color"])
+            return convert(images.read(index), data.size, data.crop, data.color)
         except UnidentifiedImageError:  # its message holds a memory address
             return "its format is unknown"
         except (UserError, *BROKEN) as error:
@@ -130,7 +128,7 @@ def converted(
             for index, result in zip(block, pool.map(convert_one, block), strict=True):
                 if isinstance(result, str):
                     tally.broken.append(f"{images.label(index)} ({result})")
-                    if data["broken"] != "drop":
+                    if data.broken != "drop":
                         raise UserError(
                             f"{images.label(index)}: the image cannot be used: {result}. Repair or remove it, or set "
                             "data.broken: drop to skip and count such images."
@@ -138,7 +136,7 @@ def converted(
                     continue
                 tally.modes[result.mode] += 1
                 tally.sizes[result.size] += 1
-                tally.enlarged += (data["crop"] or min(result.size)) < data["size"]
+                tally.enlarged += (data.crop or min(result.size)) < data.size
                 kept.append(index)
                 pixels.append(result.pixels)
             if kept:

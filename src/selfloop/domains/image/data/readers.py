@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from selfloop.data import hub
+from selfloop.domains.image.config import Data
 from selfloop.errors import UserError
 
 SUFFIXES = frozenset(
@@ -176,7 +176,7 @@ def celeba(folder: Path, split: str) -> ImageFiles:
     return ImageFiles(str(images), wanted, persons, lambda index: read(paths[wanted[index]]), {})
 
 
-def hub_images(data: Mapping[str, Any], split_key: str) -> ImageFiles:
+def hub_images(data: Data, split_key: str) -> ImageFiles:
     """A split of a hub data set, or of a local folder that `datasets` opens.
 
     Raises:
@@ -184,9 +184,9 @@ def hub_images(data: Mapping[str, Any], split_key: str) -> ImageFiles:
     """
     import datasets
 
-    where, column = f"{data['name']} [{data[split_key]}]", str(data["image_column"])
+    where, column = f"{data.name} [{getattr(data, split_key)}]", data.image_column
     table = hub.load_split(data, split_key, ("image_column", "person"))
-    persons = None if data["person"] is None else [str(value) for value in table[data["person"]][:]]
+    persons = None if data.person is None else [str(value) for value in table[data.person][:]]
     feature = table.features[column]
     if not isinstance(feature, datasets.Image):
         raise UserError(f"data.image_column: {column!r} of {where} holds {feature} (allowed are images)")

@@ -6,11 +6,12 @@
 import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from selfloop.config.section import given
 from selfloop.data import hub
+from selfloop.domains.image.config import Data
 from selfloop.domains.image.data import readers
 from selfloop.domains.image.data.readers import ImageFiles
 from selfloop.errors import UserError
@@ -27,32 +28,32 @@ OF_SOURCE = {
 NULLABLE = ("name", "train", "test", "path", "person", "configuration", "revision")
 
 
-def problems(data: Mapping[str, Any]) -> list[str]:
+def problems(data: Data) -> list[str]:
     """What is wrong with a `data` section; a sentence each: the key, its value, what is allowed."""
-    source = data["source"]
+    source = data.source
     found = [
-        f"data.{key}: {data[key]!r} is given with source: {source} (allowed is null)"
+        f"data.{key}: {getattr(data, key)!r} is given with source: {source} (allowed is null)"
         for key in NULLABLE
-        if data.get(key) is not None and key not in OF_SOURCE[source]
+        if getattr(data, key) is not None and key not in OF_SOURCE[source]
     ]
-    if data["crop"] is not None and data["crop"] < data["size"]:
-        found.append(f"data.crop: {data['crop']} pixels would be enlarged to data.size, {data['size']}; crop no less")
+    if data.crop is not None and data.crop < data.size:
+        found.append(f"data.crop: {data.crop} pixels would be enlarged to data.size, {data.size}; crop no less")
     if found:
         return found
     if source == "hub":
-        return hub.problems(data, "eurecom-ds/celeba")
+        return hub.problems(data)
     return {"packaged": _packaged_problems, "files": _file_problems, "celeba": _celeba_problems}[source](data)
 
 
-def input_files(data: Mapping[str, Any]) -> list[str]:
+def input_files(data: Data) -> list[str]:
     """The rule's input files: zips, lists and folders, whose mtime changes when files are added or removed.
 
     An image that is overwritten in place goes unnoticed.
     """
-    if data["source"] == "files":
-        named = [path for key in ("train", "test") for path in _paths(data.get(key))]
-    elif data["source"] == "celeba":
-        folder = Path(data["path"]).expanduser()
+    if data.source == "files":
+        named = [path for key in ("train", "test") for path in _paths(getattr(data, key))]
+    elif data.source == "celeba":
+        folder = Path(given(data.path)).expanduser()
         names = (*readers.PARTITION_FILES, readers.IDENTITY_FILE, *readers.CELEBA_IMAGES)
         named = [folder / name for name in names if (folder / name).exists()]
     else:
@@ -60,7 +61,7 @@ def input_files(data: Mapping[str, Any]) -> list[str]:
     return [str(inner) for path in named for inner in ([path] if path.is_file() else _folders(path))]
 
 
-def splits(data: Mapping[str, Any], log: Log) -> tuple[ImageFiles, ImageFiles]:
+def splits(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles]:
     """The train and test images, a function of the data and `data.seed`.
 
     Raises:
@@ -75,23 +76,24 @@ def splits(data: Mapping[str, Any], log: Log) -> tuple[ImageFiles, ImageFiles]:
             left = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(split.others.items()))
             log(f"{name}: skipped files without an image suffix: {left}")
     if test is None:
-        train, test = _held_out(train, float(data["test_fraction"]), int(data["seed"]), log)
+        train, test = _held_out(train, data.test_fraction, data.seed, log)
     else:
         _refuse_shared_persons(train, test)
     return _drawn(train, data, "rows"), _drawn(test, data, "test_rows")
 
 
-def _collections(data: Mapping[str, Any]) -> tuple[ImageFiles, ImageFiles | None]:
-    if data["source"] == "packaged":
-        return readers.packaged(data["name"]), None
-    if data["source"] == "celeba":
-        folder = Path(data["path"]).expanduser()
-        return readers.celeba(folder, data["train_split"]), readers.celeba(folder, data["test_split"])
-    if data["source"] == "hub":
-        train, test_split = readers.hub_images(data, "train_split"), data["test_split"]
+def _collections(data: Data) -> tuple[ImageFiles, ImageFiles | None]:
+    if data.source == "packaged":
+        return readers.packaged(given(data.name)), None
+    if data.source == "celeba":
+        folder = Path(given(data.path)).expanduser()
+        return readers.celeba(folder, data.train_split), readers.celeba(folder, given(data.test_split))
+    if data.source == "hub":
+        train, test_split = readers.hub_images(data, "train_split"), data.test_split
         return train, None if test_split is None else readers.hub_images(data, "test_split")
     split = {
-        key: [readers.of_path(path, key, data["person"]) for path in _paths(data.get(key))] for key in ("train", "test")
+        key: [readers.of_path(path, key, data.person) for path in _paths(getattr(data, key))]
+        for key in ("train", "test")
     }
     return readers.concatenated(split["train"]), readers.concatenated(split["test"]) if split["test"] else None
 
@@ -126,15 +128,15 @@ def _refuse_shared_persons(train: ImageFiles, test: ImageFiles) -> None:
         )
 
 
-def _drawn(images: ImageFiles, data: Mapping[str, Any], key: str) -> ImageFiles:
+def _drawn(images: ImageFiles, data: Data, key: str) -> ImageFiles:
     import numpy as np
 
-    wanted = data[key]
+    wanted = getattr(data, key)
     if wanted is None:
         return images
     if wanted > len(images):
         raise UserError(f"data.{key}: {wanted} is more than the source has (allowed: 1 to {len(images)})")
-    generator = np.random.default_rng(stream(str(data["seed"]), key))
+    generator = np.random.default_rng(stream(str(data.seed), key))
     return images.subset(np.sort(generator.choice(len(images), size=wanted, replace=False)).tolist())
 
 
@@ -146,8 +148,8 @@ def _folders(path: Path) -> list[Path]:
     return [Path(folder) for folder, _ in readers.walked(path)]
 
 
-def _packaged_problems(data: Mapping[str, Any]) -> list[str]:
-    name = data.get("name")
+def _packaged_problems(data: Data) -> list[str]:
+    name = data.name
     if name not in readers.PACKAGED:
         return [f"data.name: {name!r} is not a packaged data set (allowed: {', '.join(readers.PACKAGED)})"]
     if readers.packaged_folder(name) is None:
@@ -156,22 +158,22 @@ def _packaged_problems(data: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _file_problems(data: Mapping[str, Any]) -> list[str]:
+def _file_problems(data: Data) -> list[str]:
     found = []
     for key in ("train", "test"):
-        for path in _paths(data.get(key)):
+        for path in _paths(getattr(data, key)):
             if not path.exists():
                 found.append(f"data.{key}: '{path}' does not exist (relative to {os.getcwd()})")
             elif path.is_file() and not zipfile.is_zipfile(path):
                 found.append(f"data.{key}: '{path}' is not a zip (allowed: folders and zips of images)")
-    for path in _paths(data.get("test")):
-        for other in _paths(data.get("train")):
+    for path in _paths(data.test):
+        for other in _paths(data.train):
             test, train = path.resolve(), other.resolve()
             if test.is_relative_to(train):
                 found.append(f"data.test: '{path}' is in data.train too (allowed: other images, or null)")
             elif train.is_relative_to(test):
                 found.append(f"data.test: '{path}' holds '{other}' of data.train (allowed: other images, or null)")
-    person = data["person"]
+    person = data.person
     if person is not None and person != readers.FOLDER:
         try:
             groups = re.compile(person).groups
@@ -182,14 +184,16 @@ def _file_problems(data: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _celeba_problems(data: Mapping[str, Any]) -> list[str]:
+def _celeba_problems(data: Data) -> list[str]:
     found = []
     for key in ("train_split", "test_split"):
-        if data[key] not in readers.PARTITIONS:
-            found.append(f"data.{key}: {data[key]!r} is not a split of CelebA ({', '.join(readers.PARTITIONS)})")
-    if data["train_split"] == data["test_split"]:
-        found.append(f"data.test_split: '{data['test_split']}' is data.train_split too")
-    folder = Path(data["path"]).expanduser()
+        if getattr(data, key) not in readers.PARTITIONS:
+            found.append(
+                f"data.{key}: {getattr(data, key)!r} is not a split of CelebA ({', '.join(readers.PARTITIONS)})"
+            )
+    if data.train_split == data.test_split:
+        found.append(f"data.test_split: '{data.test_split}' is data.train_split too")
+    folder = Path(given(data.path)).expanduser()
     if not folder.is_dir():
         return [*found, f"data.path: '{folder}' is not a folder (relative to {os.getcwd()})"]
     for names in (readers.PARTITION_FILES, readers.CELEBA_IMAGES):

@@ -4,7 +4,7 @@ Every block halves (in the decoder: doubles) the image's sides: a 3x3 convolutio
 With channels 32, 64, 128, 256, 512, a latent of 128 dimensions and 64x64 RGB images it has 3,937,635 parameters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from selfloop.domains.image.config import Model
 
 BANDS = {"gray": 1, "rgb": 3}
 MOMENTUM, EPSILON, SLOPE = 0.1, 1e-5, 0.01  # of BatchNorm and LeakyReLU
@@ -36,9 +38,9 @@ class Shape:
     latent: int
 
     @classmethod
-    def of(cls, size: int, color: str, model: Mapping[str, Any]) -> "Shape":
+    def of(cls, size: int, color: str, model: Model) -> "Shape":
         """The shape that a config's `model` section gives for images of this size and colour."""
-        return cls(size, color, tuple(model["channels"]), model["latent"])
+        return cls(size, color, tuple(model.channels), model.latent)
 
     @property
     def bands(self) -> int:

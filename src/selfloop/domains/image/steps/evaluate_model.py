@@ -9,11 +9,11 @@ from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.image.data import image_store
 from selfloop.domains.image.model.checkpoint import load_checkpoint
 from selfloop.domains.image.model.loss import measure
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import prepare_torch
 
 
-def run(job: Job) -> None:
+def run(job: Job[StepParams]) -> None:
     """Evaluate in float32, whatever the compute dtype of the training."""
     device = prepare_torch(job.threads)
     model, kl_weight = load_checkpoint(Path(job.input["checkpoint"]), device=str(device))

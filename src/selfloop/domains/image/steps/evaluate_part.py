@@ -15,14 +15,20 @@ from selfloop.domains.image import metrics
 from selfloop.domains.image.data import image_store
 from selfloop.domains.image.metrics import space_of
 from selfloop.identity import stream
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 
 MOST = 5_000
 MOST_FOR_SPACE = 2_000
 PURPOSE = "image features"  # the draws are the same for every data set of the same size
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    part: int
+
+
+def run(job: Job[Params]) -> None:
     """Spread, modes, precision and recall in the space of the real images."""
     real, sampled = (_drawn(Path(job.input[name]), job.threads) for name in ("real", "part"))
     space = space_of(real[:MOST_FOR_SPACE])
@@ -40,7 +46,7 @@ def run(job: Job) -> None:
         "vendi_score_of_real": metrics.vendi_score(of_real[:rows], bandwidth),
         **metrics.precision_and_recall(of_sampled, of_real),
     }
-    write_measurements(job, {"synthetic": values}, job.params["part"])
+    write_measurements(job, {"synthetic": values}, job.params.part)
 
 
 def _drawn(folder: Path, threads: int) -> np.ndarray:

@@ -9,29 +9,40 @@ from pathlib import Path
 import torch
 
 from selfloop.data.shards import ShardWriter, count_rows
+from selfloop.domains.image.config import Sampling
 from selfloop.domains.image.data.image_store import ROWS_PER_GROUP, SCHEMA
 from selfloop.domains.image.model.checkpoint import load_checkpoint
 from selfloop.domains.image.model.sampler import BLOCK, encoded, sample, share
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import compute_dtype, prepare_torch
 from selfloop.training.distributed import ProcessGroup, process_group, rank_folder
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    sampling: Sampling
+    precision: str
+    identity: str
+    iteration: int
+    part: int
+
+
+def run(job: Job[Params]) -> None:
     """Sample from the prior of `job.input.checkpoint`."""
     device = prepare_torch(job.threads, job.gpus)
     with process_group(device) as group, rank_folder(Path(job.output["part"]), group) as folder:
         sample_share(job, group, device, folder)
 
 
-def sample_share(job: Job, group: ProcessGroup, device: torch.device, folder: Path) -> None:
+def sample_share(job: Job[Params], group: ProcessGroup, device: torch.device, folder: Path) -> None:
     """Write this rank's images of the part to an existing folder."""
     count = count_rows(Path(job.input["real"]))
     job.did(count, "images")
-    dtype = compute_dtype(job.params["precision"], device)
+    dtype = compute_dtype(job.params.precision, device)
     model, _ = load_checkpoint(Path(job.input["checkpoint"]), dtype, str(device))
-    origin = {"iteration": job.params["iteration"], "part": job.params["part"]}
-    blocks = sample(model, count, job.params["sampling"]["temperature"], job.params["identity"], device, group)
+    origin = {"iteration": job.params.iteration, "part": job.params.part}
+    blocks = sample(model, count, job.params.sampling.temperature, job.params.identity, device, group)
     first = share(count, group)[0] * BLOCK
     with (
         job.progress(desc="sample", unit=" images", unit_scale=True) as bar,

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from selfloop.analysis.read import regimes_in_order
+from selfloop.analysis.show import Artifact, Params
 from selfloop.analysis.style import regime_title, save
 from selfloop.data.shards import count_rows, iterate_rows, shard_paths
 from selfloop.domains.image.data import image_store
@@ -18,28 +19,28 @@ from selfloop.training.devices import prepare_torch
 COLUMNS = 12
 
 
-def run(job: Job) -> None:
+def run(job: Job[Params]) -> None:
     """Draw a block per experiment (and sampling): the test images, model 1's reconstructions, each regime's last."""
     prepare_torch(job.threads)
-    blocks: dict[str, dict[str, list[dict[str, str | int]]]] = {}
-    samplings = {row["sampling"] for row in job.params["artifacts"]}
-    for row in job.params["artifacts"]:
-        block = row["experiment"] + (f", {row['sampling']}" if len(samplings) > 1 else "")
-        blocks.setdefault(block, {}).setdefault(row["regime"], []).append(row)
+    blocks: dict[str, dict[str, list[Artifact]]] = {}
+    samplings = {row.sampling for row in job.params.artifacts}
+    for row in job.params.artifacts:
+        block = row.experiment + (f", {row.sampling}" if len(samplings) > 1 else "")
+        blocks.setdefault(block, {}).setdefault(row.regime, []).append(row)
     panels = {block: {"": _rows(regimes, job.threads)} for block, regimes in blocks.items()}
-    figure = grid_figure(panels, title=job.params["titles"]["reconstructions"])
+    figure = grid_figure(panels, title=job.params.titles["reconstructions"])
     save(figure, [Path(path) for path in job.output["figures"]])
 
 
-def _rows(regimes: dict[str, list[dict[str, str | int]]], threads: int) -> dict[str, np.ndarray]:
+def _rows(regimes: dict[str, list[Artifact]], threads: int) -> dict[str, np.ndarray]:
     first = next(iter(regimes.values()))[0]
-    images = _test_images(Path(str(first["test"])), threads)
-    rows = {"Test images": images, "Baseline: Model 1": _reconstructed(images, Path(str(first["checkpoint"])))}
+    images = _test_images(Path(first.test), threads)
+    rows = {"Test images": images, "Baseline: Model 1": _reconstructed(images, Path(first.checkpoint))}
     for regime in regimes_in_order(regimes):
-        last = max(regimes[regime], key=lambda row: int(row["iteration"]))
-        if last["iteration"] != 1:
-            name = f"{regime_title(regime)}, Iteration {last['iteration']}"
-            rows[name] = _reconstructed(images, Path(str(last["checkpoint"])))
+        last = max(regimes[regime], key=lambda row: row.iteration)
+        if last.iteration != 1:
+            name = f"{regime_title(regime)}, Iteration {last.iteration}"
+            rows[name] = _reconstructed(images, Path(last.checkpoint))
     return rows
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from selfloop.analysis.read import regimes_in_order
+from selfloop.analysis.show import Params
 from selfloop.analysis.style import regime_title, save
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.image.data import image_store
@@ -16,17 +17,17 @@ COLUMNS = 8
 Panels = dict[str, dict[str, np.ndarray]]
 
 
-def run(job: Job) -> None:
+def run(job: Job[Params]) -> None:
     """Draw one panel per regime, with a row per iteration; beside them, more of model 1's samples and real images."""
     chains: dict[str, dict[str, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
     real = {}
-    samplings = {row["sampling"] for row in job.params["artifacts"]}
-    for row in job.params["artifacts"]:
-        block = row["experiment"] + (f", {row['sampling']}" if len(samplings) > 1 else "")
-        chains[block][row["regime"]][row["iteration"]] = row["part"]
-        real[block] = row["train"]
+    samplings = {row.sampling for row in job.params.artifacts}
+    for row in job.params.artifacts:
+        block = row.experiment + (f", {row.sampling}" if len(samplings) > 1 else "")
+        chains[block][row.regime][row.iteration] = row.part
+        real[block] = row.train
     blocks = {block: _panels(regimes, real[block], job.threads) for block, regimes in chains.items()}
-    figure = grid_figure(blocks, title=job.params["titles"]["samples"])
+    figure = grid_figure(blocks, title=job.params.titles["samples"])
     save(figure, [Path(path) for path in job.output["figures"]])
 
 

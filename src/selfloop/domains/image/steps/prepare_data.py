@@ -1,23 +1,28 @@
 """Rule prepare_data: the real images, cropped and resized, as Parquet, in a train and a test split."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter
+from selfloop.domains.image.config import Data
 from selfloop.domains.image.data import sources
 from selfloop.domains.image.data.conversion import Tally, converted
 from selfloop.domains.image.data.image_store import ROWS_PER_GROUP, SCHEMA, encode_png
 from selfloop.domains.image.data.readers import ImageFiles
 from selfloop.errors import UserError
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    data: Data
+
+
+def run(job: Job[Params]) -> None:
     """Read the source that `job.params.data` names, and write both splits."""
-    data = job.params["data"]
+    data = job.params.data
     train, test = sources.splits(data, job.log.info)
     seen = {
         name: _write(name, split, data, Path(job.output[name]), job)
@@ -28,7 +33,7 @@ def run(job: Job) -> None:
         job.log.info("warning: %d test images are in the train split too, pixel for pixel; they are kept", twice)
 
 
-def _write(name: str, images: ImageFiles, data: Mapping[str, Any], folder: Path, job: Job) -> set[bytes]:
+def _write(name: str, images: ImageFiles, data: Data, folder: Path, job: Job[Params]) -> set[bytes]:
     """Write one split; returns a digest of every image."""
     tally, digests = Tally(), set()
     with atomic_folder(folder) as scratch, ShardWriter(scratch, SCHEMA, rows_per_group=ROWS_PER_GROUP) as writer:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from selfloop.data import training_set
 from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.domains.image.config import Model, Training
 from selfloop.domains.image.data import image_store
 from selfloop.domains.image.model.checkpoint import save_checkpoint
 from selfloop.domains.image.model.loss import measure, terms
@@ -19,11 +20,19 @@ from selfloop.identity import stream
 from selfloop.jobs.job import Job
 from selfloop.training.devices import prepare_torch
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup, process_group
-from selfloop.training.loop import train_and_save
+from selfloop.training.loop import TrainParams, train_and_save
 from selfloop.training.lr_schedule import OptimizerConfig, steps_of
 from selfloop.training.malloc import keep_freed_memory
 
 COLORS = {1: "gray", 3: "rgb"}
+
+
+class Params(TrainParams):
+    """What the step takes of its params."""
+
+    identity: str
+    model: Model
+    training: Training
 
 
 class ImageTask:
@@ -49,7 +58,7 @@ class ImageTask:
         self,
         train: np.ndarray,
         test: np.ndarray,
-        training: dict[str, float],
+        training: Training,
         latent: int,
         identity: str,
         device: torch.device,
@@ -58,12 +67,12 @@ class ImageTask:
         self.group = group
         self.rows = len(train)
         self.test = torch.from_numpy(test)
-        self.kl_weight, self.flip, self.latent = training["kl_weight"], bool(training["flip"]), latent
+        self.kl_weight, self.flip, self.latent = training.kl_weight, training.flip, latent
         self.identity, self.device = identity, device
         most = max(1, self.rows // (2 * group.size))  # batches of two images for each process
-        self.batches_per_epoch = min(math.ceil(self.rows / training["batch_size"]), most)
+        self.batches_per_epoch = min(math.ceil(self.rows / training.batch_size), most)
         self.steps_per_epoch = float(self.batches_per_epoch)
-        self.steps = steps_of(training["epochs"], self.batches_per_epoch)
+        self.steps = steps_of(training.epochs, self.batches_per_epoch)
         self._train = train
         self._resident = _on_device(train, device)
         self._epoch = lru_cache(maxsize=2)(self._batches)
@@ -112,24 +121,24 @@ def _on_device(images: np.ndarray, device: torch.device) -> Tensor | None:
     return torch.from_numpy(np.array(images)).to(device)
 
 
-def run(job: Job) -> None:
+def run(job: Job[Params]) -> None:
     """Train from `job.input.training_set`; write a checkpoint and a learning curve."""
     device = prepare_torch(job.threads, job.gpus)
     with process_group(device) as group:
         train_model(job, device, group)
 
 
-def train_model(job: Job, device: torch.device, group: ProcessGroup) -> None:
+def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> None:
     """Train as one rank of a process group.
 
     Raises:
         UserError: too few images for a batch, or a batch too small for the number of processes.
     """
-    training = job.params["training"]
+    training = job.params.training
     folder, test_folder = Path(job.input["training_set"]), Path(job.input["test"])
     batches = training_set.rows(folder, ["image"], image_store.ROWS_PER_GROUP)
     # A copy per rank; a shared one would need its shape communicated.
-    target = Path(job.params["state"]) / f"images-{group.rank}.uint8"
+    target = Path(job.params.state) / f"images-{group.rank}.uint8"
     train = image_store.mapped(batches, str(folder), job.threads, target)
     batches = iterate_rows(shard_paths(test_folder), ["image"], image_store.ROWS_PER_GROUP)
     test = image_store.in_memory(batches, str(test_folder), job.threads)
@@ -138,20 +147,20 @@ def train_model(job: Job, device: torch.device, group: ProcessGroup) -> None:
     job.log.info(
         "%d training and %d test images of shape %s (bands, height, width)", len(train), len(test), test.shape[1:]
     )
-    if len(train) < training["batch_size"]:
-        raise UserError(f"{folder} has {len(train)} images, fewer than training.batch_size, {training['batch_size']}.")
-    if training["batch_size"] < 2 * group.size:
+    if len(train) < training.batch_size:
+        raise UserError(f"{folder} has {len(train)} images, fewer than training.batch_size, {training.batch_size}.")
+    if training.batch_size < 2 * group.size:
         raise UserError(
-            f"training.batch_size: {training['batch_size']} is less than 2 images for each of {group.size} processes."
+            f"training.batch_size: {training.batch_size} is less than 2 images for each of {group.size} processes."
         )
-    identity = job.params["identity"]
-    shape = Shape.of(train.shape[2], COLORS[train.shape[1]], job.params["model"])
+    identity = job.params.identity
+    shape = Shape.of(train.shape[2], COLORS[train.shape[1]], job.params.model)
     model = build(shape, stream(identity, "weights"))
     job.log.info("%s parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}")
     task = ImageTask(train, test, training, shape.latent, identity, device, group)
     keep_freed_memory()  # every step allocates the same blocks
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:
-        save_checkpoint(shape, training["kl_weight"], weights, folder)
+        save_checkpoint(shape, training.kl_weight, weights, folder)
 
     train_and_save(job, model, task, OptimizerConfig.of(training), device, save, group)

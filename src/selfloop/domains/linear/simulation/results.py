@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from selfloop.domains.linear import theory
+from selfloop.domains.linear.config import Chains
 from selfloop.domains.linear.simulation.scenario import Scenario, scenario_of
 from selfloop.domains.linear.theory import SUBSAMPLE, Array
 from selfloop.errors import UserError
@@ -69,7 +70,7 @@ def results_of(
     tables = dict(iter(metrics[simulated].groupby(["experiment", "model", "regime"], sort=False)))
     found = []
     for asked in experiments:
-        for scenario in map(scenario_of, asked["simulations"]):
+        for scenario in map(scenario_of, map(Chains.model_validate, asked["simulations"])):
             key = (asked["experiment"], scenario.label, scenario.regime)
             if key not in tables:
                 raise UserError(f"no simulation of {scenario.label}, {scenario.regime}, in {asked['experiment']}.")

@@ -1,13 +1,12 @@
 """The parameters of one simulation, and its random streams."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from selfloop.domains.linear import theory
+from selfloop.domains.linear.config import Chains
 from selfloop.domains.linear.data.sources import covariance
 from selfloop.domains.linear.theory import Array
 from selfloop.errors import UserError
@@ -57,7 +56,7 @@ class Scenario:
         if self.d > self.T and self.ridge == 0:
             raise UserError(f"T is {self.T} with d={self.d}; least squares needs T >= d, or a ridge penalty above 0")
         if self.w_star is not None and (len(self.w_star) != self.d or not np.isfinite(self.w_star).all()):
-            raise UserError(f"w_star is {self.w_star}; it must hold d={self.d} finite numbers")
+            raise UserError(f"w_star is {list(self.w_star)}; it must hold d={self.d} finite numbers")
         theory.cholesky(self.covariance, self.d)
         # Tuples instead of lists and arrays make a scenario hashable.
         if self.covariance is not None:
@@ -87,21 +86,21 @@ class Scenario:
         return label
 
 
-def scenario_of(settings: Mapping[str, Any]) -> Scenario:
-    """The scenario of a study's simulation: keys of `data`, `ridge`, `regime` and `iterations`.
+def scenario_of(chains: Chains) -> Scenario:
+    """The scenario of a study's simulation.
 
     Raises:
         UserError: a value out of range.
     """
     return Scenario(
-        d=settings["dimension"],
-        T=settings["rows"],
-        sigma2=settings["noise_variance"],
-        regime=settings["regime"],
-        iterations=settings["iterations"],
-        covariance=covariance(settings),
-        ridge=settings["ridge"],
-        w_star=settings["w_star"],
+        d=chains.dimension,
+        T=chains.rows,
+        sigma2=chains.noise_variance,
+        regime=chains.regime,
+        iterations=chains.iterations,
+        covariance=covariance(chains),
+        ridge=chains.ridge,
+        w_star=None if chains.w_star is None else tuple(chains.w_star),
     )
 
 

@@ -7,10 +7,16 @@ import numpy as np
 from selfloop.data.measurements import write_measurements
 from selfloop.domains.linear.data.rows import read_rows
 from selfloop.domains.linear.model.checkpoint import load_checkpoint
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    part: int
+
+
+def run(job: Job[Params]) -> None:
     """Mean squares over the part's rows, in the squared unit of y.
 
     signal: of the labels without noise; noise: of the noise; drift: of the signal's difference from that of the chain's
@@ -21,4 +27,4 @@ def run(job: Job) -> None:
     signal = y - noise
     squares = {"signal": signal, "noise": noise, "drift": signal - X @ first}
     values = {metric: float(np.mean(array**2)) for metric, array in squares.items()}
-    write_measurements(job, {"synthetic": values}, job.params["part"])
+    write_measurements(job, {"synthetic": values}, job.params.part)

@@ -1,26 +1,25 @@
 """The simulation against theory: the paper's Figs. 7 and 16."""
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 import pandas as pd
 
-from selfloop.analysis.show import Drawn, show
+from selfloop.analysis.show import Drawn, Params, show
 from selfloop.analysis.style import Scale, save
 from selfloop.domains.linear.figures import theory_figure
 from selfloop.domains.linear.simulation.results import results_of
 from selfloop.jobs.job import Job
 
 
-def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
+def draw(metrics: pd.DataFrame, params: Params) -> Drawn:
     """Draw the figure on both scales."""
-    results = results_of(metrics, params["asked"])
+    results = results_of(metrics, params.asked)
     for scale in get_args(Scale):
         name = f"theory-{scale}"
-        yield name, partial(save, theory_figure(results, scale=scale, title=params["titles"][name]))
+        yield name, partial(save, theory_figure(results, scale=scale, title=params.titles[name]))
 
 
-def run(job: Job) -> None:
+def run(job: Job[Params]) -> None:
     """Draw the job's figures."""
     show(job, draw)

@@ -12,19 +12,26 @@ from pathlib import Path
 
 import numpy as np
 
+from selfloop.domains.linear.config import Data
 from selfloop.domains.linear.data.rows import write_rows
 from selfloop.domains.linear.data.sources import factor, target
 from selfloop.identity import digest, stream
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    data: Data
+
+
+def run(job: Job[Params]) -> None:
     """Draw what `job.params.data` describes, and write both splits."""
-    data = job.params["data"]
-    d, T, L, w = data["dimension"], data["rows"], factor(data), target(data)
-    identity = digest(data, 32)
+    data = job.params.data
+    d, T, L, w = data.dimension, data.rows, factor(data), target(data)
+    identity = digest(data.plain, 32)
     X = np.random.default_rng(stream(identity, "inputs")).standard_normal((T, d)) @ L.T
-    noise = np.random.default_rng(stream(identity, "noise")).normal(scale=data["noise_variance"] ** 0.5, size=T)
+    noise = np.random.default_rng(stream(identity, "noise")).normal(scale=data.noise_variance**0.5, size=T)
     write_rows(Path(job.output["train"]), X, w, noise)
     write_rows(Path(job.output["test"]), d**0.5 * L.T, w, np.zeros(d))
     job.log.info("%d rows in %d dimensions", T, d)

@@ -7,19 +7,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfloop.data.atomic import atomic_file
+from selfloop.domains.linear.config import Chains
 from selfloop.domains.linear.simulation.scenario import scenario_of
 from selfloop.domains.linear.simulation.simulate import Simulation, simulate
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 from selfloop.training.malloc import keep_freed_memory
 
 SPLIT = "simulation"  # distinct from "test", the split of the loop's models
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    simulation: Chains
+
+
+def run(job: Job[Params]) -> None:
     """Simulate the seeds 0 to `seeds` - 1 and write `tidy_rows`."""
     keep_freed_memory()  # every block of seeds allocates the same arrays
-    settings = job.params["simulation"]
-    simulation = simulate(scenario_of(settings), range(settings["seeds"]))
+    settings = job.params.simulation
+    simulation = simulate(scenario_of(settings), range(settings.seeds))
     with atomic_file(Path(job.output["measurements"])) as scratch:
         pq.write_table(tidy_rows(simulation), scratch, compression="zstd")
     job.log.info("%s, %s: %d seeds", simulation.scenario.label, simulation.scenario.regime, len(simulation.seeds))

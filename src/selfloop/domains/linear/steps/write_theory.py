@@ -1,12 +1,10 @@
 """Measured over predicted test error of every simulated scenario, with its standard error."""
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import pandas as pd
 
-from selfloop.analysis.show import Drawn, show
+from selfloop.analysis.show import Drawn, Params, show
 from selfloop.analysis.table import Readable, Table, save_table
 from selfloop.data.quantity import Quantity
 from selfloop.domains.linear.simulation.results import comparison, comparison_summary, results_of
@@ -49,12 +47,12 @@ def page(table: pd.DataFrame, _: Quantity) -> Table:
 READABLE: Readable = {"theory": page}
 
 
-def draw(metrics: pd.DataFrame, params: Mapping[str, Any]) -> Drawn:
+def draw(metrics: pd.DataFrame, params: Params) -> Drawn:
     """Work out the comparison."""
-    data = comparison(results_of(metrics, params["asked"]))
-    yield "theory", partial(save_table, data, page(data, Quantity(**params["headline"])))
+    data = comparison(results_of(metrics, params.asked))
+    yield "theory", partial(save_table, data, page(data, params.headline))
 
 
-def run(job: Job) -> None:
+def run(job: Job[Params]) -> None:
     """Write the job's table: the comparison as CSV, its summary to read."""
     show(job, draw)

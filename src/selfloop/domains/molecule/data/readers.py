@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from selfloop.config.section import given
+from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import sources
 from selfloop.domains.molecule.data.chemistry import Rejected, check, conformations_of
 from selfloop.domains.molecule.data.conformations import Conformation
 from selfloop.domains.molecule.data.pickles import Record, read_pickle
-from selfloop.domains.protocol import Settings
 from selfloop.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Molecule(NamedTuple):
     conformations: list[Conformation]
 
 
-def of_rdkit(data: Settings, seed: int, left_out: Counter[str]) -> Iterator[Molecule]:
+def of_rdkit(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]:
     """rdkit's own molecules (of the NCI's open database) in an order drawn by seed, with conformers made by rdkit.
 
     Distance geometry with ETKDG, then the MMFF force field, as a user of rdkit would make them. That is slow, so a
@@ -78,7 +79,7 @@ def of_rdkit(data: Settings, seed: int, left_out: Counter[str]) -> Iterator[Mole
         yield Molecule(conformations)
 
 
-def of_sdf(paths: list[Path], data: Settings, left_out: Counter[str]) -> Iterator[Molecule]:
+def of_sdf(paths: list[Path], data: Data, left_out: Counter[str]) -> Iterator[Molecule]:
     """The molecules of SDF files in the order of their first entries; an entry is a conformer.
 
     Entries are of one molecule if they have the same SMILES. With `match_names`, entries of one name have to be.
@@ -104,7 +105,7 @@ def of_sdf(paths: list[Path], data: Settings, left_out: Counter[str]) -> Iterato
                 _check_size(mol, data)
                 (conformation,) = conformations_of(mol, name)
                 smiles = conformation.smiles
-                if data["match_names"] and name and names.setdefault(name, smiles) != smiles:
+                if data.match_names and name and names.setdefault(name, smiles) != smiles:
                     raise Rejected("that are not of the molecule of their name")
             except Rejected as reason:
                 left_out[str(reason)] += 1
@@ -148,7 +149,7 @@ def _parsed(block: str) -> "Mol":
     return mol
 
 
-def of_geom(data: Settings, seed: int, left_out: Counter[str]) -> Iterator[Molecule]:
+def of_geom(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]:
     """The molecules of GEOM's `rdkit_folder` (Axelrod & Gómez-Bombarelli 2022) in an order drawn by seed.
 
     The archive holds a table of contents in JSON and a pickle per molecule with its conformers. Of more than
@@ -162,8 +163,8 @@ def of_geom(data: Settings, seed: int, left_out: Counter[str]) -> Iterator[Molec
     Raises:
         UserError: the table of contents is missing or damaged, or a pickle names what is no part of a molecule's data.
     """
-    folder = Path(os.path.expanduser(data["folder"]))
-    summary = sources.summary_file(data["folder"])
+    folder = Path(os.path.expanduser(given(data.folder)))
+    summary = sources.summary_file(given(data.folder))
     if summary is None:
         raise UserError(
             f"data.folder: '{folder}' holds none of {', '.join(sources.SUMMARIES)}; name the folder that GEOM's "
@@ -198,7 +199,7 @@ def of_geom(data: Settings, seed: int, left_out: Counter[str]) -> Iterator[Molec
             yield Molecule(conformations)
 
 
-def of_geodiff(paths: list[Path], data: Settings, left_out: Counter[str]) -> Iterator[Molecule]:
+def of_geodiff(paths: list[Path], data: Data, left_out: Counter[str]) -> Iterator[Molecule]:
     """The molecules of GeoDiff's processed splits: pickled lists of torch-geometric 1.x `Data`, one per conformer.
 
     Their attribute `rdmol` holds molecule and coordinates; the tensors, which hold the same numbers, are not read.
@@ -224,7 +225,7 @@ def of_geodiff(paths: list[Path], data: Settings, left_out: Counter[str]) -> Ite
             yield Molecule(conformations)
 
 
-def _matching(mols: list[Any], name: str, data: Settings, left_out: Counter[str]) -> Iterator[Conformation]:
+def _matching(mols: list[Any], name: str, data: Data, left_out: Counter[str]) -> Iterator[Conformation]:
     """The conformers among `mols` that are of the molecule of the first usable one; the others are counted."""
     from rdkit import Chem
 
@@ -243,15 +244,15 @@ def _matching(mols: list[Any], name: str, data: Settings, left_out: Counter[str]
             left_out[str(reason)] += 1
 
 
-def _most_conformers(data: Settings) -> int | None:
+def _most_conformers(data: Data) -> int | None:
     """What either split takes of a molecule at most; which molecules are in which is not known while they are read."""
-    most: int | None = data["conformers"]
-    most_test: int | None = data["test_conformers"]
+    most: int | None = data.conformers
+    most_test: int | None = data.test_conformers
     return most if most is None or most_test is None else max(most, most_test)
 
 
-def _check_size(mol: "Mol", data: Settings) -> None:
-    most = data["max_atoms"]
+def _check_size(mol: "Mol", data: Data) -> None:
+    most = data.max_atoms
     if most is not None and mol.GetNumAtoms() > most:
         raise Rejected(f"of more than {most} atoms")
 

@@ -5,8 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from selfloop.config.section import given
 from selfloop.data.paths import matching_files
-from selfloop.domains.protocol import Settings
+from selfloop.domains.molecule.config import Data
 
 SMILES_FILE = "Data/NCI/first_5K.smi"
 SUMMARIES = ("summary_drugs.json", "summary_qm9.json")
@@ -34,39 +35,39 @@ def summary_file(folder: str) -> Path | None:
     return None
 
 
-def input_files(data: Settings) -> list[str]:
+def input_files(data: Data) -> list[str]:
     """The user's files that a `data` section reads. Of GEOM's hundreds of thousands it is the table of contents."""
-    if data["source"] == "rdkit":
+    if data.source == "rdkit":
         return []
-    if data["source"] == "rdkit_folder":
-        summary = summary_file(data["folder"])
+    if data.source == "rdkit_folder":
+        summary = summary_file(given(data.folder))
         return [] if summary is None else [str(summary)]
-    return [str(path) for split in ("train", "test") for path in matching_files(data[split])[0]]
+    return [str(path) for split in ("train", "test") for path in matching_files(getattr(data, split))[0]]
 
 
-def problems(data: Settings) -> Iterator[str]:
+def problems(data: Data) -> Iterator[str]:
     """What is wrong with a `data` section that its schema cannot say; a sentence each, beginning with the key.
 
     GEOM's folder is looked for when it is read, not here: the paper's study names it beside experiments that run
     without it, and users who have not downloaded its many gigabytes can run those.
     """
-    source = data["source"]
+    source = data.source
     for key in ("train", "test", "folder"):
-        if data.get(key) is not None and key not in OF_SOURCE[source]:
-            yield f"data.{key}: {data[key]!r} is given with source: {source} (allowed is null)."
+        if getattr(data, key) is not None and key not in OF_SOURCE[source]:
+            yield f"data.{key}: {getattr(data, key)!r} is given with source: {source} (allowed is null)."
     if source == "rdkit" and rdkit_smiles() is None:
         yield f"data.source: rdkit needs the Python package `rdkit` with its {SMILES_FILE}, which is not there."
     if source in SUFFIXES:
         allowed = SUFFIXES[source]
         for split in ("train", "test"):
-            paths, unmatched = matching_files(data[split])
+            paths, unmatched = matching_files(getattr(data, split))
             for pattern in unmatched:
                 yield f"data.{split}: '{pattern}' names no file."
             for path in paths:
                 if not path.name.endswith(allowed) or path.is_dir():
                     yield f"data.{split}: '{path}' is not a file that {source} reads; allowed: {', '.join(allowed)}."
-        both = set(matching_files(data["train"])[0]) & set(matching_files(data["test"])[0])
+        both = set(matching_files(data.train)[0]) & set(matching_files(data.test)[0])
         if both:
             yield f"data.test: '{min(both)}' is among data.train, too; test on other molecules."
-    if source == "geodiff" and data["test"] is None:
+    if source == "geodiff" and data.test is None:
         yield "data.test: null is not allowed with source geodiff; name its test split, such as test_data_1k.pkl."

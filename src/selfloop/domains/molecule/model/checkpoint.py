@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from selfloop.domains.checkpoint import load_weights, read_config, write_json
+from selfloop.domains.molecule.config import Model
 from selfloop.domains.molecule.model.network import GeoDiff, Shape
 
 MODEL_TYPE = "geodiff"
 
 
-def save_checkpoint(weights: Mapping[str, Tensor], model: Mapping[str, Any], folder: Path) -> None:
+def save_checkpoint(weights: Mapping[str, Tensor], model: Model, folder: Path) -> None:
     """Write a checkpoint to an existing folder.
 
     Args:
@@ -23,10 +23,10 @@ def save_checkpoint(weights: Mapping[str, Tensor], model: Mapping[str, Any], fol
     """
     tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    write_json(folder / "config.json", {"model_type": MODEL_TYPE, **model})
+    write_json(folder / "config.json", {"model_type": MODEL_TYPE, **model.plain})
 
 
-def load_checkpoint(folder: Path, device: str = "cpu") -> tuple[GeoDiff, dict[str, Any]]:
+def load_checkpoint(folder: Path, device: str = "cpu") -> tuple[GeoDiff, Model]:
     """The network of a checkpoint, in evaluation mode, and its `model` section.
 
     Raises:
@@ -34,6 +34,7 @@ def load_checkpoint(folder: Path, device: str = "cpu") -> tuple[GeoDiff, dict[st
     """
     config = read_config(folder, MODEL_TYPE)
     del config["model_type"]
-    model = GeoDiff(Shape.of(config))
+    section = Model.model_validate(config)
+    model = GeoDiff(Shape.of(section))
     load_weights(model, load_file(folder / "model.safetensors"), folder)
-    return model.to(device).eval(), config
+    return model.to(device).eval(), section

@@ -7,14 +7,14 @@ would be the same one computed twice (see `graph`).
 
 import itertools
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from selfloop.domains.molecule.config import Model
 from selfloop.domains.molecule.data.graph import ELEMENTS, Batch, Pairs
 
 TYPES = 100  # rows of an embedding by a pair's type, of which 25 are in use
@@ -32,9 +32,9 @@ class Shape:
     edge_encoder: Literal["separate", "shared"]
 
     @classmethod
-    def of(cls, model: Mapping[str, Any]) -> "Shape":
+    def of(cls, model: Model) -> "Shape":
         """The shape that a config's `model` section describes."""
-        return cls(**{name: model[name] for name in cls.__dataclass_fields__})
+        return cls(**{name: getattr(model, name) for name in cls.__dataclass_fields__})
 
 
 def perceptron(*sizes: int) -> nn.Sequential:
@@ -188,7 +188,7 @@ def forces(scores: Tensor, first: Tensor, second: Tensor, units: Tensor, atoms: 
     return summed.index_add_(0, second, pushes, alpha=-1)
 
 
-def build(model: Mapping[str, Any], seed: int) -> GeoDiff:
+def build(model: Model, seed: int) -> GeoDiff:
     """A network with initial weights that follow from the seed.
 
     Args:

@@ -4,17 +4,16 @@ Positions are kept in the frame of the molecule, not shrunk: at time t, x_t = x 
 and a_t the product of 1-beta up to t. That is DDPM's forward process divided by sqrt(a_t).
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from selfloop.domains.molecule.config import Model
 
-def sigmas(model: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+
+def sigmas(model: Model) -> npt.NDArray[np.float64]:
     """The noise levels [timesteps], Å, rising: betas along a sigmoid from -6 to 6, from beta_start to beta_end."""
-    x = np.linspace(-6, 6, model["timesteps"])
-    betas = model["beta_start"] + (model["beta_end"] - model["beta_start"]) / (1 + np.exp(-x))
+    x = np.linspace(-6, 6, model.timesteps)
+    betas = model.beta_start + (model.beta_end - model.beta_start) / (1 + np.exp(-x))
     alphas = np.cumprod(1 - betas)
     return np.asarray(np.sqrt((1 - alphas) / alphas))
 

@@ -12,7 +12,7 @@ but for rounding in the last digits.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from selfloop.domains.molecule.config import Model, Sampling
 from selfloop.domains.molecule.data.conformations import Conformations, Floats
 from selfloop.domains.molecule.data.graph import Batch, Pairs, build_batch, pairs_within
 from selfloop.domains.molecule.model.network import GeoDiff, forces
@@ -69,8 +70,8 @@ class _Noise:
 @torch.inference_mode()
 def sample(
     model: GeoDiff,
-    config: Mapping[str, Any],
-    sampling: Mapping[str, Any],
+    config: Model,
+    sampling: Sampling,
     molecules: Conformations,
     rows: Sequence[int],
     identity: str,
@@ -96,8 +97,8 @@ def sample(
         them needed the second attempt.
     """
     levels = sigmas(config)
-    times = visited(sampling["schedule"], sampling["steps"], config["timesteps"])
-    size = sampling["batch_size"]
+    times = visited(sampling.schedule, sampling.steps, config.timesteps)
+    size = sampling.batch_size
     samples: list[Floats] = []
     seeds = [stream(identity, f"conformation {place}") for place in range(len(rows))]
 
@@ -131,7 +132,7 @@ def sample(
 
 def _step(
     model: GeoDiff,
-    sampling: Mapping[str, Any],
+    sampling: Sampling,
     batch: Batch,
     positions: Tensor,
     sigma: float,
@@ -140,7 +141,7 @@ def _step(
 ) -> Tensor:
     """One step of Langevin dynamics at a noise level; the global forces join where noise is low."""
     atoms = len(positions)
-    join = sigma < sampling["global_below"]
+    join = sigma < sampling.global_below
     pairs = pairs_within(batch, positions, model.shape.cutoff if join else -1.0)
     n = pairs.local
     push = _forces(model.local_scores(batch, pairs), pairs, slice(0, n), atoms)
@@ -148,8 +149,8 @@ def _step(
         push = clip(push, clip_local)
     if join:
         remote = _forces(model.global_scores(batch, pairs), pairs, slice(n, None), atoms)
-        push = push + sampling["global_weight"] * clip(remote, sampling["clip"])
-    size = sampling["step_size"] * (sigma / UNIT) ** 2
+        push = push + sampling.global_weight * clip(remote, sampling.clip)
+    size = sampling.step_size * (sigma / UNIT) ** 2
     moved: Tensor = positions + push * (size / sigma) + noise * math.sqrt(2 * size)
     return moved
 

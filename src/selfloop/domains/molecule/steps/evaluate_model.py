@@ -10,11 +10,11 @@ from selfloop.domains.molecule.model.checkpoint import load_checkpoint
 from selfloop.domains.molecule.model.evaluation import TEST_DRAWS
 from selfloop.domains.molecule.model.loss import held_out_losses
 from selfloop.domains.molecule.model.noise_schedule import sigmas
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import prepare_torch
 
 
-def run(job: Job) -> None:
+def run(job: Job[StepParams]) -> None:
     """Measure with times and noise that are the same for every model."""
     device = prepare_torch(job.threads)
     model, config = load_checkpoint(Path(job.input["checkpoint"]), str(device))

@@ -12,20 +12,29 @@ import numpy as np
 
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.domains.molecule.config import Sampling
 from selfloop.domains.molecule.data.conformations import Conformation, Conformations, Floats, read_conformations
 from selfloop.domains.molecule.metrics import coverage_and_matching, quality, rmsd_table
 from selfloop.domains.molecule.model.checkpoint import load_checkpoint
 from selfloop.domains.molecule.model.sampler import sample
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import prepare_torch
 
 PER_REFERENCE = 2
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    sampling: Sampling
+    identity: str
+    part: int
+
+
+def run(job: Job[Params]) -> None:
     """Measure faults in the part, and, for part 0, coverage, matching and faults on the test molecules."""
     real = read_conformations(Path(job.input["real"]))
-    folder, part = Path(job.input["part"]), job.params["part"]
+    folder, part = Path(job.input["part"]), job.params.part
     own = read_conformations(folder)
     numbers = np.concatenate([batch.column("row").to_numpy() for batch in iterate_rows(shard_paths(folder), ["row"])])
     values = {"synthetic": quality([(own[place], real[row], real.graph(row)) for place, row in enumerate(numbers)])}
@@ -35,7 +44,7 @@ def run(job: Job) -> None:
     write_measurements(job, values, part)
 
 
-def _on_test(job: Job) -> dict[str, float]:
+def _on_test(job: Job[Params]) -> dict[str, float]:
     device = str(prepare_torch(job.threads))
     test = read_conformations(Path(job.input["test"]))
     model, config = load_checkpoint(Path(job.input["checkpoint"]), device)
@@ -45,7 +54,7 @@ def _on_test(job: Job) -> dict[str, float]:
     rows = [int(row) for own in molecules for row in np.tile(own, PER_REFERENCE)]
     with job.progress(desc="sample", total=len(rows), unit="conformation") as bar:
         samples, again = sample(
-            model, config, job.params["sampling"], test, rows, f"{job.params['identity']}/test", bar.update, device
+            model, config, job.params.sampling, test, rows, f"{job.params.identity}/test", bar.update, device
         )
     finite = [bool(np.isfinite(each).all()) for each in samples]
     job.log.info(

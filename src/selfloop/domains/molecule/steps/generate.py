@@ -5,15 +5,25 @@ from pathlib import Path
 
 import numpy as np
 
+from selfloop.domains.molecule.config import Sampling
 from selfloop.domains.molecule.data.conformations import Conformation, read_conformations, write_conformations
 from selfloop.domains.molecule.model.checkpoint import load_checkpoint
 from selfloop.domains.molecule.model.sampler import sample
 from selfloop.errors import UserError
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import prepare_torch
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    sampling: Sampling
+    identity: str
+    iteration: int
+    part: int
+
+
+def run(job: Job[Params]) -> None:
     """Sample from `job.input.checkpoint`; samples that are not finite are left out and counted.
 
     Raises:
@@ -25,9 +35,7 @@ def run(job: Job) -> None:
     model, config = load_checkpoint(checkpoint, device)
     rows = range(len(real))
     with job.progress(desc="sample", total=len(real), unit="conformation") as bar:
-        samples, again = sample(
-            model, config, job.params["sampling"], real, rows, job.params["identity"], bar.update, device
-        )
+        samples, again = sample(model, config, job.params.sampling, real, rows, job.params.identity, bar.update, device)
     finite = [row for row in rows if np.isfinite(samples[row]).all()]
     job.log.info(
         "%d conformations sampled; %d needed a second attempt, with clipped local forces; %d are not finite even so "
@@ -43,5 +51,5 @@ def run(job: Job) -> None:
             molecule = real[row]
             yield Conformation(molecule.name, molecule.smiles, molecule.atomic_numbers, molecule.bonds, samples[row])
 
-    part = job.params["part"]
-    write_conformations(sampled(), Path(job.output["part"]), job.params["iteration"], part, finite)
+    part = job.params.part
+    write_conformations(sampled(), Path(job.output["part"]), job.params.iteration, part, finite)

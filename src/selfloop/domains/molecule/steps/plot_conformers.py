@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from selfloop.analysis.show import Params
 from selfloop.analysis.style import save
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.molecule.data.conformations import COLUMNS, Conformation, Conformations
@@ -12,16 +13,16 @@ from selfloop.domains.molecule.figures import Panel, conformers_figure
 from selfloop.jobs.job import Job
 
 
-def run(job: Job) -> None:
+def run(job: Job[Params]) -> None:
     """Draw the molecule of the median size among those that every part has a sample of."""
-    artifacts = job.params["artifacts"]
-    parts = {row["part"]: _sizes(Path(row["part"])) for row in artifacts}
+    artifacts = job.params.artifacts
+    parts = {row.part: _sizes(Path(row.part)) for row in artifacts}
     shared = set.intersection(*(set(sizes) for sizes in parts.values()))
-    sizes = parts[artifacts[0]["part"]]
+    sizes = parts[artifacts[0].part]
     row = sorted(shared, key=lambda each: (sizes[each], each))[len(shared) // 2]
-    panels = [Panel(each["regime"], each["iteration"], _row(Path(each["part"]), row)) for each in artifacts]
-    real = _row(Path(artifacts[0]["train"]), row)
-    figure = conformers_figure(real, panels, title=job.params["titles"]["conformers"])
+    panels = [Panel(each.regime, each.iteration, _row(Path(each.part), row)) for each in artifacts]
+    real = _row(Path(artifacts[0].train), row)
+    figure = conformers_figure(real, panels, title=job.params.titles["conformers"])
     save(figure, [Path(path) for path in job.output["figures"]])
 
 

@@ -8,19 +8,25 @@ from pathlib import Path
 import numpy as np
 
 from selfloop.data.paths import matching_files
+from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import readers
 from selfloop.domains.molecule.data.chemistry import describe, graph_of
 from selfloop.domains.molecule.data.conformations import Conformation, write_conformations
 from selfloop.domains.molecule.data.readers import Molecule
-from selfloop.domains.protocol import Settings
 from selfloop.errors import UserError
 from selfloop.identity import digest, stream
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    data: Data
+
+
+def run(job: Job[Params]) -> None:
     """Read the source that `job.params.data` names, and write both splits."""
-    data = job.params["data"]
+    data = job.params.data
     left_out: Counter[str] = Counter()
     train, test = splits(data, left_out)
     if left_out:
@@ -33,11 +39,11 @@ def run(job: Job) -> None:
     job.log.info("%d conformations of %d molecules to test on", count, len(test))
 
 
-def _check_numbers(train: list[Molecule], test: list[Molecule], data: Settings, reasons: str) -> None:
+def _check_numbers(train: list[Molecule], test: list[Molecule], data: Data, reasons: str) -> None:
     """Stop where a split is empty or has fewer molecules than asked for; `test_molecules` of files is a limit alone."""
-    wanted, wanted_test = data["molecules"], data["test_molecules"]
+    wanted, wanted_test = data.molecules, data.test_molecules
     # Of these sources the molecules to test on are taken first.
-    if data["source"] in ("rdkit", "rdkit_folder") and len(test) > 1 and not train:
+    if data.source in ("rdkit", "rdkit_folder") and len(test) > 1 and not train:
         raise UserError(
             f"data.test_molecules: {wanted_test} leaves none to train on (allowed are 1 to {len(test) - 1}).{reasons}"
         )
@@ -48,43 +54,43 @@ def _check_numbers(train: list[Molecule], test: list[Molecule], data: Settings, 
             raise UserError(f"data: no molecule is left for the {name} split.{reasons}")
 
 
-def splits(data: Settings, left_out: Counter[str]) -> tuple[list[Molecule], list[Molecule]]:
+def splits(data: Data, left_out: Counter[str]) -> tuple[list[Molecule], list[Molecule]]:
     """The molecules to train and to test on, none of them in both, be it as a stereoisomer or with other isotopes.
 
     Args:
         data: the `data` section.
         left_out: counts what is not used, by reason.
     """
-    seed = stream(digest(data["seed"]), "molecules")
-    wanted, wanted_test = data["molecules"], data["test_molecules"]
-    if data["source"] in ("rdkit", "rdkit_folder"):
-        reader = readers.of_rdkit if data["source"] == "rdkit" else readers.of_geom
+    seed = stream(digest(data.seed), "molecules")
+    wanted, wanted_test = data.molecules, data.test_molecules
+    if data.source in ("rdkit", "rdkit_folder"):
+        reader = readers.of_rdkit if data.source == "rdkit" else readers.of_geom
         distinct = _distinct(reader(data, seed, left_out), left_out)
         test = list(islice(distinct, wanted_test))
         train = list(islice(distinct, wanted))
-    elif data["test"] is not None:
-        of_files = readers.of_sdf if data["source"] == "sdf" else readers.of_geodiff
-        test = _drawn(list(of_files(matching_files(data["test"])[0], data, left_out)), wanted_test, seed)
+    elif data.test is not None:
+        of_files = readers.of_sdf if data.source == "sdf" else readers.of_geodiff
+        test = _drawn(list(of_files(matching_files(data.test)[0], data, left_out)), wanted_test, seed)
         known = {_graph(molecule) for molecule in test}
-        everything = list(of_files(matching_files(data["train"])[0], data, left_out))
+        everything = list(of_files(matching_files(data.train)[0], data, left_out))
         others = [molecule for molecule in everything if _graph(molecule) not in known]
         if len(others) < len(everything):
             left_out["molecules to train on that are among those to test on"] += len(everything) - len(others)
         train = _drawn(others, wanted, seed)
     else:
         alike: dict[str, list[Molecule]] = {}
-        for molecule in readers.of_sdf(matching_files(data["train"])[0], data, left_out):
+        for molecule in readers.of_sdf(matching_files(data.train)[0], data, left_out):
             alike.setdefault(_graph(molecule), []).append(molecule)
         groups = list(alike.values())
         order = np.random.default_rng(seed).permutation(len(groups))
-        held_out = max(1, round(data["test_fraction"] * len(groups))) if groups else 0
+        held_out = max(1, round(data.test_fraction * len(groups))) if groups else 0
         test, train = (
             [molecule for place in places for molecule in groups[place]]
             for places in (order[:held_out], order[held_out:])
         )
         test, train = test[:wanted_test], train[:wanted]
-    most_test = data["conformers"] if data["test_conformers"] is None else data["test_conformers"]
-    return _cut(train, data["conformers"]), _cut(test, most_test)
+    most_test = data.conformers if data.test_conformers is None else data.test_conformers
+    return _cut(train, data.conformers), _cut(test, most_test)
 
 
 def conformations(molecules: Iterable[Molecule]) -> Iterator[Conformation]:
@@ -117,12 +123,12 @@ def _cut(molecules: list[Molecule], most: int | None) -> list[Molecule]:
     return [Molecule(molecule.conformations[:most]) for molecule in molecules]
 
 
-def _thinned(rows: Iterable[Conformation], data: Settings) -> Iterator[Conformation]:
+def _thinned(rows: Iterable[Conformation], data: Data) -> Iterator[Conformation]:
     """At most `data.rows` conformations, drawn by seed, in their order."""
     everything = list(rows)
-    if data["rows"] is None or len(everything) <= data["rows"]:
+    if data.rows is None or len(everything) <= data.rows:
         yield from everything
         return
-    generator = np.random.default_rng(stream(digest(data["seed"]), "rows"))
-    for place in np.sort(generator.choice(len(everything), size=data["rows"], replace=False)):
+    generator = np.random.default_rng(stream(digest(data.seed), "rows"))
+    for place in np.sort(generator.choice(len(everything), size=data.rows, replace=False)):
         yield everything[place]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from selfloop.data import training_set
+from selfloop.domains.molecule.config import Model, Training
 from selfloop.domains.molecule.data.conformations import COLUMNS, Conformations, read_conformations
 from selfloop.domains.molecule.data.graph import Batch, build_batch
 from selfloop.domains.molecule.model.checkpoint import save_checkpoint
@@ -22,8 +23,16 @@ from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
 from selfloop.training.devices import prepare_torch
-from selfloop.training.loop import train_and_save
+from selfloop.training.loop import TrainParams, train_and_save
 from selfloop.training.lr_schedule import OptimizerConfig
+
+
+class Params(TrainParams):
+    """What the step takes of its params."""
+
+    identity: str
+    model: Model
+    training: Training
 
 
 class NoisyBatch(NamedTuple):
@@ -96,10 +105,10 @@ class ConformationTask:
         return held_out_losses(model, self.levels, self.test, rows, self.device, LEARNING_CURVE_DRAWS)
 
 
-def run(job: Job) -> None:
+def run(job: Job[Params]) -> None:
     """Train from `job.input.training_set`; write a checkpoint and a learning curve."""
     device = prepare_torch(job.threads)
-    settings, training = job.params["model"], job.params["training"]
+    settings, training = job.params.model, job.params.training
     folder = Path(job.input["training_set"])
     train = Conformations.of(training_set.rows(folder, COLUMNS), str(folder))
     test = read_conformations(Path(job.input["test"]))
@@ -107,14 +116,14 @@ def run(job: Job) -> None:
         "training set: %d conformations of %d molecules, %s atoms",
         len(train), len(train.bonds), f"{len(train.atomic_numbers):,}",
     )  # fmt: skip
-    if len(train) < training["batch_size"]:
+    if len(train) < training.batch_size:
         raise UserError(
-            f"{folder} has {len(train)} conformations, fewer than training.batch_size, {training['batch_size']}."
+            f"{folder} has {len(train)} conformations, fewer than training.batch_size, {training.batch_size}."
         )
-    identity = job.params["identity"]
+    identity = job.params.identity
     model = build(settings, stream(identity, "weights"))
     seed = stream(identity, "batches")
-    task = ConformationTask(train, test, sigmas(settings), training["steps"], training["batch_size"], seed, device)
+    task = ConformationTask(train, test, sigmas(settings), training.steps, training.batch_size, seed, device)
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:
         save_checkpoint(weights, settings, folder)

@@ -11,14 +11,16 @@ import difflib
 import hashlib
 import os
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from selfloop.config.section import given
 from selfloop.data import hub
 from selfloop.data.paths import matching_files
+from selfloop.domains.text.config import Data
 from selfloop.domains.text.data import files, shakespeare
 from selfloop.domains.text.data.files import Raw
 from selfloop.errors import UserError
@@ -36,40 +38,40 @@ Log = Callable[[str], None]
 # --- while the Snakefile is parsed ---------------------------------------------------------------------------------
 
 
-def problems(data: Mapping[str, Any]) -> list[str]:
+def problems(data: Data) -> list[str]:
     """What is wrong with a `data` section, one sentence each: the key, what it holds, what is allowed.
 
     Of each file only the beginning or the footer is read, unless `rows` is to be compared with a small file's rows.
     """
     found = []
-    if data["rows"] is not None and data["fraction"] is not None:
+    if data.rows is not None and data.fraction is not None:
         found.append(
-            f"data.rows and data.fraction: {data['rows']} and {data['fraction']} are both given (allowed is one of"
+            f"data.rows and data.fraction: {data.rows} and {data.fraction} are both given (allowed is one of"
             " the two, or null for both)"
         )
-    if data["source"] == "files":
+    if data.source == "files":
         found += _file_problems(data)
     else:
         found += [
-            f"data.{key}: {data[key]!r} is given with source: {data['source']} (allowed is null)"
+            f"data.{key}: {getattr(data, key)!r} is given with source: {data.source} (allowed is null)"
             for key in ("train", "test")
-            if data.get(key)
+            if getattr(data, key)
         ]
-    if data["source"] == "packaged":
-        found += _packaged_problems(str(data["name"]))
-    if data["source"] == "hub":
-        found += hub.problems(data, "roneneldan/TinyStories")
-    if not found and data["rows"] is not None:
+    if data.source == "packaged":
+        found += _packaged_problems(given(data.name))
+    if data.source == "hub":
+        found += hub.problems(data)
+    if not found and data.rows is not None:
         try:
             available = _available_train_rows(data)
         except UserError as error:
             return [str(error)]
-        if available is not None and data["rows"] > available:
-            found.append(_too_few("rows", data["rows"], available))
+        if available is not None and data.rows > available:
+            found.append(_too_few("rows", data.rows, available))
     return found
 
 
-def known_train_rows(data: Mapping[str, Any]) -> int | None:
+def known_train_rows(data: Data) -> int | None:
     """The most train rows there can be, where that is known cheaply, else None.
 
     The number is exact for small .txt and .jsonl files; for Parquet it is the footers' rows, of which null and short
@@ -80,26 +82,24 @@ def known_train_rows(data: Mapping[str, Any]) -> int | None:
     """
     available = _available_train_rows(data)
     if available is None:
-        return None if data["rows"] is None else int(data["rows"])
+        return None if data.rows is None else data.rows
     return min(available, _wanted_rows(data, available))
 
 
-def input_files(data: Mapping[str, Any]) -> list[str]:
+def input_files(data: Data) -> list[str]:
     """The local files that the documents come from, for a rule's input; none for packaged and hub data."""
-    if data["source"] != "files":
+    if data.source != "files":
         return []
-    return [str(path) for key in ("train", "test") for path in matching_files(data.get(key))[0]]
+    return [str(path) for key in ("train", "test") for path in matching_files(getattr(data, key))[0]]
 
 
-def _file_problems(data: Mapping[str, Any]) -> list[str]:
+def _file_problems(data: Data) -> list[str]:
     found = []
     paths: dict[str, list[Path]] = {}
-    if not data.get("train"):
-        found.append(
-            f"data.train: {data.get('train')!r} names no file (allowed are paths and globs of {files.ALLOWED})"
-        )
+    if not data.train:
+        found.append(f"data.train: {data.train!r} names no file (allowed are paths and globs of {files.ALLOWED})")
     for key in ("train", "test"):
-        paths[key], unmatched = matching_files(data.get(key))
+        paths[key], unmatched = matching_files(getattr(data, key))
         found += [f"data.{key}: {pattern!r} matches no file (searched from {os.getcwd()})" for pattern in unmatched]
         for path in paths[key]:
             if not path.exists():  # a link that leads nowhere
@@ -109,7 +109,7 @@ def _file_problems(data: Mapping[str, Any]) -> list[str]:
             elif files.kind(path) is None:
                 found.append(f"data.{key}: '{path}' has an unknown extension (allowed are {files.ALLOWED})")
             else:
-                found += _column_problems(path, str(data["text_column"]))
+                found += _column_problems(path, data.text_column)
     train = {path.resolve() for path in paths["train"]}
     for path in (path for path in paths["test"] if path.resolve() in train):
         found.append(
@@ -152,11 +152,11 @@ def _too_few(key: str, wanted: int, available: int) -> str:
     return f"data.{key}: {wanted} is more than there are (allowed are 1 to {available})"
 
 
-def _available_train_rows(data: Mapping[str, Any]) -> int | None:
+def _available_train_rows(data: Data) -> int | None:
     """Train rows before `rows` and `fraction`, where they can be told cheaply."""
-    if data["source"] != "files":
+    if data.source != "files":
         return None  # reading all plays takes half a second, too long for every cluster job to do again
-    paths = matching_files(data["train"])[0]
+    paths = matching_files(data.train)[0]
     plain = [path for path in paths if files.kind(path) != ".parquet"]
     size = sum(path.stat().st_size * (TYPICAL_COMPRESSION if files.compression(path) else 1) for path in plain)
     if size > COUNTED_BYTES:
@@ -167,10 +167,8 @@ def _available_train_rows(data: Mapping[str, Any]) -> int | None:
             total += files.parquet(path).metadata.num_rows
         else:
             stat = path.stat()
-            total += _count(
-                path, data["text_column"], data["separator"], data["min_characters"], stat.st_size, stat.st_mtime_ns
-            )
-    return total if data.get("test") else total - _test_rows_of(total, data)
+            total += _count(path, data.text_column, data.separator, data.min_characters, stat.st_size, stat.st_mtime_ns)
+    return total if data.test else total - _test_rows_of(total, data)
 
 
 @lru_cache(maxsize=256)
@@ -192,7 +190,7 @@ class Tally:
     hashes: "array[int]" = field(default_factory=lambda: array("Q"))
 
 
-def documents(data: Mapping[str, Any], log: Log) -> tuple[Iterator[str], Iterator[str]]:
+def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str]]:
     """The train and the test documents, in the order of their source, the same for the same data and seed.
 
     All is read and checked once before this returns, so the iterators are read from the source a second time.
@@ -210,10 +208,10 @@ def documents(data: Mapping[str, Any], log: Log) -> tuple[Iterator[str], Iterato
     found = problems(data)
     if found:
         raise UserError("\n".join(found))
-    seed = int(data["seed"])
+    seed = data.seed
     read_train, read_test = _readers(data)
 
-    train_hashes = _survey("train", read_train, data["min_characters"], log)
+    train_hashes = _survey("train", read_train, data.min_characters, log)
     train = np.arange(len(train_hashes))
     if read_test is None:
         drawn = _draw(len(train), _test_rows_of(len(train), data), [seed, 1])
@@ -221,12 +219,12 @@ def documents(data: Mapping[str, Any], log: Log) -> tuple[Iterator[str], Iterato
         read_test, test_hashes, test = read_train, train_hashes, drawn
         log(f"no test split is given: {len(test)} of {len(train_hashes)} documents are drawn for it")
     else:
-        test_hashes = _survey("test", read_test, data["min_characters"], log)
+        test_hashes = _survey("test", read_test, data.min_characters, log)
         test = np.arange(len(test_hashes))
     for name, indices in (("train", train), ("test", test)):
         if len(indices) == 0:
             raise UserError(
-                f"data: the {name} split holds no document of at least data.min_characters: {data['min_characters']}"
+                f"data: the {name} split holds no document of at least data.min_characters: {data.min_characters}"
                 " characters (allowed is a source that gives at least one for train and one for test)"
             )
 
@@ -240,37 +238,35 @@ def documents(data: Mapping[str, Any], log: Log) -> tuple[Iterator[str], Iterato
             f"warning: {shared} of {len(train)} train documents are in the test split too, word for word; they are kept"
         )
     return (
-        _select(read_train, train, len(train_hashes), data["min_characters"]),
-        _select(read_test, test, len(test_hashes), data["min_characters"]),
+        _select(read_train, train, len(train_hashes), data.min_characters),
+        _select(read_test, test, len(test_hashes), data.min_characters),
     )
 
 
-def _readers(data: Mapping[str, Any]) -> tuple[Callable[[], Raw], Callable[[], Raw] | None]:
+def _readers(data: Data) -> tuple[Callable[[], Raw], Callable[[], Raw] | None]:
     """Functions that each begin a new pass over a split; None where the source has no test split of its own."""
-    if data["source"] == "packaged":
+    if data.source == "packaged":
         return lambda: shakespeare.split("train"), lambda: shakespeare.split("test")
-    if data["source"] == "hub":
+    if data.source == "hub":
         train = _hub_reader(data, "train_split")
-        return train, None if data["test_split"] is None else _hub_reader(data, "test_split")
+        return train, None if data.test_split is None else _hub_reader(data, "test_split")
 
     def reader(paths: list[Path]) -> Callable[[], Raw]:
-        return lambda: (
-            item for path in paths for item in files.documents(path, data["text_column"], data["separator"])
-        )
+        return lambda: (item for path in paths for item in files.documents(path, data.text_column, data.separator))
 
-    test_paths = matching_files(data["test"])[0]
-    return reader(matching_files(data["train"])[0]), reader(test_paths) if test_paths else None
+    test_paths = matching_files(data.test)[0]
+    return reader(matching_files(data.train)[0]), reader(test_paths) if test_paths else None
 
 
-def _hub_reader(data: Mapping[str, Any], split_key: str) -> Callable[[], Raw]:
+def _hub_reader(data: Data, split_key: str) -> Callable[[], Raw]:
     """Loads a hub split, and returns a function that iterates over its documents."""
     table = hub.load_split(data, split_key, ("text_column",))
-    table = table.select_columns([data["text_column"]]).with_format("arrow")
+    table = table.select_columns([data.text_column]).with_format("arrow")
 
     def read() -> Raw:
         row = 1
         for batch in table.iter(batch_size=files.BATCH_ROWS):
-            yield from files.arrow_values(batch.column(0), f"{data['name']} [{data[split_key]}]", row)
+            yield from files.arrow_values(batch.column(0), f"{data.name} [{getattr(data, split_key)}]", row)
             row += batch.num_rows
 
     return read
@@ -339,22 +335,22 @@ def _draw(rows: int, wanted: int, stream: list[int]) -> "npt.NDArray[np.int64]":
     return np.sort(np.random.default_rng(stream).choice(rows, size=wanted, replace=False, shuffle=False))
 
 
-def _test_rows_of(rows: int, data: Mapping[str, Any]) -> int:
+def _test_rows_of(rows: int, data: Data) -> int:
     """How many of `rows` documents become the test split where the source has none: at least one."""
-    return min(rows, max(1, round(rows * float(data["test_fraction"]))))
+    return min(rows, max(1, round(rows * data.test_fraction)))
 
 
-def _wanted_rows(data: Mapping[str, Any], available: int) -> int:
-    if data["rows"] is not None:
-        return int(data["rows"])
-    if data["fraction"] is not None:
-        return max(1, round(available * float(data["fraction"])))
+def _wanted_rows(data: Data, available: int) -> int:
+    if data.rows is not None:
+        return data.rows
+    if data.fraction is not None:
+        return max(1, round(available * data.fraction))
     return available
 
 
-def _checked_rows(data: Mapping[str, Any], key: str, available: int) -> int:
+def _checked_rows(data: Data, key: str, available: int) -> int:
     if key == "test_rows":
-        wanted = available if data[key] is None else int(data[key])
+        wanted = available if getattr(data, key) is None else int(getattr(data, key))
     else:
         wanted = _wanted_rows(data, available)
     if wanted > available:

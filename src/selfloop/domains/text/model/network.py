@@ -5,14 +5,14 @@ and their per-operation overhead decides the speed of small models. The checkpoi
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfloop.domains.text.config import Model
 from selfloop.domains.text.model.kv_cache import KVCache
 from selfloop.domains.text.model.shape import Shape, shape_of
 
@@ -167,7 +167,7 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.addcmul(x * rotation[0], torch.cat([high, low], dim=-1), rotation[1])
 
 
-def build(model: Mapping[str, Any], seed: int) -> Transformer:
+def build(model: Model, seed: int) -> Transformer:
     """A freshly initialised transformer in float32, of a config's `model` section.
 
     Matrices are normal(0, initializer_range), those that write to the residual stream scaled down by √(2·layers) as in
@@ -180,7 +180,7 @@ def build(model: Mapping[str, Any], seed: int) -> Transformer:
         for name, parameter in transformer.named_parameters():
             if parameter.dim() == 2:
                 scale = residual_scale if name.endswith(("attention_out.weight", "feed_out.weight")) else 1.0
-                parameter.normal_(0.0, model["initializer_range"] * scale, generator=generator)
+                parameter.normal_(0.0, model.initializer_range * scale, generator=generator)
             elif name.endswith("bias"):
                 parameter.zero_()
     return transformer

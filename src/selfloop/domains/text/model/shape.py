@@ -1,8 +1,8 @@
 """The shape of a transformer and its number of parameters; no torch, since the Snakefile imports it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+
+from selfloop.domains.text.config import Model
 
 
 @dataclass(frozen=True)
@@ -23,23 +23,23 @@ class Shape:
         return self.hidden_size // self.heads
 
 
-def shape_of(model: Mapping[str, Any]) -> Shape:
+def shape_of(model: Model) -> Shape:
     """The shape in a config's `model` section."""
-    sizes = {field.name: model[field.name] for field in fields(Shape)}
+    sizes = {field.name: getattr(model, field.name) for field in fields(Shape)}
     sizes["intermediate_size"] = sizes["intermediate_size"] or 4 * sizes["hidden_size"]
     return Shape(**sizes)
 
 
-def parameter_count(model: Mapping[str, Any]) -> int:
+def parameter_count(model: Model) -> int:
     """Trainable parameters, tied embeddings counted once.
 
     Exact for both architectures: tests compare it with the module's own count and with `transformers`.
     """
-    hidden, layers, vocabulary = int(model["hidden_size"]), int(model["layers"]), int(model["vocabulary"])
-    inner: int = model["intermediate_size"] or 4 * hidden
-    if model["architecture"] == "gpt2":
+    hidden, layers, vocabulary = model.hidden_size, model.layers, model.vocabulary
+    inner: int = model.intermediate_size or 4 * hidden
+    if model.architecture == "gpt2":
         block = 4 * hidden + (3 * hidden * hidden + 3 * hidden) + (hidden * hidden + hidden)
         block += (hidden * inner + inner) + (inner * hidden + hidden)
-        return vocabulary * hidden + int(model["context"]) * hidden + layers * block + 2 * hidden
+        return vocabulary * hidden + model.context * hidden + layers * block + 2 * hidden
     block = 2 * hidden + 4 * hidden * hidden + 3 * hidden * inner
     return 2 * vocabulary * hidden + layers * block + hidden

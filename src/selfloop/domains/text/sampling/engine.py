@@ -5,10 +5,12 @@ file imports neither torch nor pyarrow: the vLLM worker, which has an environmen
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from selfloop.domains.text.config import Sampling
 
 if TYPE_CHECKING:  # the Snakefile imports this file's neighbours
     import numpy as np
@@ -34,7 +36,7 @@ class Request:
 
     checkpoint: Path
     prompts: "np.ndarray"
-    sampling: Mapping[str, Any]
+    sampling: Sampling
     identity: str
     precision: str = "auto"
     threads: int = 1

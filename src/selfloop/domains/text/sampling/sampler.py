@@ -6,13 +6,13 @@ full until no document is waiting.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.domains.text.model.kv_cache import CacheMemory, KVCache
 from selfloop.domains.text.model.network import Transformer
@@ -47,7 +47,7 @@ def share_of(rows: int, rank: int, size: int) -> range:
 def sample(
     model: Transformer,
     prompts: Tensor,
-    sampling: dict[str, Any],
+    sampling: Sampling,
     identity: str,
     on_tokens: Callable[[int], None] = lambda count: None,
     first_row: int = 0,
@@ -69,7 +69,7 @@ def sample(
     Returns:
         Per document its int32 tokens: prompt, sampled tokens, end-of-text where it ended within the maximum length.
     """
-    longest = sampling["max_length"] or model.shape.context
+    longest = sampling.max_length or model.shape.context
     documents: dict[int, np.ndarray] = {}
     cohorts: list[Cohort] = []
     uniforms = Uniforms(identity, first_row, longest)
@@ -187,7 +187,7 @@ class Cohort:
         return {int(row): ids[:length].copy() for row, ids, length in zip(rows, tokens, lengths, strict=True)}
 
 
-def choose(logits: Tensor, uniforms: Tensor, sampling: dict[str, Any]) -> Tensor:
+def choose(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     """The next token of each row, by inverting the cumulative distribution at one uniform number per row.
 
     Args:
@@ -198,19 +198,19 @@ def choose(logits: Tensor, uniforms: Tensor, sampling: dict[str, Any]) -> Tensor
     Returns:
         int64 [rows].
     """
-    if sampling["temperature"] == 0:
+    if sampling.temperature == 0:
         return logits.argmax(dim=-1)
     logits = logits.float()
-    if sampling["temperature"] != 1:
-        logits = logits / sampling["temperature"]
-    if sampling["top_k"] is not None and sampling["top_k"] < logits.shape[-1]:
-        smallest = logits.topk(sampling["top_k"], dim=-1).values[:, -1:]
+    if sampling.temperature != 1:
+        logits = logits / sampling.temperature
+    if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
+        smallest = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < smallest, float("-inf"))
     odds = logits.softmax(dim=-1)
-    if sampling["top_p"] is not None and sampling["top_p"] < 1:
+    if sampling.top_p is not None and sampling.top_p < 1:
         ordered, order = odds.sort(dim=-1, descending=True, stable=True)
         before = ordered.cumsum(dim=-1) - ordered
-        ordered = ordered.masked_fill(before >= sampling["top_p"] * ordered.sum(dim=-1, keepdim=True), 0.0)
+        ordered = ordered.masked_fill(before >= sampling.top_p * ordered.sum(dim=-1, keepdim=True), 0.0)
         odds = torch.zeros_like(odds).scatter(1, order, ordered)
     if odds.shape[1] % SUMMED:
         odds = F.pad(odds, (0, -odds.shape[1] % SUMMED))

@@ -29,7 +29,7 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     device = prepare_torch(request.threads, request.gpus)
     model = load_checkpoint(request.checkpoint, compute_dtype(request.precision, device), str(device))
     cache_format = cache_dtype(request.precision)
-    batch = batch_size(model, request.sampling["max_length"] or model.shape.context, cache_format, device)
+    batch = batch_size(model, request.sampling.max_length or model.shape.context, cache_format, device)
     pack(model, batch)
     request.log.info("%d documents at once, cache in %s", batch, str(cache_format).removeprefix("torch."))
     first, last = request.first_row, request.first_row + len(request.prompts)
@@ -43,7 +43,7 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     def documents(rows: range) -> list[np.ndarray]:
         prompts = torch.from_numpy(request.prompts[rows.start - first : rows.stop - first]).to(device)
         return sample_documents(
-            model, prompts, dict(request.sampling), request.identity, count, rows.start, cache_format, batch
+            model, prompts, request.sampling, request.identity, count, rows.start, cache_format, batch
         )
 
     request.on_tokens(0)

@@ -35,7 +35,7 @@ def sample(request: Request) -> Sequence[np.ndarray]:
         np.save(folder / vllm_worker.PROMPTS, request.prompts, allow_pickle=False)
         task = {
             "checkpoint": str(request.checkpoint.resolve()),
-            "sampling": dict(request.sampling),
+            "sampling": request.sampling.plain,
             "identity": request.identity,
             "first_row": request.first_row,
             "precision": request.precision,

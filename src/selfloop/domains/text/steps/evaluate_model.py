@@ -7,11 +7,11 @@ from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.checkpoint import load_checkpoint
 from selfloop.domains.text.model.loss import cross_entropy
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import prepare_torch
 
 
-def run(job: Job) -> None:
+def run(job: Job[StepParams]) -> None:
     """Evaluate in float32, whatever the compute dtype of the training."""
     device = prepare_torch(job.threads)
     model = load_checkpoint(Path(job.input["checkpoint"]), device=str(device))

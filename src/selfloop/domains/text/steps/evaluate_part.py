@@ -8,11 +8,17 @@ from selfloop.domains.text.data.token_store import TokenStore, token_types
 from selfloop.domains.text.metrics import text_statistics
 from selfloop.domains.text.model.checkpoint import load_checkpoint
 from selfloop.domains.text.model.loss import cross_entropy
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import prepare_torch
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    part: int
+
+
+def run(job: Job[Params]) -> None:
     """Cross-entropy under the model that sampled the part and under the chain's first model, and text statistics."""
     device = prepare_torch(job.threads)
     sampler = load_checkpoint(Path(job.input["checkpoint"]), device=str(device))
@@ -26,4 +32,4 @@ def run(job: Job) -> None:
         first = load_checkpoint(Path(job.input["first"]), device=str(device))
         values["cross_entropy_under_first_model"] = cross_entropy(first, part, device)
     values |= text_statistics(part, real_types)
-    write_measurements(job, {"synthetic": values}, job.params["part"])
+    write_measurements(job, {"synthetic": values}, job.params.part)

@@ -13,24 +13,35 @@ import torch
 from tokenizers import Tokenizer
 
 from selfloop.data.shards import ShardWriter, count_rows, iterate_rows, shard_paths
+from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.token_store import SCHEMA, TokenStore
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, vocabulary_size
 from selfloop.domains.text.sampling import torch_engine, vllm_engine
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.sampling.sampler import share_of
 from selfloop.errors import UserError
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import prepare_torch
 from selfloop.training.distributed import ProcessGroup, process_group, rank_folder
 
 DECODED_TOGETHER = 10_000
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    sampling: Sampling
+    precision: str
+    identity: str
+    iteration: int
+    part: int
+
+
+def run(job: Job[Params]) -> None:
     """Sample from `job.input.checkpoint` as many documents as the real train split has."""
     device = prepare_torch(job.threads, job.gpus)
     with process_group(device) as group:
-        if group.size > 1 and job.params["sampling"]["engine"] != "torch":
+        if group.size > 1 and job.params.sampling.engine != "torch":
             raise UserError("engine vllm samples a part in one process; ask for one GPU or take the engine torch.")
         with rank_folder(Path(job.output["part"]), group) as folder:
             counts = sample_share(job, group, folder).to(device)  # NCCL reduces tensors on the GPU only
@@ -39,7 +50,7 @@ def run(job: Job) -> None:
             job.did(int(counts[1]), "tokens")
 
 
-def check(job: Job, count: int, tokens: int, ended: int, empty: int) -> None:
+def check(job: Job[Params], count: int, tokens: int, ended: int, empty: int) -> None:
     """Log the counts of a part, and refuse one that is useless as training data.
 
     Raises:
@@ -53,15 +64,15 @@ def check(job: Job, count: int, tokens: int, ended: int, empty: int) -> None:
         raise UserError(
             f"{job.input['checkpoint']} sampled nothing but empty documents; the model has not learnt to write."
         )
-    if not ended and not job.params["sampling"]["allow_unended"]:
+    if not ended and not job.params.sampling.allow_unended:
         raise UserError(
             f"{job.input['checkpoint']}: none of the {count} sampled documents reached its end within "
-            f"sampling.max_length ({job.params['sampling']['max_length'] or 'the context'}); train longer, allow "
+            f"sampling.max_length ({job.params.sampling.max_length or 'the context'}); train longer, allow "
             "longer documents, or set sampling.allow_unended."
         )
 
 
-def sample_share(job: Job, group: ProcessGroup, folder: Path) -> torch.Tensor:
+def sample_share(job: Job[Params], group: ProcessGroup, folder: Path) -> torch.Tensor:
     """Sample this rank's rows of the part into an existing folder.
 
     Returns:
@@ -70,7 +81,7 @@ def sample_share(job: Job, group: ProcessGroup, folder: Path) -> torch.Tensor:
     Raises:
         UserError: the checkpoint's tokenizer has more tokens than its model.
     """
-    sampling, real, checkpoint = job.params["sampling"], Path(job.input["real"]), Path(job.input["checkpoint"])
+    sampling, real, checkpoint = job.params.sampling, Path(job.input["real"]), Path(job.input["checkpoint"])
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     if tokenizer.get_vocab_size() > vocabulary_size(checkpoint):
         raise UserError(
@@ -79,19 +90,19 @@ def sample_share(job: Job, group: ProcessGroup, folder: Path) -> torch.Tensor:
         )
     total = count_rows(real)
     rows = share_of(total, group.rank, group.size)
-    if sampling["prompt"] == "first-token":
+    if sampling.prompt == "first-token":
         store = TokenStore.in_memory(iterate_rows(shard_paths(real), ["input_ids"]), longest=2)
         prompts = np.array([store[row] for row in rows], dtype=np.int64).reshape(len(rows), 2)
     else:
         prompts = np.full((len(rows), 1), END_OF_TEXT_ID, dtype=np.int64)
-    engine = torch_engine if sampling["engine"] == "torch" else vllm_engine
+    engine = torch_engine if sampling.engine == "torch" else vllm_engine
     with job.progress(desc="sample", unit=" tokens", unit_scale=True) as bar:
         request = Request(
             checkpoint,
             prompts,
             sampling,
-            job.params["identity"],
-            job.params["precision"],
+            job.params.identity,
+            job.params.precision,
             job.threads,
             job.gpus,
             bar.update,
@@ -103,11 +114,11 @@ def sample_share(job: Job, group: ProcessGroup, folder: Path) -> torch.Tensor:
 
 
 def write_documents(
-    job: Job, documents: Iterable[np.ndarray], rows: range, given: int, tokenizer: Tokenizer, folder: Path
+    job: Job[Params], documents: Iterable[np.ndarray], rows: range, given: int, tokenizer: Tokenizer, folder: Path
 ) -> torch.Tensor:
     """Write documents, each with `given` prompt tokens; returns the counts of `sample_share`."""
     tokens = ended = empty = 0
-    origin = {"iteration": job.params["iteration"], "part": job.params["part"]}
+    origin = {"iteration": job.params.iteration, "part": job.params.part}
     numbers, remaining = iter(rows), iter(documents)
     with ShardWriter(folder, SCHEMA) as writer:
         while batch := list(islice(remaining, DECODED_TOGETHER)):

@@ -7,15 +7,22 @@ import pyarrow as pa
 
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter
+from selfloop.domains.text.config import Data
 from selfloop.domains.text.data import sources
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 
 SCHEMA = pa.schema([("text", pa.string())])
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    data: Data
+
+
+def run(job: Job[Params]) -> None:
     """Read the source that `job.params.data` names, and write both splits."""
-    train, test = sources.documents(job.params["data"], job.log.info)
+    train, test = sources.documents(job.params.data, job.log.info)
     _write(train, Path(job.output["train"]))
     _write(test, Path(job.output["test"]))
 

@@ -10,12 +10,12 @@ from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter, iterate_rows, shard_paths
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 
 CHARACTERS_AT_ONCE = 1_000_000  # an encoding takes some thirty times the memory of its text
 
 
-def run(job: Job) -> None:
+def run(job: Job[StepParams]) -> None:
     """Encode both splits once, so that every training reads a column instead of tokenizing again."""
     tokenizer = Tokenizer.from_file(job.input["tokenizer"])
     # Text that spells the special token is text.

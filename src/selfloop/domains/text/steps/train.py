@@ -7,6 +7,7 @@ from torch import Tensor
 
 from selfloop.data import training_set
 from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.domains.text.config import Model, Training
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.model.checkpoint import save_checkpoint
@@ -16,13 +17,21 @@ from selfloop.identity import stream
 from selfloop.jobs.job import Job
 from selfloop.training.devices import prepare_torch
 from selfloop.training.distributed import ProcessGroup, process_group
-from selfloop.training.loop import train_and_save
+from selfloop.training.loop import TrainParams, train_and_save
 from selfloop.training.lr_schedule import OptimizerConfig
 
 STEPS_WORTH_COMPILING = 2000
 
 
-def run(job: Job) -> None:
+class Params(TrainParams):
+    """What the step takes of its params."""
+
+    identity: str
+    model: Model
+    training: Training
+
+
+def run(job: Job[Params]) -> None:
     """Train from `job.input.training_set`; write a checkpoint and a learning curve."""
     device = prepare_torch(job.threads, job.gpus)
     with process_group(device) as group:
@@ -34,37 +43,35 @@ def worth_compiling(steps: int, device: torch.device) -> bool:
     return device.type == "cuda" and steps >= STEPS_WORTH_COMPILING
 
 
-def train_model(job: Job, device: torch.device, group: ProcessGroup) -> None:
+def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> None:
     """Train as one rank of a process group."""
-    settings, training = job.params["model"], job.params["training"]
-    context = settings["context"]
+    settings, training = job.params.model, job.params.training
+    context = settings.context
     folder = Path(job.input["training_set"])
-    tokens = Path(job.params["state"]) / "tokens"
+    tokens = Path(job.params.state) / "tokens"
     if group.is_main:
         TokenStore.create(training_set.rows(folder, ["input_ids"]), context, tokens)
     group.barrier()
     train = TokenStore.open(tokens)
     test = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["test"])), ["input_ids"]), context)
-    train.check_ids(settings["vocabulary"], folder)
-    test.check_ids(settings["vocabulary"], Path(job.input["test"]))
+    train.check_ids(settings.vocabulary, folder)
+    test.check_ids(settings.vocabulary, Path(job.input["test"]))
     job.log.info(
         "training set: %d documents, %s tokens; %d without end-of-text within the context of %d tokens",
         len(train), f"{train.bounds[-1]:,}", int((~train.ended).sum()), context,
     )  # fmt: skip
-    if len(train) < training["batch_size"] and not training["packing"]:
-        raise UserError(
-            f"{folder} has {len(train)} documents, fewer than training.batch_size, {training['batch_size']}."
-        )
-    identity = job.params["identity"]
+    if len(train) < training.batch_size and not training.packing:
+        raise UserError(f"{folder} has {len(train)} documents, fewer than training.batch_size, {training.batch_size}.")
+    identity = job.params.identity
     model = build(settings, stream(identity, "weights"))
-    order = Order(training["epochs"], training["batch_size"], stream(identity, "batches"), group)
-    curve = test.first(training["evaluation_rows"])
+    order = Order(training.epochs, training.batch_size, stream(identity, "batches"), group)
+    curve = test.first(training.evaluation_rows)
     task: LanguageTask
-    if training["packing"]:
+    if training.packing:
         task = PackedTask(train, curve, order, context, device)
     else:
         task = DocumentTask(train, curve, order, device)
-    if training["compile"] is True or (training["compile"] == "auto" and worth_compiling(task.steps, device)):
+    if training.compile is True or (training.compile == "auto" and worth_compiling(task.steps, device)):
         job.log.info("torch.compile is on")
         model.compile_hidden()
 

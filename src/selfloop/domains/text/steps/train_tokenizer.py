@@ -6,12 +6,18 @@ from pathlib import Path
 from selfloop.data.atomic import atomic_file
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.data.tokenizer import train_tokenizer
-from selfloop.jobs.job import Job
+from selfloop.jobs.job import Job, StepParams
 
 
-def run(job: Job) -> None:
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    tokenizer: dict[str, int]
+
+
+def run(job: Job[Params]) -> None:
     """Train on `job.input.train`; write a tokenizer.json."""
-    vocabulary = job.params["tokenizer"]["vocabulary"]
+    vocabulary = job.params.tokenizer["vocabulary"]
     tokenizer = train_tokenizer(_texts(Path(job.input["train"])), vocabulary)
     learnt = tokenizer.get_vocab_size()
     if learnt < vocabulary:

@@ -1,85 +1,75 @@
-"""Spares Snakemake from working out again for every job what is the same for all jobs of a rule.
+"""Every patch of Snakemake, all of them seen necessary with 9.27.
 
-For each job of a plan, Snakemake 9 parses the signatures of the functions that give it inputs, params and resources,
-and reads the source of the rule's script. In a study of 10,000 jobs that is a third of a dry-run
-(benchmarks/dry_run.py). Both depend on nothing but the function and the file, so they are kept here after the first
-time. Where a Snakemake has none of these functions, it plans as it always does, and slower.
+Slow planning: https://github.com/snakemake/snakemake/issues/1575. The order of an output's record and its mark:
+https://github.com/snakemake/snakemake/pull/3197. The advice to unlock: we know of no upstream issue.
 """
 
-import types
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from snakemake import common, resources, rules, script
-from snakemake.sourcecache import SourceCache, SourceFile
-
-SIGNATURE = "get_function_params"
-SOURCE = "get_source"
+import snakemake.api  # before the modules below, which import each other
+import snakemake.exceptions
+from snakemake import common, dag, resources
+from snakemake.persistence import PersistenceBase
 
 
-def keep_what_repeats() -> None:
-    """Let this process's Snakemake parse each function, and read each script, once."""
-    if not hasattr(common, SIGNATURE) or hasattr(getattr(common, SIGNATURE), "kept"):
-        return
-    signature = kept_by_function(getattr(common, SIGNATURE))
-    for module in (common, resources, rules):
-        if hasattr(module, SIGNATURE):
-            setattr(module, SIGNATURE, signature)
-    if hasattr(script, SOURCE) and hasattr(SourceCache, "_cache"):
-        setattr(script, SOURCE, kept_by_path(getattr(script, SOURCE)))
-        SourceCache._cache = kept_by_source(SourceCache._cache)
+def plan_faster(*owners: type) -> None:
+    """Spare Snakemake from working out again for every job what is the same for all jobs of a rule.
+
+    For each job it parses the signatures of the functions that give inputs, params and resources, and reads the source
+    of the rule's script, which is a third of a dry-run of 10,000 jobs (benchmarks/dry_run.py). The signatures of the
+    methods of `owners` that take wildcards are told it here, by its own hook; a script is read for one job of its rule.
+    """
+    methods = [method for owner in owners for method in vars(owner).values() if inspect.isfunction(method)]
+    declared = [method for method in methods if "wildcards" in inspect.signature(method).parameters]
+    for method in [resources.Resource.evaluate, *declared]:
+        parameters = dict(inspect.signature(method).parameters)
+        del parameters["self"]  # Snakemake asks about bound methods
+        common.overwrite_function_params(method, parameters)
+    if not hasattr(dag.ScriptProcessor.process_job, "once"):
+        dag.ScriptProcessor.process_job = once_per_rule(dag.ScriptProcessor.process_job)
 
 
-def kept_by_function(parameters: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The same results; of the methods of one class, and of one function, parsed once."""
-    of_methods: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-    of_functions: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+def once_per_rule(process_job: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """The same check that a job's script is there, for one job of a rule; none of our scripts is named by wildcards."""
+    checked = set()
 
-    def kept(function: Any) -> Any:
-        if isinstance(function, types.MethodType):
-            results, key = of_methods, function.__func__
-        elif isinstance(function, types.FunctionType):
-            results, key = of_functions, function
-        else:
-            return parameters(function)
-        if key not in results:
-            results[key] = parameters(function)
-        return results[key]
+    def once(processor: Any, job: Any) -> None:
+        if (processor.script_type, job.rule) not in checked:  # notebooks are looked for by the same function
+            process_job(processor, job)
+            checked.add((processor.script_type, job.rule))
 
-    kept.kept = True  # type: ignore[attr-defined]
-    return kept
+    once.once = True  # type: ignore[attr-defined]
+    return once
 
 
-def kept_by_path(get_source: Callable[..., Any]) -> Callable[..., Any]:
-    """The same results, of a path without wildcards; what a run has read once, Snakemake itself takes from a copy."""
-    sources: dict[tuple[Any, str, str], Any] = {}
+def record_where_jobs_run() -> None:
+    """Let this process's Snakemake write a record for each of its jobs, whoever else does.
 
-    def kept(path: Any, sourcecache: Any, basedir: Any = None, wildcards: Any = None, params: Any = None) -> Any:
-        written = text_of(path)
-        if "{" in written:
-            return get_source(path, sourcecache, basedir, wildcards, params)
-        key = (sourcecache, written, "" if basedir is None else text_of(basedir))
-        if key not in sources:
-            sources[key] = get_source(path, sourcecache, basedir, wildcards, params)
-        return sources[key]
-
-    return kept
+    Snakemake leaves the record of what outputs were made from to the main process. But a job on a cluster ends its
+    outputs' mark of being incomplete by itself: if the main process is gone by then (a lost connection, a node's end),
+    outputs are left that look finished and have no record, and no change of code or settings makes them anew.
+    """
+    if not hasattr(PersistenceBase.finished, "records"):
+        PersistenceBase.finished = recording(PersistenceBase.finished)
 
 
-def kept_by_source(cache: Callable[..., Any]) -> Callable[..., Any]:
-    """The same results, of a file that is already in Snakemake's copies of sources."""
-    entries: dict[tuple[Any, str], Any] = {}
+def recording(finished: Callable[[Any, Any], Awaitable[None]]) -> Callable[[Any, Any], Awaitable[None]]:
+    """The same, in the manner of jobs that are submitted all at once: these have no main process to write for them."""
 
-    def kept(sourcecache: Any, source_file: SourceFile) -> Any:
-        key = (sourcecache, text_of(source_file))
-        if key not in entries:
-            entries[key] = cache(sourcecache, source_file)
-        return entries[key]
+    async def recorded(persistence: Any, job: Any) -> None:
+        settings = persistence.dag.workflow.remote_execution_settings
+        before, settings.immediate_submit = settings.immediate_submit, True
+        try:
+            await finished(persistence, job)
+        finally:
+            settings.immediate_submit = before
 
-    return kept
+    recorded.records = True  # type: ignore[attr-defined]
+    return recorded
 
 
-def text_of(path: Any) -> str:
-    """A path as text, whichever of Snakemake's ways of naming a source it is."""
-    return str(path.get_path_or_uri(secret_free=True)) if isinstance(path, SourceFile) else str(path)
+def refuse_with(refusal: Callable[[], str]) -> None:
+    """Say `refusal()` where the folder is locked; Snakemake advises to unlock it, also where another one is alive."""
+    snakemake.exceptions.LockException = lambda: SystemExit(f"selfloop: {refusal()}")

@@ -8,8 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import snakemake.exceptions
-
 from selfloop.errors import UserError
 from selfloop.jobs import forkserver, gpus, processes
 from selfloop.jobs.logs import last_lines
@@ -17,8 +15,7 @@ from selfloop.jobs.record import failed_steps
 from selfloop.jobs.spec import spec_file
 from selfloop.planning.paths import LOGS, RESULTS
 from selfloop.planning.rules import Plan
-from selfloop.session import folder_lock, provenance, slurm
-from selfloop.session.records import record_where_jobs_run
+from selfloop.session import compat, folder_lock, provenance, slurm
 
 
 class Session:
@@ -33,12 +30,11 @@ class Session:
                 place = Path(RESULTS).resolve()
                 print(f"selfloop: {place} is read-only; results cannot be written there.", file=sys.stderr)
             folder_lock.clear_stale_locks()
-            # Snakemake would advise to unlock the folder, also where another Snakemake is alive.
-            snakemake.exceptions.LockException = lambda: SystemExit(f"selfloop: {folder_lock.refusal()}")
+            compat.refuse_with(folder_lock.refusal)
             if "--unlock" in sys.argv and folder_lock.is_held():
                 sys.exit(f"selfloop: {folder_lock.refusal()}")
         else:
-            record_where_jobs_run()
+            compat.record_where_jobs_run()
 
     def begin(self) -> None:
         """Before the first job: hold the folder; let steps on this machine end with this process, share its GPUs, and

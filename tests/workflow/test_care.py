@@ -85,7 +85,7 @@ def test_prune_asks_and_then_deletes_what_no_later_step_needs(copy: Workflow) ->
     middle = {copy.model_folder("tiny", regime, 2) for regime in ("replace", "accumulate")}
     assert before - checkpoints() == middle | {str(stranger.relative_to(copy.folder))}
     assert not stale.exists() and not stranger.exists()
-    assert "saved states" in done.stdout and "of other studies" in done.stdout
+    assert "resume checkpoints" in done.stdout and "of other studies" in done.stdout
     assert command(copy, "prune").stdout == "There is nothing to delete.\n"
 
 

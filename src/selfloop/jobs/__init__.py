@@ -1,1 +1,1 @@
-"""How a step runs: its process, its log, its GPUs, its record."""
+"""How a step runs: its process, log, record and GPUs."""

@@ -1,4 +1,4 @@
-"""The execution of a job: its log, its record, its messages. What a step computes does not depend on this module.
+"""Execute a job: log, record, error messages. What a step computes does not depend on this module.
 
 python -m selfloop.jobs.execution JOB.json   (or: selfloop step JOB.json) runs one step without Snakemake.
 """
@@ -29,16 +29,16 @@ from selfloop.jobs.spec import JobSpec
 
 
 def run_file(path: Path) -> int:
-    """Run the step of a job's file; returns the exit code.
+    """Run the step of a job file; returns the exit code.
 
     Raises:
-        UserError: there is no such file, or it is not a job's.
-        BaseException: whatever the step raises, but for `UserError`, which is shown as a message.
+        UserError: it cannot be read, or is not a job file.
+        BaseException: what the step raises, except `UserError`, which is printed as a message.
     """
     try:
         spec = JobSpec.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is no job, as failed steps leave beside their logs: {error}") from None
+        raise UserError(f"{path} is not a job file, which failed steps leave beside their logs: {error}") from None
     os.chdir(spec.folder)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # see `selfloop.jobs.run`
     in_group = "TORCHELASTIC_RUN_ID" in os.environ
@@ -49,9 +49,9 @@ def execute(spec: JobSpec) -> int:
     """Run a step in this process, or in as many as it asks for; returns the exit code.
 
     Raises:
-        BaseException: whatever the step raises, but for `UserError`, which is shown as a message.
+        BaseException: what the step raises, except `UserError`, which is printed as a message.
     """
-    # What torchrun tells its processes; `selfloop.training.distributed` would import torch, which not every step needs.
+    # Set by torchrun; `selfloop.training.distributed` would import torch, which not every step needs.
     size, leads = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
     if spec.processes > size:
         return _execute_in_group(spec)
@@ -71,7 +71,7 @@ def execute(spec: JobSpec) -> int:
                 print(f"selfloop: {spec.rule}: {error}\nSee {spec.log}.", file=sys.stderr)
                 return 1
             if is_out_of_space(error):
-                # Not into the log, which most likely lies on the same disk.
+                # Not logged: the log is most likely on the same disk.
                 text = f"no space left for the step's outputs ({error}). Only an earlier resume checkpoint was kept."
                 print(f"selfloop: {spec.rule}: {text} Free some, and run the same command again.", file=sys.stderr)
                 return 1
@@ -84,16 +84,16 @@ def execute(spec: JobSpec) -> int:
 
 
 class Bar(tqdm):  # type: ignore[misc]
-    """A progress bar in the log; what it shows is noted in the record, too."""
+    """A progress bar in the log that also updates the record."""
 
     def __init__(self, note: Callable[[float, float | None, float, float | None], None], **settings: Any) -> None:
         self.note = note
         super().__init__(**{"mininterval": 5.0, "ascii": True, **settings})
 
     def display(self, *args: Any, **settings: Any) -> bool:
-        """Draw the bar, which `tqdm` does now and then."""
-        told = self.format_dict
-        rate = told["rate"] or (told["elapsed"] and (self.n - self.initial) / told["elapsed"])
+        """Draw the bar; `tqdm` decides when."""
+        known = self.format_dict
+        rate = known["rate"] or (known["elapsed"] and (self.n - self.initial) / known["elapsed"])
         self.note(self.n, self.total, self.initial, (self.total - self.n) / rate if self.total and rate else None)
         return bool(super().display(*args, **settings))
 
@@ -101,7 +101,7 @@ class Bar(tqdm):  # type: ignore[misc]
 def _job(
     spec: JobSpec, module: ModuleType, log: logging.Logger, record: Record, progress: Callable[..., Any]
 ) -> Job[StepParams]:
-    """What the step is given."""
+    """What the step gets."""
     return Job(
         input=spec.input,
         output=spec.output,
@@ -116,13 +116,13 @@ def _job(
 
 
 def is_out_of_space(error: BaseException) -> bool:
-    """Whether an error says that a disk, or a user's share of it, is full; not all libraries keep the number."""
+    """Whether a disk or a quota is full; not all libraries keep the errno."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return full or os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error)
 
 
 def _execute_in_group(spec: JobSpec) -> int:
-    """Run a step under torchrun, one process per device; a signal to end goes to all of them."""
+    """Run a step under torchrun, one process per device; signals are forwarded to all of them."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     command += [str(spec.processes), "--module", __spec__.name, str(spec.save())]
     environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, spec.threads // spec.processes))}

@@ -1,16 +1,15 @@
-"""A process that has imported torch and forks for each step, so that a step on this machine starts in a moment.
+"""A process that has imported torch and forks for each step, so that local steps start at once.
 
-Importing torch takes longer than most steps of a small study, and a study has hundreds of them. Snakemake's main
-process starts `serve` when it runs jobs on its own machine; a step's script sends its job to the socket named in the
-environment and waits for the exit code. A step that finds no such process (on a cluster's node, or because the process
-died) runs where it is, and gives the same bytes.
+Importing torch takes longer than most steps of a small study, which has hundreds of them. Snakemake's main process
+starts `serve` when it runs jobs on its own machine; a step's script sends its job to the socket that an environment
+variable names, and waits for the exit code. Without a server (on a cluster node, or because it died), a step runs in
+its script's process, with the same result.
 
-Nobody outlives anybody: the server dies with Snakemake, a fork dies with the server or with the script that asked for
-it, and a script that loses its fork fails.
+No process outlives the others: the server dies with Snakemake, a fork dies with the server or with its script, and a
+script that loses its fork fails.
 
-Messages are JSON in the frames of `multiprocessing.connection`. Its Listener and Client are of no use: clients have to
-queue before the server has imported anything, and a key would be as readable as the socket's name, whereas the system
-says for sure whose process is at the other end.
+Messages are JSON in the frames of `multiprocessing.connection`. Its Listener and Client are not used: clients must be
+able to connect before the server has imported anything, and instead of a key the kernel tells whose process connects.
 """
 
 import json
@@ -31,23 +30,23 @@ from typing import Any
 from selfloop.jobs.processes import die_with_parent
 from selfloop.jobs.spec import JobSpec
 
-VARIABLE = "SELFLOOP_PRELOAD"  # the socket's name
-PYTHON = "SELFLOOP_PRELOAD_PYTHON"  # the interpreter behind it; a rule in another environment runs where it is
+VARIABLE = "SELFLOOP_PRELOAD"  # the name of the socket
+PYTHON = "SELFLOOP_PRELOAD_PYTHON"  # its interpreter; a rule in another environment does not use it
 
 
 def start(modules: Iterable[str]) -> "subprocess.Popen[bytes] | None":
-    """Start a server that imports `modules`, for the steps of this process's children; None where it cannot be."""
+    """Start a server that imports `modules`, for the steps that this process starts; None except on Linux."""
     if not sys.platform.startswith("linux"):
         return None
-    # A name that is no file: it leaves nothing behind, whoever is killed. `serve` keeps out what a file's mode would.
+    # An abstract name, not a file: a kill leaves nothing behind. `serve` checks the user, as a file's mode would.
     name = f"selfloop-{secrets.token_hex(16)}"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"\0{name}")
     listener.listen(64)
-    # numpy settles its number of threads when it is imported, before there is a step with a number of its own. Two
-    # threads for small matrices take eight times as long as one where other steps run beside them.
+    # numpy fixes its number of threads on import. For small matrices, two threads take eight times as long as one when
+    # other steps run beside them.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    with listener:  # the server has a copy, and the name goes with the server
+    with listener:  # the server has inherited it
         descriptor = listener.fileno()
         command = [sys.executable, "-m", __name__, str(descriptor), str(os.getpid()), *modules]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[descriptor])
@@ -56,14 +55,14 @@ def start(modules: Iterable[str]) -> "subprocess.Popen[bytes] | None":
 
 
 def stop(process: "subprocess.Popen[bytes] | None") -> None:
-    """End the server."""
+    """Stop the server."""
     if process is not None and os.environ.pop(VARIABLE, None) is not None:
         process.terminate()
         process.wait()
 
 
 def run_in_fork(spec: JobSpec) -> int | None:
-    """Run a step in a fork of the preloaded process; its exit code, or None where there is no such process."""
+    """Run a step in a fork of the server; returns its exit code, or None if there is no server."""
     name = os.environ.get(VARIABLE)
     if name is None or os.environ.get(PYTHON) != sys.prefix:
         return None
@@ -97,9 +96,9 @@ def serve(descriptor: int, parent: int, modules: Iterable[str]) -> None:
     """Fork for each request to the listening socket `descriptor`, until the process `parent` is gone."""
     die_with_parent(parent)
     listener = socket.socket(fileno=descriptor)
-    # An interrupt from the terminal is for the steps; the server ends with Snakemake.
+    # Ctrl-C in the terminal is for the steps; the server ends with Snakemake.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries the forks
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the forks
     for module in modules:
         __import__(module)
     while True:
@@ -111,13 +110,13 @@ def serve(descriptor: int, parent: int, modules: Iterable[str]) -> None:
 
 
 def _user(client: socket.socket) -> int:
-    """The user whose process is at the other end."""
+    """The user id of the process at the other end."""
     credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", credentials)[1])
 
 
 def _work(client: socket.socket) -> None:
-    """The forked side: become the step, run it, answer with the exit code. Does not return."""
+    """The forked process: run the step and send the exit code. Does not return."""
     code = 1
     try:
         die_with_parent(os.getppid())
@@ -151,7 +150,7 @@ def _work(client: socket.socket) -> None:
 
 
 def _die_with_client(descriptor: int) -> None:
-    """The client sends nothing more; the end of its stream means that it is gone."""
+    """The client sends nothing more; the end of its stream means that it died."""
     os.read(descriptor, 1)
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,8 +1,7 @@
-"""This machine's GPUs, one for each step that asks for one.
+"""Assign this machine's GPUs to steps.
 
-Snakemake counts GPUs but hands out none. A step locks a file per GPU that it takes (flock: the system releases it with
-the process, however that ends) and sees these GPUs alone; steps of other studies on the same machine are in the same
-queue. On a cluster SLURM does all this, and nothing here has a part in it. Light: torch is not imported.
+Snakemake counts GPUs but assigns none. A step locks one file per GPU and sees only these GPUs; steps of other studies
+on the same machine wait for the same locks. On a cluster, SLURM assigns GPUs. Does not import torch.
 """
 
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from selfloop.jobs.locks import lock
 
-DEVICES = "SELFLOOP_GPUS"  # the devices to share, such as "0,1"; those that there are, if it is not set
+DEVICES = "SELFLOOP_GPUS"  # the devices to share, such as "0,1"; default: all
 FOLDER = "SELFLOOP_GPU_LOCKS"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -22,7 +21,7 @@ _held: list[int] = []  # a lock lives as long as its descriptor is open
 
 
 def devices() -> list[str]:
-    """The GPUs that steps on this machine may take: as told, else those visible to CUDA, else all."""
+    """The GPUs that steps on this machine may use: SELFLOOP_GPUS, else those visible to CUDA, else all."""
     for variable in (DEVICES, VISIBLE):
         if variable in os.environ:
             names = [name.strip() for name in os.environ[variable].split(",")]
@@ -32,7 +31,7 @@ def devices() -> list[str]:
 
 
 def offer() -> int:
-    """Let the steps of this process's children share this machine's GPUs; how many there are."""
+    """Let the steps that this process starts share this machine's GPUs; returns how many there are."""
     names = devices()
     if names:
         os.environ[DEVICES] = ",".join(names)
@@ -41,10 +40,10 @@ def offer() -> int:
 
 
 def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = time.sleep) -> list[str]:
-    """Wait for `count` GPUs, hold them until this process ends, and make them the only ones that CUDA sees here.
+    """Wait for `count` GPUs, hold them until this process ends, and hide all others from CUDA.
 
-    A step that asks for none sees none, whoever hands them out: not every cluster hides them. The same holds where the
-    user lets steps have none (`SELFLOOP_GPUS=`). Where there are none, nothing changes.
+    A step that asks for none sees none, also on clusters that do not hide them; likewise with `SELFLOOP_GPUS=`. On a
+    machine without GPUs, nothing changes.
     """
     if count == 0 or (DEVICES in os.environ and not devices()):
         os.environ[VISIBLE] = ""
@@ -65,7 +64,7 @@ def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = 
 
 def _try(folder: Path, names: Sequence[str], count: int) -> list[str] | None:
     """Lock `count` of the devices, or none of them."""
-    # One at a time chooses: two steps that each hold one of two GPUs and want both would wait forever.
+    # One step at a time: two that each hold one of two GPUs and want both would deadlock.
     with (folder / "choosing").open("w") as choosing:
         lock(choosing.fileno(), wait=True)
         found: dict[str, int] = {}

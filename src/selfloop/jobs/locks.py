@@ -1,8 +1,8 @@
-"""Locks that the system releases with the process that holds them, however it ends (flock).
+"""Locks that the kernel releases with the process that holds them, however it ends (flock).
 
-Why not `filelock`: the locked files are of use themselves (a step's record, the name of a folder's holder), whether a
-step runs is asked with a shared lock on a file that must not be created, which its locks on single files do not have,
-and importing it takes longer than many a step.
+Why not `filelock`: the locked files have contents (a step's record, a folder's holder); whether a step runs is asked
+with a shared lock that must not create the file, which its `FileLock` cannot do; and its import takes longer than many
+a step.
 """
 
 import errno
@@ -12,15 +12,15 @@ _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK)
 
 
 def lock(descriptor: int, wait: bool = False, shared: bool = False) -> bool:
-    """Lock an open file until its descriptor is closed; whether it is locked now.
+    """Lock an open file until its descriptor is closed; returns whether it succeeded.
 
     Args:
-        descriptor: of the file. A process that opens it twice has two locks on it.
-        wait: wait while another one holds the lock.
-        shared: do not keep out others that ask for a shared lock.
+        descriptor: of the file. Opened twice by one process, it can be locked by only one of the two.
+        wait: block while the lock is held elsewhere.
+        shared: a shared lock, which only an exclusive one conflicts with.
 
     Raises:
-        OSError: the file system has no locks.
+        OSError: the file system does not support locks.
     """
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))

@@ -1,4 +1,4 @@
-"""The log of a step: prose for people, all attempts one after the other."""
+"""A step's log: prose for people, all attempts one after the other."""
 
 import logging
 from contextlib import suppress
@@ -10,12 +10,12 @@ TAIL_BYTES = 20_000
 
 
 def history(log: Path) -> Path:
-    """The file that a step's log is another name of. Snakemake deletes logs when it tries again; this one stays."""
+    """The file behind a step's log, which is a hard link to it: Snakemake deletes the log before a retry, not this."""
     return log.with_name(f".{log.name}.attempts")
 
 
 def open_log(log: Path) -> IO[str]:
-    """A step's log, to append to; it holds all attempts."""
+    """Open a step's log for appending; it holds all attempts."""
     log.parent.mkdir(parents=True, exist_ok=True)
     kept = history(log)
     file = kept.open("a", encoding="utf-8")
@@ -29,8 +29,8 @@ def open_log(log: Path) -> IO[str]:
 
 
 def logger(file: IO[str], level: int) -> logging.Logger:
-    """The library's logger, which writes to a step's log."""
-    logging.raiseExceptions = False  # on a full disk the step's own error is the message, not the log's
+    """The library's logger, writing to a step's log."""
+    logging.raiseExceptions = False  # on a full disk, report the step's error, not the log's
     handler = logging.StreamHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     found = logging.getLogger("selfloop")
@@ -41,7 +41,7 @@ def logger(file: IO[str], level: int) -> logging.Logger:
 
 
 def last_lines(log: Path, count: int = LINES) -> str:
-    """The last lines of a log; of a progress bar, which draws over itself, its last state."""
+    """The last lines of a log; of a progress bar, only its last state."""
     with log.open("rb") as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - TAIL_BYTES))

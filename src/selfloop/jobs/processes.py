@@ -1,10 +1,10 @@
-"""A step ends with those who asked for it.
+"""Steps die with the processes that started them.
 
-A killed Snakemake cannot end its jobs, and a job that went on alone would write where the next Snakemake's job for the
-same outputs writes. So a step's process dies with the shell that Snakemake started it from, and with Snakemake itself.
-Where neither can be seen (a cluster's node that lost its controller), the lock of `selfloop.jobs.record` remains.
+A killed Snakemake cannot end its jobs, and an orphaned job would write the same files as the next Snakemake's job. So a
+step dies with the shell that Snakemake started it from, and with Snakemake itself. Where it can see neither (a cluster
+node that lost its controller), the lock of its record still protects its outputs (see `selfloop.jobs.record`).
 
-Only the standard library is imported with this module: vLLM's own environment uses it, too.
+Imports only the standard library: vLLM's environment uses this module, too.
 """
 
 import ctypes
@@ -15,24 +15,24 @@ import threading
 import time
 from contextlib import suppress
 
-VARIABLE = "SELFLOOP_SNAKEMAKE"  # process id of the Snakemake that runs steps on this machine
+VARIABLE = "SELFLOOP_SNAKEMAKE"  # process id of the Snakemake on this machine
 PR_SET_PDEATHSIG = 1
 
 
 def announce() -> None:
-    """Tell the steps of this process's children whose end is theirs."""
+    """Let the steps that this process starts, however indirectly, die with it."""
     os.environ[VARIABLE] = str(os.getpid())
 
 
 def end_with_others() -> None:
-    """Let this process be killed when the process that started it ends, or the Snakemake that announced itself."""
+    """Have this process killed when its parent ends, or the Snakemake that called `announce`."""
     die_with_parent(os.getppid())
     if sys.platform.startswith("linux") and VARIABLE in os.environ:
         threading.Thread(target=_watch, args=(int(os.environ[VARIABLE]),), daemon=True).start()
 
 
 def die_with_parent(parent: int) -> None:
-    """Let the system kill this process when its parent, the process `parent`, ends; on Linux alone."""
+    """Have the kernel kill this process when its parent, the process `parent`, ends; Linux only."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the call
@@ -44,7 +44,7 @@ def _watch(pid: int) -> None:
 
     with suppress(psutil.NoSuchProcess):
         snakemake = psutil.Process(pid)
-        # Dead, but not yet buried, is dead; and is_running knows another process with the same id.
+        # is_running notices that a process id is reused, but takes a zombie for alive.
         while snakemake.is_running() and snakemake.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.2)
     os.kill(os.getpid(), signal.SIGKILL)

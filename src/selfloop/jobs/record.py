@@ -1,10 +1,10 @@
-"""The record of a step: lines of JSON beside its log, one file for all attempts.
+"""A step's record: JSON lines beside its log, one file for all attempts.
 
-Logs are prose for people. Whoever wants to know how far a step is, how long it took, how much it did, where it ran or
-why it failed reads its record. Snakemake deletes a log before it tries again, and does not know of this file.
+Logs are prose for people. Code that wants to know how far a step is, how long it took, how much it did, where it ran or
+why it failed reads its record. Snakemake deletes a log before a retry, but does not know about this file.
 
-The record is also the lock of its step: where Snakemake was killed on another machine, a step may still run whose
-outputs the next Snakemake asks for.
+The record is also the step's lock: on a cluster, a step of a killed Snakemake may still run when the next Snakemake
+asks for the same outputs.
 """
 
 import json
@@ -22,12 +22,12 @@ from selfloop.jobs.gpus import VISIBLE
 from selfloop.jobs.locks import lock
 
 SUFFIX = ".jsonl"
-PROGRESS_SECONDS = 5.0  # between two notes of progress, and at most a hundredth of the time so far: files stay short
+PROGRESS_SECONDS = 5.0  # between progress events, or 1% of the time so far if that is longer: files stay short
 
 
 @dataclass(frozen=True)
 class Begin:
-    """An attempt begins: at `time`, as the process `pid`; on a SLURM node with its job, and with GPUs if it has any."""
+    """An attempt begins; `gpus` as in CUDA_VISIBLE_DEVICES, `time` in seconds since the epoch."""
 
     rule: str
     machine: str
@@ -38,14 +38,14 @@ class Begin:
 
     @property
     def place(self) -> str:
-        """Where it runs, in words."""
+        """Where it runs, for people."""
         job = self.slurm_job and f"SLURM job {self.slurm_job}"
         return ", ".join(filter(None, [self.machine, job, self.gpus and f"GPU {self.gpus}"]))
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an attempt is: `done` of `total`, after it began (or resumed) at `first`; None where that is unknown."""
+    """`done` of `total` after starting (or resuming) at `first`; None where unknown."""
 
     done: float
     total: float | None
@@ -55,7 +55,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Amount:
-    """So many units, such as tokens, were trained or sampled in so many seconds; None: in all of the step's work."""
+    """Units, such as tokens, trained or sampled in so many seconds; None means the whole work of the step."""
 
     count: float
     unit: str
@@ -64,7 +64,7 @@ class Amount:
 
 @dataclass(frozen=True)
 class Done:
-    """The end of an attempt that succeeded: seconds of work, and of start-up before it."""
+    """An attempt succeeded, after so many seconds of start-up and of work."""
 
     work: float
     start_up: float
@@ -73,7 +73,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The end of an attempt that raised an exception of this type."""
+    """An attempt raised an exception of this type."""
 
     type: str
     message: str
@@ -86,7 +86,7 @@ _EVENTS: dict[str, type[Event]] = {kind.__name__.lower(): kind for kind in (Begi
 
 @dataclass
 class Attempt:
-    """What a record says of one attempt; one without an end still runs or was killed."""
+    """The events of one attempt; without `done` or `failed`, it still runs or was killed."""
 
     begin: Begin
     progress: Progress | None = None
@@ -96,7 +96,7 @@ class Attempt:
 
 
 class Record:
-    """The record of the step with the log `log`, open to append to; with `writes` False, it does nothing."""
+    """The record of the step with the log `log`, open for appending; unless it `writes`, all methods do nothing."""
 
     def __init__(self, log: Path, writes: bool = True) -> None:
         self._descriptor: int | None = None
@@ -113,7 +113,7 @@ class Record:
             os.close(self._descriptor)
 
     def begin(self, rule: str, log: logging.Logger) -> Begin:
-        """Hold the step's lock until the record is closed or this process ends; wait while another one holds it."""
+        """Wait for the step's lock, hold it until the record is closed, and append a `Begin`."""
         if self._descriptor is not None:
             _hold(self._descriptor, log)
         self._began = time.time()
@@ -124,32 +124,32 @@ class Record:
         return event
 
     def progress(self, done: float, total: float | None, first: float, seconds_left: float | None) -> None:
-        """Note how far the step is, unless that was noted a moment ago."""
+        """Append a `Progress`, unless the last one is recent."""
         now = time.time()
         if now - self._noted >= max(PROGRESS_SECONDS, (now - self._began) / 100):
             self._noted = now
             self._write(Progress(done, total, first, seconds_left))
 
     def did(self, count: float, unit: str, seconds: float | None = None) -> None:
-        """Note how much was trained or sampled in how many seconds, by default those of the step's whole work."""
+        """Append an `Amount`."""
         self._write(Amount(count, unit, seconds))
 
     def done(self, work: float, start_up: float) -> None:
-        """Note the end."""
+        """Append a `Done`."""
         self._write(Done(work, start_up, time.time()))
 
     def failed(self, error: BaseException) -> None:
-        """Note the exception that ended the step."""
+        """Append a `Failed`."""
         self._write(Failed(type(error).__name__, str(error), time.time()))
 
     def _write(self, event: Event) -> None:
-        """Append one line, with a single call: no other process's line can come between."""
+        """Append one line by a single system call, so that lines of two processes never mix."""
         if self._descriptor is None:
             return
         line = json.dumps({"event": type(event).__name__.lower(), **asdict(event)}).encode() + b"\n"
-        with suppress(OSError):  # on a full disk the step's own error is the message
+        with suppress(OSError):  # the step itself reports a full disk
             size = os.fstat(self._descriptor).st_size
-            torn = size and os.pread(self._descriptor, 1, size - 1) != b"\n"  # by a kill in the middle of a line
+            torn = size and os.pread(self._descriptor, 1, size - 1) != b"\n"  # by a kill in the middle of a write
             os.write(self._descriptor, b"\n" + line if torn else line)
 
 
@@ -157,16 +157,16 @@ def _hold(descriptor: int, log: logging.Logger) -> None:
     try:
         if lock(descriptor):
             return
-        time.sleep(0.5)  # somebody may just be looking whether the step runs
+        time.sleep(0.5)  # someone may just be checking whether the step runs
         if not lock(descriptor):
-            log.warning("another process still does this step; waiting for its end")
+            log.warning("another process still runs this step; waiting for it to end")
             lock(descriptor, wait=True)
     except OSError as error:
-        log.warning("no file locks here (%s); nothing keeps a second process from doing this step", error)
+        log.warning("no file locks here (%s); nothing prevents a second process from running this step", error)
 
 
 def is_running(log: Path) -> bool:
-    """Whether a process does the step with this log."""
+    """Whether a process runs the step with this log."""
     try:
         with _file(log).open("rb") as file:
             return not lock(file.fileno(), shared=True)
@@ -175,35 +175,30 @@ def is_running(log: Path) -> bool:
 
 
 def attempts(log: Path) -> list[Attempt]:
-    """What the record of the step with this log says, attempt by attempt; nothing where there is none."""
+    """All attempts at the step with this log, by its record; empty if there is none."""
     found: list[Attempt] = []
     for event in _events(_file(log)):
-        match event:
-            case Begin():
-                found.append(Attempt(event))
-            case Amount() if found:
-                found[-1].amounts.append(event)
-            case Progress() if found:
-                found[-1].progress = event
-            case Done() if found:
-                found[-1].done = event
-            case Failed() if found:
-                found[-1].failed = event
+        if isinstance(event, Begin):
+            found.append(Attempt(event))
+        elif found and isinstance(event, Amount):
+            found[-1].amounts.append(event)
+        elif found:
+            setattr(found[-1], type(event).__name__.lower(), event)
     return found
 
 
 def last_attempt(log: Path) -> Attempt | None:
-    """The last attempt of the step with this log, if there was one."""
+    """The last attempt at the step with this log, if any."""
     return next(reversed(attempts(log)), None)
 
 
 def recorded_logs(folder: Path) -> list[Path]:
-    """The logs below a folder whose steps have a record."""
+    """The logs of all steps that have a record below a folder."""
     return [path.with_suffix(".log") for path in sorted(folder.rglob(f"*{SUFFIX}"))]
 
 
 def failed_steps(folder: Path, since: float = 0.0) -> dict[Path, Attempt]:
-    """By log, the last attempts that began after `since`, did not come to their end and do not run any more."""
+    """By log, the last attempts since a time that neither succeeded nor still run."""
     last = {log: last_attempt(log) for log in recorded_logs(folder)}
     return {
         log: attempt
@@ -225,5 +220,5 @@ def _events(path: Path) -> Iterator[Event]:
         try:
             values = json.loads(line)
             yield _EVENTS[values.pop("event")](**values)
-        except (ValueError, KeyError, TypeError, AttributeError):  # cut off by a kill or a full disk
+        except (ValueError, KeyError, TypeError, AttributeError):  # torn by a kill or a full disk
             continue

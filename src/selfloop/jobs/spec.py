@@ -1,4 +1,4 @@
-"""What one job of a rule is: a JSON file from which its step can be run anywhere, without Snakemake."""
+"""A job of a rule as a JSON file, from which its step runs without Snakemake."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ class JobSpec:
 
     Attributes:
         rule, module: its rule, and the module whose `run` does the work.
-        folder: the working folder, which paths are relative to.
+        folder: the working folder; paths are relative to it.
         input, output: paths by name.
         params: everything that the result depends on besides the inputs, as JSON values.
-        threads, gpus, processes: what it may use in all.
+        threads, gpus, processes: what it may use in total.
         every_seconds: seconds between resume checkpoints.
         log: its log.
         began: when the job began, in seconds since the epoch.
@@ -37,7 +37,7 @@ class JobSpec:
 
     @property
     def file(self) -> Path:
-        """Where the job lies while it runs, and after it has failed: beside its log."""
+        """The job's file: beside its log, while it runs and after it has failed."""
         return spec_file(Path(self.folder, self.log))
 
     def save(self) -> Path:
@@ -51,7 +51,7 @@ class JobSpec:
         try:
             scratch.write_text(self.to_json(), encoding="utf-8")
             scratch.replace(self.file)
-        finally:  # after an error; else it has been renamed
+        finally:  # after an error; otherwise it has been renamed
             scratch.unlink(missing_ok=True)
         return self.file
 
@@ -61,14 +61,14 @@ class JobSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "JobSpec":
-        """The job that `to_json` has written.
+        """The inverse of `to_json`.
 
         Raises:
-            ValueError, TypeError: it is not one.
+            ValueError, TypeError: it is not a job.
         """
         return cls(**json.loads(text))
 
 
 def spec_file(log: Path) -> Path:
-    """Where the job with this log lies."""
+    """The file of the job with this log."""
     return log.with_suffix(".job.json")

@@ -1,4 +1,4 @@
-"""What there is to know of each rule: the module that runs, and how its jobs behave. One row per rule."""
+"""Facts about rules, one row each: the module that runs, and how its jobs behave."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,8 @@ class Step:
         module: the module with its run(job), below `selfloop`; {domain} stands for the domain's name.
         resumes: whether a retry resumes from a checkpoint.
         shares_gpus: whether one job may run in several processes, one per GPU.
-        deletes_state: whether its param `state`, the resume checkpoints of a training, is deleted at its end. The step
-            follows every training, and begins when Snakemake has recorded that one: no kill has it done again then.
+        deletes_state: whether it deletes the resume checkpoints in its param `state` at its end. It starts after
+            Snakemake has recorded the training, from when on no kill can cause that to be repeated.
     """
 
     rule: str

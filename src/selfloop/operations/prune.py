@@ -1,11 +1,11 @@
 """`selfloop prune`: delete what no later step needs, after showing how much that frees.
 
-What goes: checkpoints between a chain's first and last iteration, once all that is made from them is there; saved
-states of trainings whose models are evaluated; scratch files of killed steps; and whatever no longer belongs to the
-study. What stays: every data set, measurement and learning curve, what figures and tables show, the first and the last
+Deleted: checkpoints between a chain's first and last iteration, once everything made from them exists; resume
+checkpoints of trainings whose models are evaluated; scratch files of killed steps; and what no longer belongs to the
+study. Kept: every data set, measurement and learning curve, what figures and tables show, the first and the last
 checkpoint of every chain, and those from which one more iteration would sample further parts. So figures can be drawn
-again, and the study can have more iterations, seeds, regimes and temperatures, without training anything twice. A
-changed piece of evaluation code, though, has to train those models again.
+again, and iterations, seeds, regimes and temperatures added, without repeating a training. Only changed evaluation
+code has to train the deleted models again.
 """
 
 import re
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from selfloop.errors import UserError
 from selfloop.jobs.record import is_running, recorded_logs
-from selfloop.numbers import size as shown
+from selfloop.numbers import size
 from selfloop.operations.status import steps
 from selfloop.planning import paths
 from selfloop.planning.paths import DATA, LOGS, MODELS, RESULTS, SIMULATIONS, STATE
@@ -38,9 +38,9 @@ class Item:
 
 
 def prunable(plan: Plan) -> list[Item]:
-    """What neither a later step of a study nor one that still runs needs, below the current folder.
+    """What no later step of a study and no running step needs, below the current folder; no item is inside another.
 
-    None of it is inside another. Where a step runs, all of its model stays, or all that is of no model.
+    All files of a model stay while one of its steps runs, and those of no model while a step of no model runs.
     """
     busy = {_model(log) for log in running_steps()}
     # What a model of another study is made from is not known here.
@@ -48,12 +48,12 @@ def prunable(plan: Plan) -> list[Item]:
     found: dict[Path, Item] = {}
     for path, why in (*_checkpoints(plan), *strangers, *_states(plan), *_scratch()):
         if _model(path) not in busy and not any(parent in found for parent in (path, *path.parents)):
-            found[path] = Item(path, why, size(path))
+            found[path] = Item(path, why, disk_usage(path))
     return list(found.values())
 
 
 def running_steps() -> list[Path]:
-    """The logs of steps that run: jobs in a cluster's queue go on when their Snakemake is killed."""
+    """The logs of running steps: jobs of a cluster survive their Snakemake."""
     return [log for log in recorded_logs(Path(LOGS)) if is_running(log)]
 
 
@@ -65,7 +65,7 @@ def _model(path: Path) -> str | None:
 
 def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
     kept = {Path(path) for path in plan.shows.kept}
-    # A part of a longer study that lies there is a stranger to this one, and is deleted.
+    # Parts of a longer study do not belong to this one and are deleted; the models to sample them again from stay.
     kept |= {Path(paths.checkpoint(model)) for model, _ in _longer(plan).parts.keys() - plan.parts.keys()}
     finished: set[str] = set()
     for chain in plan.chains:
@@ -73,7 +73,7 @@ def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
         for model, jobs in zip(chain.models, steps(chain), strict=True):
             if all(job.state == "done" for job in jobs):
                 finished.add(model.name)
-    # Of a model in several chains: finished in one, it may still have parts to sample in another.
+    # A model of several chains that is finished in one may still have parts to sample in another.
     for chain in plan.chains:
         for model, jobs in zip(chain.models, steps(chain), strict=True):
             if any(job.state != "done" for job in jobs):
@@ -85,9 +85,9 @@ def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
 
 
 def _longer(study: Study) -> Study:
-    """The same study with one iteration more in every regime."""
+    """The same study with one more iteration in every regime."""
     iterations = [{regime: count + 1 for regime, count in e.iterations.items()} for e in study.experiments]
-    return Study(tuple(replace(e, iterations=own) for e, own in zip(study.experiments, iterations, strict=True)))
+    return Study(tuple(replace(e, iterations=counts) for e, counts in zip(study.experiments, iterations, strict=True)))
 
 
 def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:
@@ -114,14 +114,14 @@ def _states(plan: Plan) -> Iterator[tuple[Path, str]]:
     for path in sorted(Path(STATE).glob("*/seed*/iteration*")):
         name = str(path.relative_to(Path(STATE)))
         if name not in plan.models or _is_evaluated(name):
-            yield path, "saved states that no training goes on from"
+            yield path, "resume checkpoints that no training needs"
 
 
 def _is_evaluated(model: str) -> bool:
-    """Whether a model was evaluated since its training, which Snakemake has recorded then and does not do again."""
+    """Whether a model was evaluated after its training, which Snakemake has recorded by then and does not repeat."""
     curve, measured = Path(paths.learning_curve(model)), Path(paths.model_measurements(model))
-    there = all(path.exists() for path in (Path(paths.checkpoint(model)), curve, measured))
-    return there and measured.stat().st_mtime_ns >= curve.stat().st_mtime_ns
+    complete = all(path.exists() for path in (Path(paths.checkpoint(model)), curve, measured))
+    return complete and measured.stat().st_mtime_ns >= curve.stat().st_mtime_ns
 
 
 def _scratch() -> Iterator[tuple[Path, str]]:
@@ -129,14 +129,14 @@ def _scratch() -> Iterator[tuple[Path, str]]:
         yield path, "scratch files of killed steps"
 
 
-def size(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; a link counts as nothing."""
+def disk_usage(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder, without links."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())
 
 
 def delete(item: Item) -> None:
-    """Delete it, and the folders around it that are empty then."""
+    """Delete an item, and the folders around it that become empty."""
     if item.path.is_dir():
         shutil.rmtree(item.path)
     else:
@@ -189,17 +189,17 @@ def _prune(plan: Plan, ask: bool) -> bool:
         return True
     for why in dict.fromkeys(item.why for item in items):
         own = [item for item in items if item.why == why]
-        print(f"{shown(sum(item.size for item in own)):>12}  {len(own)} {why}")
+        print(f"{size(sum(item.size for item in own)):>12}  {len(own)} {why}")
         for item in own[:5]:
             print(f"{'':14}{item.path}")
         if len(own) > 5:
             print(f"{'':14}and {len(own) - 5} more")
-    print(f"{shown(sum(item.size for item in items)):>12}  in all, of {shown(size(Path(RESULTS)))}")
+    print(f"{size(sum(item.size for item in items)):>12}  in all, of {size(disk_usage(Path(RESULTS)))}")
     if ask:
         if not _agreed():
             print("Nothing was deleted.")
             return False
-        still = {item.path for item in prunable(plan)}  # a job may have left a cluster's queue meanwhile
+        still = {item.path for item in prunable(plan)}  # a cluster job may have started meanwhile
         items = [item for item in items if item.path in still]
     for item in items:
         delete(item)

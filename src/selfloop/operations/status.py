@@ -24,7 +24,7 @@ class Step:
     Attributes:
         rule, log: its rule and its log.
         output: its main output, of several the one that it writes last.
-        units: how its time grows with its input; 0 where no time is estimated, since it takes little or is done once.
+        units: what its time is proportional to; 0 where no time is estimated, as it is short or runs once.
     """
 
     rule: str
@@ -34,7 +34,7 @@ class Step:
 
     @cached_property
     def attempt(self) -> Attempt | None:
-        """What its record says of the last attempt."""
+        """Its last attempt, by its record."""
         return last_attempt(self.log)
 
     @cached_property
@@ -50,13 +50,13 @@ class Step:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took, work and start-up, by its record; None where there is none."""
+        """Work and start-up of the last attempt; None if that did not succeed."""
         done = None if self.attempt is None else self.attempt.done
         return None if done is None else done.work + done.start_up
 
 
 def steps(chain: Chain) -> list[list[Step]]:
-    """A chain's jobs by iteration, in their order; those that prepare the real data belong to the first."""
+    """A chain's jobs by iteration, in order; those that prepare the real data belong to the first."""
     found = [
         list(_of_model(model, [part.name for part in parts]))
         for model, parts in zip(chain.models, chain.parts, strict=True)
@@ -96,9 +96,9 @@ class Status:
     """Where a chain is.
 
     Attributes:
-        iterations, done: how many it has, and how many are done with all their jobs.
-        now: what happens, in words.
-        seconds_left: until its end, if nothing else held it up; None where nothing is known.
+        iterations, done: how many it has, and for how many all jobs are done.
+        now: what is going on, for people.
+        seconds_left: until its end if its jobs ran one after the other without waiting; None where unknown.
     """
 
     chain: Chain
@@ -127,7 +127,7 @@ def speeds(chains: Sequence[Chain]) -> Mapping[tuple[str, str], float]:
 def status(chain: Chain, known: Mapping[tuple[str, str], float]) -> Status:
     """Where a chain is, given the speeds of finished steps."""
     jobs = steps(chain)
-    # What steps without a time have made is of use to the others alone, and may be gone when these are done.
+    # The outputs of steps without units are only used by the others, and may have been deleted after these.
     done = sum(all(step.state == "done" for step in iteration if step.units) for iteration in jobs)
     words = []
     left: float | None = 0.0

@@ -1,9 +1,8 @@
-"""One Snakemake per folder, and a folder whose Snakemake was killed is free again at once.
+"""One Snakemake per folder, and no stale locks after a kill.
 
-Snakemake's own locks are files that nobody removes after a `kill -9`. Beside them, a running Snakemake holds a lock
-that the system releases with the process (flock), on a file that says who holds it. Locks that are left without it are
-stale and are cleared. Where the file names another machine, nothing is cleared: not every file system carries such a
-lock from one machine to another.
+Nobody removes Snakemake's own lock files after a `kill -9`. So a running Snakemake also holds a lock that the kernel
+releases with the process, on a file that names the holder; Snakemake's locks without it are stale and are cleared. If
+the file names another machine, nothing is cleared: not every file system shares such locks between machines.
 """
 
 import json
@@ -12,43 +11,38 @@ import shutil
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from selfloop.errors import UserError
 from selfloop.jobs.locks import lock
 
 FILE = ".snakemake/selfloop.lock"
 LOCKS = ".snakemake/locks"
-PATIENCE = 3.0  # seconds; longer than another process's look at the lock takes
+PATIENCE = 3.0  # seconds; longer than another process needs to look at the lock
 
-_held: list[int] = []  # the lock lives as long as this descriptor is open
+_held: list[int] = []  # a lock lives as long as its descriptor is open
 
 
 def clear_stale_locks(folder: Path = Path()) -> None:
-    """Remove what a Snakemake that was killed has left locked in `folder`; nothing while another one runs there."""
-    descriptor = _open(folder)
-    if descriptor is None:
-        return
-    try:
-        if not _try_lock(descriptor):
-            return
+    """Remove Snakemake's locks in `folder` if their Snakemake was killed."""
+    with _opened(folder) as descriptor:
         locks = folder / LOCKS
-        if locks.exists() and any(locks.iterdir()):
-            holder = _holder(descriptor)
-            if holder.get("host") == socket.gethostname():
-                shutil.rmtree(locks)
-                who = f"process {holder['process']}, which worked in this folder, was killed"
-                print(f"selfloop: {who}; its locks are cleared.", file=sys.stderr)
-    finally:
-        os.close(descriptor)
+        if descriptor is None or not _try_lock(descriptor) or not locks.exists() or not any(locks.iterdir()):
+            return
+        holder = _holder(descriptor)
+        if holder.get("host") == socket.gethostname():
+            shutil.rmtree(locks)
+            who = f"process {holder['process']}, which worked in this folder, was killed"
+            print(f"selfloop: {who}; its locks are cleared.", file=sys.stderr)
 
 
 def claim(folder: Path = Path()) -> None:
-    """Hold `folder` until this process ends.
+    """Hold `folder` until `release` or the end of this process.
 
     Raises:
-        UserError: another Snakemake works there, or nobody may write there.
+        UserError: another Snakemake holds it, or it is not writable.
     """
     descriptor = _open(folder)
     if descriptor is None:
@@ -56,9 +50,8 @@ def claim(folder: Path = Path()) -> None:
     deadline = time.monotonic() + PATIENCE
     while not _try_lock(descriptor):
         if time.monotonic() > deadline:
-            message = refusal(folder)
             os.close(descriptor)
-            raise UserError(message)
+            raise UserError(refusal(folder))
         time.sleep(0.05)
     me = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     os.ftruncate(descriptor, 0)
@@ -67,7 +60,7 @@ def claim(folder: Path = Path()) -> None:
 
 
 def release() -> None:
-    """Give back what `claim` holds, at an orderly end."""
+    """Release what `claim` holds."""
     while _held:
         descriptor = _held.pop()
         os.ftruncate(descriptor, 0)
@@ -76,29 +69,22 @@ def release() -> None:
 
 def is_held(folder: Path = Path()) -> bool:
     """Whether a process holds `folder`."""
-    descriptor = _open(folder)
-    if descriptor is None:
-        return False
-    free = _try_lock(descriptor)
-    os.close(descriptor)
-    return not free
+    with _opened(folder) as descriptor:
+        return descriptor is not None and not _try_lock(descriptor)
 
 
 def refusal(folder: Path = Path()) -> str:
-    """Why a second Snakemake may not work in `folder`, and what to do."""
-    descriptor = _open(folder)
-    holder = {} if descriptor is None else _holder(descriptor)
-    free = not is_held(folder)
-    if descriptor is not None:
-        os.close(descriptor)
+    """Why a second Snakemake is refused in `folder`, and what to do."""
+    with _opened(folder) as descriptor:
+        holder = {} if descriptor is None else _holder(descriptor)
     who = f"process {holder['process']} on {holder['host']} since {holder['since']}" if holder else "another process"
-    if free:
+    if not is_held(folder):
         return (
-            f"a Snakemake has left this folder locked, {folder.resolve()} ({who}). If it is no more: snakemake --unlock"
+            f"a Snakemake has left this folder locked, {folder.resolve()} ({who}). If it has ended: snakemake --unlock"
         )
     return (
-        f"another Snakemake works in this folder, {folder.resolve()} ({who}). Wait for its end, or stop it with "
-        "Ctrl-C; a second study at the same time needs a folder of its own."
+        f"another Snakemake works in this folder, {folder.resolve()} ({who}). Wait for it, or stop it with Ctrl-C; to "
+        "run a second study at the same time, use another folder."
     )
 
 
@@ -111,17 +97,26 @@ def _open(folder: Path) -> int | None:
         return None
 
 
+@contextmanager
+def _opened(folder: Path) -> Iterator[int | None]:
+    descriptor = _open(folder)
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def _try_lock(descriptor: int) -> bool:
     try:
         return lock(descriptor)
-    except OSError:  # a file system without locks: Snakemake's own remain
+    except OSError:  # the file system does not support locks: Snakemake's own remain
         return True
 
 
-def _holder(descriptor: int) -> dict[str, Any]:
-    text = os.pread(descriptor, 4096, 0)
+def _holder(descriptor: int) -> dict[str, str | int]:
     try:
-        holder: dict[str, Any] = json.loads(text)
-    except ValueError:  # empty after an orderly end, or cut off by a kill
+        holder: dict[str, str | int] = json.loads(os.pread(descriptor, 4096, 0))
+    except ValueError:  # empty after an orderly end, or torn by a kill
         return {}
     return holder

@@ -1,7 +1,7 @@
 """Where results come from: versions, hardware, commit, config, and every artifact's seed, parents and machine.
 
-Written beside the results at the end of every run, also of one that failed. It is no output of a rule: it holds times
-and names of machines, which nothing may depend on.
+Written beside the results at the end of every run, also a failed one. Not an output of a rule: it contains times and
+names of machines, on which nothing may depend.
 """
 
 import json
@@ -28,7 +28,7 @@ FILE = paths.PROVENANCE
 
 
 def write(study: Study, checked: Mapping[str, Any], files: list[str], complete: bool) -> None:
-    """Write the provenance of what the current folder holds of a study; `files` are those of its config."""
+    """Write the provenance of a study's results in the current folder; `files` are its config files."""
     if not Path(RESULTS).is_dir():
         return
     record = {
@@ -46,31 +46,31 @@ def write(study: Study, checked: Mapping[str, Any], files: list[str], complete: 
 
 
 def changes(study: Study) -> list[str]:
-    """What a user should know before more is added to the results of the current folder, a sentence each."""
+    """What a user should know before results are added to those in the current folder; messages."""
     try:
         before = json.loads(Path(FILE).read_text(encoding="utf-8"))
-        there = list(before["config"]["content"]["experiments"])
+        held = list(before["config"]["content"]["experiments"])
         old_versions = dict(before["versions"])
-    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is not ours
+    except (OSError, ValueError, KeyError, TypeError):  # none, or not ours
         return []
     found = []
-    if not {experiment.name for experiment in study.experiments} & set(there):
+    if not {experiment.name for experiment in study.experiments} & set(held):
         found.append(
-            f"{RESULTS} holds another study, of {', '.join(there)}. Its models and data stay; its tables and figures "
-            "are replaced by this study's. Give each study a folder of its own (--directory) to keep both."
+            f"{RESULTS} holds another study, of {', '.join(held)}. Its models and data stay; its tables and figures "
+            "are replaced by this study's. To keep both, use another folder (--directory)."
         )
     now = versions()
     other = [f"{name} {old}, now {now[name]}" for name, old in old_versions.items() if now.get(name, old) != old]
     if other:
         found.append(
-            f"{RESULTS} was begun with other versions: {'; '.join(other)}. What is there stays; what is added may "
-            "differ in its last digits from what one version would have given. `make clean` begins anew."
+            f"{RESULTS} was begun with other versions: {'; '.join(other)}. Existing results stay; new ones may "
+            "differ in their last digits from those of a single version. `make clean` starts over."
         )
     return found
 
 
 def _code(root: Path) -> dict[str, Any]:
-    """The commit of the working tree, and whether it has been changed since; nulls where git knows nothing of it."""
+    """The commit of the working tree, and whether there are uncommitted changes; None outside a git repository."""
     if shutil.which("git") is None or not (root / ".git").exists():
         return {"commit": None, "changed": None}
     answers = []
@@ -83,7 +83,7 @@ def _code(root: Path) -> dict[str, Any]:
 
 
 def _machine() -> dict[str, Any]:
-    """The machine that Snakemake runs on; on a cluster, artifacts name their nodes."""
+    """The machine that Snakemake runs on; on a cluster, artifacts name their own nodes."""
     model = ""
     if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -105,7 +105,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _artifacts(study: Study) -> dict[str, Any]:
-    """By path: the seed, what it was made from, and where its last attempt ran."""
+    """By path: seed, parents, and where the last attempt ran."""
     found: dict[str, Any] = {}
     for name in study.data:
         ran_on = _place(paths.log("prepare_data", name))

@@ -1,4 +1,4 @@
-"""What one `snakemake` command sets up around its jobs, and clears away after them."""
+"""What one `snakemake` command sets up before its jobs and cleans up after them."""
 
 import gc
 import os
@@ -19,14 +19,14 @@ from selfloop.session import compat, folder_lock, provenance, slurm
 
 
 class Session:
-    """One command's run of a workflow; the Snakefile makes it while it is parsed."""
+    """One run of the workflow; created when the Snakefile is parsed."""
 
     def __init__(self, workflow: Any, plan: Plan) -> None:
         self.workflow, self.plan = workflow, plan
         self.began = time.time()
         self._server: subprocess.Popen[bytes] | None = None
         if workflow.is_main_process:
-            if not is_writable(Path(RESULTS)):  # said here, since Snakemake would complain of protected outputs
+            if not is_writable(Path(RESULTS)):  # Snakemake would complain about protected outputs
                 place = Path(RESULTS).resolve()
                 print(f"selfloop: {place} is read-only; results cannot be written there.", file=sys.stderr)
             folder_lock.clear_stale_locks()
@@ -37,11 +37,11 @@ class Session:
             compat.record_where_jobs_run()
 
     def begin(self) -> None:
-        """Before the first job: hold the folder; let steps on this machine end with this process, share its GPUs, and
-        fork from a process that has imported torch; on a cluster, clear the queue of a killed run's jobs.
+        """Before the first job: lock the folder; let local steps die with this process, share its GPUs, and fork from a
+        process that has imported torch; on a cluster, cancel the queued jobs of a killed run.
 
         Raises:
-            SystemExit: another Snakemake works in this folder, or the queue cannot be used. The message is shown alone.
+            SystemExit: another Snakemake runs in this folder, or the queue cannot be used; only the message is printed.
         """
         gc.enable()
         try:
@@ -65,13 +65,13 @@ class Session:
             )
 
     def _partitions(self) -> set[str]:
-        """The partitions that the jobs to come ask for by name."""
+        """The partitions that pending jobs ask for by name."""
         dag = self.workflow.dag
         jobs = [job for job in dag.needrun_jobs() if not job.is_local]
         return {str(job.resources["slurm_partition"]) for job in jobs if "slurm_partition" in job.resources.keys()}  # noqa: SIM118
 
     def end(self, success: bool) -> None:
-        """After the last job: show the ends of the logs of what failed, and write where the results come from."""
+        """After the last job: show the last log lines of failed steps, and write the provenance."""
         forkserver.stop(self._server)
         if not success:
             for log in failed_steps(Path(LOGS), self.began):
@@ -87,5 +87,5 @@ class Session:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or the folder itself where there is none."""
+    """Whether a folder, if it exists, can be written to."""
     return not folder.exists() or os.access(folder, os.W_OK | os.X_OK)

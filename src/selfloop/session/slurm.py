@@ -1,4 +1,4 @@
-"""The jobs that a killed Snakemake has left in SLURM's queue."""
+"""Check SLURM before a run, and cancel the jobs that a killed Snakemake has left in its queue."""
 
 import os
 import re
@@ -10,27 +10,27 @@ from collections.abc import Iterable
 
 from selfloop.errors import UserError
 
-# The executor plugin names all jobs of one run after a UUID, perhaps with a prefix.
+# The executor plugin names all jobs of a run after a UUID, with an optional prefix.
 RUN = re.compile(r"(\w[\w-]*_)?[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-DEADLINE = 300.0  # seconds until cancelled jobs are gone; trainings save their states meanwhile
+DEADLINE = 300.0  # seconds for cancelled jobs to end; trainings save resume checkpoints meanwhile
 
 
 def check(partitions: Iterable[str]) -> None:
     """Check that jobs can be submitted to these partitions.
 
     Raises:
-        UserError: SLURM's commands are not there or do not answer, or it has no such partition.
+        UserError: SLURM's commands are missing or fail, or there is no such partition.
     """
     if shutil.which("sbatch") is None:
         raise UserError(
-            "the profile submits to SLURM, and there is no sbatch on the PATH. Run it on a login node of the cluster, "
+            "the profile submits to SLURM, but there is no sbatch on the PATH. Run it on a login node of the cluster, "
             "or without --profile: snakemake --cores all"
         )
-    there = _ask("sinfo", "--noheader", "--format=%R").split()
+    known = _ask("sinfo", "--noheader", "--format=%R").split()
     for partition in sorted(partitions):
-        if partition not in there:
+        if partition not in known:
             raise UserError(
-                f"slurm_partition: '{partition}' is no partition of this cluster. Allowed: {', '.join(there)}. "
+                f"slurm_partition: '{partition}' is no partition of this cluster. Allowed: {', '.join(known)}. "
                 "It is set in slurm/profile.yaml or on the command line."
             )
 
@@ -46,10 +46,10 @@ def _ask(*command: str) -> str:
 
 
 def cancel_leftovers() -> None:
-    """Cancel this user's jobs that an earlier Snakemake submitted from this folder, and wait for their end.
+    """Cancel the jobs that an earlier Snakemake submitted from this folder, and wait until they end.
 
-    They would go on beside the jobs that are about to be submitted, for the same outputs. The caller holds the folder,
-    so no Snakemake waits for them. A training that is cancelled saves its state, from which the new job goes on.
+    Otherwise they would write the same outputs as the jobs that are about to be submitted. The caller holds the folder,
+    so no Snakemake waits for them. A cancelled training saves a checkpoint, from which the new job resumes.
 
     Raises:
         UserError: the queue cannot be read, or the jobs do not end.
@@ -67,7 +67,7 @@ def cancel_leftovers() -> None:
 
 
 def leftovers() -> list[str]:
-    """Ids of the queue's jobs that a Snakemake submitted from this folder.
+    """Ids of the queued and running jobs that a Snakemake submitted from this folder.
 
     Raises:
         UserError: the queue cannot be read.

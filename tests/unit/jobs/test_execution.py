@@ -96,7 +96,7 @@ def test_any_other_error_keeps_its_traceback(spec: JobSpec, tmp_path: Path) -> N
 def test_a_file_that_is_no_job_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.job.json"
     path.write_text(text)
-    with pytest.raises(UserError, match=r"a\.job\.json is no job"):
+    with pytest.raises(UserError, match=r"a\.job\.json is not a job file"):
         run_file(path)
-    with pytest.raises(UserError, match=r"none\.job\.json is no job"):
+    with pytest.raises(UserError, match=r"none\.job\.json is not a job file"):
         run_file(tmp_path / "none.job.json")

@@ -111,7 +111,7 @@ def test_one_process_at_a_time_does_a_step(log: Path) -> None:
     assert is_running(log)
     second = other_process(log)
     assert second.stdout is not None and second.stderr is not None
-    assert "another process still does this step" in second.stderr.readline()
+    assert "another process still runs this step" in second.stderr.readline()
     assert len(attempts(log)) == 1
     first.kill()
     assert second.stdout.readline() == "begun\n"

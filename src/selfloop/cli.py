@@ -202,3 +202,19 @@ def step(
         debugger.post_mortem()
         code = 1
     raise typer.Exit(code)
+
+
+@app.command(epilog="Example: selfloop schema config/schema.json")
+def schema(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("config/schema.json"),
+    readme: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Print the tables of config/README.md anew instead.")
+    ] = None,
+) -> None:
+    """Write the JSON schema of configs, for editors."""
+    from selfloop.operations.schema import json_schema, with_tables
+
+    if readme is None:
+        file.write_text(json_schema(), encoding="utf-8")
+    else:
+        readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")

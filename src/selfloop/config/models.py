@@ -53,14 +53,14 @@ class Experiment(Section):
     training: Section
     """How each model is trained."""
     sampling: Sequence[Section]
-    """A list: how data sets are sampled from a model. Each entry gives chains of its own, which share the first
+    """How data sets are sampled from a model, as a list. Each entry gives chains of its own, which share the first
     model.
     """
     regimes: Annotated[Distinct[str], Field(min_length=1)]
     """A list of regimes by name: built-in ones, or your own from the top-level section `regimes`."""
     iterations: Count | Annotated[dict[str, Count], Field(min_length=1)]
-    """Model-fitting iterations of every chain, or one number per regime. Iteration 1 is trained on the real rows. By
-    regime it is `{replace: 8, accumulate: 4}`.
+    """Model-fitting iterations of every chain, or one number per regime. Iteration 1 is trained on the real rows. For
+    example `{replace: 8, accumulate: 4}`.
     """
     seeds: Annotated[Distinct[Seed], Field(min_length=1)]
     """One chain is run per seed. A list of integers from 0 to 2⁶³ - 1."""

@@ -24,7 +24,7 @@ class Data(Section):
     unpacked; `geodiff`: GeoDiff's processed splits of GEOM, such as `train_data_40k.pkl`.
     """
     train: Paths | None = None
-    """With `sdf` and `geodiff` required: paths or globs of the files to train on, `.sdf`, `.sdf.gz` or `.pkl`. One
+    """Paths or globs of the files to train on, `.sdf`, `.sdf.gz` or `.pkl`. One
     string or a list of them.
     """
     test: Paths | None = None

@@ -69,7 +69,9 @@ class Model(Section):
     vocabulary: Annotated[int, Field(ge=257, le=65536)] = 8000
     """Tokens of the byte-level BPE that is trained on the real train split; 257 to 65,536."""
     initializer_range: Annotated[float, Field(gt=0)] = 0.02
-    """Standard deviation of the initial weights; residual outputs are scaled down by √(2·layers)."""
+    """Standard deviation of the initial weights; residual outputs are scaled down by √(2·layers). Very small models
+    learn faster from 0.04.
+    """
 
 
 class Training(Section):

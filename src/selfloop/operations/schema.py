@@ -1,0 +1,164 @@
+"""`selfloop schema`: what configs may hold, as a JSON schema for editors and as the tables of config/README.md."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import models_json_schema
+
+from selfloop.config import models
+from selfloop.config.section import Section, descriptions
+from selfloop.domains.protocol import domain_names, load_domain
+
+Schema = dict[str, Any]
+LIKE = ".like"  # the end of the name of a definition that requires no key, since `like` may give it
+TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def json_schema() -> str:
+    """The JSON schema of a config, as text."""
+    domains = {name: load_domain(name).experiment for name in domain_names()}
+    wanted = [(model, "validation") for model in (models.Study, *domains.values())]
+    references, together = models_json_schema(wanted)  # type: ignore[arg-type]
+    definitions: dict[str, Schema] = {name: _without_titles(one) for name, one in together["$defs"].items()}
+    definitions |= {name + LIKE: _relaxed(one) for name, one in definitions.items()}
+    of = {name: references[model, "validation"]["$ref"] for name, model in domains.items()}
+    study = definitions.pop(references[models.Study, "validation"]["$ref"].rsplit("/", 1)[-1])
+    by_domain = [
+        {"if": {"properties": {"domain": {"const": name}}}, "then": {"$ref": reference}}
+        for name, reference in of.items()
+    ]
+    domain = {"properties": {"domain": {"enum": list(of)}}, "required": ["domain"]}
+    study["properties"]["experiments"]["additionalProperties"] = {
+        "if": {"required": ["like"]},
+        "then": {"anyOf": [{"$ref": reference + LIKE} for reference in of.values()]},
+        "else": {**domain, "type": "object", "allOf": by_domain},
+    }
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "selfloop study"}
+    used = {name: definitions[name] for name in sorted(_used(study, definitions))}
+    return _lines({**dialect, **study}).removesuffix("\n}") + f',\n"$defs": {_lines(used)}\n}}\n'
+
+
+def _lines(values: Schema) -> str:
+    """A JSON object with a line for each of its keys."""
+    return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(one)}" for key, one in values.items()) + "\n}"
+
+
+def _walked(schema: Any, change: Callable[[Schema], None]) -> Any:
+    """A copy of a schema in which `change` has been done to every mapping."""
+    if isinstance(schema, list):
+        return [_walked(one, change) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _walked(one, change) for key, one in schema.items()}
+    change(found)
+    return found
+
+
+def _without_titles(schema: Schema) -> Schema:
+    def change(one: Schema) -> None:
+        if isinstance(one.get("title"), str):
+            del one["title"]
+
+    return dict(_walked(schema, change))
+
+
+def _relaxed(schema: Schema) -> Schema:
+    def change(one: Schema) -> None:
+        if isinstance(one.get("required"), list):
+            del one["required"]
+        one.pop("allOf", None)  # what a source needs
+        if "$ref" in one:
+            one["$ref"] += LIKE
+
+    return dict(_walked(schema, change))
+
+
+def _used(schema: Any, definitions: dict[str, Schema]) -> set[str]:
+    """The names of all definitions that a schema refers to, directly or not."""
+    found: set[str] = set()
+    waiting = [schema]
+    while waiting:
+        for name in re.findall(r'"#/\$defs/([^"]+)"', json.dumps(waiting.pop())):
+            if name not in found:
+                found.add(name)
+                waiting.append(definitions[name])
+    return found
+
+
+def with_tables(readme: str) -> str:
+    """The text of config/README.md with its tables as the sections declare them.
+
+    A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
+
+    Raises:
+        KeyError: there is no table of a name.
+    """
+    tables = dict(_tables())
+    head = "\n| key | default | meaning |\n|---|---|---|\n"
+    return TABLE.sub(lambda found: found[1] + head + "".join(tables[found[2]]) + "\n" + found[3], readme)
+
+
+def _tables() -> Iterator[tuple[str, list[str]]]:
+    yield "experiments", _of_experiments()
+    yield "regimes", list(_rows(models.Regime))
+    shared = {key: section for key, section in _sections(models.Study) if key not in ("experiments", "regimes")}
+    yield "shared", [row for key, section in shared.items() for row in _rows(section, key)]
+    for domain in domain_names():
+        for key, section in _sections(load_domain(domain).experiment):
+            yield f"{domain}.{key}", list(_rows(section))
+
+
+def _of_experiments() -> list[str]:
+    """What all domains have, and what only some have."""
+    found: dict[str, str] = {}
+    for domain in domain_names():
+        experiment: type[models.Experiment] = load_domain(domain).experiment
+        for name, field in experiment.model_fields.items():
+            default = "the domain's" if isinstance(field.default, Section | list) else _default(field)
+            if name not in found or default != "required":  # a key has a default where any domain gives one
+                found[name] = _row(name, default, descriptions(experiment)[name])
+    return [found[name] for name in dict.fromkeys([*models.Experiment.model_fields, *found])]
+
+
+def _sections(section: type[Section]) -> Iterator[tuple[str, type[Section]]]:
+    """The sections that the fields of a section hold: one, a list or a mapping of them, or one or null."""
+    for name, field in section.model_fields.items():
+        for inner in _within(field.annotation):
+            yield field.alias or name, inner
+
+
+def _within(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _within(inner)
+
+
+def _rows(section: type[Section], around: str = "") -> Iterator[str]:
+    needed = {key: [source for source, keys in section.needs.items() if key in keys] for key in section.model_fields}
+    inner = dict(_sections(section))
+    for name, field in section.model_fields.items():
+        key = field.alias or name
+        dotted = f"{around}.{key}" if around else key
+        needs = needed[name] if field.default is None else []
+        default = f"required for {', '.join(needs)}" if needs else _default(field)
+        yield _row(dotted, default, descriptions(section)[key])
+        if key in inner:
+            yield from _rows(inner[key], dotted)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if isinstance(value, list):
+        return ", ".join("its defaults" if isinstance(one, Section) else str(one) for one in value)
+    return "none" if value == {} else "null" if value is None else json.dumps(value).strip('"')
+
+
+def _row(key: str, default: str, meaning: str) -> str:
+    cells = (f"`{key}`", f"`{default}`" if "<" in default else default, meaning)
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n"

@@ -1,8 +1,7 @@
 """A training's learning curve as Parquet: one row per value."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,9 +15,10 @@ COLUMNS = [
     ("metric", pa.string()),
     ("value", pa.float64()),
 ]
+CurvePoint = Mapping[str, float]  # step, epoch, loss, and a task's metrics
 
 
-def write_curve(points: Sequence[dict[str, Any]], path: Path) -> None:
+def write_curve(points: Sequence[CurvePoint], path: Path) -> None:
     """Write the points of `loop.Fit.curve`: `loss` is of the train split, all other metrics of the test split."""
     rows = [
         {

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from selfloop.data.atomic import atomic_folder
-from selfloop.data.learning_curve import write_curve
+from selfloop.data.learning_curve import CurvePoint, write_curve
 from selfloop.errors import UserError
 from selfloop.jobs.job import Did, Job, StepParams
 from selfloop.training.devices import compute_dtype
@@ -23,9 +23,10 @@ from selfloop.training.optimizer import FlatWeights, Optimizer
 from selfloop.training.resume import ResumeCheckpoint, Terminated, sigterm_flag
 
 log = logging.getLogger(__name__)
+Batch = TypeVar("Batch")
 
 
-class Task(Protocol):
+class Task(Protocol[Batch]):
     """A domain's data and loss. `batch` is a pure function of the step, so resuming replays nothing.
 
     Under data parallelism each rank has a task that returns its shard of every batch; the losses of the shards add up
@@ -36,13 +37,13 @@ class Task(Protocol):
     steps_per_epoch: float
     unit: str  # of `size`, such as "tokens"
 
-    def batch(self, step: int) -> Any:
+    def batch(self, step: int) -> Batch:
         """The batch of a step, from 0."""
 
-    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The scalar to minimise."""
 
-    def size(self, batch: Any) -> int:
+    def size(self, batch: Batch) -> int:
         """Units in the batch, for the progress bar."""
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -59,12 +60,12 @@ class Fit:
     """
 
     weights: dict[str, Tensor]
-    curve: list[dict[str, Any]] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
 
 
 def fit(
     model: nn.Module,
-    task: Task,
+    task: Task[Batch],
     config: OptimizerConfig,
     resume: ResumeCheckpoint,
     device: torch.device,
@@ -83,14 +84,14 @@ def fit(
     weights = FlatWeights(model.to(device), compute_dtype(config.precision, device))
     optimizer = Optimizer(weights, config, group)
     buffers = persistent_buffers(model)
-    curve: list[dict[str, Any]] = []
+    curve: list[CurvePoint] = []
     losses = torch.zeros((), dtype=torch.float64, device=device)
     start, saved = 0, resume.load()
     if saved is not None:
         optimizer.load(saved.tensors)
         for name, buffer in buffers.items():
             buffer.copy_(saved.tensors[f"buffer.{name}"])
-        start, curve = saved.values["step"], saved.values["curve"]
+        start, curve = saved.step, saved.curve
         losses.copy_(saved.tensors["losses"])
         log.info("resuming from step %d of %d", start, task.steps)
     last_point = max((point["step"] for point in curve), default=0)
@@ -106,7 +107,7 @@ def fit(
     def save(done: int) -> None:
         if group.is_main:
             named = {f"buffer.{name}": buffer for name, buffer in buffers.items()}
-            resume.save({**optimizer.tensors(), **named, "losses": losses}, {"step": done, "curve": curve})
+            resume.save({**optimizer.tensors(), **named, "losses": losses}, done, curve)
 
     points = {math.ceil(task.steps * (point + 1) / config.evaluations) for point in range(config.evaluations)}
     units, began = 0, time.monotonic()
@@ -158,7 +159,7 @@ class TrainParams(StepParams):
 def train_and_save(
     job: Job[TrainParams],
     model: nn.Module,
-    task: Task,
+    task: Task[Batch],
     config: OptimizerConfig,
     device: torch.device,
     save_checkpoint: Callable[[dict[str, Tensor], Path], None],
@@ -203,7 +204,7 @@ def _average(buffers: Iterable[Tensor], group: ProcessGroup) -> None:
         buffer.copy_(mean.view_as(buffer))
 
 
-def _evaluate(model: nn.Module, task: Task, done: int) -> dict[str, float]:
+def _evaluate(model: nn.Module, task: Task[Batch], done: int) -> dict[str, float]:
     model.eval()
     metrics = task.evaluate(model)
     model.train()
@@ -213,7 +214,7 @@ def _evaluate(model: nn.Module, task: Task, done: int) -> dict[str, float]:
     return metrics
 
 
-def _monitored(point: dict[str, Any]) -> float:
+def _monitored(point: CurvePoint) -> float:
     """What the plateau schedule monitors: the task's first metric, else the training loss."""
     names = [name for name in point if name not in ("step", "epoch", "loss")]
     return float(point[names[0] if names else "loss"])

@@ -9,17 +9,17 @@ import logging
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from selfloop.data.atomic import atomic_file
+from selfloop.data.learning_curve import CurvePoint
 
 MAX_OVERHEAD = 0.02  # fraction of the training time spent on saving; large models on slow disks save less often
 
@@ -32,10 +32,17 @@ class Terminated(Exception):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Contents of a resume checkpoint: tensors, and JSON values."""
+    """Contents of a resume checkpoint.
+
+    Attributes:
+        tensors: of the optimizer and the model, by name.
+        step: finished steps.
+        curve: the learning curve so far.
+    """
 
     tensors: dict[str, Tensor]
-    values: dict[str, Any]
+    step: int
+    curve: list[CurvePoint]
 
 
 class ResumeCheckpoint:
@@ -61,10 +68,10 @@ class ResumeCheckpoint:
             self.every_seconds, self._took / MAX_OVERHEAD
         )
 
-    def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    def save(self, tensors: Mapping[str, Tensor], step: int, curve: Sequence[CurvePoint]) -> None:
         """Replace the checkpoint atomically."""
         began = time.monotonic()
-        metadata = {"fingerprint": self.fingerprint, "values": json.dumps(values)}
+        metadata = {"fingerprint": self.fingerprint, "values": json.dumps({"step": step, "curve": curve})}
         with atomic_file(self.path) as scratch:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, scratch, metadata=metadata)
         self._saved_at = time.monotonic()
@@ -84,7 +91,7 @@ class ResumeCheckpoint:
         except SafetensorError as error:
             log.warning("%s cannot be read (%s); starting from scratch", self.path, error)
             return None
-        return Snapshot(tensors, json.loads(metadata["values"]))
+        return Snapshot(tensors, **json.loads(metadata["values"]))
 
     def remove_scratch(self) -> None:
         """Delete the other files in the folder, such as memory-mapped data, once the outputs are written.

@@ -223,10 +223,10 @@ def test_a_saved_state_comes_back_as_it_was(tmp_path: Path) -> None:
     saved = state(tmp_path)
     assert saved.load() is None
     tensors = {"a": torch.randn(3, 4), "count": torch.tensor(2.0, dtype=torch.float64)}
-    saved.save(tensors, {"step": 3, "curve": [{"loss": 0.1 + 0.2}]})
+    saved.save(tensors, 3, [{"loss": 0.1 + 0.2}])
     loaded = state(tmp_path).load()
     assert loaded is not None
-    assert loaded.values == {"step": 3, "curve": [{"loss": 0.1 + 0.2}]}
+    assert (loaded.step, loaded.curve) == (3, [{"loss": 0.1 + 0.2}])
     assert loaded.tensors.keys() == tensors.keys()
     assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in tensors.items())
     assert [path.name for path in saved.folder.iterdir()] == ["state.safetensors"]
@@ -241,12 +241,12 @@ def test_a_state_outlives_its_training_and_what_lies_beside_it_does_not(tmp_path
         (saved.folder / "tokens/tokens.uint16").write_bytes(bytes(10))
         (saved.folder / "images-0.uint8").write_bytes(bytes(10))
         if saves:
-            saved.save({}, {"step": 3})
+            saved.save({}, 3, [])
         saved.remove_scratch()
         left = saved.folder.iterdir() if saved.folder.exists() else None
         assert left is None if not saves else [path.name for path in left or ()] == ["state.safetensors"]
     loaded = saved.load()
-    assert loaded is not None and loaded.values == {"step": 3}
+    assert loaded is not None and loaded.step == 3
 
 
 def test_a_state_that_takes_long_to_save_is_due_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def test_a_state_that_takes_long_to_save_is_due_later(tmp_path: Path, monkeypatc
     saved = state(tmp_path, every_seconds=60.0)
     now[0] = 60.0
     assert saved.is_due()
-    saved.save({}, {})
+    saved.save({}, 0, [])
     assert slow_save.calls == 1
     now[0] = 63.0 + 149.0  # saving is at most 2 % of the time: 3 s of 150 s
     assert not saved.is_due()

@@ -1,11 +1,15 @@
-"""What jobs cost before any of them runs, as a domain says it; `selfloop.operations.cost` adds it up.
+"""The cost of jobs before any of them runs. `selfloop.operations.cost` adds up what each domain's `effort` returns.
 
-Light: neither torch nor pyarrow is imported.
+Light: neither torch nor pyarrow is imported. FLOPs count a multiplication and an addition as two; a backward pass costs
+twice the forward pass.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
+
+from selfloop.errors import UserError
 
 T = TypeVar("T")  # a domain's section `training`
 S = TypeVar("S")  # and an entry of its `sampling`
@@ -13,12 +17,12 @@ S = TypeVar("S")  # and an entry of its `sampling`
 
 @dataclass(frozen=True)
 class Work:
-    """The work of a job, or of several.
+    """The work of one or several jobs.
 
     Attributes:
-        units: what the domain counts (tokens, images, rows) and the job trains on, samples or measures.
-        flops: floating-point operations; a multiplication and an addition are two.
-        bytes: what stays on disk.
+        units: tokens, images or rows that the job trains on, samples or evaluates.
+        flops: floating-point operations.
+        bytes: of the outputs on disk.
     """
 
     units: float = 0.0
@@ -31,17 +35,17 @@ class Work:
 
 @dataclass(frozen=True)
 class Effort(Generic[T, S]):
-    """What each job of an experiment costs.
+    """The cost of each job of an experiment.
 
     Attributes:
-        unit: the name of what `Work.units` counts, such as "tokens".
-        row: units of a typical real row.
-        data: the prepared real data.
-        train: of training settings, and the training set's rows in multiples of the real train rows.
-        generate: of an entry of `sampling`; one part, as many rows as the real train split has.
-        evaluate_model: measuring one model.
-        evaluate_part: of an entry of `sampling`, and whether the part's model is its chain's first one.
-        assumed: which of the numbers behind these are assumed, not known; sentences for the reader.
+        unit: of `Work.units`, such as "tokens".
+        row: units per typical real row.
+        data: preparing the real data.
+        train: given the `training` section, and the training set's rows in multiples of the real train rows.
+        generate: one part, given an entry of `sampling`.
+        evaluate_model: one model.
+        evaluate_part: one part, given an entry of `sampling` and whether its model is the chain's first.
+        assumed: sentences on numbers that are assumed.
     """
 
     unit: str
@@ -55,3 +59,14 @@ class Effort(Generic[T, S]):
 
 
 AnyEffort: TypeAlias = Effort[Any, Any]
+
+
+def prepared_shards(real: Path) -> tuple[list[Path], list[Path]] | None:
+    """The shards of the prepared train and test splits below `real`; None if they do not exist yet."""
+    train, test = (sorted((real / split).glob("*.parquet")) for split in ("train", "test"))
+    return (train, test) if train and test else None
+
+
+def unknown_size(what: str, rule: str) -> UserError:
+    """The error for data whose size only the rule that prepares them can tell."""
+    return UserError(f"{what}: size unknown until prepared; pass --rows, or prepare it: snakemake --until {rule}")

@@ -108,7 +108,7 @@ def test_prepared_data_are_known_and_others_assumed(real: Path, tmp_path: Path) 
 
 
 def test_data_of_unknown_size_are_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.name: how large 'someone/something' is.*--rows"):
+    with pytest.raises(UserError, match=r"data\.name: 'someone/something': size unknown until prepared.*--rows"):
         effort(DATA, MODEL, tmp_path)
     assert effort(DATA.changed(rows=30), MODEL, tmp_path).train(ONCE, 1.0).units == 30 * 15
 

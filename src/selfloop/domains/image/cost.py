@@ -1,35 +1,30 @@
-"""What the jobs of an image model cost: images, floating-point operations, bytes.
-
-Operations are those of the convolutions and linear layers, two for a multiplication and an addition, and twice those of
-the pass forwards for the pass backwards.
-"""
+"""The cost of jobs of an image model. FLOPs are those of convolutions and linear layers."""
 
 from itertools import pairwise
 from pathlib import Path
 
 from selfloop.config.section import given
-from selfloop.domains.cost import Effort, Work
+from selfloop.domains.cost import Effort, Work, prepared_shards, unknown_size
 from selfloop.domains.image.config import Data, Model, Sampling, Training
 from selfloop.domains.image.data import sources
 from selfloop.domains.image.domain import BANDS, parameter_count
-from selfloop.errors import UserError
 
-# Train and test images of data sets of the hub, by the last word of their id. CelebA: its list_eval_partition.txt.
+# Train and test images of hub data sets, by the last part of their id. CelebA: its list_eval_partition.txt.
 KNOWN = {"celeba": (162_770, 19_962)}
-# In zstd shards: bytes per value. Measured: 0.84 of the packaged photographs at 32x32, 0.69 of colour faces at 64x64.
+# In zstd shards; measured 0.84 for the packaged photographs at 32x32, 0.69 for colour faces at 64x64.
 BYTES_PER_VALUE = 0.75
 
 
 def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Effort[Training, Sampling]:
-    """What each job of an experiment costs.
+    """The cost of each job of an experiment.
 
     Args:
         data, model: the experiment's sections.
-        real: where the prepared images lie, or will.
-        rows: train images of a data set whose size nothing else tells.
+        real: the folder of the prepared data, which may not exist yet.
+        rows: train rows of a data set of otherwise unknown size.
 
     Raises:
-        UserError: nothing tells the size of the data.
+        UserError: the size of the data is unknown.
     """
     train_rows, test_rows, assumed = rows_of(data, real, rows)
     encoder, decoder = forward_flops(data, model)
@@ -37,8 +32,8 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
 
     def train(training: Training, amount: float) -> Work:
         seen = training.epochs * amount * train_rows
-        measured = training.evaluations * test_rows
-        return Work(seen, (3 * seen + measured) * (encoder + decoder), 4 * parameter_count(data, model))
+        evaluated = training.evaluations * test_rows
+        return Work(seen, (3 * seen + evaluated) * (encoder + decoder), 4 * parameter_count(data, model))
 
     return Effort(
         unit="images",
@@ -50,20 +45,20 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
         evaluate_part=lambda sampling, first: Work(train_rows),
         assumed=(
             *assumed,
-            f"A value of a pixel takes {BYTES_PER_VALUE} bytes in a shard.",
-            "Sampled images are compared with the real ones in seconds, and that is counted as no work.",
+            f"A pixel value takes {BYTES_PER_VALUE} bytes in a shard.",
+            "Comparing sampled with real images takes seconds and counts as no work.",
         ),
     )
 
 
 def forward_flops(data: Data, model: Model) -> tuple[int, int]:
-    """Operations of a pass forwards over one image: of the encoder, and of the decoder.
+    """FLOPs of the forward pass over one image: of the encoder, and of the decoder.
 
-    A 3x3 convolution multiplies at each place of its smaller side; at the decoder's end are a block of as many channels
-    as it takes in, and the convolution that paints the bands.
+    A strided 3x3 convolution multiplies at each position of its smaller side; the decoder ends in a block with as many
+    output as input channels, and the convolution that outputs the bands.
     """
     bands, channels, latent = BANDS[data.color], list(model.channels), model.latent
-    # Of each block's input, and of the last one's output.
+    # Sides of each block's input, and of the last one's output.
     size = [data.size // 2**block for block in range(len(channels) + 1)]
     flat = channels[-1] * size[-1] ** 2
     blocks = [9 * a * b * side**2 for (a, b), side in zip(pairwise([bands, *channels]), size[1:], strict=True)]
@@ -72,13 +67,12 @@ def forward_flops(data: Data, model: Model) -> tuple[int, int]:
 
 
 def rows_of(data: Data, real: Path, rows: int | None) -> tuple[float, float, tuple[str, ...]]:
-    """Train and test images: as they lie prepared, else as listed, else as known; and what of it is assumed.
+    """Numbers of train and test images: counted if prepared, else listed, else published; and the assumptions.
 
     Raises:
-        UserError: nothing tells.
+        UserError: they are unknown.
     """
-    prepared = [sorted((real / split).glob("*.parquet")) for split in ("train", "test")]
-    if all(prepared):
+    if prepared := prepared_shards(real):
         import pyarrow.parquet as pq
 
         counts = [sum(pq.read_metadata(path).num_rows for path in paths) for paths in prepared]
@@ -89,10 +83,7 @@ def rows_of(data: Data, real: Path, rows: int | None) -> tuple[float, float, tup
     name = given(data.name)
     known = KNOWN.get(name.rsplit("/", 1)[-1].lower())
     if known is None and rows is None and data.rows is None:
-        raise UserError(
-            f"data.name: how large '{name}' is, nobody knows before it is prepared; say it with --rows, or prepare it "
-            "first: snakemake --until prepare_data"
-        )
+        raise unknown_size(f"data.name: '{name}'", "prepare_data")
     whole = known[0] if known else float(given(rows or data.rows))
     tested = known[1] if known else whole * data.test_fraction / (1 - data.test_fraction)
     told = (f"{name} has {whole:,.0f} train and {tested:,.0f} test images, as published.",) if known else ()

@@ -1,36 +1,32 @@
-"""What the jobs of a molecule diffusion cost: conformations, floating-point operations, bytes.
-
-Operations are those of the linear layers, two for a multiplication and an addition, and twice those of the pass
-forwards for the pass backwards. They depend on how many atoms and pairs of atoms a molecule has.
-"""
+"""The cost of jobs of a molecule diffusion. FLOPs are those of linear layers, over the atoms and pairs of a
+molecule."""
 
 from pathlib import Path
 
-from selfloop.domains.cost import Effort, Work
+from selfloop.domains.cost import Effort, Work, prepared_shards, unknown_size
 from selfloop.domains.molecule.config import Data, Model, Sampling, Training
 from selfloop.domains.molecule.domain import parameter_count
 from selfloop.domains.molecule.model.evaluation import LEARNING_CURVE_DRAWS, LEARNING_CURVE_ROWS, TEST_DRAWS
-from selfloop.errors import UserError
 
-# Atoms of a typical molecule, hydrogens counted: GEOM's drugs have 44.4 (Axelrod & Gómez-Bombarelli 2022, Table 1).
+# Atoms of a typical molecule, hydrogens included: GEOM's drugs have 44.4 (Axelrod & Gómez-Bombarelli 2022, Table 1).
 ATOMS = 44.4
-# Pairs of atoms at most three bonds apart, for each atom. Measured: 4.9 in the packaged molecules, 5.1 in drugs; and of
-# all pairs of their atoms 98% and 94% are closer than 10 Å.
+# Pairs at most three bonds apart, per atom; measured 4.9 in the packaged molecules and 5.1 in drugs, of whose pairs 98%
+# and 94% are closer than 10 Å.
 LOCAL_PAIRS = 5.0
-# In zstd shards: bytes per atom. Measured on the same: 19 and 10.
+# In zstd shards; measured on the same: 19 and 10.
 BYTES_PER_ATOM = 12
 
 
 def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Effort[Training, Sampling]:
-    """What each job of an experiment costs.
+    """The cost of each job of an experiment.
 
     Args:
         data, model: the experiment's sections.
-        real: where the prepared conformations lie, or will.
-        rows: train conformations of a data set whose size nothing else tells.
+        real: the folder of the prepared data, which may not exist yet.
+        rows: train rows of a data set of otherwise unknown size.
 
     Raises:
-        UserError: nothing tells the size of the data.
+        UserError: the size of the data is unknown.
     """
     train_rows, test_rows, atoms, assumed = rows_of(data, real, rows)
     forward = forward_flops(model, atoms)
@@ -56,15 +52,14 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
         evaluate_part=lambda sampling, first: Work(train_rows),
         assumed=(
             *assumed,
-            f"All pairs of a molecule's atoms are closer than the cutoff; {LOCAL_PAIRS} per atom are at most three "
-            "bonds apart.",
-            "Sampled conformations are compared with real ones in seconds to minutes, and that is counted as no work.",
+            f"All pairs of atoms are within the cutoff; {LOCAL_PAIRS} per atom are at most three bonds apart.",
+            "Comparing sampled with real conformations takes seconds to minutes and counts as no work.",
         ),
     )
 
 
 def forward_flops(model: Model, atoms: float) -> float:
-    """Operations of a pass forwards over one molecule; the layers are those of `model.GeoDiff`."""
+    """FLOPs of the forward pass over one molecule; the layers are those of `network.GeoDiff`."""
     hidden, pairs = model.hidden_size, atoms * (atoms - 1) / 2
     local = min(pairs, LOCAL_PAIRS * atoms)
     encoder = hidden + hidden**2
@@ -75,13 +70,12 @@ def forward_flops(model: Model, atoms: float) -> float:
 
 
 def rows_of(data: Data, real: Path, rows: int | None) -> tuple[float, float, float, tuple[str, ...]]:
-    """Train and test conformations and atoms of a molecule, as they lie prepared or else as asked for; what is assumed.
+    """Train and test conformations and atoms per molecule, counted if prepared, else as configured; assumptions.
 
     Raises:
-        UserError: nothing tells.
+        UserError: they are unknown.
     """
-    prepared = [sorted((real / split).glob("*.parquet")) for split in ("train", "test")]
-    if all(prepared):
+    if prepared := prepared_shards(real):
         import pyarrow.parquet as pq
 
         tables = [pq.read_table(paths, columns=["atomic_numbers"]) for paths in prepared]
@@ -90,11 +84,8 @@ def rows_of(data: Data, real: Path, rows: int | None) -> tuple[float, float, flo
     molecules, each = data.molecules, data.conformers
     train = data.rows or rows or (molecules * each if molecules and each else None)
     if train is None:
-        raise UserError(
-            "data: how many conformations there are, nobody knows before they are prepared; say it with --rows, or "
-            "prepare them first: snakemake --until prepare_data"
-        )
+        raise unknown_size("data", "prepare_data")
     tested, per_molecule = data.test_molecules, data.test_conformers or each
     test = float(tested * per_molecule if tested and per_molecule else train * data.test_fraction)
-    told = f"There are {train:,} conformations to train on and {test:,.0f} to test on, of {ATOMS} atoms each."
+    told = f"There are {train:,} train and {test:,.0f} test conformations of {ATOMS} atoms each."
     return float(train), test, ATOMS, (told,)

@@ -1,7 +1,7 @@
-"""What the jobs of a language model cost: tokens, floating-point operations, bytes.
+"""The cost of jobs of a language model.
 
-Operations are counted as is customary: 2·N per token for a pass forwards, N being all parameters, and twice that for
-the pass backwards (Kaplan et al. 2020), and besides the attention, of which the cost depends on the length.
+The forward pass takes 2·N FLOPs per token for N parameters (Kaplan et al. 2020), plus those of attention, which depend
+on the length.
 """
 
 import math
@@ -10,27 +10,26 @@ from itertools import pairwise
 from pathlib import Path
 
 from selfloop.data.paths import matching_files
-from selfloop.domains.cost import Effort, Work
+from selfloop.domains.cost import Effort, Work, prepared_shards, unknown_size
 from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.data import files, sources
 from selfloop.domains.text.model.shape import parameter_count
-from selfloop.errors import UserError
 
-READ_BYTES = 256 * 2**20  # local files of less than this in all are read, for their exact number of characters
-READ_TOKENS = 20_000_000  # prepared data of no more tokens are read, for the length of each document
-# Rows and tokens of data sets of the hub, by the last word of their id: (train rows, train tokens, test rows).
-# TinyStories: its page on the hub; tokens by the paper's section 2.1.
+READ_BYTES = 256 * 2**20  # total size of local files up to which characters are counted exactly
+READ_TOKENS = 20_000_000  # size of prepared data up to which document lengths are read
+# (train rows, train tokens, test rows) of hub data sets, by the last part of their id.
+# TinyStories: its page on the hub; tokens from the paper's section 2.1.
 KNOWN = {"tinystories": (2_119_719, 470e6, 21_990)}
-# Measured on 5,914 TinyStories (Shakespeare's speeches have 10% to 15% less): characters per token by vocabulary.
+# Characters per token by vocabulary, measured on 5,914 TinyStories (Shakespeare: 10% to 15% fewer).
 CHARACTERS_PER_TOKEN = ((257, 1.0), (384, 1.9), (512, 2.3), (1024, 3.1), (2048, 3.6), (4096, 4.0), (8000, 4.1))
-# In zstd shards, measured on the same: bytes per character of text, and per token id.
+# Bytes per character and per token id in zstd shards, measured on the same.
 TEXT_BYTES, ID_BYTES = 0.35, 1.4
-TYPICAL_DOCUMENT = 1000  # characters, where nothing is known
+TYPICAL_DOCUMENT = 1000  # characters, if nothing is known
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The real data as models read them: rows and tokens (begin- and end-of-text included), and bytes on disk."""
+    """Size of the tokenized data: rows, tokens (begin- and end-of-text included), and bytes on disk."""
 
     rows: float
     tokens: float
@@ -42,15 +41,15 @@ class Sizes:
 
 
 def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Effort[Training, Sampling]:
-    """What each job of an experiment costs.
+    """The cost of each job of an experiment.
 
     Args:
         data, model: the experiment's sections.
-        real: where the tokenized data lie, or will.
-        rows: train rows of a data set whose size nothing else tells.
+        real: the folder of the prepared data, which may not exist yet.
+        rows: train rows of a data set of otherwise unknown size.
 
     Raises:
-        UserError: nothing tells the size of the data.
+        UserError: the size of the data is unknown.
     """
     sizes = sizes_of(data, model, real, rows)
     parameters, context = parameter_count(model), model.context
@@ -85,40 +84,37 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
         generate=generate,
         evaluate_model=Work(sizes.test_rows * (test_length - 1), test),
         evaluate_part=evaluate_part,
-        assumed=(*sizes.assumed, "Sampled documents are as long as the real ones, and all of a split equally long."),
+        assumed=(*sizes.assumed, "Sampled documents are as long as real ones; documents of a split are equally long."),
     )
 
 
 def forward_flops(model: Model, positions: float) -> float:
-    """Operations of one pass forwards over a document of so many positions.
+    """FLOPs of the forward pass over a document of n positions.
 
-    2·N each, and in each layer for the position p two products (scores, mix) of `hidden_size` numbers with each of p
-    keys or values: 4·hidden·p, which adds up to 4·layers·hidden·n(n+1)/2. Sampling with a cache does the same work.
+    2·N per position, and per layer at position p two products (scores, weighted sum) with p keys and values,
+    4·hidden·p, which add up to 4·layers·hidden·n(n+1)/2. Sampling with a KV cache takes the same.
     """
     attention = 4 * model.layers * model.hidden_size * positions * (positions + 1) / 2
     return 2 * parameter_count(model) * positions + attention
 
 
 def sizes_of(data: Data, model: Model, real: Path, rows: int | None = None) -> Sizes:
-    """How large the real data are: as they lie prepared; else as counted in local text; else as known or assumed."""
-    if any((real / "train").glob("*.parquet")) and any((real / "test").glob("*.parquet")):
-        return _prepared(real, model.context)
+    """Size of the real data: measured if prepared, else counted in local text, else published or assumed."""
+    if prepared := prepared_shards(real):
+        return _prepared(real, prepared, model.context)
     if data.source == "packaged" or (data.source == "files" and _file_bytes(data) <= READ_BYTES):
         return _counted(data, model)
     return _assumed(data, model, rows)
 
 
-def _prepared(real: Path, context: int) -> Sizes:
-    """From the files' footers: a token is a value of the column of lists `input_ids`.
-
-    Where there are few tokens, the documents' lengths are read besides, and each is cut to the context.
-    """
+def _prepared(real: Path, shards: tuple[list[Path], list[Path]], context: int) -> Sizes:
+    """From the footers: a token is a value of the list column `input_ids`. Small data are read, to truncate
+    documents."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    counts = {}
-    for split in ("train", "test"):
-        paths = sorted((real / split).glob("*.parquet"))
+    counts = []
+    for paths in shards:
         metadata = [pq.read_metadata(path) for path in paths]
         groups = [one.row_group(number) for one in metadata for number in range(one.num_row_groups)]
         columns = [group.column(place) for group in groups for place in range(group.num_columns)]
@@ -126,14 +122,14 @@ def _prepared(real: Path, context: int) -> Sizes:
         if tokens <= READ_TOKENS:
             lists = (pq.read_table(path, columns=["input_ids"]).column("input_ids") for path in paths)
             tokens = sum(pc.sum(pc.min_element_wise(pc.list_value_length(one), context)).as_py() or 0 for one in lists)
-        counts[split] = (sum(one.num_rows for one in metadata), tokens, sum(path.stat().st_size for path in paths))
-    (rows, tokens, size), (test_rows, test_tokens, test_size) = counts["train"], counts["test"]
+        counts.append((sum(one.num_rows for one in metadata), tokens, sum(path.stat().st_size for path in paths)))
+    (rows, tokens, size), (test_rows, test_tokens, test_size) = counts
     on_disk = sum(path.stat().st_size for path in real.parent.rglob("*.parquet"))
     return Sizes(rows, tokens, test_rows, test_tokens, size, max(on_disk, size + test_size))
 
 
 def _counted(data: Data, model: Model) -> Sizes:
-    """From the documents themselves, read but not tokenized."""
+    """From the characters of the documents."""
     per_token = characters_per_token(model.vocabulary)
     rows, tokens = [], []
     for split in sources.documents(data, lambda line: None):
@@ -164,10 +160,7 @@ def _assumed(data: Data, model: Model, rows: int | None) -> Sizes:
     elif whole is not None:
         train_rows = whole * (data.fraction or 1.0)
     else:
-        raise UserError(
-            f"data.name: how large '{name}' is, nobody knows before it is prepared; say it with --rows, or prepare it "
-            "first: snakemake --until tokenize"
-        )
+        raise unknown_size(f"data.name: '{name}'", "tokenize")
     tested = data.test_rows or test_rows or train_rows * data.test_fraction / (1 - data.test_fraction)
     length = min(length, model.context)
     counts = (train_rows, train_rows * length, tested, tested * length)
@@ -175,7 +168,7 @@ def _assumed(data: Data, model: Model, rows: int | None) -> Sizes:
 
 
 def _on_disk(counts: tuple[float, float, float, float], per_token: float, assumed: tuple[str, ...]) -> Sizes:
-    """Documents lie there as text, and again as text with tokens."""
+    """Disk holds the text, and the text with token ids."""
     rows, tokens, test_rows, test_tokens = counts
     each = TEXT_BYTES * per_token + ID_BYTES
     both = (tokens + test_tokens) * (each + TEXT_BYTES * per_token)
@@ -189,7 +182,7 @@ def _tokens_assumed(data: Data, model: Model) -> str:
 
 
 def _file_bytes(data: Data) -> float:
-    """Size of the train files when they are not compressed; a guess for compressed ones."""
+    """Uncompressed size of the train files, a guess for compressed ones."""
     paths = matching_files(data.train)[0]
     return float(
         sum(path.stat().st_size * (sources.TYPICAL_COMPRESSION if files.compression(path) else 1) for path in paths)
@@ -197,7 +190,7 @@ def _file_bytes(data: Data) -> float:
 
 
 def characters_per_token(vocabulary: int) -> float:
-    """A typical number of characters per token, linear in the logarithm of the vocabulary between measured points."""
+    """Characters per token, interpolated linearly in the logarithm of the vocabulary."""
     points = CHARACTERS_PER_TOKEN
     for (low, fewer), (high, more) in pairwise(points):
         if vocabulary <= high:

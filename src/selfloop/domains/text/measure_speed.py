@@ -1,4 +1,4 @@
-"""How fast this machine trains a language model and samples from it: the steps themselves, on made-up documents."""
+"""Throughput of training and sampling on this machine: runs the steps on random documents."""
 
 import tempfile
 from contextlib import suppress
@@ -18,31 +18,30 @@ from selfloop.jobs.job import Job
 from selfloop.training.distributed import SINGLE_PROCESS
 from selfloop.training.speed import ThroughputMeter, TimeUp, usable_threads
 
-STEPS = 4  # of which the first and the last, with its evaluation, are not timed
-CPU_STEP = 5e10  # operations of a step on a CPU, at most: smaller batches where a model is large
+STEPS = 4  # the first (warm-up) and the last (with evaluation) are not timed
+CPU_STEP = 5e10  # maximum FLOPs of a step on a CPU: smaller batches for large models
 SECONDS = 3.0  # of sampling
-DOCUMENTS = {"cpu": 64, "cuda": 4096}  # sampled, at least
+DOCUMENTS = {"cpu": 64, "cuda": 4096}  # to sample, at least
 
 
 def measure_speed(
     model: Model, training: Training, sampling: Sampling, units: float, threads: int | None = None
 ) -> tuple[float, float]:
-    """Operations per second of training and of sampling, as `effort` counts them.
+    """FLOP/s of training and sampling, counted as in `effort`.
 
     Args:
         model, training, sampling: the experiment's sections.
-        units: tokens of a document; all are as long. The model is fresh and hardly ever ends one, so the maximum length
-            of the sampled ones is just that.
+        units: tokens per document, and the maximum length of sampled ones: an untrained model hardly ever ends one.
         threads: CPU threads; None for all.
 
-    Training is measured with a document per row, and sampling with the engine torch, whatever the settings say.
+    Training is measured without packing, and sampling with the engine torch, whatever the config says.
     """
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     length = max(4, min(round(units), model.context))
-    each = forward_flops(model, length - 1)
+    flops = forward_flops(model, length - 1)
     batch = training.batch_size
     if kind == "cpu":
-        batch = max(1, min(batch, int(CPU_STEP / (3 * each))))
+        batch = max(1, min(batch, int(CPU_STEP / (3 * flops))))
     training = training.changed(epochs=1.0, batch_size=batch, evaluations=1, packing=False, compile=False)
     threads = usable_threads(threads)
     with tempfile.TemporaryDirectory() as name:
@@ -76,7 +75,7 @@ def measure_speed(
                 progress=meter,
             )
         )
-        trained = meter.units_per_second(skip_last=1) * 3 * batch * each
+        trained = meter.units_per_second(skip_last=1) * 3 * batch * flops
         meter = ThroughputMeter(SECONDS)
         params = generate.Params(
             sampling=sampling.changed(max_length=length, engine="torch"),
@@ -98,11 +97,11 @@ def measure_speed(
                 SINGLE_PROCESS,
                 folder / "part",
             )
-        return trained, meter.units_per_second() * each / (length - 1)
+        return trained, meter.units_per_second() * flops / (length - 1)
 
 
 def _write(folder: Path, rows: int, length: int, vocabulary: int) -> None:
-    """Documents of random tokens, begin- and end-of-text around them."""
+    """Documents of random tokens between begin- and end-of-text."""
     folder.mkdir()
     generator = np.random.default_rng(0)
     with ShardWriter(folder, SCHEMA) as writer:

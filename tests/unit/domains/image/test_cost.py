@@ -64,6 +64,6 @@ def test_packaged_images_are_counted_and_others_asked_for(tmp_path: Path) -> Non
     checked = sections({"source": "packaged", "name": "orl", "size": 16, "color": "gray"})
     assert effort(checked.data, checked.model, tmp_path).train(Training(epochs=1.0), 1.0).units == 320
     unknown = sections(HUB)
-    with pytest.raises(UserError, match=r"data\.name: how large 'someone/faces' is.*--rows"):
+    with pytest.raises(UserError, match=r"data\.name: 'someone/faces': size unknown until prepared.*--rows"):
         effort(unknown.data, unknown.model, tmp_path)
     assert effort(unknown.data, unknown.model, tmp_path, rows=70).generate(Sampling()).units == 70

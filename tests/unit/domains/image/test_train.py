@@ -223,7 +223,7 @@ def test_a_part_has_as_many_images_as_the_real_split_and_is_measured(job: Job, t
 def test_only_a_bounded_number_of_images_is_compared(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(evaluate_part, "MOST", 20)
+    monkeypatch.setattr(evaluate_part, "MAX_IMAGES", 20)
     paths = {"real": str(tmp_path / "real"), "part": str(tmp_path / "test")}
     output = {"measurements": str(tmp_path / "m.json")}
     measuring = Job(paths, output, evaluate_part.Params(part=0), log=logging.getLogger("image"))

@@ -55,6 +55,6 @@ def test_a_training_counts_its_steps_whatever_its_training_set(tmp_path: Path) -
 
 def test_data_of_unknown_size_are_asked_for(tmp_path: Path) -> None:
     data = checked({"source": "rdkit_folder", "folder": "nowhere"})
-    with pytest.raises(UserError, match=r"data: how many conformations there are.*--rows"):
+    with pytest.raises(UserError, match=r"data: size unknown until prepared.*--rows"):
         effort(data, MODEL, tmp_path)
     assert effort(data, MODEL, tmp_path, rows=70).generate(Sampling(schedule="all")).units == 70

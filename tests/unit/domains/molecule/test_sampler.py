@@ -12,30 +12,30 @@ from selfloop.domains.molecule.data.graph import Batch, Pairs
 from selfloop.domains.molecule.model import sampler
 from selfloop.domains.molecule.model.network import GeoDiff, build
 from selfloop.domains.molecule.model.noise_schedule import sigmas
-from selfloop.domains.molecule.model.sampler import clip, sample, visited
+from selfloop.domains.molecule.model.sampler import clip, sample, visited_times
 
 MODEL = Model(hidden_size=8, global_layers=1, local_layers=1, cutoff=5.0, edge_encoder="shared")
 SAMPLING = Sampling(steps=6, batch_size=3)
 
 
 def test_strided_goes_evenly_from_the_noisiest_level_to_the_finest() -> None:
-    assert visited("strided", 5, 1000) == [999, 749, 500, 250, 0]
-    times = visited("strided", 50, 1000)
+    assert visited_times("strided", 5, 1000) == [999, 749, 500, 250, 0]
+    times = visited_times("strided", 50, 1000)
     assert (len(set(times)), times[0], times[-1]) == (50, 999, 0)
     assert set(np.diff(times)) <= {-20, -21}
 
 
 def test_noisiest_never_leaves_the_noise_as_in_the_original() -> None:
-    times = visited("noisiest", 50, 1000)
+    times = visited_times("noisiest", 50, 1000)
     assert (times[0], times[-1], len(times)) == (999, 950, 50)
     levels = sigmas(MODEL)
     assert levels[times[-1]] > 7.5
-    assert levels[visited("strided", 50, 1000)[-1]] < 0.01
+    assert levels[visited_times("strided", 50, 1000)[-1]] < 0.01
 
 
 @pytest.mark.parametrize("schedule", ["strided", "noisiest"])
 def test_with_as_many_steps_as_levels_all_schedules_are_one(schedule: str) -> None:
-    assert visited(schedule, 20, 20) == visited("all", None, 20) == list(range(19, -1, -1))
+    assert visited_times(schedule, 20, 20) == visited_times("all", None, 20) == list(range(19, -1, -1))
 
 
 class Oracle(GeoDiff):

@@ -150,7 +150,7 @@ def test_what_the_worker_refuses_is_said_in_its_words(tmp_path: Path, monkeypatc
 
 
 def test_an_answer_to_another_number_of_prompts_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RuntimeError, match="answered 2 documents to 3 prompts"):
+    with pytest.raises(RuntimeError, match="returned 2 documents for 3 prompts"):
         ask(tmp_path, monkeypatch, ANSWERS.replace("[3, 1, 3]", "[4, 3]"))
 
 

@@ -206,7 +206,7 @@ def test_when_documents_leave_and_join_the_batch_changes_no_document(
     model = random_model(architecture)
     expected = draw(model, begin(200))
     sizes: list[int] = []
-    monkeypatch.setattr(sampler, "LOOK_EVERY", every)
+    monkeypatch.setattr(sampler, "CHECK_EVERY", every)
     documents = [ids.tolist() for ids in sample(model, begin(200), PLAIN, "part", sizes.append, batch=batch)]
     assert documents == expected
     assert max(sizes) == batch
@@ -214,7 +214,7 @@ def test_when_documents_leave_and_join_the_batch_changes_no_document(
         assert (min(sizes) < 100) == (every < 1000)
     elif every == 1:  # it stays nearly full as long as a document waits
         waiting = sizes[: len(sizes) - CONTEXT]
-        assert min(waiting) > batch * (1 - 2 * sampler.WORTH_DROPPING)
+        assert min(waiting) > batch * (1 - 2 * sampler.COMPACT_FROM)
 
 
 def test_a_slice_is_the_same_whoever_samples_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,4 +250,4 @@ def test_documents_that_all_finish_early_end_the_sampling() -> None:
     steps: list[int] = []
     documents = sample(model, begin(10), PLAIN, "part", steps.append)
     assert [ids.tolist() for ids in documents] == [[0, 0]] * 10
-    assert len(steps) == sampler.LOOK_EVERY < CONTEXT
+    assert len(steps) == sampler.CHECK_EVERY < CONTEXT

@@ -31,15 +31,15 @@ NULLABLE = ("name", "train", "test", "path", "person", "configuration", "revisio
 def problems(data: Data) -> list[str]:
     """What is wrong with a `data` section; a sentence each: the key, its value, what is allowed."""
     source = data.source
-    found = [
+    messages = [
         f"data.{key}: {getattr(data, key)!r} is given with source: {source} (allowed is null)"
         for key in NULLABLE
         if getattr(data, key) is not None and key not in OF_SOURCE[source]
     ]
     if data.crop is not None and data.crop < data.size:
-        found.append(f"data.crop: {data.crop} pixels would be enlarged to data.size, {data.size}; crop no less")
-    if found:
-        return found
+        messages.append(f"data.crop: {data.crop} is less than data.size, {data.size} (allowed: at least that)")
+    if messages:
+        return messages
     if source == "hub":
         return hub.problems(data)
     return {"packaged": _packaged_problems, "files": _file_problems, "celeba": _celeba_problems}[source](data)
@@ -67,9 +67,9 @@ def splits(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles]:
     Raises:
         UserError: a source cannot be read or is empty, has fewer rows than requested, or has a person in both splits.
     """
-    found = problems(data)
-    if found:
-        raise UserError("\n".join(found))
+    messages = problems(data)
+    if messages:
+        raise UserError("\n".join(messages))
     train, test = _collections(data)
     for name, split in (("train", train), ("test", test)):
         if split is not None and split.others:
@@ -159,44 +159,44 @@ def _packaged_problems(data: Data) -> list[str]:
 
 
 def _file_problems(data: Data) -> list[str]:
-    found = []
+    messages = []
     for key in ("train", "test"):
         for path in _paths(getattr(data, key)):
             if not path.exists():
-                found.append(f"data.{key}: '{path}' does not exist (relative to {os.getcwd()})")
+                messages.append(f"data.{key}: '{path}' does not exist (relative to {os.getcwd()})")
             elif path.is_file() and not zipfile.is_zipfile(path):
-                found.append(f"data.{key}: '{path}' is not a zip (allowed: folders and zips of images)")
+                messages.append(f"data.{key}: '{path}' is not a zip (allowed: folders and zips of images)")
     for path in _paths(data.test):
         for other in _paths(data.train):
             test, train = path.resolve(), other.resolve()
             if test.is_relative_to(train):
-                found.append(f"data.test: '{path}' is in data.train too (allowed: other images, or null)")
+                messages.append(f"data.test: '{path}' is in data.train too (allowed: other images, or null)")
             elif train.is_relative_to(test):
-                found.append(f"data.test: '{path}' holds '{other}' of data.train (allowed: other images, or null)")
+                messages.append(f"data.test: '{path}' holds '{other}' of data.train (allowed: other images, or null)")
     person = data.person
     if person is not None and person != readers.FOLDER:
         try:
             groups = re.compile(person).groups
         except re.error as error:
-            return [*found, f"data.person: {person!r} is not a regular expression ({error})"]
+            return [*messages, f"data.person: {person!r} is not a regular expression ({error})"]
         if groups != 1:
-            found.append(f"data.person: {person!r} has {groups} groups (allowed: one, which captures the person)")
-    return found
+            messages.append(f"data.person: {person!r} has {groups} groups (allowed: one, which captures the person)")
+    return messages
 
 
 def _celeba_problems(data: Data) -> list[str]:
-    found = []
+    messages = []
     for key in ("train_split", "test_split"):
         if getattr(data, key) not in readers.PARTITIONS:
-            found.append(
+            messages.append(
                 f"data.{key}: {getattr(data, key)!r} is not a split of CelebA ({', '.join(readers.PARTITIONS)})"
             )
     if data.train_split == data.test_split:
-        found.append(f"data.test_split: '{data.test_split}' is data.train_split too")
+        messages.append(f"data.test_split: '{data.test_split}' is data.train_split too")
     folder = Path(given(data.path)).expanduser()
     if not folder.is_dir():
-        return [*found, f"data.path: '{folder}' is not a folder (relative to {os.getcwd()})"]
+        return [*messages, f"data.path: '{folder}' is not a folder (relative to {os.getcwd()})"]
     for names in (readers.PARTITION_FILES, readers.CELEBA_IMAGES):
         if not any((folder / name).exists() for name in names):
-            found.append(f"data.path: '{folder}' lacks CelebA's {' or '.join(names)}")
-    return found
+            messages.append(f"data.path: '{folder}' lacks CelebA's {' or '.join(names)}")
+    return messages

@@ -17,7 +17,7 @@ from selfloop.domains.image.config import Model
 
 BANDS = {"gray": 1, "rgb": 3}
 MOMENTUM, EPSILON, SLOPE = 0.1, 1e-5, 0.01  # of BatchNorm and LeakyReLU
-# The encoder's log-variance is held within these, so that a single wild image cannot make the loss infinite.
+# Clamp of the encoder's log-variance, so that an outlier cannot make the loss infinite.
 LOG_VARIANCE = (-30.0, 20.0)
 
 
@@ -39,7 +39,7 @@ class Shape:
 
     @classmethod
     def of(cls, size: int, color: str, model: Model) -> "Shape":
-        """The shape that a config's `model` section gives for images of this size and colour."""
+        """The shape in a config's `model` section for images of this size and colour."""
         return cls(size, color, tuple(model.channels), model.latent)
 
     @property
@@ -54,7 +54,7 @@ class Shape:
 
 
 class Norm(nn.Module):
-    """BatchNorm whose statistics and arithmetic stay float32, whatever format the activations have."""
+    """BatchNorm with float32 statistics and arithmetic for activations of any dtype."""
 
     mean: Tensor
     variance: Tensor
@@ -73,14 +73,14 @@ class Norm(nn.Module):
 
 
 def down(inputs: int, outputs: int) -> nn.Module:
-    """A block that halves the sides."""
+    """A block that halves height and width."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), Norm(outputs), nn.LeakyReLU(SLOPE, inplace=True)
     )
 
 
 def up(inputs: int, outputs: int) -> nn.Module:
-    """A block that doubles the sides."""
+    """A block that doubles height and width."""
     transposed = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
     return nn.Sequential(transposed, Norm(outputs), nn.LeakyReLU(SLOPE, inplace=True))
 
@@ -119,7 +119,7 @@ def _pairs(block: Any, channels: Sequence[int]) -> list[nn.Module]:
 
 
 def build(shape: Shape, seed: int) -> Autoencoder:
-    """A model with torch's default initial weights, drawn from `seed`."""
+    """A model with torch's default initialisation from `seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Autoencoder(shape)

@@ -1,6 +1,6 @@
-"""Rule evaluate_part: what one sampled data set is like, next to the real train images.
+"""Rule evaluate_part: metrics of one sampled data set against the real train images.
 
-At most `MOST` images of each are compared, drawn by seed; more would change little and cost the square.
+At most `MAX_IMAGES` of each are compared, subsampled by seed, since cost is quadratic.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ from selfloop.domains.image.metrics import space_of
 from selfloop.identity import stream
 from selfloop.jobs.job import Job, StepParams
 
-MOST = 5_000
-MOST_FOR_SPACE = 2_000
-PURPOSE = "image features"  # the draws are the same for every data set of the same size
+MAX_IMAGES = 5_000
+MAX_FOR_SPACE = 2_000
+PURPOSE = "image features"  # the same draws for all data sets of a size
 
 
 class Params(StepParams):
@@ -31,7 +31,7 @@ class Params(StepParams):
 def run(job: Job[Params]) -> None:
     """Spread, modes, precision and recall in the space of the real images."""
     real, sampled = (_drawn(Path(job.input[name]), job.threads) for name in ("real", "part"))
-    space = space_of(real[:MOST_FOR_SPACE])
+    space = space_of(real[:MAX_FOR_SPACE])
     of_real, of_sampled = space.features(real), space.features(sampled)
     job.log.info(
         "%d sampled and %d real images compared in %d principal components, with %.1f%% of the real images' variance",
@@ -50,9 +50,9 @@ def run(job: Job[Params]) -> None:
 
 
 def _drawn(folder: Path, threads: int) -> np.ndarray:
-    """Images of a data set in an order drawn by seed, at most `MOST` of them, uint8 [rows, bands, size, size]."""
+    """At most `MAX_IMAGES` images of a data set in random order, uint8 [rows, bands, size, size]."""
     count = count_rows(folder)
-    order = np.random.default_rng([stream(PURPOSE, "rows"), count]).permutation(count)[:MOST]
+    order = np.random.default_rng([stream(PURPOSE, "rows"), count]).permutation(count)[:MAX_IMAGES]
     chosen = np.sort(order)
     seen = 0
 

@@ -36,20 +36,20 @@ class Params(TrainParams):
 
 
 class ImageTask:
-    """Images in random order, each flipped or not, and the noise that their latents are drawn with.
+    """Images in random order, randomly flipped, and the noise of their latents.
 
-    Each epoch is a fresh permutation, cut into batches whose sizes differ by one at most: a last batch of a few images
-    would have poor statistics for BatchNorm. Where a process would have a single image of a batch, on which
-    BatchNorm cannot train, there are fewer and larger batches.
+    Each epoch is a fresh permutation, split into batches whose sizes differ by at most one: a small last batch would
+    have poor BatchNorm statistics. Where a rank would get a single image, on which BatchNorm cannot train, there are
+    fewer and larger batches.
 
     Args:
         train: uint8 [rows, bands, size, size], possibly memory-mapped.
         test: uint8 of the same shape, the real test images.
         training: the config's section.
         latent: dimensions of the model's latent.
-        identity: names the training; its random numbers derive from it and the step.
-        device: where the model is.
-        group: the processes that share every batch. BatchNorm sees the statistics of its own share.
+        identity: of the training; random streams derive from it and the step.
+        device: of the model.
+        group: the ranks that share every batch. BatchNorm uses the statistics of its own shard.
     """
 
     unit = "images"
@@ -69,7 +69,7 @@ class ImageTask:
         self.test = torch.from_numpy(test)
         self.kl_weight, self.flip, self.latent = training.kl_weight, training.flip, latent
         self.identity, self.device = identity, device
-        most = max(1, self.rows // (2 * group.size))  # batches of two images for each process
+        most = max(1, self.rows // (2 * group.size))  # two images per rank
         self.batches_per_epoch = min(math.ceil(self.rows / training.batch_size), most)
         self.steps_per_epoch = float(self.batches_per_epoch)
         self.steps = steps_of(training.epochs, self.batches_per_epoch)
@@ -82,7 +82,7 @@ class ImageTask:
         return np.array_split(order, self.batches_per_epoch)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, int]:
-        """Images, uint8 [rows, bands, size, size], and noise [rows, latent] of a step, and the whole batch's images."""
+        """This rank's images, uint8 [rows, bands, size, size], and noise [rows, latent], and the whole batch's size."""
         rows = self._epoch(step // self.batches_per_epoch)[step % self.batches_per_epoch]
         generator = torch.Generator(self.device).manual_seed(stream(self.identity, f"step {step}"))
         noise = torch.randn(len(rows), self.latent, generator=generator, device=self.device)
@@ -98,7 +98,7 @@ class ImageTask:
         return images, noise, count
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, int]) -> Tensor:
-        """Squared error per pixel value plus the weighted divergence from the prior, means over the batch."""
+        """Squared error per pixel value plus the weighted KL divergence, means over the batch."""
         assert isinstance(model, Autoencoder)
         images, noise, count = batch
         error, divergence = terms(model, images, noise)
@@ -109,13 +109,13 @@ class ImageTask:
         return len(batch[0])
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """The loss and its terms on the real test images, in the number format of the training."""
+        """The loss and its terms on the real test images, in the training's compute dtype."""
         assert isinstance(model, Autoencoder)
         return measure(model, self.test, self.kl_weight, self.device)
 
 
 def _on_device(images: np.ndarray, device: torch.device) -> Tensor | None:
-    """The images in a GPU's memory where they take no more than half of what is free, else None."""
+    """The images on the GPU if they fit half of its free memory, else None."""
     if device.type != "cuda" or images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return None
     return torch.from_numpy(np.array(images)).to(device)

@@ -1,4 +1,4 @@
-"""How far the simulated seeds lie apart."""
+"""The spread of the simulated error over seeds."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Real conformations, molecule after molecule, of every source. What cannot be used is counted by its reason."""
+"""Readers of real conformations, one molecule at a time. Skipped molecules are counted by reason."""
 
 import gzip
 import json
@@ -26,24 +26,23 @@ EMBEDDING_ATTEMPTS = 10
 
 
 class Molecule(NamedTuple):
-    """Conformations of one molecule, all with the same SMILES."""
+    """Conformations of one molecule, with the same SMILES."""
 
     conformations: list[Conformation]
 
 
 def of_rdkit(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]:
-    """rdkit's own molecules (of the NCI's open database) in an order drawn by seed, with conformers made by rdkit.
+    """Molecules that ship with rdkit (of the NCI's open database), shuffled, with conformers generated lazily.
 
-    Distance geometry with ETKDG, then the MMFF force field, as a user of rdkit would make them. That is slow, so a
-    molecule's are made when it is asked for.
+    ETKDG distance geometry, then the MMFF force field.
 
     Args:
-        data: the `data` section; as many conformers per molecule are made as either split takes.
-        seed: of the order and of the embedding.
-        left_out: counts what is not used, by reason.
+        data: the `data` section; gives the number of conformers per molecule.
+        seed: of the order and the embedding.
+        left_out: counts skipped molecules by reason.
 
     Raises:
-        UserError: rdkit's file is not there.
+        UserError: rdkit's file is missing.
     """
     from rdkit import Chem, RDLogger
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
@@ -53,9 +52,9 @@ def of_rdkit(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule
         raise UserError(f"rdkit's {sources.SMILES_FILE} is not there; install the pinned rdkit.")
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    conformers: Any = _most_conformers(data)  # of source rdkit never None
-    for place in np.random.default_rng(seed).permutation(len(lines)):
-        smiles, name = lines[place][0], f"NCI {lines[place][1]}" if len(lines[place]) > 1 else f"NCI line {place + 1}"
+    conformers: Any = _most_conformers(data)  # never None with source rdkit
+    for index in np.random.default_rng(seed).permutation(len(lines)):
+        smiles, name = lines[index][0], f"NCI {lines[index][1]}" if len(lines[index]) > 1 else f"NCI line {index + 1}"
         mol = Chem.MolFromSmiles(smiles)
         try:
             if mol is None:
@@ -63,10 +62,10 @@ def of_rdkit(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule
             mol = Chem.AddHs(mol)
             check(mol)
             _check_size(mol, data)
-            settings: Any = rdDistGeom.ETKDGv3()
-            settings.randomSeed = int(seed + place) % 2**31
-            settings.maxIterations = EMBEDDING_ATTEMPTS
-            rdDistGeom.EmbedMultipleConfs(mol, conformers, settings)
+            parameters: Any = rdDistGeom.ETKDGv3()
+            parameters.randomSeed = int(seed + index) % 2**31
+            parameters.maxIterations = EMBEDDING_ATTEMPTS
+            rdDistGeom.EmbedMultipleConfs(mol, conformers, parameters)
             if mol.GetNumConformers() == 0:
                 raise Rejected("that cannot be embedded")
             if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
@@ -80,14 +79,14 @@ def of_rdkit(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule
 
 
 def of_sdf(paths: list[Path], data: Data, left_out: Counter[str]) -> Iterator[Molecule]:
-    """The molecules of SDF files in the order of their first entries; an entry is a conformer.
+    """The molecules of SDF files in order of first appearance; an entry is a conformer.
 
-    Entries are of one molecule if they have the same SMILES. With `match_names`, entries of one name have to be.
+    Entries with the same SMILES are one molecule. With `match_names`, entries of one name must be.
 
     Args:
         paths: .sdf or .sdf.gz.
         data: the `data` section.
-        left_out: counts what is not used, by reason.
+        left_out: counts skipped entries by reason.
 
     Raises:
         UserError: a file cannot be read.
@@ -115,9 +114,9 @@ def of_sdf(paths: list[Path], data: Data, left_out: Counter[str]) -> Iterator[Mo
 
 
 def entries(path: Path) -> Iterator[str]:
-    """The entries of an SDF file, each up to its line $$$$, as texts.
+    """The entries of an SDF file as strings, without their $$$$ lines.
 
-    rdkit's own reader would do but for damaged archives, whose error it turns into a `SystemError`.
+    rdkit's own reader turns the error of a damaged archive into a `SystemError`.
 
     Raises:
         UserError: the file cannot be read, or is truncated.
@@ -150,18 +149,18 @@ def _parsed(block: str) -> "Mol":
 
 
 def of_geom(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]:
-    """The molecules of GEOM's `rdkit_folder` (Axelrod & Gómez-Bombarelli 2022) in an order drawn by seed.
+    """The molecules of GEOM's `rdkit_folder` (Axelrod & Gómez-Bombarelli 2022), shuffled.
 
-    The archive holds a table of contents in JSON and a pickle per molecule with its conformers. Of more than
-    either split takes those of the highest Boltzmann weight are taken, as in GeoDiff's splits, and come first.
+    The archive holds a JSON summary and a pickle of conformers per molecule. Conformers come by descending Boltzmann
+    weight, as many as either split takes, as in GeoDiff's splits.
 
     Args:
         data: the `data` section.
         seed: of the order.
-        left_out: counts what is not used, by reason.
+        left_out: counts skipped molecules by reason.
 
     Raises:
-        UserError: the table of contents is missing or damaged, or a pickle names what is no part of a molecule's data.
+        UserError: the summary is missing or damaged, or a pickle is refused.
     """
     folder = Path(os.path.expanduser(given(data.folder)))
     summary = sources.summary_file(given(data.folder))
@@ -175,8 +174,8 @@ def of_geom(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]
         entries = [(str(smiles), dict(entry)) for smiles, entry in contents.items()]
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{summary} is not a table of molecules in JSON ({error}).") from None
-    for place in np.random.default_rng(seed).permutation(len(entries)):
-        smiles, entry = entries[place]
+    for index in np.random.default_rng(seed).permutation(len(entries)):
+        smiles, entry = entries[index]
         name = entry.get("pickle_path")
         if not isinstance(name, str) or not entry.get("uniqueconfs"):
             left_out["without conformers in the table of contents"] += 1
@@ -189,9 +188,9 @@ def of_geom(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]
             continue
         read = read_pickle(path)
         conformers = read.get("conformers") if isinstance(read, dict) else None
-        if not isinstance(conformers, list) or not all(isinstance(each, dict) for each in conformers):
+        if not isinstance(conformers, list) or not all(isinstance(conformer, dict) for conformer in conformers):
             raise UserError(f"{path} holds no list of conformers.")
-        weights = np.array([_number(each.get("boltzmannweight")) for each in conformers])
+        weights = np.array([_number(conformer.get("boltzmannweight")) for conformer in conformers])
         chosen = np.argsort(-weights, kind="stable")[: _most_conformers(data)]
         mols = [conformers[k].get("rd_mol") for k in chosen]
         conformations = list(_matching(mols, smiles, data, left_out))
@@ -202,15 +201,15 @@ def of_geom(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]
 def of_geodiff(paths: list[Path], data: Data, left_out: Counter[str]) -> Iterator[Molecule]:
     """The molecules of GeoDiff's processed splits: pickled lists of torch-geometric 1.x `Data`, one per conformer.
 
-    Their attribute `rdmol` holds molecule and coordinates; the tensors, which hold the same numbers, are not read.
+    The attribute `rdmol` holds molecule and coordinates; the tensors, which repeat them, are not read.
 
     Args:
         paths: such as train_data_40k.pkl.
         data: the `data` section.
-        left_out: counts what is not used, by reason.
+        left_out: counts skipped conformers by reason.
 
     Raises:
-        UserError: a pickle is damaged, names what is no part of a molecule's data, or is no such list.
+        UserError: a pickle is damaged, refused, or not such a list.
     """
     molecules: dict[str, list[Any]] = {}
     for path in paths:
@@ -226,7 +225,7 @@ def of_geodiff(paths: list[Path], data: Data, left_out: Counter[str]) -> Iterato
 
 
 def _matching(mols: list[Any], name: str, data: Data, left_out: Counter[str]) -> Iterator[Conformation]:
-    """The conformers among `mols` that are of the molecule of the first usable one; the others are counted."""
+    """The conformers of the same molecule as the first usable one; the others are counted."""
     from rdkit import Chem
 
     first: str | None = None
@@ -245,7 +244,7 @@ def _matching(mols: list[Any], name: str, data: Data, left_out: Counter[str]) ->
 
 
 def _most_conformers(data: Data) -> int | None:
-    """What either split takes of a molecule at most; which molecules are in which is not known while they are read."""
+    """Maximum conformers per molecule over both splits: the split of a molecule is not yet known."""
     most: int | None = data.conformers
     most_test: int | None = data.test_conformers
     return most if most is None or most_test is None else max(most, most_test)

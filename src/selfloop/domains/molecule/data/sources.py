@@ -1,4 +1,4 @@
-"""Where real conformations come from, as far as a config can be checked: light, no rdkit."""
+"""Sources of real conformations: validation of a `data` section, without importing rdkit."""
 
 import importlib.util
 import os
@@ -11,13 +11,13 @@ from selfloop.domains.molecule.config import Data
 
 SMILES_FILE = "Data/NCI/first_5K.smi"
 SUMMARIES = ("summary_drugs.json", "summary_qm9.json")
-# The keys that name files and that each source reads.
+# Keys that name files, by source.
 OF_SOURCE = {"rdkit": (), "sdf": ("train", "test"), "rdkit_folder": ("folder",), "geodiff": ("train", "test")}
 SUFFIXES = {"sdf": (".sdf", ".sdf.gz"), "geodiff": (".pkl", ".pickle")}
 
 
 def rdkit_smiles() -> Path | None:
-    """rdkit's file of molecules from the NCI's open database, found without importing rdkit; None if there is none."""
+    """rdkit's file of molecules from the NCI's open database, without importing rdkit; None if missing."""
     spec = importlib.util.find_spec("rdkit")
     for folder in [] if spec is None else spec.submodule_search_locations or []:
         path = Path(folder) / SMILES_FILE
@@ -27,7 +27,7 @@ def rdkit_smiles() -> Path | None:
 
 
 def summary_file(folder: str) -> Path | None:
-    """The table of contents of GEOM's `rdkit_folder`, or None."""
+    """The summary file of GEOM's `rdkit_folder`, or None."""
     for name in SUMMARIES:
         path = Path(os.path.expanduser(folder)) / name
         if path.is_file():
@@ -36,7 +36,7 @@ def summary_file(folder: str) -> Path | None:
 
 
 def input_files(data: Data) -> list[str]:
-    """The user's files that a `data` section reads. Of GEOM's hundreds of thousands it is the table of contents."""
+    """The user's files that a `data` section reads; of GEOM's hundreds of thousands, the summary file."""
     if data.source == "rdkit":
         return []
     if data.source == "rdkit_folder":
@@ -46,10 +46,10 @@ def input_files(data: Data) -> list[str]:
 
 
 def problems(data: Data) -> Iterator[str]:
-    """What is wrong with a `data` section that its schema cannot say; a sentence each, beginning with the key.
+    """What is wrong with a `data` section beyond its schema; a sentence each, beginning with the key.
 
-    GEOM's folder is looked for when it is read, not here: the paper's study names it beside experiments that run
-    without it, and users who have not downloaded its many gigabytes can run those.
+    GEOM's folder is not checked here, so that users who have not downloaded it can run the other experiments of the
+    paper's study.
     """
     source = data.source
     for key in ("train", "test", "folder"):

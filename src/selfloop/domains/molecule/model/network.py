@@ -1,8 +1,8 @@
-"""GeoDiff's network (Xu et al. 2022, section 5.1 and appendix A): two encoders that score the distances between atoms.
+"""GeoDiff's network (Xu et al. 2022, section 5.1 and appendix A): two encoders that score interatomic distances.
 
-Plain torch: importing torch-geometric 2.8.1 takes 2.4 s in every step of a study, twice as long as torch itself; its
-radius graph needs a compiled extension, and its convolutions take a filter for each direction of an edge, which here
-would be the same one computed twice (see `graph`).
+In plain torch: importing torch-geometric 2.8.1 takes 2.4 s in every step, twice as long as torch; its radius graph
+needs a compiled extension, and its convolutions compute a filter per direction of an edge, which here would be the same
+one twice (see `graph`).
 """
 
 import itertools
@@ -17,8 +17,8 @@ from torch.nn import functional
 from selfloop.domains.molecule.config import Model
 from selfloop.domains.molecule.data.graph import ELEMENTS, Batch, Pairs
 
-TYPES = 100  # rows of an embedding by a pair's type, of which 25 are in use
-NORM = 10.0  # of an initial row of the global encoder's embedding, at most
+TYPES = 100  # rows of an embedding by edge type, of which 25 are used
+NORM = 10.0  # maximum norm of an initial row of the global encoder's embedding
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Shape:
 
     @classmethod
     def of(cls, model: Model) -> "Shape":
-        """The shape that a config's `model` section describes."""
+        """The shape in a config's `model` section."""
         return cls(**{name: getattr(model, name) for name in cls.__dataclass_fields__})
 
 
@@ -65,9 +65,9 @@ class EdgeEncoder(nn.Module):
 
 
 def gather(messages_to_first: Tensor, messages_to_second: Tensor, pairs: Pairs, like: Tensor) -> Tensor:
-    """Sum at each atom what its pairs send: [pairs, hidden] twice → the shape of `like`, [atoms, hidden].
+    """Sum the messages at each atom: [pairs, hidden] twice → the shape of `like`, [atoms, hidden].
 
-    With `index_add`, since `scatter_add` has no deterministic way on a GPU.
+    With `index_add`, since `scatter_add` is not deterministic on a GPU.
     """
     summed = torch.zeros_like(like).index_add(0, pairs.first, messages_to_first)
     return summed.index_add_(0, pairs.second, messages_to_second)
@@ -88,7 +88,7 @@ class Interaction(nn.Module):
         nn.init.zeros_(self.atoms_out.bias)
 
     def forward(self, atoms: Tensor, features: Tensor, pairs: Pairs, fade: Tensor) -> Tensor:
-        """From [atoms, hidden] and [pairs, hidden] to [atoms, hidden]; `fade` [pairs, 1] takes filters to 0."""
+        """From [atoms, hidden] and [pairs, hidden] to [atoms, hidden]; `fade` [pairs, 1] is the cutoff envelope."""
         filters = self.filter_out(shifted_softplus(self.filter_in(features))).mul_(fade)
         inner = self.atoms_in(atoms)
         to_first = inner.index_select(0, pairs.second) * filters
@@ -121,12 +121,11 @@ class GeoDiff(nn.Module):
         self.shape = shape
         hidden = shape.hidden_size
         self.global_edges = EdgeEncoder(hidden)
-        # The original has an encoder of its own for the local branch and does not use it: both branches take the
-        # global one's features.
+        # The original defines a local encoder without using it: both branches share the global one's features.
         self.local_edges = EdgeEncoder(hidden) if shape.edge_encoder == "separate" else None
         self.global_embedding = nn.Embedding(ELEMENTS, hidden)
         self.local_embedding = nn.Embedding(ELEMENTS, hidden)
-        with torch.no_grad():  # the original clamps the rows' norms while it trains, too
+        with torch.no_grad():  # the original also clamps the norms during training
             norms = torch.linalg.vector_norm(self.global_embedding.weight, dim=1, keepdim=True)
             self.global_embedding.weight *= (NORM / norms).clamp(max=1.0)
         self.global_layers = nn.ModuleList(Interaction(hidden) for _ in range(shape.global_layers))
@@ -139,7 +138,7 @@ class GeoDiff(nn.Module):
         return self.global_scores(batch, pairs), self.local_scores(batch, pairs)
 
     def global_scores(self, batch: Batch, pairs: Pairs) -> Tensor:
-        """Scores of the remote pairs, from messages along all of them."""
+        """Scores of the remote pairs, from messages along all pairs."""
         features = self.global_edges(pairs.lengths, pairs.types)
         within = pairs.lengths <= self.shape.cutoff
         fade = (0.5 * (torch.cos(pairs.lengths * (math.pi / self.shape.cutoff)) + 1.0) * within).unsqueeze(1)
@@ -150,15 +149,15 @@ class GeoDiff(nn.Module):
         return _score(self.global_score, atoms, features[pairs.local :], remote)
 
     def local_scores(self, batch: Batch, pairs: Pairs) -> Tensor:
-        """Scores of the local pairs, from messages along these alone."""
+        """Scores of the local pairs, from messages along local pairs only."""
         n = pairs.local
         local = Pairs(pairs.first[:n], pairs.second[:n], pairs.types[:n], pairs.lengths[:n], pairs.units[:n], n)
         encoder = self.global_edges if self.local_edges is None else self.local_edges
         features = encoder(local.lengths, local.types)
         atoms = self.local_embedding(batch.atomic_numbers)
-        for place, layer in enumerate(self.local_layers):
+        for index, layer in enumerate(self.local_layers):
             mixed = layer(atoms, features, local)
-            atoms = atoms + (torch.relu(mixed) if place < len(self.local_layers) - 1 else mixed)
+            atoms = atoms + (torch.relu(mixed) if index < len(self.local_layers) - 1 else mixed)
         return _score(self.local_score, atoms, features, local)
 
 
@@ -169,19 +168,18 @@ def _score(head: nn.Module, atoms: Tensor, features: Tensor, pairs: Pairs) -> Te
 
 
 def forces(scores: Tensor, first: Tensor, second: Tensor, units: Tensor, atoms: int) -> Tensor:
-    """From scores of distances to scores of positions, by the chain rule (Xu et al. 2022, eq. 6).
+    """Scores of positions from scores of distances, by the chain rule (Xu et al. 2022, eq. 6).
 
-    An atom is pushed along each of its pairs. The original sums over both directions of every edge and over both ends
-    of each, so each pair counts twice; so it does here.
+    The original sums over both directions of every edge and both ends of each, so each pair counts twice, as here.
 
     Args:
         scores: [pairs].
         first, second: [pairs], atoms.
         units: [pairs, 3], see `Pairs`.
-        atoms: how many.
+        atoms: number of atoms.
 
     Returns:
-        [atoms, 3]; it turns with the positions and does not change when they are moved together.
+        [atoms, 3], equivariant to rotation and invariant to translation of the positions.
     """
     pushes = (2.0 * scores).unsqueeze(1) * units
     summed = pushes.new_zeros((atoms, 3)).index_add(0, first, pushes)
@@ -189,12 +187,7 @@ def forces(scores: Tensor, first: Tensor, second: Tensor, units: Tensor, atoms: 
 
 
 def build(model: Model, seed: int) -> GeoDiff:
-    """A network with initial weights that follow from the seed.
-
-    Args:
-        model: a config's `model` section.
-        seed: of the weights.
-    """
+    """A freshly initialised network of a config's `model` section."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return GeoDiff(Shape.of(model))

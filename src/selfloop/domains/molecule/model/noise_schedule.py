@@ -1,6 +1,6 @@
 """Noise levels of the diffusion over atom positions (Xu et al. 2022, section 4; Ho et al. 2020).
 
-Positions are kept in the frame of the molecule, not shrunk: at time t, x_t = x + sigma_t z with sigma_t² = (1-a_t)/a_t
+Positions are not scaled down: at time t, x_t = x + sigma_t z with sigma_t² = (1-a_t)/a_t
 and a_t the product of 1-beta up to t. That is DDPM's forward process divided by sqrt(a_t).
 """
 
@@ -19,6 +19,6 @@ def sigmas(model: Model) -> npt.NDArray[np.float64]:
 
 
 def antithetic_times(molecules: int, timesteps: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Times [molecules] from 0 to timesteps-1; the second half mirrors the first, so that noise levels balance."""
+    """Times [molecules] from 0 to timesteps-1; the second half mirrors the first, which balances noise levels."""
     half = generator.integers(0, timesteps, size=molecules // 2 + 1)
     return np.concatenate([half, timesteps - half - 1])[:molecules]

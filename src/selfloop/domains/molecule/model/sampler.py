@@ -1,14 +1,13 @@
 """Sampling conformations of given molecules: annealed Langevin dynamics (Xu et al. 2022, and the authors' code).
 
-Which of the T noise levels are visited is the schedule's choice:
+The schedule selects which of the T noise levels are visited:
 
-    strided    n levels spread evenly from the noisiest to the finest
-    noisiest   the n noisiest ones, one by one, which is what the original code does with fewer steps than T: sampling
-               ends at a noise level of some Å, and so the samples are noise still
+    strided    n levels evenly spaced from the highest to the lowest
+    noisiest   the n highest ones, as the original code does with fewer steps than T: sampling ends at a noise level of
+               some Å, so the samples are still noise
     all        all T
 
-Every conformation draws its noise from a stream of its own, so a sample does not depend on those beside it in a batch,
-but for rounding in the last digits.
+Every conformation has its own random stream, so a sample does not depend on the rest of its batch but for rounding.
 """
 
 import math
@@ -27,17 +26,17 @@ from selfloop.domains.molecule.model.network import GeoDiff, forces
 from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.identity import stream
 
-UNIT = 0.01  # Å; a level's step size is step_size · (sigma / UNIT)²
-LOCAL_CLIP = 20.0  # of local forces, where a first attempt came to coordinates that are not finite
-NOISE_AHEAD = 64  # steps whose noise is drawn at once
+UNIT = 0.01  # Å; step size at a level: step_size · (sigma / UNIT)²
+LOCAL_CLIP = 20.0  # of local forces, in the second attempt after non-finite coordinates
+NOISE_AHEAD = 64  # steps whose noise is prefetched
 
 
-def visited(schedule: str, steps: int | None, timesteps: int) -> list[int]:
-    """The times that a schedule visits, in order: from the noisiest to the finest.
+def visited_times(schedule: str, steps: int | None, timesteps: int) -> list[int]:
+    """The times that a schedule visits, by descending noise.
 
     Args:
         schedule: "strided", "noisiest" or "all".
-        steps: how many; None or anything for all.
+        steps: number of times; ignored by "all".
         timesteps: T.
     """
     if schedule == "all" or steps is None:
@@ -50,7 +49,7 @@ def visited(schedule: str, steps: int | None, timesteps: int) -> list[int]:
 
 
 class _Noise:
-    """Standard normal numbers, [atoms of all, 3] per step, each molecule's from its own generator."""
+    """Standard normal [atoms of all, 3] per step, each molecule's from its own generator."""
 
     def __init__(self, seeds: Sequence[int], sizes: Sequence[int], device: str) -> None:
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -78,55 +77,55 @@ def sample(
     progress: Callable[[int], Any] = lambda _: None,
     device: str = "cpu",
 ) -> tuple[list[Floats], npt.NDArray[np.bool_]]:
-    """One conformation for each of `rows`, an index into `molecules` whose coordinates are not looked at.
+    """Sample one conformation of the molecule at each of `rows`.
 
-    A molecule whose coordinates stop being finite is sampled once more, with local forces clipped, as in the original.
+    A molecule whose coordinates become non-finite is sampled again with clipped local forces, as in the original.
 
     Args:
         model: the network.
         config: its `model` section.
         sampling: an entry of the config's `sampling`.
-        molecules: where the molecules stand.
-        rows: which of them; one that stands there twice gets two samples.
-        identity: names the random streams, one per place in `rows`.
-        progress: told how many conformations have been sampled since it was last told.
-        device: where to compute.
+        molecules: their own coordinates are not used.
+        rows: indices into `molecules`; a repeated one gets several samples.
+        identity: names the random streams, one per entry of `rows`.
+        progress: called with the number of newly sampled conformations.
+        device: to compute on.
 
     Returns:
-        coordinates [atoms, 3] in Å around the origin, for each of `rows`; they may still not be finite. And which of
-        them needed the second attempt.
+        centred coordinates [atoms, 3] in Å for each of `rows`, possibly still non-finite; and a mask of those that
+        needed the second attempt.
     """
     levels = sigmas(config)
-    times = visited(sampling.schedule, sampling.steps, config.timesteps)
+    times = visited_times(sampling.schedule, sampling.steps, config.timesteps)
     size = sampling.batch_size
     samples: list[Floats] = []
-    seeds = [stream(identity, f"conformation {place}") for place in range(len(rows))]
+    seeds = [stream(identity, f"conformation {index}") for index in range(len(rows))]
 
-    def run(places: Sequence[int], clip_local: float | None) -> list[Floats]:
-        chosen = [rows[place] for place in places]
+    def sample_batch(indices: Sequence[int], clip_local: float | None) -> list[Floats]:
+        chosen = [rows[index] for index in indices]
         graphs = [molecules.graph(row) for row in chosen]
         numbers = np.concatenate([molecules[row].atomic_numbers for row in chosen])
         batch = build_batch(graphs, numbers, device)
         sizes = [graph.atoms for graph in graphs]
-        noise = _Noise([seeds[place] for place in places], sizes, device)
+        noise = _Noise([seeds[index] for index in indices], sizes, device)
         positions = noise() * float(levels[-1])
         counts = torch.tensor(sizes, device=device, dtype=positions.dtype).unsqueeze(1)
         for time in times:
             positions = _step(model, sampling, batch, positions, float(levels[time]), noise(), clip_local)
             centres = positions.new_zeros((batch.molecules, 3)).index_add_(0, batch.molecule, positions) / counts
             positions = positions - centres.index_select(0, batch.molecule)
-        return [each.numpy() for each in torch.split(positions.cpu(), sizes)]
+        return [coordinates.numpy() for coordinates in torch.split(positions.cpu(), sizes)]
 
     for begin in range(0, len(rows), size):
-        places = range(begin, min(begin + size, len(rows)))
-        samples += run(places, None)
-        progress(len(places))
-    failed = np.array([not np.isfinite(each).all() for each in samples], dtype=bool)
-    again = [int(place) for place in np.flatnonzero(failed)]
-    for begin in range(0, len(again), size):
-        places_again = again[begin : begin + size]
-        for place, better in zip(places_again, run(places_again, LOCAL_CLIP), strict=True):
-            samples[place] = better
+        indices = range(begin, min(begin + size, len(rows)))
+        samples += sample_batch(indices, None)
+        progress(len(indices))
+    failed = np.array([not np.isfinite(coordinates).all() for coordinates in samples], dtype=bool)
+    retried = [int(index) for index in np.flatnonzero(failed)]
+    for begin in range(0, len(retried), size):
+        some = retried[begin : begin + size]
+        for index, coordinates in zip(some, sample_batch(some, LOCAL_CLIP), strict=True):
+            samples[index] = coordinates
     return samples, failed
 
 
@@ -139,15 +138,15 @@ def _step(
     noise: Tensor,
     clip_local: float | None,
 ) -> Tensor:
-    """One step of Langevin dynamics at a noise level; the global forces join where noise is low."""
+    """One step of Langevin dynamics at a noise level; global forces act below `global_below` only."""
     atoms = len(positions)
-    join = sigma < sampling.global_below
-    pairs = pairs_within(batch, positions, model.shape.cutoff if join else -1.0)
+    with_global = sigma < sampling.global_below
+    pairs = pairs_within(batch, positions, model.shape.cutoff if with_global else -1.0)
     n = pairs.local
     push = _forces(model.local_scores(batch, pairs), pairs, slice(0, n), atoms)
     if clip_local is not None:
         push = clip(push, clip_local)
-    if join:
+    if with_global:
         remote = _forces(model.global_scores(batch, pairs), pairs, slice(n, None), atoms)
         push = push + sampling.global_weight * clip(remote, sampling.clip)
     size = sampling.step_size * (sigma / UNIT) ** 2
@@ -160,6 +159,6 @@ def _forces(scores: Tensor, pairs: Pairs, chosen: slice, atoms: int) -> Tensor:
 
 
 def clip(vectors: Tensor, limit: float) -> Tensor:
-    """Shorten the vectors [n, 3] that are longer than `limit`."""
+    """Clip the vectors [n, 3] to the norm `limit`."""
     norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     return vectors * torch.where(norms > limit, limit / norms, torch.ones_like(norms))

@@ -15,7 +15,7 @@ from selfloop.training.devices import prepare_torch
 
 
 def run(job: Job[StepParams]) -> None:
-    """Measure with times and noise that are the same for every model."""
+    """Evaluate with times and noise that are common to all models."""
     device = prepare_torch(job.threads)
     model, config = load_checkpoint(Path(job.input["checkpoint"]), str(device))
     test = read_conformations(Path(job.input["test"]))

@@ -1,8 +1,7 @@
-"""Rule evaluate_part: what sampled conformations are like, those of a part and those of the real test molecules.
+"""Rule evaluate_part: quality of a part, and of samples for the real test molecules.
 
-Coverage and matching need molecules that no model was trained on, so the model samples anew: two conformations for each
-real one of the test molecules, as is customary. Further parts of one model would measure the same again, so this is
-done for part 0 alone.
+Coverage and matching need held-out molecules, so the model samples two conformations for each real one of the test
+molecules, as is customary; for part 0 only, since it depends on the model alone.
 """
 
 from collections.abc import Sequence
@@ -32,13 +31,13 @@ class Params(StepParams):
 
 
 def run(job: Job[Params]) -> None:
-    """Measure faults in the part, and, for part 0, coverage, matching and faults on the test molecules."""
+    """Evaluate the part, and, for part 0, coverage, matching and quality on the test molecules."""
     real = read_conformations(Path(job.input["real"]))
     folder, part = Path(job.input["part"]), job.params.part
-    own = read_conformations(folder)
+    sampled = read_conformations(folder)
     numbers = np.concatenate([batch.column("row").to_numpy() for batch in iterate_rows(shard_paths(folder), ["row"])])
-    values = {"synthetic": quality([(own[place], real[row], real.graph(row)) for place, row in enumerate(numbers)])}
-    values["synthetic"]["nan_rate"] = 1 - len(own) / len(real)
+    values = {"synthetic": quality([(sampled[index], real[row], real.graph(row)) for index, row in enumerate(numbers)])}
+    values["synthetic"]["nan_rate"] = 1 - len(sampled) / len(real)
     if part == 0:
         values["test"] = _on_test(job)
     write_measurements(job, values, part)
@@ -48,30 +47,31 @@ def _on_test(job: Job[Params]) -> dict[str, float]:
     device = str(prepare_torch(job.threads))
     test = read_conformations(Path(job.input["test"]))
     model, config = load_checkpoint(Path(job.input["checkpoint"]), device)
-    # Not by their graphs, which stereoisomers share: a sample of one is no sample of the other.
+    # Not by graph, which stereoisomers share.
     smiles = np.array(test.smiles)
-    molecules = [np.flatnonzero(smiles == each) for each in dict.fromkeys(test.smiles)]
-    rows = [int(row) for own in molecules for row in np.tile(own, PER_REFERENCE)]
+    molecules = [np.flatnonzero(smiles == name) for name in dict.fromkeys(test.smiles)]
+    rows = [int(row) for members in molecules for row in np.tile(members, PER_REFERENCE)]
     with job.progress(desc="sample", total=len(rows), unit="conformation") as bar:
         samples, again = sample(
             model, config, job.params.sampling, test, rows, f"{job.params.identity}/test", bar.update, device
         )
-    finite = [bool(np.isfinite(each).all()) for each in samples]
+    finite = [bool(np.isfinite(points).all()) for points in samples]
     job.log.info(
         "%d conformations of %d test molecules; %d needed a second attempt, %d are not finite",
         len(samples), len(molecules), int(again.sum()), len(samples) - sum(finite),
     )  # fmt: skip
-    found = {"nan_rate": 1 - sum(finite) / len(finite)}
+    values = {"nan_rate": 1 - sum(finite) / len(finite)}
     kept = [(row, points) for row, points, fine in zip(rows, samples, finite, strict=True) if fine]
     if kept:
-        found |= quality([(_with(test, row, points), test[row], test.graph(row)) for row, points in kept])
+        values |= quality([(_with(test, row, points), test[row], test.graph(row)) for row, points in kept])
         tables = []
-        for own in molecules:
-            mine: Sequence[Floats] = [points for row, points in kept if row in own]
-            if mine:
-                tables.append(rmsd_table(test[int(own[0])], [test[int(row)].coordinates for row in own], mine))
-        found |= coverage_and_matching(tables)
-    return found
+        for members in molecules:
+            sampled: Sequence[Floats] = [points for row, points in kept if row in members]
+            if sampled:
+                references = [test[int(row)].coordinates for row in members]
+                tables.append(rmsd_table(test[int(members[0])], references, sampled))
+        values |= coverage_and_matching(tables)
+    return values
 
 
 def _with(molecules: Conformations, row: int, points: Floats) -> Conformation:

@@ -24,7 +24,7 @@ class Params(StepParams):
 
 
 def run(job: Job[Params]) -> None:
-    """Sample from `job.input.checkpoint`; samples that are not finite are left out and counted.
+    """Sample from `job.input.checkpoint`; non-finite samples are dropped and counted.
 
     Raises:
         UserError: no sample is finite.
@@ -38,8 +38,7 @@ def run(job: Job[Params]) -> None:
         samples, again = sample(model, config, job.params.sampling, real, rows, job.params.identity, bar.update, device)
     finite = [row for row in rows if np.isfinite(samples[row]).all()]
     job.log.info(
-        "%d conformations sampled; %d needed a second attempt, with clipped local forces; %d are not finite even so "
-        "and are left out",
+        "%d conformations sampled; %d needed a second attempt with clipped local forces; %d non-finite ones dropped",
         len(samples), int(again.sum()), len(samples) - len(finite),
     )  # fmt: skip
     job.did(len(samples), "conformations")

@@ -40,9 +40,9 @@ def run(job: Job[Params]) -> None:
 
 
 def _check_numbers(train: list[Molecule], test: list[Molecule], data: Data, reasons: str) -> None:
-    """Stop where a split is empty or has fewer molecules than asked for; `test_molecules` of files is a limit alone."""
+    """Refuse an empty split, or fewer train molecules than requested; `test_molecules` of files is only a limit."""
     wanted, wanted_test = data.molecules, data.test_molecules
-    # Of these sources the molecules to test on are taken first.
+    # These sources fill the test split first.
     if data.source in ("rdkit", "rdkit_folder") and len(test) > 1 and not train:
         raise UserError(
             f"data.test_molecules: {wanted_test} leaves none to train on (allowed are 1 to {len(test) - 1}).{reasons}"
@@ -55,11 +55,11 @@ def _check_numbers(train: list[Molecule], test: list[Molecule], data: Data, reas
 
 
 def splits(data: Data, left_out: Counter[str]) -> tuple[list[Molecule], list[Molecule]]:
-    """The molecules to train and to test on, none of them in both, be it as a stereoisomer or with other isotopes.
+    """The train and test molecules, disjoint up to stereoisomers and isotopes.
 
     Args:
         data: the `data` section.
-        left_out: counts what is not used, by reason.
+        left_out: counts skipped molecules by reason.
     """
     seed = stream(digest(data.seed), "molecules")
     wanted, wanted_test = data.molecules, data.test_molecules
@@ -94,7 +94,7 @@ def splits(data: Data, left_out: Counter[str]) -> tuple[list[Molecule], list[Mol
 
 
 def conformations(molecules: Iterable[Molecule]) -> Iterator[Conformation]:
-    """All conformations of molecules, those of one beside each other."""
+    """All conformations, molecule by molecule."""
     for molecule in molecules:
         yield from molecule.conformations
 
@@ -124,7 +124,7 @@ def _cut(molecules: list[Molecule], most: int | None) -> list[Molecule]:
 
 
 def _thinned(rows: Iterable[Conformation], data: Data) -> Iterator[Conformation]:
-    """At most `data.rows` conformations, drawn by seed, in their order."""
+    """At most `data.rows` conformations, subsampled in order."""
     everything = list(rows)
     if data.rows is None or len(everything) <= data.rows:
         yield from everything

@@ -36,7 +36,7 @@ class Params(TrainParams):
 
 
 class NoisyBatch(NamedTuple):
-    """What a step trains on: molecules, true positions [atoms, 3], noise levels [molecules], noise [atoms, 3]."""
+    """A training batch: molecules, true positions [atoms, 3], noise levels [molecules], noise [atoms, 3]."""
 
     molecules: Batch
     positions: Tensor
@@ -45,7 +45,7 @@ class NoisyBatch(NamedTuple):
 
 
 class ConformationTask:
-    """Conformations in random order, a fresh permutation every epoch; noise is a function of the seed and the step."""
+    """Conformations in a fresh permutation per epoch; noise is a function of the seed and the step."""
 
     unit = "conformations"
 
@@ -69,7 +69,7 @@ class ConformationTask:
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.train))
 
     def rows(self, step: int) -> npt.NDArray[np.int64]:
-        """The conformations of a step, by their place in the training set."""
+        """Row indices of a step."""
         begin = step % self.batches_per_epoch * self.batch_size
         return self._order(step // self.batches_per_epoch)[begin : begin + self.batch_size]
 
@@ -91,15 +91,15 @@ class ConformationTask:
     def loss(self, model: nn.Module, batch: NoisyBatch) -> Tensor:
         """The mean over the batch's atoms, as in the original."""
         assert isinstance(model, GeoDiff)
-        found = losses(model, batch.molecules, batch.positions, batch.levels, batch.noise)
-        return (found.remote + found.local) / found.atoms
+        terms = losses(model, batch.molecules, batch.positions, batch.levels, batch.noise)
+        return (terms.remote + terms.local) / terms.atoms
 
     def size(self, batch: NoisyBatch) -> int:
         """Conformations of a batch."""
         return batch.molecules.molecules
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """The losses of some real test conformations; the total one stands first and steers a plateau schedule."""
+        """Held-out losses; the total comes first and is what the plateau schedule monitors."""
         assert isinstance(model, GeoDiff)
         rows = evaluation_rows(self.test)
         return held_out_losses(model, self.levels, self.test, rows, self.device, LEARNING_CURVE_DRAWS)

@@ -1,10 +1,8 @@
-"""Where real text comes from: a packaged corpus, local files, or a hub data set, split into train and test documents.
+"""Sources of real text: a packaged corpus, local files, or a hub data set, split into train and test documents.
 
-`problems` and `known_train_rows` are for the time the Snakefile is parsed: they import neither numpy nor `datasets`,
-and pyarrow only where a Parquet or zstd file needs it. `documents` reads the data.
-
-The data are read twice: once to check and count, with eight bytes kept per document, and once to hand out the documents
-that were drawn. Memory is bounded by the longest document and by those eight bytes, not by the corpus.
+`problems` and `known_train_rows` run while the Snakefile is parsed: they import neither numpy nor `datasets`, and
+pyarrow only for Parquet and zstd files. `documents` runs in prepare_data and reads the data twice: to validate and hash
+every document, and to yield the sampled ones. Memory is bounded by the longest document and eight bytes per document.
 """
 
 import difflib
@@ -29,8 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-COUNTED_BYTES = 32 * 2**20  # local files of less than this in all are counted while the Snakefile is parsed
-TYPICAL_COMPRESSION = 8  # a compressed text file is taken to be at most so many times larger inside
+COUNTED_BYTES = 32 * 2**20  # total size of local files up to which documents are counted at parse time
+TYPICAL_COMPRESSION = 8  # assumed maximum compression ratio of text files
 
 Log = Callable[[str], None]
 
@@ -39,46 +37,46 @@ Log = Callable[[str], None]
 
 
 def problems(data: Data) -> list[str]:
-    """What is wrong with a `data` section, one sentence each: the key, what it holds, what is allowed.
+    """What is wrong with a `data` section; a sentence each: the key, its value, what is allowed.
 
-    Of each file only the beginning or the footer is read, unless `rows` is to be compared with a small file's rows.
+    Reads only the beginning or footer of files, unless `rows` is compared with the documents of small ones.
     """
-    found = []
+    messages = []
     if data.rows is not None and data.fraction is not None:
-        found.append(
+        messages.append(
             f"data.rows and data.fraction: {data.rows} and {data.fraction} are both given (allowed is one of"
             " the two, or null for both)"
         )
     if data.source == "files":
-        found += _file_problems(data)
+        messages += _file_problems(data)
     else:
-        found += [
+        messages += [
             f"data.{key}: {getattr(data, key)!r} is given with source: {data.source} (allowed is null)"
             for key in ("train", "test")
             if getattr(data, key)
         ]
     if data.source == "packaged":
-        found += _packaged_problems(given(data.name))
+        messages += _packaged_problems(given(data.name))
     if data.source == "hub":
-        found += hub.problems(data)
-    if not found and data.rows is not None:
+        messages += hub.problems(data)
+    if not messages and data.rows is not None:
         try:
             available = _available_train_rows(data)
         except UserError as error:
             return [str(error)]
         if available is not None and data.rows > available:
-            found.append(_too_few("rows", data.rows, available))
-    return found
+            messages.append(_too_few("rows", data.rows, available))
+    return messages
 
 
 def known_train_rows(data: Data) -> int | None:
-    """The most train rows there can be, where that is known cheaply, else None.
+    """An upper bound of the train rows where it is cheap, else None.
 
-    The number is exact for small .txt and .jsonl files; for Parquet it is the footers' rows, of which null and short
-    ones will still be dropped; for other sources it is known only where `rows` says it.
+    Exact for small .txt and .jsonl files; for Parquet the footers' rows, before null and short ones are dropped; for
+    other sources `data.rows`.
 
     Raises:
-        UserError: a file cannot be read, or holds what is not text.
+        UserError: a file cannot be read, or holds values that are not text.
     """
     available = _available_train_rows(data)
     if available is None:
@@ -87,35 +85,35 @@ def known_train_rows(data: Data) -> int | None:
 
 
 def input_files(data: Data) -> list[str]:
-    """The local files that the documents come from, for a rule's input; none for packaged and hub data."""
+    """Local files for the rule's input; none for packaged and hub data."""
     if data.source != "files":
         return []
     return [str(path) for key in ("train", "test") for path in matching_files(getattr(data, key))[0]]
 
 
 def _file_problems(data: Data) -> list[str]:
-    found = []
+    messages = []
     paths: dict[str, list[Path]] = {}
     if not data.train:
-        found.append(f"data.train: {data.train!r} names no file (allowed are paths and globs of {files.ALLOWED})")
+        messages.append(f"data.train: {data.train!r} names no file (allowed are paths and globs of {files.ALLOWED})")
     for key in ("train", "test"):
         paths[key], unmatched = matching_files(getattr(data, key))
-        found += [f"data.{key}: {pattern!r} matches no file (searched from {os.getcwd()})" for pattern in unmatched]
+        messages += [f"data.{key}: {pattern!r} matches no file (searched from {os.getcwd()})" for pattern in unmatched]
         for path in paths[key]:
-            if not path.exists():  # a link that leads nowhere
-                found.append(f"data.{key}: '{path}' cannot be read: No such file or directory")
+            if not path.exists():  # a dangling link
+                messages.append(f"data.{key}: '{path}' cannot be read: No such file or directory")
             elif path.is_dir():
-                found.append(f"data.{key}: '{path}' is a folder (allowed are its files, e.g. '{path}/*.parquet')")
+                messages.append(f"data.{key}: '{path}' is a folder (allowed are its files, e.g. '{path}/*.parquet')")
             elif files.kind(path) is None:
-                found.append(f"data.{key}: '{path}' has an unknown extension (allowed are {files.ALLOWED})")
+                messages.append(f"data.{key}: '{path}' has an unknown extension (allowed are {files.ALLOWED})")
             else:
-                found += _column_problems(path, data.text_column)
+                messages += _column_problems(path, data.text_column)
     train = {path.resolve() for path in paths["train"]}
     for path in (path for path in paths["test"] if path.resolve() in train):
-        found.append(
+        messages.append(
             f"data.test: '{path}' is among the files of data.train too (allowed are files of its own, or null)"
         )
-    return found
+    return messages
 
 
 def _column_problems(path: Path, column: str) -> list[str]:
@@ -153,9 +151,9 @@ def _too_few(key: str, wanted: int, available: int) -> str:
 
 
 def _available_train_rows(data: Data) -> int | None:
-    """Train rows before `rows` and `fraction`, where they can be told cheaply."""
+    """Train rows before `rows` and `fraction`, where they are cheap to count."""
     if data.source != "files":
-        return None  # reading all plays takes half a second, too long for every cluster job to do again
+        return None  # reading all plays takes half a second, too long for every parsing of the Snakefile
     paths = matching_files(data.train)[0]
     plain = [path for path in paths if files.kind(path) != ".parquet"]
     size = sum(path.stat().st_size * (TYPICAL_COMPRESSION if files.compression(path) else 1) for path in plain)
@@ -173,7 +171,7 @@ def _available_train_rows(data: Data) -> int | None:
 
 @lru_cache(maxsize=256)
 def _count(path: Path, column: str, separator: str, min_characters: int, size: int, mtime_ns: int) -> int:
-    """Documents of one file; `size` and `mtime_ns` are there so that a file that changed is counted again."""
+    """Documents of one file; `size` and `mtime_ns` invalidate the cache."""
     tally = Tally()
     return sum(1 for _ in _kept(files.documents(path, column, separator), min_characters, tally))
 
@@ -183,7 +181,7 @@ def _count(path: Path, column: str, separator: str, min_characters: int, size: i
 
 @dataclass
 class Tally:
-    """What one pass over a split met: documents dropped, and a hash of each that is kept."""
+    """Counts of dropped documents, and hashes of the kept ones."""
 
     null: int = 0
     short: int = 0
@@ -191,23 +189,24 @@ class Tally:
 
 
 def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str]]:
-    """The train and the test documents, in the order of their source, the same for the same data and seed.
+    """The train and test documents in source order, a function of the data and `data.seed`.
 
-    All is read and checked once before this returns, so the iterators are read from the source a second time.
+    Everything is validated before this returns; the iterators read the source a second time.
 
     Args:
-        data: the validated `data` section with its defaults.
-        log: takes one line at a time: what was dropped, how many documents each split has, duplicates across splits.
+        data: the validated `data` section.
+        log: called with a line on dropped documents, sizes of splits and duplicates across splits.
 
     Raises:
-        UserError: a missing or damaged file, a wrong column or value, more rows asked for than there are, or an empty
-            split; the message names the key or the file. From an iterator: the source changed since it was counted.
+        UserError: a missing or damaged file, a wrong column or value, too few rows, or an empty split; the message
+        names
+            the key or the file. From an iterator: the source has changed since.
     """
     import numpy as np
 
-    found = problems(data)
-    if found:
-        raise UserError("\n".join(found))
+    messages = problems(data)
+    if messages:
+        raise UserError("\n".join(messages))
     seed = data.seed
     read_train, read_test = _readers(data)
 
@@ -217,7 +216,7 @@ def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str]]:
         drawn = _draw(len(train), _test_rows_of(len(train), data), [seed, 1])
         train = np.setdiff1d(train, drawn)
         read_test, test_hashes, test = read_train, train_hashes, drawn
-        log(f"no test split is given: {len(test)} of {len(train_hashes)} documents are drawn for it")
+        log(f"no test split given: holding out {len(test)} of {len(train_hashes)} documents")
     else:
         test_hashes = _survey("test", read_test, data.min_characters, log)
         test = np.arange(len(test_hashes))
@@ -244,7 +243,7 @@ def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str]]:
 
 
 def _readers(data: Data) -> tuple[Callable[[], Raw], Callable[[], Raw] | None]:
-    """Functions that each begin a new pass over a split; None where the source has no test split of its own."""
+    """Functions that start a pass over each split; None if the source has no test split."""
     if data.source == "packaged":
         return lambda: shakespeare.split("train"), lambda: shakespeare.split("test")
     if data.source == "hub":
@@ -273,7 +272,7 @@ def _hub_reader(data: Data, split_key: str) -> Callable[[], Raw]:
 
 
 def _survey(name: str, read: Callable[[], Raw], min_characters: int, log: Log) -> "npt.NDArray[np.uint64]":
-    """Check and hash a whole split, and log what is dropped from it."""
+    """Validate and hash a whole split, and log dropped documents."""
     import numpy as np
 
     tally = Tally()
@@ -287,10 +286,10 @@ def _survey(name: str, read: Callable[[], Raw], min_characters: int, log: Log) -
 
 
 def _kept(raw: Raw, min_characters: int, tally: Tally) -> Iterator[tuple[str, str]]:
-    """The documents to keep, with their places; every value is checked.
+    """Validate values and drop null and short ones; yields documents with their locations.
 
     Raises:
-        UserError: a value that is no string, or a string that is no text, with its place.
+        UserError: a value that is not a string of valid text, with its location.
     """
     for value, place in raw:
         if value is None:
@@ -313,7 +312,7 @@ def _kept(raw: Raw, min_characters: int, tally: Tally) -> Iterator[tuple[str, st
 def _select(
     read: Callable[[], Raw], indices: "npt.NDArray[np.int64]", total: int, min_characters: int
 ) -> Iterator[str]:
-    """The kept documents at the sorted `indices`, of the `total` that the first pass found."""
+    """The documents at the sorted `indices`; the first pass counted `total`."""
     wanted = iter(indices.tolist())
     next_index = next(wanted, None)
     count = 0
@@ -327,7 +326,7 @@ def _select(
 
 
 def _draw(rows: int, wanted: int, stream: list[int]) -> "npt.NDArray[np.int64]":
-    """`wanted` of `rows` indices, sorted, drawn without replacement from a random stream of their own."""
+    """`wanted` of `rows` indices, sorted, sampled without replacement from their own random stream."""
     import numpy as np
 
     if wanted == rows:
@@ -336,7 +335,7 @@ def _draw(rows: int, wanted: int, stream: list[int]) -> "npt.NDArray[np.int64]":
 
 
 def _test_rows_of(rows: int, data: Data) -> int:
-    """How many of `rows` documents become the test split where the source has none: at least one."""
+    """Size of a held-out test split of `rows` documents: at least one."""
     return min(rows, max(1, round(rows * data.test_fraction)))
 
 

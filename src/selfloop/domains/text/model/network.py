@@ -1,7 +1,7 @@
-"""GPT-2 and Llama-2 transformers as small and fast as training and sampling need them.
+"""Minimal GPT-2 and Llama-2 transformers for training and sampling.
 
-Why not the classes of `transformers`: importing them takes several seconds, more than a whole step of a small study,
-and their per-operation overhead decides the speed of small models. The checkpoints are theirs: see `checkpoint`.
+Not those of `transformers`: importing them takes seconds, more than a whole step of a small study, and their
+per-operation overhead dominates small models. The checkpoint format is theirs: see `checkpoint`.
 """
 
 import math
@@ -27,26 +27,26 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": partial(F.gelu, ap
 
 
 class Linear(nn.Linear):
-    """A linear map whose weights come from `build` or a checkpoint; no time goes into initial ones that nobody sees."""
+    """A linear layer without default initialisation: weights come from `build` or a checkpoint."""
 
     def reset_parameters(self) -> None:
-        """Leave the memory as it is."""
+        """Do nothing."""
 
     def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
-        """The linear map of x, and what one of `ACTIVATIONS` makes of it."""
+        """The linear map of x, followed by one of `ACTIVATIONS`."""
         product = F.linear(x, self.weight, self.bias)
         return product if activation is None else ACTIVATIONS[activation](product)
 
 
 class Embedding(nn.Embedding):
-    """The same for a table of vectors."""
+    """An embedding without default initialisation."""
 
     def reset_parameters(self) -> None:
-        """Leave the memory as it is."""
+        """Do nothing."""
 
 
 class Block(nn.Module):
-    """One pre-norm transformer block; q, k and v are one product in both architectures."""
+    """A pre-norm transformer block with fused q, k and v projections."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -58,18 +58,18 @@ class Block(nn.Module):
         self.attention_out = Linear(hidden, hidden, bias=gpt2)
         self.activation = "gelu" if gpt2 else "swiglu"
         self.feed_norm = nn.LayerNorm(hidden, eps=1e-5) if gpt2 else nn.RMSNorm(hidden, eps=1e-5)
-        # Llama's gate and up projections are one product, too.
+        # Llama's gate and up projections are fused, too.
         self.feed_in = Linear(hidden, inner if gpt2 else 2 * inner, bias=gpt2)
         self.feed_out = Linear(inner, hidden, bias=gpt2)
 
     def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
-        """All positions at once, each attending to those before it. x: [batch, length, hidden]."""
+        """Causal attention over all positions. x: [batch, length, hidden]."""
         q, k, v = self._heads(self.attention_norm(x), rotation)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self._finish(x, mixed.transpose(1, 2))
 
     def step(self, x: Tensor, rotation: Tensor | None, caches: Sequence[KVCache], layer: int) -> Tensor:
-        """One new position of every sequence of every cache, attending to the cached ones. x: [sequences, hidden]."""
+        """One decoding step for the sequences of all caches. x: [sequences, hidden]."""
         qkv = self.qkv(self.attention_norm(x)).view(len(x), 3, self.shape.heads, self.shape.head_size)
         if rotation is not None:
             qkv[:, :2] = rotate(qkv[:, :2], rotation)
@@ -91,7 +91,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A decoder of one of the two shapes. Ids in, logits out; see `forward` and `step`."""
+    """A decoder-only transformer: `forward` for training, `step` for decoding with KV caches."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Transformer(nn.Module):
         return F.linear(self.hidden(ids), self.head_weight)
 
     def hidden(self, ids: Tensor) -> Tensor:
-        """What the logits are a linear map of, [batch, length, hidden], for ids [batch, length]."""
+        """Final hidden states [batch, length, hidden] of ids [batch, length]."""
         length = ids.shape[1]
         x = self.embedding(ids)
         if self.positions is not None:
@@ -123,13 +123,13 @@ class Transformer(nn.Module):
         return normed
 
     def compile_hidden(self) -> None:
-        """Compile all of `forward` but the head, for batches of any size."""
+        """torch.compile everything but the head, with dynamic shapes."""
         self.hidden = torch.compile(self.hidden, dynamic=True)  # type: ignore[method-assign]
 
     def step(self, ids: Tensor, caches: Sequence[KVCache]) -> Tensor:
-        """Logits [sequences, vocabulary] after ids [sequences], the next token of each sequence of the caches.
+        """Logits [sequences, vocabulary] of the next token after ids [sequences], which extend the caches' sequences.
 
-        The caches' sequences follow one another; those of one cache are at the same position. Fills the caches there.
+        The sequences of the caches are concatenated; those of one cache are at the same position.
         """
         positions = torch.cat([ids.new_full((len(cache),), cache.length) for cache in caches])
         x = self.embedding(ids)
@@ -145,14 +145,14 @@ class Transformer(nn.Module):
 
     @property
     def head_weight(self) -> Tensor:
-        """The matrix that gives the logits, [vocabulary, hidden]; GPT-2's is its embedding."""
+        """The output projection, [vocabulary, hidden]; GPT-2's is tied to its embedding."""
         return self.embedding.weight if self.head is None else self.head.weight
 
 
 def rotation_table(shape: Shape) -> Tensor:
     """Cosines and sines of the rotary angles, [2, context, head_size], base 10,000 (Su et al. 2021).
 
-    The sines of the first half are negative: they are what the second half is multiplied by. See `rotate`.
+    The first half of the sines is negated, see `rotate`.
     """
     half = shape.head_size // 2
     frequencies = 10_000.0 ** (-torch.arange(half, dtype=torch.float32) / half)
@@ -162,16 +162,16 @@ def rotation_table(shape: Shape) -> Tensor:
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Rotary positions in the half-split order that `transformers` uses. The last dimension of x is the head's."""
+    """Apply rotary positions in the half-split layout of `transformers` to the last dimension of x."""
     low, high = x.chunk(2, dim=-1)
     return torch.addcmul(x * rotation[0], torch.cat([high, low], dim=-1), rotation[1])
 
 
 def build(model: Model, seed: int) -> Transformer:
-    """A freshly initialised transformer in float32, of a config's `model` section.
+    """A freshly initialised float32 transformer of a config's `model` section.
 
-    Matrices are normal(0, initializer_range), those that write to the residual stream scaled down by √(2·layers) as in
-    GPT-2; biases are 0, norms 1.
+    Matrices are normal(0, initializer_range), residual projections scaled by 1/√(2·layers) as in GPT-2; biases are 0,
+    norms 1.
     """
     transformer = Transformer(shape_of(model))
     generator = torch.Generator().manual_seed(seed)

@@ -19,7 +19,7 @@ class Shape:
 
     @property
     def head_size(self) -> int:
-        """Width of one attention head."""
+        """Width of an attention head."""
         return self.hidden_size // self.heads
 
 

@@ -1,7 +1,7 @@
-"""What samples documents from a checkpoint: `torch` (our own sampler) or `vllm`, chosen by `sampling.engine`.
+"""The interface of sampling engines: `torch` (our own sampler) or `vllm`, selected by `sampling.engine`.
 
-Every engine is a module with `sample(request)`; all take the same settings and give documents of the same law. This
-file imports neither torch nor pyarrow: the vLLM worker, which has an environment of its own, imports it, too.
+An engine is a module with `sample(request)`; all sample documents from the same distribution. Imports neither torch nor
+pyarrow.
 """
 
 import logging
@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING
 
 from selfloop.domains.text.config import Sampling
 
-if TYPE_CHECKING:  # the Snakefile imports this file's neighbours
+if TYPE_CHECKING:
     import numpy as np
 
 
 @dataclass(frozen=True)
 class Request:
-    """What an engine is asked for: one document per prompt.
+    """A request for one document per prompt.
 
     Attributes:
-        checkpoint: the model's folder, as `checkpoint.save_checkpoint` writes it.
+        checkpoint: the model's folder.
         prompts: int64 [documents, prompt length], begin-of-text first.
         sampling: the config's `sampling` entry.
-        identity: names the part; its random numbers derive from it.
-        precision: the number format to sample in, "auto", "bfloat16" or "float32".
+        identity: of the part; its random streams derive from it.
+        precision: compute dtype: "auto", "bfloat16" or "float32".
         threads: CPU threads to use.
-        gpus: GPUs that the step asked for; 0 where it takes what there is.
-        on_tokens: told how many tokens were sampled since it was last told; 0 as soon as the model is ready.
-        log: where the engine says what it did.
-        first_row: the place of the first document within the part.
-        part_rows: documents of the whole part; 0 where these are all.
+        gpus: GPUs that the step requested; 0 for any.
+        on_tokens: called with the number of newly sampled tokens; with 0 once the model is loaded.
+        log: prose for people.
+        first_row: index of the first document within the part.
+        part_rows: documents of the whole part; 0 if these are all.
     """
 
     checkpoint: Path

@@ -1,8 +1,8 @@
-"""Sampling documents from a language model: finished ones give their place to waiting ones, one uniform per token.
+"""Continuous batching: finished documents are replaced by waiting ones. Each token consumes one uniform number.
 
-Documents that begin together form a cohort: all at the same position, with a cache of their own. Everything but
-attention runs on all cohorts at once; attention runs cohort by cohort. So no step works on padding, and the batch stays
-full until no document is waiting.
+Documents that begin together form a cohort: at the same position, with their own KV cache. Attention runs per cohort,
+everything else on all cohorts at once. So no step computes padding, and the batch stays full until no document is
+waiting.
 """
 
 from collections.abc import Callable
@@ -18,25 +18,25 @@ from selfloop.domains.text.model.kv_cache import CacheMemory, KVCache
 from selfloop.domains.text.model.network import Transformer
 from selfloop.identity import stream
 
-BLOCK = 512  # documents that share a stream of random numbers; part of what a part is, so not a setting
-SLICES = 64  # at most so many in a part; see `slices`
-LOOK_EVERY = 8  # steps between looks for documents that have ended
-WORTH_DROPPING = 1 / 8  # share of a cohort that has ended, from which on its cache is copied without them
-SUMMED = 64  # neighbouring tokens whose probabilities are summed before the search
+BLOCK = 512  # documents per random stream; determines samples, so it is not configurable
+SLICES = 64  # per part, at most; see `slices`
+CHECK_EVERY = 8  # steps between checks for finished documents
+COMPACT_FROM = 1 / 8  # finished fraction of a cohort from which its cache is compacted
+GROUP = 64  # tokens per group of the two-level inversion
 
 
 def slices(rows: int) -> list[range]:
-    """The rows of a part in slices, each sampled for itself: what jobs that share a part divide among them.
+    """The rows of a part in slices, each sampled in batches of its own: the unit of work that ranks share.
 
-    The rounding of matrix products depends on what else is in the batch. A document's company is its slice, whoever
-    samples it, so the part is the same whatever the number of jobs.
+    The rounding of matrix products depends on the rest of the batch, which is always of the same slice, so a part does
+    not depend on the number of ranks.
     """
     size = BLOCK * max(1, -(-rows // (SLICES * BLOCK)))
     return [range(begin, min(begin + size, rows)) for begin in range(0, rows, size)]
 
 
 def share_of(rows: int, rank: int, size: int) -> range:
-    """The rows that one of `size` processes samples: whole slices, one after the other."""
+    """The rows of one of `size` ranks: consecutive whole slices."""
     parts = slices(rows)
     begin, end = (len(parts) * part // size for part in (rank, rank + 1))
     share = parts[begin:end]
@@ -51,38 +51,37 @@ def sample(
     identity: str,
     on_tokens: Callable[[int], None] = lambda count: None,
     first_row: int = 0,
-    cache_format: torch.dtype | None = None,
+    kv_dtype: torch.dtype | None = None,
     batch: int = 256,
 ) -> list[np.ndarray]:
     """Sample one document per prompt.
 
     Args:
-        model: in the number format and on the device to sample with.
+        model: in the dtype and on the device to sample with.
         prompts: int64 [documents, prompt length], begin-of-text first.
         sampling: the config's `sampling` entry.
-        identity: names the part; its random numbers derive from it and from a document's row.
-        on_tokens: told how many tokens each step sampled.
-        first_row: the row of the first document within the part, a multiple of `BLOCK`.
-        cache_format: number format of the cache and of attention; the model's own unless given.
-        batch: how many documents are sampled at once.
+        identity: of the part; random streams derive from it and a document's row.
+        on_tokens: called with the number of tokens of each step.
+        first_row: index of the first document within the part, a multiple of `BLOCK`.
+        kv_dtype: dtype of the KV cache and attention; the model's own unless given.
+        batch: documents sampled at once.
 
     Returns:
-        Per document its int32 tokens: prompt, sampled tokens, end-of-text where it ended within the maximum length.
+        the int32 tokens of each document: prompt, sampled tokens, end-of-text if it ended within the maximum length.
     """
     longest = sampling.max_length or model.shape.context
     documents: dict[int, np.ndarray] = {}
     cohorts: list[Cohort] = []
     uniforms = Uniforms(identity, first_row, longest)
-    number_format = cache_format or next(model.parameters()).dtype
     batch = min(batch, len(prompts))
-    memory = CacheMemory(model.shape, batch, longest, number_format, prompts.device)
+    memory = CacheMemory(model.shape, batch, longest, kv_dtype or next(model.parameters()).dtype, prompts.device)
     begun, steps = 0, 0
     while cohorts or begun < len(prompts):
         room = min(batch - sum(map(len, cohorts)), len(prompts) - begun)
-        if room > 0 and (room >= batch * WORTH_DROPPING or not cohorts):
+        if room > 0 and (room >= batch * COMPACT_FROM or not cohorts):
             rows = range(begun, begun + room)
             taken = 0
-            for cohort in cohorts:  # the free rows of the memory, behind one another
+            for cohort in cohorts:  # compact the memory: free rows last
                 cohort.cache.move(taken)
                 taken += len(cohort)
             cohorts.append(Cohort(KVCache(memory, taken, room), rows, prompts[begun : begun + room], uniforms.of(rows)))
@@ -93,7 +92,7 @@ def sample(
             cohort.append(tokens)
         on_tokens(len(chosen))
         steps += 1
-        if steps % LOOK_EVERY == 0 or any(cohort.is_full for cohort in cohorts):
+        if steps % CHECK_EVERY == 0 or any(cohort.is_full for cohort in cohorts):
             for cohort in cohorts:
                 documents.update(cohort.take_ended())
             cohorts = [cohort for cohort in cohorts if len(cohort)]
@@ -101,7 +100,7 @@ def sample(
 
 
 class Uniforms:
-    """One uniform number per document and position, whatever the order in which documents are sampled."""
+    """One uniform number per document and position, independent of the sampling order."""
 
     def __init__(self, identity: str, first_row: int, longest: int) -> None:
         self.identity = identity
@@ -110,7 +109,7 @@ class Uniforms:
         self.blocks: dict[int, Tensor] = {}
 
     def of(self, rows: range) -> Tensor:
-        """float32 [rows, longest] in [0, 1), on the CPU. Asked for in the documents' order."""
+        """float32 [rows, longest] in [0, 1), on the CPU. Called with ascending rows."""
         begin, end = rows.start + self.first_row, rows.stop + self.first_row
         numbers = range(begin // BLOCK, (end - 1) // BLOCK + 1)
         self.blocks = {
@@ -128,8 +127,8 @@ class Cohort:
     """Documents that began together.
 
     Attributes:
-        cache: their keys and values.
-        position: place of the last token that they all have.
+        cache: their KV cache.
+        position: of their last token.
     """
 
     def __init__(self, cache: KVCache, rows: range, prompts: Tensor, uniforms: Tensor) -> None:
@@ -149,21 +148,21 @@ class Cohort:
 
     @property
     def last(self) -> Tensor:
-        """The tokens that the next step begins from, int64 [documents]."""
+        """Inputs of the next step, int64 [documents]."""
         return self._tokens[:, self.position].long()
 
     @property
     def uniform(self) -> Tensor:
-        """The numbers that the next tokens are drawn with, float32 [documents]."""
+        """Uniform numbers of the next tokens, float32 [documents]."""
         return self._uniforms[:, self.position + 1]
 
     @property
     def is_full(self) -> bool:
-        """Whether the documents have reached the maximum length."""
+        """Whether the maximum length is reached."""
         return self.position + 1 == self._tokens.shape[1]
 
     def append(self, tokens: Tensor) -> None:
-        """Go on by one position: with the prompt where it is not at its end, else with `tokens`."""
+        """Advance by one position: with the prompt until its end, then with `tokens`."""
         self.position += 1
         if self.position >= self.given:
             self._tokens[:, self.position] = tokens
@@ -171,12 +170,12 @@ class Cohort:
             self._lengths[ended] = self.position + 1
 
     def take_ended(self) -> dict[int, np.ndarray]:
-        """Give out the documents that have ended, by row, if they are enough to be worth a copy of the cache."""
+        """Remove and return the finished documents by row, if they are enough to compact the cache."""
         if self.is_full:
             self._lengths[self._lengths == 0] = self.position + 1
         ended = self._lengths > 0
         count = int(ended.sum())
-        if count == 0 or count < WORTH_DROPPING * len(self):
+        if count == 0 or count < COMPACT_FROM * len(self):
             return {}
         rows, lengths = self._rows[ended.cpu().numpy()], self._lengths[ended].cpu().numpy()
         tokens = self._tokens[ended, : self.position + 1].cpu().numpy()
@@ -188,7 +187,7 @@ class Cohort:
 
 
 def choose(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
-    """The next token of each row, by inverting the cumulative distribution at one uniform number per row.
+    """Sample the next token of each row by inverse transform at one uniform number per row.
 
     Args:
         logits: [rows, vocabulary].
@@ -206,34 +205,34 @@ def choose(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
         smallest = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < smallest, float("-inf"))
-    odds = logits.softmax(dim=-1)
+    probabilities = logits.softmax(dim=-1)
     if sampling.top_p is not None and sampling.top_p < 1:
-        ordered, order = odds.sort(dim=-1, descending=True, stable=True)
+        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
         before = ordered.cumsum(dim=-1) - ordered
         ordered = ordered.masked_fill(before >= sampling.top_p * ordered.sum(dim=-1, keepdim=True), 0.0)
-        odds = torch.zeros_like(odds).scatter(1, order, ordered)
-    if odds.shape[1] % SUMMED:
-        odds = F.pad(odds, (0, -odds.shape[1] % SUMMED))
-    grouped = odds.view(len(odds), -1, SUMMED)
-    # First the group of tokens, then the token within it: a cumulative sum over all of the vocabulary is slow.
+        probabilities = torch.zeros_like(probabilities).scatter(1, order, ordered)
+    if probabilities.shape[1] % GROUP:
+        probabilities = F.pad(probabilities, (0, -probabilities.shape[1] % GROUP))
+    grouped = probabilities.view(len(probabilities), -1, GROUP)
+    # First the group of tokens, then the token within it: a cumulative sum over the vocabulary is slow.
     group, left = _invert(grouped.sum(dim=-1), uniforms, None)
-    within = grouped[torch.arange(len(odds), device=odds.device), group]
+    within = grouped[torch.arange(len(probabilities), device=probabilities.device), group]
     token, _ = _invert(within, None, left)
-    return group * SUMMED + token
+    return group * GROUP + token
 
 
-def _invert(odds: Tensor, uniforms: Tensor | None, target: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Where the cumulative sum of each row first exceeds its target, and what is left of the target there.
+def _invert(probabilities: Tensor, uniforms: Tensor | None, target: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Index at which the cumulative sum of each row first exceeds its target, and the remainder of the target there.
 
-    The target is `uniforms` times the row's sum, or given.
+    The target is given, or `uniforms` times the row's sum.
     """
-    cumulative = odds.cumsum(dim=-1)
+    cumulative = probabilities.cumsum(dim=-1)
     total = cumulative[:, -1].contiguous()
     if target is None:
         assert uniforms is not None
         target = uniforms * total
-    # Below the total, even for a target that was rounded up: the place found adds to the sum, so it has some odds.
+    # Strictly below the total, even if rounded up, so that the index has a positive probability.
     target = torch.minimum(target, total.nextafter(torch.zeros_like(total)))
-    place = torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
-    before = cumulative.gather(1, place[:, None])[:, 0] - odds.gather(1, place[:, None])[:, 0]
-    return place, (target - before).clamp(min=0)
+    index = torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
+    before = cumulative.gather(1, index[:, None])[:, 0] - probabilities.gather(1, index[:, None])[:, 0]
+    return index, (target - before).clamp(min=0)

@@ -16,55 +16,53 @@ from selfloop.domains.text.sampling.sampler import sample as sample_documents
 from selfloop.domains.text.sampling.sampler import slices
 from selfloop.training.devices import cache_dtype, compute_dtype, prepare_torch, total_memory
 
-MOST = {"cpu": 256, "cuda": 8192}  # documents sampled at once; more are hardly faster
-SHARE_OF_MEMORY = 0.5  # that all caches at their longest may take
+MAX_BATCH = {"cpu": 256, "cuda": 8192}  # documents at once; larger batches are hardly faster
+CACHE_FRACTION = 0.5  # of the memory, for KV caches at maximum length
 
 
 def sample(request: Request) -> Iterator[np.ndarray]:
-    """Per prompt its document, int32: prompt, sampled tokens, end-of-text where it ended within the maximum length.
+    """A document per prompt, int32: prompt, sampled tokens, end-of-text if it ended within the maximum length.
 
     Raises:
         UserError: the checkpoint does not fit its config.
     """
     device = prepare_torch(request.threads, request.gpus)
     model = load_checkpoint(request.checkpoint, compute_dtype(request.precision, device), str(device))
-    cache_format = cache_dtype(request.precision)
-    batch = batch_size(model, request.sampling.max_length or model.shape.context, cache_format, device)
+    kv_dtype = cache_dtype(request.precision)
+    batch = batch_size(model, request.sampling.max_length or model.shape.context, kv_dtype, device)
     pack(model, batch)
-    request.log.info("%d documents at once, cache in %s", batch, str(cache_format).removeprefix("torch."))
+    request.log.info("batch of %d documents, KV cache in %s", batch, str(kv_dtype).removeprefix("torch."))
     first, last = request.first_row, request.first_row + len(request.prompts)
-    mine = [rows for rows in slices(request.part_rows or last) if first <= rows.start < last]
-    counting = Lock()
+    own_slices = [rows for rows in slices(request.part_rows or last) if first <= rows.start < last]
+    lock = Lock()
 
     def count(tokens: int) -> None:
-        with counting:
+        with lock:
             request.on_tokens(tokens)
 
     def documents(rows: range) -> list[np.ndarray]:
         prompts = torch.from_numpy(request.prompts[rows.start - first : rows.stop - first]).to(device)
-        return sample_documents(
-            model, prompts, request.sampling, request.identity, count, rows.start, cache_format, batch
-        )
+        return sample_documents(model, prompts, request.sampling, request.identity, count, rows.start, kv_dtype, batch)
 
     request.on_tokens(0)
-    # On a CPU a slice per thread: threads that share every small operation would mostly wait for each other.
-    side_by_side = min(request.threads, len(mine)) if device.type == "cpu" else 1
-    torch.set_num_threads(max(1, request.threads // max(1, side_by_side)))
-    with ThreadPoolExecutor(max(1, side_by_side)) as pool:
+    # On a CPU a slice per thread: intra-op parallelism of small operations is mostly synchronisation.
+    workers = min(request.threads, len(own_slices)) if device.type == "cpu" else 1
+    torch.set_num_threads(max(1, request.threads // max(1, workers)))
+    with ThreadPoolExecutor(max(1, workers)) as pool:
         waiting: deque[Future[list[np.ndarray]]] = deque()
-        for rows in mine:
+        for rows in own_slices:
             waiting.append(pool.submit(documents, rows))
-            if len(waiting) > side_by_side:  # no more in memory than are being sampled, and one
+            if len(waiting) > workers:  # bounds the finished slices in memory
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
 
 
-def batch_size(model: Transformer, longest: int, cache_format: torch.dtype, device: torch.device) -> int:
-    """How many documents are sampled at once: as many as pay, if the machine's memory holds them at their longest.
+def batch_size(model: Transformer, longest: int, kv_dtype: torch.dtype, device: torch.device) -> int:
+    """Documents sampled at once: `MAX_BATCH`, or fewer if their KV caches at maximum length would not fit.
 
-    It depends on how much memory there is, not on how much is free, so that a machine always samples alike.
+    Depends on the total memory, not the free one, so that a machine always samples alike.
     """
     shape = model.shape
-    bytes_each = 2 * shape.layers * shape.hidden_size * longest * cache_format.itemsize
-    return max(1, min(MOST[device.type], int(SHARE_OF_MEMORY * total_memory(device) / bytes_each)))
+    bytes_per_document = 2 * shape.layers * shape.hidden_size * longest * kv_dtype.itemsize
+    return max(1, min(MAX_BATCH[device.type], int(CACHE_FRACTION * total_memory(device) / bytes_per_document)))

@@ -1,7 +1,7 @@
-"""The engine `vllm`: real vLLM, run by the interpreter of its own environment.
+"""The engine `vllm`: vLLM in its own environment.
 
-The step stays in the workflow's environment and starts `vllm_worker` under vLLM's Python; prompts and documents go
-between the two as arrays in files. Snakemake never sees vLLM's packages, and nothing is unpickled.
+The step starts `vllm_worker` under vLLM's Python and exchanges prompts and documents as arrays in files. Snakemake
+never sees vLLM's packages, and nothing is unpickled.
 """
 
 import json
@@ -19,12 +19,12 @@ from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.sampling.vllm_python import find_vllm
 from selfloop.errors import UserError
 
-LIBRARY = Path(__file__).resolve().parents[4]  # the folder that holds this package
-LAST_LINES = 8  # of what a failed worker said, for the message
+LIBRARY = Path(__file__).resolve().parents[4]  # on the worker's path
+LAST_LINES = 8  # of a failed worker's output, for the message
 
 
 def sample(request: Request) -> Sequence[np.ndarray]:
-    """Per prompt its document, int32: prompt, sampled tokens, end-of-text where it ended within the maximum length.
+    """A document per prompt, int32: prompt, sampled tokens, end-of-text if it ended within the maximum length.
 
     Raises:
         UserError: vLLM is not installed, cannot run this model, or ended with an error.
@@ -47,14 +47,14 @@ def sample(request: Request) -> Sequence[np.ndarray]:
         tokens = np.load(folder / vllm_worker.TOKENS, allow_pickle=False)
         lengths = np.load(folder / vllm_worker.LENGTHS, allow_pickle=False)
     if len(lengths) != len(request.prompts) or lengths.sum() != len(tokens):
-        raise RuntimeError(f"the vLLM worker answered {len(lengths)} documents to {len(request.prompts)} prompts")
+        raise RuntimeError(f"the vLLM worker returned {len(lengths)} documents for {len(request.prompts)} prompts")
     return np.split(tokens, np.cumsum(lengths)[:-1])
 
 
 def _run_worker(python: Path, folder: Path, request: Request) -> None:
     command = [str(python), "-P", "-m", vllm_worker.__name__, str(folder)]
     request.log.info("vLLM runs under %s", python)
-    said: deque[str] = deque(maxlen=LAST_LINES)
+    tail: deque[str] = deque(maxlen=LAST_LINES)
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -72,7 +72,7 @@ def _run_worker(python: Path, folder: Path, request: Request) -> None:
                     request.on_tokens(int(words[1]))
                 elif words:
                     request.log.info("vLLM: %s", line.rstrip())
-                    said.append(line.rstrip())
+                    tail.append(line.rstrip())
         except BaseException:
             process.kill()
             raise
@@ -80,17 +80,17 @@ def _run_worker(python: Path, folder: Path, request: Request) -> None:
         raise UserError((folder / vllm_worker.PROBLEM).read_text(encoding="utf-8"))
     if process.returncode != 0:
         raise UserError(
-            f"vLLM failed on {request.checkpoint} (exit code {process.returncode} of {python}); it said last:\n"
-            + "\n".join(said)
+            f"vLLM failed on {request.checkpoint} (exit code {process.returncode} of {python}); its last lines:\n"
+            + "\n".join(tail)
         )
 
 
-def _environment(mine: Mapping[str, str], python: Path, threads: int) -> dict[str, str]:
-    """The worker's environment: this library and nothing else of ours on its path, no network, no processes below."""
-    kept = {name: value for name, value in mine.items() if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"}
-    # vLLM's own advice for CPUs: with Intel's OpenMP, threads that wait do not take the cores from those that work.
+def _environment(environ: Mapping[str, str], python: Path, threads: int) -> dict[str, str]:
+    """The worker's environment: only this library on its path, no network, a single process."""
+    kept = {name: value for name, value in environ.items() if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"}
+    # As vLLM recommends on CPUs: with Intel's OpenMP, idle threads do not spin on busy cores.
     openmp = python.parent.parent / "lib" / "libiomp5.so"
-    preload = {"LD_PRELOAD": f"{openmp} {mine.get('LD_PRELOAD', '')}".strip()} if openmp.is_file() else {}
+    preload = {"LD_PRELOAD": f"{openmp} {environ.get('LD_PRELOAD', '')}".strip()} if openmp.is_file() else {}
     quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
     return {
         **quiet,
@@ -98,11 +98,11 @@ def _environment(mine: Mapping[str, str], python: Path, threads: int) -> dict[st
         **preload,
         "PYTHONPATH": str(LIBRARY),
         "PYTHONUNBUFFERED": "1",
-        "PATH": f"{python.parent}{os.pathsep}{mine.get('PATH', '')}",  # compilers' helpers such as ninja
+        "PATH": f"{python.parent}{os.pathsep}{environ.get('PATH', '')}",  # for tools of compilers such as ninja
         "OMP_NUM_THREADS": str(threads),
-        "KMP_BLOCKTIME": "5",  # milliseconds before a waiting thread sleeps, as vLLM sets it for its own processes
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # steps that run side by side would all take the first cores
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process, which ends with the step
+        "KMP_BLOCKTIME": "5",  # milliseconds an idle thread spins, as vLLM sets it for its own processes
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # concurrent steps would all bind to the first cores
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a single process, which ends with the step
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",

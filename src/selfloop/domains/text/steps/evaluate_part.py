@@ -1,4 +1,4 @@
-"""Rule evaluate_part: what one sampled data set is like, next to the real one."""
+"""Rule evaluate_part: statistics of one sampled data set against the real one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rule tokenize: the real documents with the tokens that models read."""
+"""Rule tokenize: the real documents with their token ids."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,13 +12,13 @@ from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.jobs.job import Job, StepParams
 
-CHARACTERS_AT_ONCE = 1_000_000  # an encoding takes some thirty times the memory of its text
+CHARACTERS_AT_ONCE = 1_000_000  # an encoding takes some 30 times the memory of its text
 
 
 def run(job: Job[StepParams]) -> None:
-    """Encode both splits once, so that every training reads a column instead of tokenizing again."""
+    """Encode both splits once for all trainings."""
     tokenizer = Tokenizer.from_file(job.input["tokenizer"])
-    # Text that spells the special token is text.
+    # Text that spells the special token is encoded as text.
     tokenizer.encode_special_tokens = True
     for split in ("train", "test"):
         rows, tokens = 0, 0
@@ -33,7 +33,7 @@ def run(job: Job[StepParams]) -> None:
 
 
 def in_batches(rows: Iterable[pa.RecordBatch]) -> Iterator[list[str]]:
-    """The documents in lists of about `CHARACTERS_AT_ONCE`, or of one where that is longer."""
+    """Lists of documents of about `CHARACTERS_AT_ONCE` in total, or of one longer document."""
     texts: list[str] = []
     characters = 0
     for text in (value.as_py() for batch in rows for value in batch.column("text")):

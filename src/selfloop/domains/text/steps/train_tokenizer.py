@@ -21,7 +21,7 @@ def run(job: Job[Params]) -> None:
     tokenizer = train_tokenizer(_texts(Path(job.input["train"])), vocabulary)
     learnt = tokenizer.get_vocab_size()
     if learnt < vocabulary:
-        job.log.warning("the text has no more than %d tokens to learn; %d ids stay unused", learnt, vocabulary - learnt)
+        job.log.warning("the text yields only %d tokens; %d ids stay unused", learnt, vocabulary - learnt)
     with atomic_file(Path(job.output["tokenizer"])) as scratch:
         tokenizer.save(str(scratch))
 

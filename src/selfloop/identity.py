@@ -11,6 +11,11 @@ def digest(value: Any, length: int = 10) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+def slug(name: str, default: str = "data") -> str:
+    """A name for paths: lower case, with hyphens for other characters than letters and digits."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-") or default
+
+
 def stream(identity: str, purpose: str) -> int:
     """A seed in [0, 2⁶³) for one purpose of one artifact: streams of different names are never shared.
 

@@ -12,6 +12,7 @@ from selfloop.data.quantity import Quantity
 from selfloop.domains.image.config import Data, Model, Sampling, Training
 from selfloop.domains.image.data import sources
 from selfloop.domains.protocol import Analysis, Artifacts, Domain, first_seeds
+from selfloop.identity import slug
 
 
 class Experiment(models.Experiment):
@@ -76,8 +77,7 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
         """For example orl-32."""
         named = first_of(data.train) if data.source == "files" else data.name or data.source
         word = PurePosixPath(named).stem
-        slug = "".join(letter if letter.isalnum() else "-" for letter in word.lower()).strip("-")[:40] or "images"
-        return f"{slug}-{data.size}"
+        return f"{slug(word, 'images')[:40]}-{data.size}"
 
     def model_slug(self, model: Model) -> str:
         """For example vae-32-512-z128."""

@@ -12,6 +12,7 @@ from selfloop.data.quantity import Quantity
 from selfloop.domains.molecule.config import Data, Model, Sampling, Training
 from selfloop.domains.molecule.data import sources
 from selfloop.domains.protocol import Analysis, Artifacts, Domain
+from selfloop.identity import slug
 
 
 class Experiment(models.Experiment):
@@ -91,7 +92,7 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
             return "rdkit"
         first = first_of(data.folder if data.source == "rdkit_folder" else data.train)
         word = first.rstrip("/").rsplit("/", 1)[-1].split(".", 1)[0]
-        return "".join(letter if letter.isalnum() else "-" for letter in word.lower()).strip("-") or "data"
+        return slug(word)
 
     def model_slug(self, model: Model) -> str:
         """For example geodiff-h128-g6-l4."""

@@ -14,6 +14,7 @@ from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.shape import parameter_count
 from selfloop.domains.text.sampling.vllm_python import find_vllm
 from selfloop.errors import UserError
+from selfloop.identity import slug
 
 
 class Experiment(models.Experiment):
@@ -92,7 +93,7 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
             word = first.rsplit("/", 1)[-1].split(".", 1)[0]
         else:
             word = given(data.name).rsplit("/", 1)[-1]
-        return "".join(letter if letter.isalnum() else "-" for letter in word.lower()).strip("-") or "data"
+        return slug(word)
 
     def model_slug(self, model: Model) -> str:
         """For example gpt2-h128-l4."""

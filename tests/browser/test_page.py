@@ -183,7 +183,7 @@ def test_a_study_that_was_stopped_has_a_page(browser: Chromium, study: Workflow,
     assert "This study is not finished." in text
     for regime in ("replace", "accumulate"):
         assert f"tiny, {regime}, seed 0\t2 of 3 iterations; not yet 3" in text
-    assert "Drawn for this page from what is there." in browser.evaluate(
+    assert "Drawn for this page from the results so far." in browser.evaluate(
         "document.querySelector('#text-headline').innerText"
     )
-    assert "From an earlier run" in browser.evaluate("document.querySelector('#linear-theory-log').innerText")
+    assert "From an earlier run" in browser.evaluate("document.querySelector('#text-samples-table').textContent")

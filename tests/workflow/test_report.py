@@ -35,9 +35,9 @@ def test_the_page_says_what_was_run(finished: Workflow) -> None:
     ran = [job.split()[0] for job in finished.first_run.jobs if not job.startswith("write_report")]
     assert rows == {rule: ran.count(rule) for rule in set(ran)}
     assert re.search(r"[\d,]+ tokens/s", html)
-    config = yaml.safe_load(unescape(re.findall(r"defaults filled in</summary><pre>(.*?)</pre>", html, re.DOTALL)[0]))
+    config = yaml.safe_load(unescape(re.findall(r"with defaults</summary><pre>(.*?)</pre>", html, re.DOTALL)[0]))
     assert set(config["experiments"]) == {"tiny", "tiny-llama"}
-    assert "Nothing: every chain that the study asks for is measured" in html
+    assert "Nothing: every chain of the study is measured" in html
 
 
 def test_snakemake_s_own_report_has_figures_with_captions(copy: Workflow) -> None:

@@ -97,7 +97,7 @@ NOTHING_CHANGED = {
         "\n# A remark.\n", "workflow/scripts/step.py", f"{LIBRARY}/training/loop.py", "workflow/rules/loop.smk"
     ),
     "docstring": replace(
-        f"{LIBRARY}/training/loop.py", '"""The training loop, once for every torch domain', '"""The loop, once for all'
+        f"{LIBRARY}/training/loop.py", '"""The training loop of all torch domains', '"""The loop of all domains'
     ),
     "how often trainings are saved": config(lambda study: study.update(checkpointing={"every_seconds": 1})),
     "default written out, keys in another order": experiment(

@@ -1,6 +1,5 @@
 """Figures and tables of a study, drawn from its two tidy tables.
 
-`read` selects rows; `figures`, `learning` and `tables` draw; `slopes` holds the statistics; `style` holds the colours
-and writes figure files. Functions are pure: a data frame in, a figure, a data frame or a text out; writing is separate.
-This file imports nothing, so that a step's code digest covers just the modules that the step uses.
+`read` selects and labels rows; `figures` and the modules named like rules draw; `trends` holds the statistics; `style`
+and `table` write files. Imports nothing, so that a step's code digest stays narrow.
 """

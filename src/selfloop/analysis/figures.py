@@ -1,4 +1,4 @@
-"""Figures of measurements against the iteration. A tidy table goes in, a figure comes out; `style.save` writes it."""
+"""Figures of measurements against the iteration, from a tidy table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,7 +31,7 @@ from selfloop.errors import UserError
 BAND = "lowest to highest seed"
 PAPER = "the paper, same setting"
 PAPER_MARK: dict[str, Any] = {"marker": "*", "markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
-LEGEND_LINE, LEGEND_SPACE = 0.12, 0.05  # inches: of a line of a legend, and between two entries
+LEGEND_LINE, LEGEND_SPACE = 0.12, 0.05  # inches: height of a legend's line, and space between entries
 
 
 @styled
@@ -45,16 +45,16 @@ def headline_figure(
 ) -> Figure:
     """A quantity against the iteration, one panel per regime and one line per model (the paper's Fig. 2).
 
-    A line is the mean over seeds, its band the range of the seeds. Samplings differ by dash pattern. Missing and NaN
-    values are gaps.
+    Lines are means over seeds, bands the range of the seeds. Dash patterns tell samplings apart. Missing and NaN values
+    are gaps.
 
     Args:
         metrics: the table of `read.read_metrics`.
         domain: the domain to draw.
         quantity: its headline metric, or another measurement of the model itself.
         title: above the panels; none if empty.
-        published: the paper's values of experiments that have its setting, with experiment, sampling, regime, iteration
-            and value; they are hollow stars in their model's colour.
+        published: the paper's values in the same setting, with experiment, sampling, regime, iteration and value; they
+            are drawn as hollow stars in their model's colour.
 
     Raises:
         UserError: the table has no such values.
@@ -86,8 +86,8 @@ def headline_figure(
 def synthetic_figure(metrics: pd.DataFrame, domain: str, quantities: Sequence[Quantity], *, title: str = "") -> Figure:
     """Quality and diversity of synthetic data against the iteration that made it: one panel per quantity.
 
-    Colour and marker tell regimes apart; models (and samplings, where there are several) differ by dash pattern. Parts
-    of one iteration are averaged. Each panel has its own vertical axis.
+    Colour and marker tell regimes apart, dash patterns models and samplings. Parts of one iteration are averaged. Each
+    panel has its own vertical axis.
 
     Args:
         metrics: the table of `read.read_metrics`.
@@ -133,7 +133,7 @@ def _line(axes: Axes, rows: pd.DataFrame, name: str, mark: Mark, dash: LineStyle
 
 
 def _panels(count: int, share_y: bool) -> tuple[Figure, list[Axes]]:
-    """Panels by rows of at most three, the most that a text width holds."""
+    """Panels in rows of at most three, which fit a text width."""
     columns = min(count, 3)
     lines = -(-count // columns)
     figure = Figure(figsize=(PANEL[0] * max(columns, 1.4) + 1.5, PANEL[1] * lines + 0.5), layout="constrained")
@@ -162,7 +162,7 @@ def _legends(
     banded: bool,
     paper: bool = False,
 ) -> None:
-    """Colours above, dash patterns (if there are several) and the meaning of the band below, right of the panels."""
+    """Right of the panels: colours above; dash patterns (if several), band and stars below."""
     lines = [Line2D([], [], color=mark.colour, marker=mark.marker, label=name) for name, mark in marks.items()]
     titles = [wrapped(name, 24) for name in marks]
     figure.legend(lines, titles, title=heading, loc="outside right upper")
@@ -174,6 +174,6 @@ def _legends(
     names = [wrapped(str(note.get_label()), 24) for note in notes]
     if notes:
         figure.legend(notes, names, loc="outside right lower")
-    # The two stand one above the other, however many lines they have.
+    # Room for both, one above the other.
     height = 0.6 + sum(LEGEND_LINE * (name.count("\n") + 1) + LEGEND_SPACE for name in (*titles, *names))
     figure.set_figheight(max(figure.get_figheight(), height))

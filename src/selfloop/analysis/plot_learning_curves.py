@@ -62,11 +62,11 @@ def learning_figure(
 ) -> Figure:
     """Learning curves: a column per regime, a row per model, a line per iteration (the paper's Figs. 3 and 9-12).
 
-    A study of one iteration compares trainings, not generations, and its models depend on neither regime nor sampling:
-    it gets one panel, a line per model.
+    A study of one iteration compares trainings: its models depend on neither regime nor sampling, and share one panel,
+    a line per model.
 
-    A strong line is the mean over seeds as far as all of them go, faint lines are the seeds. Evaluations of different
-    seeds are matched by their number in the run: the same share of the run, if not always the same step.
+    Strong lines are means over seeds, up to the last evaluation that all of them have; faint lines are single seeds.
+    Evaluations of different seeds are matched by their index: the same share of the run, if not always the same step.
 
     Args:
         curves: the table of `read.read_curves`.

@@ -54,21 +54,21 @@ def regimes_in_order(names: Iterable[str]) -> list[str]:
 
 
 def in_order(values: pd.Series) -> list[str]:
-    """Distinct values in the order of the table, which is the order in which the user wrote the study."""
+    """Distinct values in the order of the table, which is that of the config."""
     return [str(value) for value in values.drop_duplicates()]
 
 
 def groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
-    """Groups in the order in which the table, and so the study, names them."""
+    """Groups in the order of the table, which is that of the config."""
     for key, own in rows.groupby(keys, sort=False):
         yield tuple(map(str, key)), own
 
 
 def select(frame: pd.DataFrame, domain: str, quantity: Quantity) -> pd.DataFrame:
-    """Rows of one quantity in one domain, with two columns that name their line as briefly as can be.
+    """Rows of one quantity in one domain, with two columns that name their line as briefly as possible.
 
-    `label` is the model, with the experiment where several experiments of the domain train the same model; `series`
-    has the sampling besides, where the domain has several. Values that are not finite become NaN, which is logged.
+    `label` is the model, with the experiment if several experiments of the domain train the same model; `series` adds
+    the sampling if the domain has several. Values that are not finite become NaN, which is logged.
 
     Args:
         frame: metrics or learning curves.
@@ -76,7 +76,7 @@ def select(frame: pd.DataFrame, domain: str, quantity: Quantity) -> pd.DataFrame
         quantity: what to select.
 
     Returns:
-        the rows; none where the quantity has not been measured, see `require`.
+        the rows; none if the quantity has not been measured.
 
     Raises:
         UserError: a measurement is listed twice.
@@ -119,7 +119,7 @@ def _names(rows: pd.DataFrame) -> dict[tuple[str, ...], tuple[str, str]]:
 
 
 def require(frame: pd.DataFrame, domain: str, quantity: Quantity) -> pd.DataFrame:
-    """`select`, where nothing can be shown without rows.
+    """`select`, for what cannot be shown without rows.
 
     Raises:
         UserError: there are none, or a measurement is listed twice.

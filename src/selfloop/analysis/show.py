@@ -1,7 +1,7 @@
-"""From the tidy tables to files: how every figure and table that is drawn from them is made.
+"""From the tidy tables to the files of figures and tables.
 
-A module that shows something has `draw(table, params)`, which gives pairs of a name and a function that saves what has
-that name. A rule's job and the page of an unfinished study call it. READABLE says how readers see a table's data.
+A module that shows something has `draw(table, params)`, which yields pairs of a name and a function that saves what has
+that name; a rule's job and the page of an unfinished study call it. READABLE makes its tables for readers.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -67,12 +67,12 @@ def show(job: Job[P], draw: Callable[[pd.DataFrame, P], Drawn]) -> None:
 
 
 def outputs(job: Job[Params]) -> list[Path]:
-    """All files that a job has to write."""
+    """All output files of a job."""
     return [Path(path) for paths in job.output.values() for path in paths]
 
 
 def write(drawn: Drawn, domain: str, paths: Iterable[Path]) -> None:
-    """Save what is drawn to those of the paths that bear the domain's name and its own."""
+    """Save what is drawn to the paths with its name after the domain's."""
     files = list(paths)
     for name, save in drawn:
         save([path for path in files if path.stem == f"{domain}-{name}"])

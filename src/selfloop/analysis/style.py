@@ -1,4 +1,4 @@
-"""How figures look, and how they are written: the same inputs give the same bytes."""
+"""How figures look and are written: the same inputs give the same bytes."""
 
 import itertools
 import math
@@ -27,11 +27,10 @@ LineStyle = Literal["-", "--", ":", "-."] | tuple[float, Sequence[float]]
 
 PANEL = (1.75, 1.85)  # width and height in inches
 PNG_DPI = 150
-SUFFIXES = (".png", ".svg")
-# A date or a version of the writer would change the bytes.
+# Without dates and versions, which would change the bytes.
 _METADATA: dict[str, dict[str, Any]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
 
-# Sizes in points for a figure printed at its own size; three panels and a legend fill a text width of about 6.8 inches.
+# Sizes in points, for figures printed at their own size: three panels and a legend fill a text width of 6.8 inches.
 _RC: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -50,14 +49,14 @@ _RC: dict[Any, Any] = {
     "grid.linewidth": 0.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "text.parse_math": False,  # titles and labels are the user's: a dollar sign is a dollar sign
+    "text.parse_math": False,  # a dollar sign in a user's title is a dollar sign
     "svg.hashsalt": "selfloop",
 }
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Colour and marker of a line; the marker alone tells lines apart in gray."""
+    """Colour and marker of a line; markers tell lines apart in grey, too."""
 
     colour: str
     marker: str
@@ -67,19 +66,22 @@ class Mark:
 _OTHER_REGIMES = (Mark("#D55E00", "v"), Mark("#009E73", "P"), Mark("#CC79A7", "X"), Mark("#777777", "*"))
 
 # Paul Tol's bright scheme: a colour never means a regime in one figure and a model in the next.
-_MODELS = tuple(
-    itertools.starmap(
-        Mark,
-        zip(("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#777777"), "os^DvPX", strict=True),
-    )
-)
-_LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
+_BRIGHT = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#777777")
+_MODELS = tuple(itertools.starmap(Mark, zip(_BRIGHT, "os^DvPX", strict=True)))
+# By the names that CSS and Bokeh have for them, or for the nearest pattern.
+LINES: dict[str, LineStyle] = {
+    "solid": "-",
+    "dashed": "--",
+    "dotted": ":",
+    "dashdot": "-.",
+    "dotdash": (0, (5, 1, 1, 1, 1, 1)),
+}
 
 
 def regime_marks(regimes: Iterable[str]) -> dict[str, Mark]:
     """A mark for every regime. Pass all regimes of a study, so that they look the same in all its domains.
 
-    A user's regimes take the remaining colours by name, and the first of them again after the last.
+    A user's regimes take the remaining colours in order of their names, cyclically.
     """
     others = itertools.cycle(_OTHER_REGIMES)
     return {
@@ -89,7 +91,7 @@ def regime_marks(regimes: Iterable[str]) -> dict[str, Mark]:
 
 
 def model_marks(labels: Sequence[str]) -> dict[str, Mark]:
-    """A mark for every model, in the order given; a colour that comes again comes with another marker."""
+    """A mark for every model, in the order given; a repeated colour has another marker."""
     count = len(_MODELS)
     return {
         label: Mark(_MODELS[place % count].colour, _MODELS[(place + place // count) % count].marker)
@@ -99,7 +101,7 @@ def model_marks(labels: Sequence[str]) -> dict[str, Mark]:
 
 def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
     """A dash pattern for every name (a sampling, say); the first is solid."""
-    return dict(zip(names, itertools.cycle(_LINES), strict=False))
+    return dict(zip(names, itertools.cycle(LINES.values()), strict=False))
 
 
 def regime_title(name: str) -> str:
@@ -125,21 +127,21 @@ def add_title(figure: Figure, title: str) -> None:
 
 
 def scale_values(axes: Axes, scale: Scale) -> None:
-    """Set the scale of the vertical axis. Call it after the last line is drawn: a log scale's ticks fit the range.
+    """Set the scale of the vertical axis, after the last line is drawn: a log scale's ticks depend on the range.
 
-    Axes without a positive value stay linear, for a log scale could not be drawn.
+    Axes without a positive value stay linear.
     """
     if scale == "log" and math.isfinite(axes.dataLim.minposy):
         axes.set_yscale("log")
         low, high = axes.get_ylim()
-        narrow = high / low < 30  # less than one and a half decades: powers of ten alone would leave one tick or none
+        narrow = high / low < 30  # powers of ten alone would give one tick or none
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if narrow else (1,)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Run a function under this module's settings, whatever the user's matplotlibrc says."""
+    """Run a function under this module's settings, independent of the user's matplotlibrc."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -152,27 +154,15 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 @styled
-def save(figure: Figure, target: Path | str | Sequence[Path | str]) -> list[Path]:
-    """Write a figure, each file whole or not at all and with the same bytes each time.
-
-    Args:
-        figure: the figure, which stays usable.
-        target: a path without a suffix (both .png and .svg are written) or the paths themselves.
-
-    Returns:
-        the paths written.
+def save(figure: Figure, paths: Sequence[Path]) -> None:
+    """Write a figure by atomic writes, with the same bytes each time.
 
     Raises:
-        ValueError: a path ends in neither .png nor .svg.
+        ValueError: a path ends in neither .png nor .svg; nothing is written.
     """
-    if isinstance(target, str | Path):
-        paths = [Path(f"{target}{suffix}") for suffix in SUFFIXES]
-    else:
-        paths = [Path(path) for path in target]
     for path in paths:
-        if path.suffix not in SUFFIXES:
-            raise ValueError(f"{path}: a figure's file ends in {' or '.join(SUFFIXES)}")
+        if path.suffix not in _METADATA:
+            raise ValueError(f"{path}: a figure's file ends in {' or '.join(_METADATA)}")
     for path in paths:
         with atomic_file(path) as scratch:
             figure.savefig(scratch, format=path.suffix[1:], dpi=PNG_DPI, metadata=_METADATA[path.suffix])
-    return paths

@@ -1,4 +1,4 @@
-"""A table to read: for a file, as Markdown in which nothing that a model sampled, or a user named, acts."""
+"""Tables for readers, as Markdown in which no sampled or user-given text acts as markup."""
 
 import re
 import unicodedata
@@ -12,44 +12,43 @@ from tabulate import tabulate
 from selfloop.data.atomic import atomic_file
 from selfloop.data.quantity import Quantity
 
-# A character reference never opens a construct of Markdown, so that what it stands for is shown and does nothing.
-# Underscores within a word and colons outside an address are harmless and stay readable.
+# Markdown never interprets a character reference. Underscores within words and colons outside URLs are harmless.
 _ACTIVE = re.compile(r"[&<>|`*\[\]\\~$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|@|(?<=www)\.", re.IGNORECASE)
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-# Explicit directions of writing reach beyond the sample: they would turn the rest of the line around.
+# Bidirectional controls would reorder the rest of the line.
 _DIRECTIONS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Headings, rows of texts, and notes to stand below them."""
+    """Headings, rows of cells, and notes below them."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
 
     def markdown(self) -> str:
-        """As a file; all but the notes is escaped."""
+        """The table in Markdown; all but the notes is escaped."""
         rows = [[escaped(cell) for cell in row] for row in self.rows]
         table = tabulate(rows, [escaped(cell) for cell in self.headings], "pipe", disable_numparse=True)
         return "\n\n".join([table, *self.notes]) + "\n"
 
 
 def save_table(data: pd.DataFrame, shown: Table, paths: Sequence[Path]) -> None:
-    """Write data as CSV (UTF-8; numbers read back equal) and what is shown of them as Markdown, by atomic writes."""
+    """Write the data as CSV (UTF-8; numbers read back equal) and the table for readers as Markdown, atomically."""
     texts = {".csv": data.to_csv(index=False, lineterminator="\n"), ".md": shown.markdown()}
     for path in paths:
         with atomic_file(path) as scratch:
             scratch.write_text(texts[path.suffix], encoding="utf-8", newline="")
 
 
-# How the CSV of a table, by name, is shown to readers; the quantity is the domain's headline.
+# By name of a table: the table for readers, from its data and the domain's headline quantity.
 Readable = Mapping[str, Callable[[pd.DataFrame, Quantity], Table]]
 TEXTS = frozenset({"experiment", "model", "regime", "sampling", "column", "reading", "paper_row", "text"})
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table's CSV, with the very texts and numbers that were written; what is missing is None or NaN."""
+    """Read a CSV back with exactly the strings and numbers that were written; missing ones are None or NaN."""
     frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     for name, texts in frame.items():
         if name in TEXTS:
@@ -61,10 +60,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def plain(text: str) -> str:
-    """The text without what no file or terminal should get: control characters and the like become U+FFFD.
-
-    Tabs and line breaks stay (every kind of break becomes a line feed), and white space at both ends goes.
-    """
+    """The text with control characters replaced by U+FFFD, line breaks normalised and ends stripped."""
     lines = "\n".join(text.splitlines())
     kept = (
         "\ufffd"
@@ -76,10 +72,10 @@ def plain(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The plain text with " / " for line breaks."""
+    """The plain text with line breaks replaced by " / "."""
     return re.sub(r"\s*\n\s*", " / ", plain(text))
 
 
 def escaped(text: str) -> str:
-    """The text as one line that shows in Markdown as it is: active characters become character references."""
+    """The text as one line of Markdown: active characters become character references."""
     return _ACTIVE.sub(lambda match: _NAMED.get(match[0], f"&#{ord(match[0])};"), one_line(text))

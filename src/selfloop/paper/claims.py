@@ -1,7 +1,7 @@
-"""The paper's figures and tables, a row each: what it claims, what this study has in its place, and whether it holds.
+"""The paper's figures and tables, a row each: its claim, this study's counterpart, and whether the claim holds.
 
-A claim is about signs and orders. It is checked in every series (a model, of one experiment and sampling) and every
-seed that has what the claim is about, and holds where all of them agree.
+Claims concern signs and orderings. One is checked for every series (a model in one experiment and sampling) and seed
+that it applies to, and holds if all agree.
 """
 
 import math
@@ -70,7 +70,7 @@ def _molecule(of: Evidence) -> Claim:
     claim += "synthetic ones, and stays about constant when they accumulate."
     rows = of.rows("molecule")
     row = of.claim("Fig. 4", "molecule", claim, NO_NUMBERS, ["headline", "losses"], rises_and_does_not(rows))
-    # Of chains under replace with a third iteration at least.
+    # Chains under replace with at least three iterations.
     second, last = changes_of(rows, "replace", 2), changes_of(rows[rows["iteration"] != 2], "replace")
     rises = [(second[key], last[key]) for key in last if key in second and last[key][1] > last[key][0]]
     if not rises:
@@ -104,7 +104,7 @@ def _curves(of: Evidence, place: str, kind: str, steps: bool = False) -> Claim:
 
 
 def _linear(of: Evidence, place: str, most: int, scale: str) -> Claim:
-    """Ratios to iteration 1, over which the theory's prefactor cancels: n, the sum of 1/k², the sum of 1/k."""
+    """Ratios to iteration 1, in which the theory's prefactor cancels: n, the sum of 1/k², the sum of 1/k."""
     quantity = of.headlines.get("linear")
     rows = EMPTY if quantity is None else select(of.metrics, "linear", quantity.simulated)
     laws: dict[str, Callable[[int], float]] = {
@@ -141,7 +141,7 @@ def _linear(of: Evidence, place: str, most: int, scale: str) -> Claim:
         f"Error at n={' or '.join(map(str, sorted(lasts)))} over that at n=1: {', '.join(values)} (lowest to highest "
         f"setting). Within 3 standard errors of theory in {sum(results)} of {len(results)} (settings and regimes)."
     )
-    # With many settings, a share of them lies outside three standard errors by chance.
+    # With many settings, some lie outside three standard errors by chance.
     share = sum(results) / len(results)
     holds = "holds" if share >= 0.95 else "in part" if share > 0 else "does not hold"
     return replace(row, setting=setting, ours=ours, holds=holds)
@@ -150,7 +150,7 @@ def _linear(of: Evidence, place: str, most: int, scale: str) -> Claim:
 def ratio_of_means(over: np.ndarray, under: np.ndarray) -> Pair:
     """The ratio of two means over the same seeds, and its standard error by the delta method.
 
-    A seed's two values belong together: they share the rows and the first noise.
+    A seed's two values are dependent: they share the rows and the first noise.
     """
     ratio = over.mean() / under.mean()
     error = (over - ratio * under).std(ddof=1) / math.sqrt(len(over)) / under.mean()
@@ -175,9 +175,9 @@ def _temperature(of: Evidence) -> Claim:
 def _of_temperatures(of: Evidence, rows: pd.DataFrame) -> dict[tuple[str, str, float, float], list[Pair]]:
     """The rises under replace at two temperatures, the lower one first, a pair for each seed.
 
-    They are compared where nothing else differs: where both sample from the same first model, which shows in the same
-    value at iteration 1; and up to the last iteration that both have. The keys are experiment and sampling of the lower
-    temperature, it, and the higher one.
+    They are compared if nothing else differs: if both sample from the same first model, and so have the same value at
+    iteration 1; and up to the last iteration that both have. The keys are experiment, sampling and temperature of the
+    colder, and the temperature of the warmer.
     """
     chains = []
     own = rows[(rows["regime"] == "replace") & rows["value"].notna()]
@@ -202,7 +202,7 @@ def _first_iteration(of: Evidence) -> Claim:
     last = _final_losses(of)
     results, values = [], []
     for series, own in last[last["regime"] == "replace"].groupby("series", sort=False):
-        # By epochs: steps differ with the lengths of what was sampled, too, where rows are packed.
+        # By epochs: with packing, steps also depend on the lengths of the samples.
         epochs = own.groupby("iteration")["epoch"].mean()
         if {1, 2} <= set(epochs.index) and not 0.98 < epochs[1] / epochs[2] < 1.02:
             changes = changes_of(own, "replace").values()

@@ -1,4 +1,4 @@
-"""What the paper's claims are checked with: a study's tables, how a loss changes along its chains, and what follows."""
+"""What the paper's claims are checked against: a study's tables, and how a loss changes along its chains."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ class Claim:
 
     Attributes:
         place: the figure or table.
-        claim: what the paper says there, in our words.
-        counterpart: names of our figures and tables that the page may show, in order.
-        setting: what our counterpart was run with.
-        paper: the paper's value, or that it gives none.
-        ours: this study's value, or why there is none.
+        claim: what the paper says there, paraphrased.
+        counterpart: names of our figures and tables on the page.
+        setting: the setting of our experiments.
+        paper: the paper's values, if it gives any.
+        ours: this study's values, or why there are none.
         holds: "holds", "does not hold", "in part" or "not here".
     """
 
@@ -48,13 +48,13 @@ class Checks:
 
     @property
     def holds(self) -> str:
-        """The claim's standing."""
+        """See `Claim`."""
         if not self.results:
             return "not here"
         return "holds" if all(self.results) else "in part" if any(self.results) else "does not hold"
 
     def ours(self, none: str, most: int) -> str:
-        """The values, and in how many cases the claim is true."""
+        """The values, and in how many cases the claim is true; `none` if there are none."""
         if not self.results:
             return none
         shown = [*self.values[:most], *([f"and {len(self.values) - most} more"] if len(self.values) > most else [])]
@@ -67,11 +67,11 @@ class Evidence:
 
     Attributes:
         metrics, curves: the tidy tables.
-        headlines: each domain's headline quantity; a domain that the study does not have is not there.
-        settings: a line per domain that says with what it was run.
-        quantities: each domain's other quantities.
-        samplings: by experiment and the sampling's name in tables, its settings.
-        names: the figures and tables that the page shows.
+        headlines: by domain of the study, its headline quantity.
+        settings: by domain, the setting of its experiments in one line.
+        quantities: by domain, its other quantities.
+        samplings: by experiment and title, the settings of a sampling.
+        names: the figures and tables on the page.
     """
 
     metrics: pd.DataFrame
@@ -83,11 +83,11 @@ class Evidence:
     names: Sequence[str]
 
     def rows(self, domain: str) -> pd.DataFrame:
-        """The headline quantity of a domain; empty where the study does not have it."""
+        """The headline quantity of a domain; empty if the study lacks the domain."""
         return select(self.metrics, domain, self.headlines[domain]) if domain in self.headlines else EMPTY
 
     def of_role(self, domain: str, role: str) -> tuple[pd.DataFrame, str]:
-        """The values of the domain's quantity that has a role, and its label; empty where there are none."""
+        """The values and the label of the domain's quantity with a role; empty if there is none."""
         found = [quantity for quantity in self.quantities.get(domain, ()) if quantity.role == role]
         return (select(self.metrics, domain, found[0]), found[0].label) if found else (EMPTY, "")
 
@@ -99,15 +99,15 @@ class Evidence:
 
         Args:
             place, claim, paper: as in `Claim`.
-            domain: what it is about.
-            shown: figures and tables that stand for the paper's, without the domain's name in front.
-            checks: what came of it.
-            none: why nothing was checked, if for another reason than that replace and accumulate cannot be compared.
-            most: how many values to show.
+            domain: the domain.
+            shown: our counterparts of the figure or table, without the domain's name.
+            checks: the outcome.
+            none: why nothing was checked, if not because replace and accumulate cannot be compared.
+            most: the number of values to show.
         """
         if domain not in self.headlines:
             none = f"This study has no {domain} experiment."
-        none = none or "Nothing to compare: it takes replace and accumulate over two iterations at least."
+        none = none or "Nothing to compare: this needs replace and accumulate over at least two iterations."
         names = tuple(name for each in shown if (name := f"{domain}-{each}") in self.names)
         return Claim(place, claim, names, self.settings.get(domain, ""), paper, checks.ours(none, most), checks.holds)
 
@@ -124,7 +124,7 @@ def changes_of(rows: pd.DataFrame, regime: str, iteration: int | None = None) ->
 
 
 def of_series(changes: Mapping[tuple[str, int], Pair], series: str) -> list[Pair]:
-    """The pairs of one series, of what `changes_of` gives."""
+    """The pairs of one series among the results of `changes_of`."""
     return [pair for (name, _), pair in changes.items() if name == series]
 
 

@@ -1,4 +1,4 @@
-"""What the paper adds to the figures and tables of a study: its values where settings are the same. Light."""
+"""The paper's values for experiments in the same setting, for figures and tables. Light."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,8 +21,8 @@ SAME_SETTING = (
 def counterparts(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> dict[tuple[str, str], Row | None]:
     """By experiment and sampling (as tables name it), the row of Table 2 with the same setting.
 
-    Only language models have one: linear regression is compared with theory, and of images and molecules the paper
-    has no numbers.
+    Only language models have one: linear regression is compared with theory, and the paper gives no numbers for images
+    and molecules.
     """
     return {
         (name, domain.sampling_title(sampling)): paper_row(entry.data, entry.model, entry.training, sampling)
@@ -33,9 +33,9 @@ def counterparts(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> di
 
 
 def published(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[dict[str, Any]]:
-    """The paper's values that may stand beside the study's, as rows {experiment, sampling, regime, iteration, value}.
+    """The paper's values to show beside the study's, as rows {experiment, sampling, regime, iteration, value}.
 
-    "t=4 (repl)" stands at 4 and at 5, since the table may count from 0 there (see `table2`).
+    "t=4 (repl)" is listed at 4 and at 5, since the paper may count from 0 there (see `table2`).
 
     Args:
         domain: the domain.
@@ -52,7 +52,7 @@ def published(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[
 
 
 def comparisons(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[Analysis]:
-    """What stands among a domain's own analyses because of the paper: the study's losses beside those of Table 2."""
+    """What the paper adds to a domain's own analyses: the study's losses beside those of Table 2."""
     asked = [
         {"experiment": name, "sampling": sampling, "row": None if row is None else row.name}
         for (name, sampling), row in counterparts(domain, experiments).items()

@@ -19,7 +19,7 @@ VOCABULARY = 8000  # of all models, by their published configurations
 class Column:
     """A column of Table 2 in our terms: a regime (None for iteration 1, which all share) and an iteration from 1.
 
-    `heading` is as the paper prints it; `reading` says which fit we take it for, where that is not sure.
+    `heading` is the paper's; `reading` says how we interpret it where it is ambiguous.
     """
 
     heading: str
@@ -42,7 +42,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """A row of Table 2: its settings as far as they are published, and its values by the columns' headings."""
+    """A row of Table 2: its published settings, and its values by column heading."""
 
     name: str
     architecture: str
@@ -73,9 +73,9 @@ ROWS = (
 def paper_row(data: Data, model: Model, training: Training, sampling: Sampling) -> Row | None:
     """The row of Table 2 with the same settings, or None.
 
-    Compared are the data (TinyStories from the hub, and the share of it), the model's architecture and exact size, the
-    temperature, the epochs, and that nothing else shapes the data, the samples or iteration 1. What the paper leaves
-    open (heads, batch, learning rate, prompts) is not.
+    It must have the same data (TinyStories from the hub, and the same share of it), architecture, exact size,
+    temperature and epochs, and nothing else that shapes the data, the samples or iteration 1. What the paper does not
+    specify (heads, batch size, learning rate, prompts) may differ.
     """
     if data.source != "hub" or given(data.name).rsplit("/", 1)[-1].lower() != "tinystories":
         return None

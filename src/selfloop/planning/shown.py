@@ -141,17 +141,13 @@ class Rule:
         return self.by_domain[wildcards.get("domain", self.domain)]
 
 
+@dataclass(frozen=True)
 class Showing:
-    """What a study shows.
+    """What a study shows: the study, its checked config, and the digest of the code that a rule runs in a domain."""
 
-    Args:
-        study: the study.
-        checked: its config.
-        code: digest of the code that a rule runs in a domain.
-    """
-
-    def __init__(self, study: studies.Study, checked: Checked, code: Callable[[str, AnyDomain], str]) -> None:
-        self.study, self.checked, self._code = study, checked, code
+    study: studies.Study
+    checked: Checked
+    code: Callable[[str, AnyDomain], str]
 
     @cached_property
     def entries(self) -> list[Shown]:
@@ -256,7 +252,7 @@ class Showing:
     def _entry(self, rule: str, domain: AnyDomain, analysis: Analysis) -> Shown:
         given = self.checked.study.figures.titles
         titles = {name: given.get(_title_key(domain, analysis, name), "") for name in analysis.figures}
-        return Shown(rule, domain, analysis, self.chosen(domain, analysis), titles, self._code(rule, domain))
+        return Shown(rule, domain, analysis, self.chosen(domain, analysis), titles, self.code(rule, domain))
 
 
 def _files(kind: Kind, domain: str, analysis: Analysis, formats: Sequence[str]) -> list[str]:

@@ -1,7 +1,8 @@
-"""Charts to explore: values on hover, regimes and models on and off. Drawn in the browser by Bokeh."""
+"""Interactive charts, drawn in the browser by Bokeh: values on hover, regimes and models to toggle."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,13 @@ from bokeh.plotting import figure
 from bokeh.resources import Resources
 
 from selfloop.analysis.read import in_order, over_seeds, regimes_in_order
-from selfloop.analysis.style import Mark, regime_marks
+from selfloop.analysis.style import LINES, Mark, regime_marks
 
-# Bokeh's names of the markers of `analysis.style`, and its dash patterns in the order of those there.
+# Bokeh's names of the markers of `analysis.style`.
 _MARKERS = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond", "v": "inverted_triangle"}
 _MARKERS |= {"P": "cross", "X": "x", "*": "star"}
-_DASHES = ("solid", "dashed", "dotted", "dashdot", "dotdash")
-MOST_SEEDS = 10  # of more seeds the range says little, and the band is the middle half
-MOST_SERIES = 8  # more lines of one regime than this are a tangle
+MOST_SEEDS = 10  # with more seeds, the range says little, and the band is the interquartile range
+MOST_SERIES = 8  # more lines per regime are hard to tell apart
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Chart:
     """A chart as the page needs it.
 
     Attributes:
-        regimes: what can be switched on and off, in order, by name the colour.
-        series: the same, by name the dash pattern.
-        band: what bands are.
-        item: what `Bokeh.embed` takes; its glyphs bear tags [regime, series].
-        left_out: how many series are not drawn.
-        published: whether there are values of the paper's.
+        regimes: the colours of the regimes to toggle, by name.
+        series: the dash patterns of the series to toggle, by name.
+        band: what bands show.
+        item: the argument of `Bokeh.embed`; its glyphs have tags [regime, series].
+        left_out: the number of series that are not drawn.
+        published: whether the paper's values are drawn.
     """
 
     regimes: Mapping[str, str]
@@ -44,7 +44,7 @@ class Chart:
 
 
 def library() -> str:
-    """The script that draws the charts, whole, so that the page needs no network."""
+    """Bokeh's script in full, so that the page needs no network."""
     files = Resources(mode="absolute", components=["bokeh"]).js_files
     return "\n".join(Path(path).read_text(encoding="utf-8") for path in files)
 
@@ -54,20 +54,20 @@ def headline_chart(rows: pd.DataFrame, regimes: Sequence[str], published: Sequen
 
     Args:
         rows: as `read.select` gives them.
-        regimes: all regimes of the study, so that they look the same in all its charts.
-        published: the paper's values, with experiment, sampling, regime, iteration and value; those of rows are drawn.
+        regimes: all regimes of the study, so that they look the same in all charts.
+        published: the paper's values, with experiment, sampling, regime, iteration, value; drawn if in `rows`.
     """
     marks = regime_marks(regimes)
     every = in_order(rows["series"])
-    dashes = {name: _DASHES[place % len(_DASHES)] for place, name in enumerate(every[:MOST_SERIES])}
+    dashes = dict(zip(every[:MOST_SERIES], cycle(LINES), strict=False))
     rows = rows[rows["series"].isin(dashes)]
     plot: Any = figure(
         height=380,
         sizing_mode="stretch_width",
         tools="box_zoom,reset",
-        active_drag=None,  # a finger that drags scrolls the page
+        active_drag=None,  # on a touch screen, dragging scrolls the page
         toolbar_location="above",
-        x_axis_label=None,  # the page names the axes: horizontally, and as text that can be selected
+        x_axis_label=None,  # the page labels the axes, as horizontal, selectable text
         y_axis_label=None,
         y_axis_type="log" if _wide(rows) else "linear",
     )
@@ -109,7 +109,7 @@ def headline_chart(rows: pd.DataFrame, regimes: Sequence[str], published: Sequen
 
 
 def _wide(rows: pd.DataFrame) -> bool:
-    """Whether means lie so far apart that only a logarithmic axis shows them."""
+    """Whether means are so far apart that only a logarithmic axis shows them."""
     means = rows.groupby(["regime", "series", "iteration"])["value"].mean().dropna()
     return bool(len(means)) and bool(means.min() > 0) and bool(means.max() / means.min() > 30)
 

@@ -18,7 +18,7 @@ PHRASES = {
     "rising": "rises",
     "bounded": "stays bounded",
     "undecided": "is undecided",
-    "not said": "cannot be told",
+    "no verdict": "has no verdict",
 }
 
 
@@ -80,7 +80,7 @@ def _slopes(trends: Sequence[Trend], quantity: Quantity) -> str:
     if not slopes:
         return "no slope yet"
     text = " to ".join(dict.fromkeys(map(show, (min(slopes), max(slopes)))))
-    text += f" {quantity.unit} and iteration" if quantity.logarithmic else " of the first model's per iteration"
+    text += f" {quantity.unit} per iteration" if quantity.logarithmic else " of the first model's value per iteration"
     ends = [(scaled(each.low, each), scaled(each.high, each)) for each in trends]
     ends = [end for end in ends if not np.isnan(end[0])]
     if not ends:
@@ -91,14 +91,14 @@ def _slopes(trends: Sequence[Trend], quantity: Quantity) -> str:
 
 @dataclass(frozen=True)
 class Gap:
-    """A chain that the study asks for and of which something is missing or not finite."""
+    """A chain of which something is missing or not finite."""
 
     chain: str
     what: str
 
 
 def gaps(experiments: Mapping[str, Any], metrics: pd.DataFrame, quantities: Mapping[str, Quantity]) -> list[Gap]:
-    """What the study asks for and the metrics do not hold, and values that are not finite.
+    """What the study asks for but the metrics lack, and values that are not finite.
 
     Args:
         experiments: checked experiments by name.
@@ -122,13 +122,13 @@ def gaps(experiments: Mapping[str, Any], metrics: pd.DataFrame, quantities: Mapp
         wrong = rows[~np.isfinite(rows["value"].to_numpy(float))]
         for (regime, metric, split), own in wrong.groupby(["regime", "metric", "split"], sort=False):
             places = [f"seed {seed} iteration {t}" for seed, t in zip(own["seed"], own["iteration"], strict=True)]
-            what = f"{metric} ({split}) is not finite and left out: {', '.join(places)}"
+            what = f"{metric} ({split}) is not finite and is left out: {', '.join(places)}"
             found.append(Gap(f"{name}, {regime}", what if len(what) < 300 else f"{what[:297]}…"))
     return found
 
 
 def not_simulated(simulations: Sequence[Mapping[str, str]]) -> list[Gap]:
-    """The settings of each experiment of which there is no simulation yet; `simulations` as `collect` is given them."""
+    """By experiment, how many settings have not been simulated; `simulations` as `collect` is given them."""
     found = []
     for name in dict.fromkeys(each["experiment"] for each in simulations):
         have = [Path(each["file"]).is_file() for each in simulations if each["experiment"] == name]
@@ -143,16 +143,16 @@ def cannot_say(found: Sequence[Line], quantity: Quantity) -> list[str]:
     regimes = {line.regime for line in found}
     sentences = []
     if max(moved.seeds for moved in trends) < 2:
-        sentences.append("One seed: no interval over seeds, and so no verdict; a difference may be chance.")
+        sentences.append("One seed: no interval over seeds and so no verdict; a difference may be chance.")
     if max(moved.iterations for moved in trends) < 2:
-        sentences.append("One iteration: nothing has gone round the loop yet, so that there is no slope.")
+        sentences.append("One iteration: no model has been trained on samples yet, so there is no slope.")
     if len(regimes) == 1:
         sentences.append(f"One regime ({next(iter(regimes))}): nothing to compare it with.")
     if any(2 <= moved.seeds < 5 for moved in trends):
         sentences.append(
-            "With few seeds an interval is wide, and it holds only if the seeds' slopes are about normal: "
-            "with two seeds, its half-width is 12.7 standard errors."
+            "Few seeds: intervals are wide, and hold only if slopes are about normal over seeds; with two seeds, "
+            "the half-width is 12.7 standard errors."
         )
     if left_out := sum(moved.not_finite for moved in trends):
-        sentences.append(f"{left_out} values of {quantity.label} are not finite and left out of slopes and means.")
+        sentences.append(f"{left_out} values of {quantity.label} are not finite and are left out of slopes and means.")
     return sentences

@@ -1,4 +1,4 @@
-"""The page itself: everything that is there, as one HTML file that needs no network."""
+"""The page itself: one self-contained HTML file that needs no network."""
 
 import base64
 import importlib
@@ -30,22 +30,22 @@ from selfloop.report.places import ASSETS, CAPTIONS
 from selfloop.report.verdicts import RULE
 from selfloop.versions import versions
 
-PLAIN = " !$()*+,-./:;=?@[]^_{|}~'"  # what an SVG's address may hold as it is, besides letters and digits
+PLAIN = " !$()*+,-./:;=?@[]^_{|}~'"  # need no percent-encoding in a data URL, besides letters and digits
 LARGEST_SVG = 400_000  # bytes; of a larger figure the page shows the PNG
 LARGEST_TABLE = 200  # rows shown of a table; its file has all
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the page's parts come from.
+    """What the page is made from.
 
     Attributes:
         spec: what `selfloop.planning.shown.Showing.report` says of the study.
-        metrics, curves: the tidy tables, or as much of them as there is.
+        metrics, curves: the tidy tables, as far as they exist.
         results: the folder with figures, tables and logs.
-        drawn: figures and tables that were made for this page alone, by file name; they are preferred.
-        unfinished: whether the study is not finished, so that figures in `results` may be older than its measurements.
-        not_simulated: what it asks for besides chains, and has not got yet.
+        drawn: a folder of figures and tables made for this page alone, which are preferred.
+        unfinished: whether the study is unfinished, so that figures in `results` may be older than its measurements.
+        not_simulated: the simulations that are still missing.
     """
 
     spec: Mapping[str, Any]
@@ -57,18 +57,18 @@ class Sources:
     not_simulated: Sequence[Gap] = ()
 
     def file(self, kind: str, name: str, suffix: str) -> Path | None:
-        """A figure's or table's file, drawn for this page or else among the results."""
+        """The file of a figure or table, preferably drawn for this page."""
         folders = [*([] if self.drawn is None else [self.drawn]), self.results / kind]
         return next((path for folder in folders if (path := folder / f"{name}{suffix}").is_file()), None)
 
     def linked(self, kind: str, name: str, *suffixes: str) -> list[str]:
-        """The files of that name among the results, which the page links."""
+        """The files of that name among the results, to be linked."""
         return [f"{name}{suffix}" for suffix in suffixes if (self.results / kind / f"{name}{suffix}").is_file()]
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is said of one quantity of a domain."""
+    """One quantity of a domain: its verdicts and its chart."""
 
     id: str
     quantity: Quantity
@@ -81,15 +81,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A figure or a table with what stands around it.
+    """A figure or a table.
 
     Attributes:
-        name, caption: as they are.
-        files: what it links to.
+        name, caption: for readers.
+        files: the linked files.
         fresh: whether it was drawn for this page alone.
-        old: whether newer measurements may not be in it.
-        source: of a figure, the address that holds it.
-        table: of a table, what is shown of it.
+        old: whether it may lack newer measurements.
+        source: a figure's data URL.
+        table: a table's contents.
     """
 
     name: str
@@ -150,7 +150,7 @@ def _context(sources: Sources) -> dict[str, Any]:
         "versions": versions() | {"machine": f"{platform.system()} {platform.machine()}"},
         "provenance": "" if provenance is None else json.dumps(provenance, indent=2, ensure_ascii=False),
         "config": yaml.safe_dump(json.loads(json.dumps(dict(spec["config"]))), sort_keys=False, width=100),
-        "library": Markup(_in_script(charts.library())),  # our dependency's, not anybody's input
+        "library": Markup(_in_script(charts.library())),  # a dependency's code, not user input
         "script": Markup((ASSETS / "page.js").read_text(encoding="utf-8")),
         "style": Markup((ASSETS / "page.css").read_text(encoding="utf-8")),
         "largest_table": LARGEST_TABLE,
@@ -169,14 +169,14 @@ def _domain(sources: Sources, domain: Mapping[str, Any], regimes: list[str]) -> 
             chart = charts.headline_chart(rows, regimes, domain["published"] if quantity is headline else [])
             said = answer(found, quantity), found, cannot_say(found, quantity)
             parts.append(Part(f"{name}-{quantity.split}", quantity, *said, chart, Markup(_json(chart.item))))
-    # The part that answers the question: the loop, unless just its simulation has seeds enough for a verdict.
-    told = [part for part in parts if any(line.verdict.word != "not said" for line in part.lines)]
+    # The headline answer is the loop's, unless only its simulation has enough seeds for a verdict.
+    decided = [part for part in parts if any(line.verdict.word != "no verdict" for line in part.lines)]
     return {
         "name": name,
         "title": domain["title"],
         "setting": _setting(sources.spec["experiments"], domain),
         "parts": parts,
-        "answer": next(iter(told or parts), None),
+        "answer": next(iter(decided or parts), None),
         "figures": [figure for shown in domain["shown"] for figure in _figures(sources, shown)],
         "tables": [table for shown in domain["shown"] for table in _tables(sources, domain, shown)],
     }
@@ -204,7 +204,7 @@ def _tables(sources: Sources, domain: Mapping[str, Any], shown: Mapping[str, Any
 
 
 def _age(sources: Sources, path: Path) -> tuple[bool, bool]:
-    """Whether a file was drawn for this page, and whether newer measurements may not be in it."""
+    """Whether a file was drawn for this page, and whether it may lack newer measurements."""
     fresh = sources.drawn is not None and path.is_relative_to(sources.drawn)
     return fresh, sources.unfinished and not fresh
 
@@ -216,7 +216,7 @@ def caption(shown: Mapping[str, Any]) -> str:
 
 
 def _setting(experiments: Mapping[str, Any], domain: Mapping[str, Any]) -> str:
-    """With what a domain was run, in a line."""
+    """The setting of a domain's experiments, in one line."""
     same: dict[str, list[str]] = {}
     for name, entry in experiments.items():
         if entry["domain"] == domain["name"]:
@@ -244,12 +244,9 @@ def _in_script(code: str) -> str:
 
 
 def data_address(path: Path) -> str:
-    """A figure's file as an address that holds it.
-
-    An SVG is text, of which few characters need three in an address; base64 would make it larger by a third.
-    """
+    """A figure's file as a data URL: an SVG percent-encoded, since base64 would make it a third larger."""
     if path.suffix == ".svg":
-        # An address may hold no line ends. Between words of XML a space does as well.
+        # A URL holds no line breaks; in XML, a space does as well.
         text = path.read_text(encoding="utf-8").replace("\r", "").replace("\n", " ")
         return f"data:image/svg+xml,{quote(text, safe=PLAIN)}"
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,4 +1,4 @@
-"""Does a loop collapse? The rule by which the page says so; pure, of tidy rows alone."""
+"""Does a loop collapse? The rule behind the page's verdicts: a pure function of tidy rows."""
 
 import math
 from dataclasses import dataclass
@@ -9,45 +9,46 @@ import pandas as pd
 
 from selfloop.analysis.trends import mean_interval, slopes
 
-Word = Literal["bounded", "rising", "collapsed", "undecided", "not said"]
+Word = Literal["bounded", "rising", "collapsed", "undecided", "no verdict"]
 
 NOTABLE = 0.10  # a rise by less than this share of the first model's value is not notable
 USELESS = 1.00  # a rise by this share, a doubling, is a collapse
-LEVELLING = 6  # iterations that a chain needs before it can be said to have levelled off
+LEVELLING = 6  # iterations without which no chain counts as levelled off
 
 RULE = (
-    "Within each seed a straight line is fitted to the loss over iterations; its slope is averaged over seeds, with a "
-    "95% confidence interval by Student's t. Changes are taken relative to the first model's loss; of a cross-entropy, "
-    "which is a logarithm, the change of the perplexity is taken instead. Seeds are compared up to the last iteration "
-    "that all of them reach, and first and last are means over the seeds that have both.",
+    "Within each seed, a straight line is fitted to the loss over iterations; its slope is averaged over seeds, with a "
+    "95% confidence interval (Student's t). Changes are relative to the first model's loss; for a cross-entropy, which "
+    "is a logarithm, the change in perplexity is used instead. Seeds are compared up to the last iteration that all of "
+    "them reach; first and last are means over the seeds that have both.",
     "Bounded: the slope's interval does not lie above zero, and even at its upper end the loss would rise by less than "
     "10% over the whole chain; or the chain has levelled off: it has at least 6 iterations, rose less than half as "
-    "fast over their later half as over their earlier half, and even at its interval's upper end that later slope adds "
+    "fast over its later half as over its earlier half, and even at the upper end of its interval the later slope adds "
     "less than 10%.",
     "Collapsed: the slope's interval lies above zero, the chain has not levelled off, and the loss at the last "
     "iteration is at least twice that at the first.",
     "Rising: the slope's interval lies above zero, and the loss has neither levelled off nor doubled.",
-    "Undecided: the slope's interval holds zero and a notable rise; or, of a chain of 6 iterations or more that rose, "
-    "the later slope's interval holds zero and it has not levelled off. These seeds cannot tell. A chain is undecided "
-    "and not bounded, too, where a seed has a value that is not finite or ends before others: it may have diverged.",
-    "Not said: with one seed there is no interval, and with one iteration no slope.",
+    "Undecided: the slope's interval contains both zero and a notable rise; or a chain of 6 iterations or more rose, "
+    "the interval of its later slope contains zero, and it has not levelled off. These seeds cannot tell. A chain is "
+    "also undecided, rather than bounded, if a seed has a value that is not finite or ends before the others: it may "
+    "have diverged.",
+    "No verdict: one seed gives no interval, and one iteration no slope.",
 )
 
 
 @dataclass(frozen=True)
 class Trend:
-    """How one quantity moves over the iterations of one model and regime. NaN where nothing can be said.
+    """How one quantity moves over the iterations of one model and regime; NaN where unknown.
 
     Attributes:
-        seeds: with a finite value at two iterations at least.
+        seeds: those with a finite value at two or more iterations.
         iterations: the last iteration that all seeds reach.
         broken: seeds with a value that is not finite, or that end before others.
-        asked: seeds of which there is any value.
+        asked: seeds with any value.
         first, last: means at iteration 1 and at the last, over the seeds that are finite at both.
         slope, low, high: the mean over seeds of the slopes per iteration, and its 95% confidence interval.
         early, late: mean slopes over the earlier and the later half of the iterations.
         late_low, late_high: the later slope's interval.
-        not_finite: values that are left out.
+        not_finite: number of values left out.
         logarithmic: the quantity is a logarithm, in nats.
     """
 
@@ -68,7 +69,7 @@ class Trend:
     logarithmic: bool
 
     def relative(self, change: float) -> float:
-        """A change as a share of the first model's value, or of its exponential where that is a logarithm."""
+        """A change relative to the first model's value, or to its exponential if it is a logarithm."""
         if self.logarithmic:
             return math.expm1(min(change, 700.0))
         return change / self.first if self.first > 0 else math.nan
@@ -76,7 +77,7 @@ class Trend:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A word of the rule, and why in one sentence."""
+    """A word of the rule, and the reason in one sentence."""
 
     word: Word
     reason: str
@@ -133,27 +134,27 @@ def verdict(of: Trend) -> Verdict:
 def _of_slopes(of: Trend) -> Verdict:
     span = of.iterations - 1
     if of.iterations < 2:
-        return Verdict("not said", "One iteration has no slope.")
+        return Verdict("no verdict", "One iteration has no slope.")
     if math.isnan(of.first) or math.isnan(of.last):
-        return Verdict("not said", f"No seed is finite at iteration 1 and at iteration {of.iterations}.")
+        return Verdict("no verdict", f"No seed is finite at both iteration 1 and iteration {of.iterations}.")
     if of.seeds < 2:
         moved = "rose" if of.last > of.first else "fell" if of.last < of.first else "stayed"
-        return Verdict("not said", f"One seed has no confidence interval; its loss {moved}{_by(of)}.")
+        return Verdict("no verdict", f"One seed has no confidence interval; its loss {moved}{_change(of)}.")
     if math.isnan(of.relative(0.0)):
-        return Verdict("not said", "The first model's value is not positive, so that no change is relative to it.")
+        return Verdict("no verdict", "The first model's value is not positive, so changes cannot be relative to it.")
     if of.low <= 0:
         most = of.relative(of.high * span)
         if most < NOTABLE:
-            sure = "It falls for sure" if of.high < 0 else "No sure rise"
-            return Verdict("bounded", f"{sure}; at most {most:+.0%} over {span} steps.")
+            moved = "Significant decrease" if of.high < 0 else "No significant increase"
+            return Verdict("bounded", f"{moved}; at most {most:+.0%} over {span} steps.")
         return Verdict("undecided", f"From {of.relative(of.low * span):+.0%} to {most:+.0%} over {span} steps.")
     if _levelled(of):
-        return Verdict("bounded", f"It rose{_by(of)}, and has levelled off.")
+        return Verdict("bounded", f"It rose{_change(of)} and has levelled off.")
     if of.iterations >= LEVELLING and of.late_low <= 0:
-        return Verdict("undecided", f"It rose{_by(of)}; whether it still does, these seeds cannot tell.")
+        return Verdict("undecided", f"It rose{_change(of)}; these seeds cannot tell whether it still rises.")
     if of.relative(of.last - of.first) >= USELESS:
-        return Verdict("collapsed", f"It rises for sure,{_by(of)}.")
-    return Verdict("rising", f"It rises for sure,{_by(of)}.")
+        return Verdict("collapsed", f"Significant increase{_change(of, 'of')}.")
+    return Verdict("rising", f"Significant increase{_change(of, 'of')}.")
 
 
 def _levelled(of: Trend) -> bool:
@@ -162,14 +163,13 @@ def _levelled(of: Trend) -> bool:
     return of.iterations >= LEVELLING and slows and of.relative(of.late_high * later) < NOTABLE
 
 
-def _by(of: Trend) -> str:
+def _change(of: Trend, word: str = "by") -> str:
     change = of.relative(of.last - of.first)
     if math.isnan(change):
         return ""
     if change >= 1.5:
         return f" to {change + 1:.1f} times" + (" its perplexity" if of.logarithmic else "")
-    # "rose by", "fell by": the verb has the sign.
-    return f" by {abs(change):.0%}" + (" in perplexity" if of.logarithmic else "")
+    return f" {word} {abs(change):.0%}" + (" in perplexity" if of.logarithmic else "")
 
 
 def _mean(rows: pd.DataFrame, iteration: int) -> float:

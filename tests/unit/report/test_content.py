@@ -21,8 +21,8 @@ def sentences(metrics: pd.DataFrame) -> list[str]:
 
 def test_the_answer_names_verdict_slope_and_interval_of_every_regime() -> None:
     replace, accumulate = sentences(measured())
-    assert replace.startswith("replace: it collapses (+0.41 nats per token and iteration; 95% interval +0.3")
-    assert accumulate.startswith("accumulate: it stays bounded (\N{MINUS SIGN}0.025 nats per token and iteration;")
+    assert replace.startswith("replace: it collapses (+0.41 nats per token per iteration; 95% interval +0.3")
+    assert accumulate.startswith("accumulate: it stays bounded (\N{MINUS SIGN}0.025 nats per token per iteration;")
 
 
 def test_several_models_are_counted() -> None:
@@ -35,13 +35,13 @@ def test_several_models_are_counted() -> None:
 
 def test_one_seed_has_an_answer_without_interval() -> None:
     (replace, _) = sentences(measured(seeds=[0]))
-    assert replace == "replace: it cannot be told (+0.40 nats per token and iteration; one seed, so no interval)"
+    assert replace == "replace: it has no verdict (+0.40 nats per token per iteration; one seed, so no interval)"
 
 
 def test_a_quantity_that_is_no_logarithm_moves_by_shares_of_its_first_value() -> None:
     risk = Quantity("cross_entropy", "test", "Excess risk", "squared unit of y")
     found = content.lines(select(measured(), "text", risk), risk)
-    assert "% of the first model's per iteration; 95% interval" in content.answer(found, risk)[0].text
+    assert "% of the first model's value per iteration; 95% interval" in content.answer(found, risk)[0].text
 
 
 def test_a_whole_study_has_no_gap() -> None:
@@ -57,7 +57,7 @@ def test_a_gap_names_chain_and_iterations() -> None:
     found = content.gaps(experiments, metrics[~gone], {"text": LOSS})
     assert [(gap.chain, gap.what) for gap in found] == [
         ("plays, replace, seed 1", "2 of 4 iterations; not yet 3, 4"),
-        ("plays, replace", "cross_entropy (test) is not finite and left out: seed 0 iteration 1"),
+        ("plays, replace", "cross_entropy (test) is not finite and is left out: seed 0 iteration 1"),
     ]
 
 
@@ -68,7 +68,7 @@ def test_a_gap_names_chain_and_iterations() -> None:
         (measured({regime: values[:1] for regime, values in LOSSES.items()}), "One iteration:"),
         (measured({"replace": LOSSES["replace"]}), "One regime (replace):"),
         (measured({"replace": [4.0, math.nan, 4.2], "accumulate": [4.0, 4.0, 4.0]}), "3 values of Test cross-entropy"),
-        (measured(), "With few seeds"),
+        (measured(), "Few seeds:"),
     ],
 )
 def test_what_cannot_be_said_is_said(metrics: pd.DataFrame, said: str) -> None:

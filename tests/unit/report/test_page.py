@@ -98,8 +98,8 @@ def test_a_table_shows_its_first_rows_and_says_how_many_more_there_are(
         (measured(seeds=[0]), "One seed:"),
         (measured({"replace": [4.0], "accumulate": [4.0]}), "One iteration:"),
         (measured({"replace": [4.0, 4.4]}), "One regime (replace):"),
-        (measured({"replace": [4.0, math.nan, 5.0, math.inf]}), "is not finite and left out"),
-        (measured({"replace": [math.nan, math.nan]}), "No seed is finite at iteration 1 and at iteration 2."),
+        (measured({"replace": [4.0, math.nan, 5.0, math.inf]}), "is not finite and is left out"),
+        (measured({"replace": [math.nan, math.nan]}), "No seed is finite at both iteration 1 and iteration 2."),
         (measured().query("iteration < 3 or seed == 0"), "2 of 4 iterations; not yet 3, 4"),
     ],
 )

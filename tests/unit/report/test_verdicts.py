@@ -78,7 +78,7 @@ def test_first_and_last_are_of_the_same_seeds() -> None:
 def test_a_chain_of_which_a_seed_may_have_diverged_is_not_bounded(seeds: list[list[float]]) -> None:
     found = verdict(trend(rows(*seeds), logarithmic=False))
     assert found.word == "undecided"
-    assert found.reason.startswith("1 of 4 seeds diverged or ended early; without them: No sure rise")
+    assert found.reason.startswith("1 of 4 seeds diverged or ended early; without them: No significant increase")
 
 
 def test_a_loss_that_fell_fell_by_a_positive_share() -> None:
@@ -114,7 +114,7 @@ def test_a_chain_is_too_short_to_level_off_before_six_iterations() -> None:
 def test_seeds_that_disagree_leave_it_undecided() -> None:
     assert word([1.0, 1.5, 2.0], [1.0, 1.0, 0.9], [1.0, 1.1, 1.3]) == "undecided"
     late = [[1.0, 1.5, 2.0, 2.0, 2.0 + d, 2.0 + 2 * d] for d in (-0.3, 0.0, 0.4)]
-    assert word(*late) == "undecided"  # it rose for sure at first; later, who knows
+    assert word(*late) == "undecided"  # a significant increase at first; later, who knows
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ def test_seeds_that_disagree_leave_it_undecided() -> None:
     [
         ([[1.0], [1.1]], "One iteration has no slope."),
         ([[1.0, 2.0, 3.0]], "One seed has no confidence interval; its loss rose to 3.0 times."),
-        ([[1.0, 2.0, math.nan], [1.0, 2.0, math.inf]], "No seed is finite at iteration 1 and at iteration 3."),
-        ([[0.0, 1.0], [0.0, 2.0]], "The first model's value is not positive, so that no change is relative to it."),
+        ([[1.0, 2.0, math.nan], [1.0, 2.0, math.inf]], "No seed is finite at both iteration 1 and iteration 3."),
+        ([[0.0, 1.0], [0.0, 2.0]], "The first model's value is not positive, so changes cannot be relative to it."),
     ],
 )
-def test_what_cannot_be_said_is_not_said(seeds: list[list[float]], reason: str) -> None:
+def test_too_little_data_gives_no_verdict_and_says_why(seeds: list[list[float]], reason: str) -> None:
     found = verdict(trend(rows(*seeds), logarithmic=False))
-    assert (found.word, found.reason) == ("not said", reason)
+    assert (found.word, found.reason) == ("no verdict", reason)
 
 
 def test_values_that_are_not_finite_are_counted_and_left_out() -> None:

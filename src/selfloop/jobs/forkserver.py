@@ -155,7 +155,7 @@ def _die_with_client(descriptor: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _send(connection: Connection, value: Any) -> None:
+def _send(connection: Connection, value: object) -> None:
     connection.send_bytes(json.dumps(value).encode())
 
 

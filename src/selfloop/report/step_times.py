@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from selfloop.jobs.record import attempts, failed_steps, recorded_logs
 
@@ -57,7 +56,7 @@ def failures(logs: Path) -> list[tuple[str, str]]:
     return found
 
 
-def provenance(path: Path) -> Mapping[str, Any] | None:
+def provenance(path: Path) -> Mapping[str, object] | None:
     """What the study noted of where its results come from; None where there is no such file or it is broken."""
     if not path.is_file():
         return None

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import selfloop
 from selfloop.data.atomic import atomic_file
@@ -27,7 +26,7 @@ from selfloop.versions import versions
 FILE = paths.PROVENANCE
 
 
-def write(study: Study, checked: Mapping[str, Any], files: list[str], complete: bool) -> None:
+def write(study: Study, checked: Mapping[str, object], files: list[str], complete: bool) -> None:
     """Write the provenance of a study's results in the current folder; `files` are its config files."""
     if not Path(RESULTS).is_dir():
         return
@@ -69,7 +68,7 @@ def changes(study: Study) -> list[str]:
     return found
 
 
-def _code(root: Path) -> dict[str, Any]:
+def _code(root: Path) -> dict[str, object]:
     """The commit of the working tree, and whether there are uncommitted changes; None outside a git repository."""
     if shutil.which("git") is None or not (root / ".git").exists():
         return {"commit": None, "changed": None}
@@ -82,7 +81,7 @@ def _code(root: Path) -> dict[str, Any]:
     return {"commit": answers[0], "changed": bool(answers[1])}
 
 
-def _machine() -> dict[str, Any]:
+def _machine() -> dict[str, object]:
     """The machine that Snakemake runs on; on a cluster, artifacts name their own nodes."""
     model = ""
     if os.path.exists("/proc/cpuinfo"):
@@ -104,9 +103,9 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _artifacts(study: Study) -> dict[str, Any]:
+def _artifacts(study: Study) -> dict[str, dict[str, object]]:
     """By path: seed, parents, and where the last attempt ran."""
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, object]] = {}
     for name in study.data:
         ran_on = _place(paths.log("prepare_data", name))
         found[f"{paths.DATA}/{name}"] = {"kind": "data", "parents": [], "ran_on": ran_on}

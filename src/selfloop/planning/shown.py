@@ -27,7 +27,7 @@ Kind = Literal["figures", "tables"]
 def shared(
     domain: AnyDomain, experiments: Mapping[str, models.Experiment], tables: models.Tables
 ) -> Iterator[Analysis]:
-    """What every domain shows, as far as it has it, in the page's order; `tables` is the config's section."""
+    """What all domains show, as far as they can, in the page's order; `tables` is the config's section."""
     yield Analysis("plot_headline", figures=("headline",), asked=published(domain, experiments))
     yield Analysis("write_tables", tables=("headline", "trend"))
     if domain.curve is not None:
@@ -41,7 +41,7 @@ def shared(
 
 
 def parts_once(artifacts: Sequence[Artifacts]) -> list[Artifacts]:
-    """What each experiment's first seed sampled; chains that share a data set have it once."""
+    """The data sets sampled for each experiment's first seed, each once."""
     found: dict[str, Artifacts] = {}
     for row in first_seeds(artifacts):
         found.setdefault(row["part"], row)
@@ -56,8 +56,8 @@ class Shown:
         rule: its name.
         domain: the domain.
         analysis: what is drawn.
-        artifacts: those that the analysis has chosen, without the paths that it does not read.
-        titles: those of its figures, by name.
+        artifacts: those that the analysis reads, without the paths that it does not read.
+        titles: the titles of its figures, by name.
         code: digest of its step's code.
     """
 
@@ -80,27 +80,29 @@ class Shown:
 
     @property
     def params(self) -> dict[str, Any]:
-        """What its step is told, as JSON values."""
+        """The params of its step, as JSON values."""
         asked = {"headline": asdict(self.domain.headline), "asked": self.analysis.asked, "artifacts": self.artifacts}
         return {"domain": self.domain.name, **asked, "titles": self.titles, "code": self.code}
 
     @property
     def caption(self) -> str:
-        """The file below CAPTIONS that explains it; a domain's own analysis may have none of its own."""
+        """The file of its caption, below CAPTIONS."""
         return f"{self.rule}.rst" if (CAPTIONS / f"{self.rule}.rst").is_file() else "own_analysis.rst"
 
     def names(self, kind: Kind) -> list[str]:
-        """Names of its figures or tables, the domain's in front."""
+        """Names of its figures or tables, with the domain's in front."""
         return [Path(file).stem for file in self.files(kind, "any")]
 
-    def files(self, kind: Kind, *formats: str) -> list[str]:
-        """Its figures or tables in each format."""
-        return _files(kind, self.domain.name, self.analysis, formats)
+    def files(self, kind: Kind, *formats: str, domain: str = "") -> list[str]:
+        """Its figures or tables in each format; `domain` is a wildcard in place of the domain's name."""
+        path = paths.figure if kind == "figures" else paths.table
+        names: tuple[str, ...] = getattr(self.analysis, kind)
+        return [path(domain or self.domain.name, name, form) for name in names for form in formats]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of analysis.smk: of one domain, or of all that have it, told apart by the wildcard `domain`."""
+    """A rule of analysis.smk: of one domain, or of several by the wildcard `domain`."""
 
     name: str
     by_domain: Mapping[str, Shown]
@@ -126,8 +128,8 @@ class Rule:
         return {name: file for name, file in TIDY.items() if name == self.first.tidy}
 
     def files(self, kind: Kind, *formats: str) -> list[str]:
-        """Its "figures" or "tables" in each format."""
-        return _files(kind, self.domain, self.first.analysis, formats)
+        """Its figures or tables in each format."""
+        return self.first.files(kind, *formats, domain=self.domain)
 
     def artifacts(self, wildcards: Any) -> list[str]:
         """Inputs of a job besides the tidy table."""
@@ -179,18 +181,17 @@ class Showing:
 
     @property
     def kept(self) -> list[str]:
-        """The figures and tables, and the models and data sets that they show as they are."""
+        """The figures and tables, and the artifacts that they show as they are."""
         return list(dict.fromkeys([*(file for each in self.entries for file in each.artifact_files), *self.files()]))
 
     @property
     def titled(self) -> list[str]:
         """The keys that `figures.titles` may have."""
-        return list(
-            dict.fromkeys(_title_key(each.domain, each.analysis, n) for each in self.entries for n in each.titles)
-        )
+        keys = (_title_key(each.domain, each.analysis, name) for each in self.entries for name in each.titles)
+        return list(dict.fromkeys(keys))
 
     def report(self) -> dict[str, Any]:
-        """What the study's page is about, as JSON values; nothing in it is only about how the study is run."""
+        """What the study's page is about, as JSON values; nothing about how the study is run."""
         config = {key: self.checked.plain[key] for key in ("experiments", "regimes")}
         domains = [
             {
@@ -255,19 +256,13 @@ class Showing:
         return Shown(rule, domain, analysis, self.chosen(domain, analysis), titles, self.code(rule, domain))
 
 
-def _files(kind: Kind, domain: str, analysis: Analysis, formats: Sequence[str]) -> list[str]:
-    """`domain` is a name, or a rule's wildcard."""
-    path, names = (paths.figure, analysis.figures) if kind == "figures" else (paths.table, analysis.tables)
-    return [path(domain, name, form) for name in names for form in formats]
-
-
 def _title_key(domain: AnyDomain, analysis: Analysis, figure: str) -> str:
     """How `figures.titles` names a figure; those of one shared step have a title together."""
     return f"{domain.name}-{analysis.title or figure}"
 
 
 def looks() -> str:
-    """Digest of what the page looks like besides its code: the template, its style and script, and the captions."""
+    """Digest of the page's looks besides its code: template, style, script and captions."""
     total = hashlib.sha256()
     for path in sorted([*ASSETS.iterdir(), *CAPTIONS.iterdir()]):
         if path.is_file():

@@ -5,11 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from selfloop.data import collect
-from selfloop.operations.report import are_current
+from selfloop.data.tidy import CURVES
+from selfloop.operations.report import are_current, draw
 from selfloop.report.content import Gap, not_simulated
+
+from ..report.conftest import measured, plan
 
 CHAIN: dict[str, Any] = {"experiment": "mine", "domain": "linear", "model": "Linear regression", "regime": "replace"}
 CHAIN |= {"sampling": "gaussian", "seed": 0, "iteration": 1, "model_folder": "m", "part_folders": ["m/parts/p"]}
@@ -68,3 +72,13 @@ def test_settings_that_are_not_simulated_are_missing() -> None:
     assert not_simulated(SIMULATIONS) == []
     more = [*SIMULATIONS, {**SIMULATIONS[0], "file": "results/simulations/t.parquet"}]
     assert not_simulated(more) == [Gap("mine, simulated", "1 of 2 settings")]
+
+
+def test_what_can_be_drawn_of_an_unfinished_study_is_drawn_with_its_steps_functions(tmp_path: Path) -> None:
+    curves = pd.DataFrame(columns=CURVES.names)  # no training has finished
+    draw(plan().shows.entries, {"metrics": measured(), "learning_curves": curves}, tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {
+        *("text-headline.svg", "text-headline.png", "text-headline.csv"),
+        *("text-trend.csv", "text-paper.csv"),
+    }

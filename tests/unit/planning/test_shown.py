@@ -1,12 +1,17 @@
 """What a study shows: which artifacts an analysis reads, and which figures may be given a title."""
 
+import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from selfloop.domains.protocol import Analysis
+from selfloop.jobs.steps import step_module
 from selfloop.planning.rules import Plan, plan_study
 from selfloop.planning.shown import Shown
+from selfloop.report.places import CAPTIONS
 
 CONFIG: dict[str, Any] = {
     "experiments": {
@@ -93,3 +98,18 @@ def test_a_domain_s_own_figures_may_be_given_titles_where_the_study_makes_them()
     assert {name for entry in entries for name, title in entry.titles.items() if title} == {"spread", "theory-log"}
     with pytest.raises(SystemExit, match="unknown figure 'linear-spread'"):
         plan_study({**CONFIG, "figures": {"titles": titles}})
+
+
+STUDIES = Path(__file__).parents[3] / "tests/studies"
+
+
+@pytest.mark.parametrize("study", ["tiny", "linear", "faces", "molecule"])
+def test_every_step_that_shows_something_has_what_the_page_calls(study: str) -> None:
+    for entry in plan_study(yaml.safe_load((STUDIES / f"{study}.yaml").read_text(encoding="utf-8"))).shows.entries:
+        step = importlib.import_module(step_module(entry.rule, entry.domain.name))
+        if entry.tidy is not None:
+            assert callable(step.draw), entry.rule
+            step.Params.model_validate(entry.params)
+        if entry.analysis.tables:
+            assert set(step.READABLE) == set(entry.analysis.tables), entry.rule
+        assert (CAPTIONS / entry.caption).is_file()

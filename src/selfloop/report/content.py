@@ -18,7 +18,7 @@ PHRASES = {
     "rising": "rises",
     "bounded": "stays bounded",
     "undecided": "is undecided",
-    "no verdict": "has no verdict",
+    "no verdict": "lacks a verdict",
 }
 
 

@@ -168,7 +168,7 @@ def _change(of: Trend, word: str = "by") -> str:
     if math.isnan(change):
         return ""
     if change >= 1.5:
-        return f" to {change + 1:.1f} times" + (" its perplexity" if of.logarithmic else "")
+        return f" to {change + 1:.1f} times the first model's" + (" perplexity" if of.logarithmic else "")
     return f" {word} {abs(change):.0%}" + (" in perplexity" if of.logarithmic else "")
 
 

@@ -35,7 +35,7 @@ def test_several_models_are_counted() -> None:
 
 def test_one_seed_has_an_answer_without_interval() -> None:
     (replace, _) = sentences(measured(seeds=[0]))
-    assert replace == "replace: it has no verdict (+0.40 nats per token per iteration; one seed, so no interval)"
+    assert replace == "replace: it lacks a verdict (+0.40 nats per token per iteration; one seed, so no interval)"
 
 
 def test_a_quantity_that_is_no_logarithm_moves_by_shares_of_its_first_value() -> None:

@@ -121,7 +121,7 @@ def test_seeds_that_disagree_leave_it_undecided() -> None:
     ("seeds", "reason"),
     [
         ([[1.0], [1.1]], "One iteration has no slope."),
-        ([[1.0, 2.0, 3.0]], "One seed has no confidence interval; its loss rose to 3.0 times."),
+        ([[1.0, 2.0, 3.0]], "One seed has no confidence interval; its loss rose to 3.0 times the first model's."),
         ([[1.0, 2.0, math.nan], [1.0, 2.0, math.inf]], "No seed is finite at both iteration 1 and iteration 3."),
         ([[0.0, 1.0], [0.0, 2.0]], "The first model's value is not positive, so changes cannot be relative to it."),
     ],

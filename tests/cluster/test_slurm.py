@@ -117,7 +117,7 @@ class Disturbed:
                 if any(word.endswith(".step.py") for word in process.cmdline()):
                     process.suspend()
 
-    def go_on(self, model: str) -> None:
+    def wake(self, model: str) -> None:
         """Wake a training that was held."""
         for process in self.processes(self.place(model)[1]):
             with suppress(psutil.Error):
@@ -217,7 +217,7 @@ class Disturbed:
                     done[name] = round(time.monotonic() - began, 1)
                     waiting.discard(model)
                     time.sleep(0.2)  # for the holder, if it is at it
-                    self.go_on(model)
+                    self.wake(model)
                     fault(model)
             time.sleep(0.2)
 
@@ -261,7 +261,7 @@ def test_the_tables_are_those_of_an_undisturbed_run(disturbed: Disturbed, undist
     assert disturbed.workflow.would_run() == set()
 
 
-def test_every_training_went_on_from_its_state(disturbed: Disturbed) -> None:
+def test_every_training_resumed_from_its_state(disturbed: Disturbed) -> None:
     for seed, model in disturbed.models.items():
         progress = [attempt.progress for attempt in disturbed.attempts(model)]
         assert any(known is not None and known.first > 0 for known in progress), seed

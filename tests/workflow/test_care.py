@@ -109,7 +109,7 @@ def test_a_pruned_study_has_nothing_to_do_and_all_figures_can_be_drawn_again(cop
     assert copy.results("figures", "tables") == before
 
 
-def test_a_pruned_study_can_go_on_without_training_anything_twice(copy: Workflow) -> None:
+def test_a_pruned_study_can_be_extended_without_training_anything_twice(copy: Workflow) -> None:
     unpruned = copy.copy(copy.folder.with_name("unpruned"))
     assert command(copy, "prune", "--yes").returncode == 0
     for workflow in (copy, unpruned):

@@ -1,4 +1,4 @@
-"""Killing loses nothing: a training that was stopped goes on where it was, to the same bytes as one that never was."""
+"""Killing loses nothing: a stopped training resumes, to the same bytes as one that was never stopped."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def killed_once(uninterrupted: Workflow, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def killed(killed_once: Workflow, tmp_path: Path) -> Workflow:
-    """A copy of it, to be gone on with."""
+    """A copy of it, to be resumed."""
     return killed_once.copy(tmp_path / "killed")
 
 
@@ -239,7 +239,7 @@ def test_other_ways_of_stopping(prepared: Workflow, uninterrupted: Workflow, sto
     assert saved_states(prepared) == []
 
 
-def test_changed_code_does_not_go_on_from_a_state(killed: Workflow, uninterrupted: Workflow) -> None:
+def test_changed_code_does_not_resume_from_a_state(killed: Workflow, uninterrupted: Workflow) -> None:
     assert saved_step(killed) > 0
     with (killed.folder / "src/selfloop/training/loop.py").open("a", encoding="utf-8") as file:
         file.write("\nEDITED = True\n")
@@ -251,7 +251,7 @@ def test_changed_code_does_not_go_on_from_a_state(killed: Workflow, uninterrupte
     assert saved_states(killed) == []
 
 
-def test_a_changed_setting_does_not_go_on_from_a_state(killed: Workflow) -> None:
+def test_a_changed_setting_does_not_resume_from_a_state(killed: Workflow) -> None:
     (state,) = saved_states(killed)
     killed.change(lambda study: study["experiments"]["slow"]["training"].update(learning_rate=2.0e-3))
 

@@ -19,17 +19,16 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 import torch
 
+from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.text.model.network import Transformer
@@ -44,8 +43,8 @@ DOCUMENTS = 1500
 BINS = 50
 ALPHA = 1e-4  # of each test
 Z = 3.89  # |z| beyond which a normal number is with probability ALPHA
-PLAIN: Mapping[str, Any] = {"temperature": 1.0, "top_k": None, "top_p": None, "max_length": None}
-TRUNCATED = {**PLAIN, "temperature": 0.7, "top_k": 20, "top_p": 0.9}
+PLAIN = Sampling()
+TRUNCATED = Sampling(temperature=0.7, top_k=20, top_p=0.9)
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +70,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def sample(
-    engine: str, checkpoint: Path, prompts: np.ndarray, sampling: Mapping[str, Any], identity: str = "part"
+    engine: str, checkpoint: Path, prompts: np.ndarray, sampling: Sampling, identity: str = "part"
 ) -> list[np.ndarray]:
     """Documents, in float32."""
     request = Request(checkpoint, prompts, sampling, identity, precision="float32", threads=1)
@@ -108,23 +107,23 @@ class Sampled:
     odds: np.ndarray
 
 
-def probabilities(logits: torch.Tensor, sampling: Mapping[str, Any]) -> np.ndarray:
+def probabilities(logits: torch.Tensor, sampling: Sampling) -> np.ndarray:
     """float64 [rows, vocabulary]: what the settings make of logits, written down anew from their definition."""
-    odds = torch.softmax(logits.double() / sampling["temperature"], dim=-1).numpy()
+    odds = torch.softmax(logits.double() / sampling.temperature, dim=-1).numpy()
     order = np.argsort(-odds, axis=1, kind="stable")
     ranked = np.take_along_axis(odds, order, axis=1)
-    if sampling["top_k"] is not None:
-        ranked[:, sampling["top_k"] :] = 0
+    if sampling.top_k is not None:
+        ranked[:, sampling.top_k :] = 0
         ranked /= ranked.sum(axis=1, keepdims=True)
-    if sampling["top_p"] is not None:
+    if sampling.top_p is not None:
         before = ranked.cumsum(axis=1) - ranked
-        ranked[before >= sampling["top_p"]] = 0
+        ranked[before >= sampling.top_p] = 0
         ranked /= ranked.sum(axis=1, keepdims=True)
     np.put_along_axis(odds, order, ranked, axis=1)
     return odds
 
 
-def look_up(checkpoint: Path, documents: list[np.ndarray], sampling: Mapping[str, Any], given: int = 1) -> Sampled:
+def look_up(checkpoint: Path, documents: list[np.ndarray], sampling: Sampling, given: int = 1) -> Sampled:
     """The sampled tokens of documents, `given` of whose tokens were the prompt."""
     ids = torch.zeros(len(documents), CONTEXT, dtype=torch.int64)
     for row, document in enumerate(documents):
@@ -208,7 +207,7 @@ def correlations(sampled: Sampled) -> tuple[float, float]:
 def test_greedy_documents_are_the_same_token_for_token(architecture: str, checkpoints: dict[str, Path]) -> None:
     """But where the model's two largest logits are one number up to float32 rounding, and then only from there on."""
     prompts = np.stack([np.zeros(VOCABULARY, dtype=np.int64), np.arange(VOCABULARY)], axis=1)
-    greedy = {**PLAIN, "temperature": 0.0}
+    greedy = Sampling(temperature=0.0)
     ours, theirs = (sample(engine, checkpoints[architecture], prompts, greedy) for engine in ENGINES)
     assert len({document[2:].tobytes() for document in ours}) > VOCABULARY / 2  # not the same few tokens everywhere
     model = load_checkpoint(checkpoints[architecture])
@@ -282,7 +281,7 @@ def _power(sampled: Sampled, temperature: float) -> tuple[float, float]:
 
 
 def test_a_temperature_of_1_1_is_found(checkpoints: dict[str, Path]) -> None:
-    documents = sample("vllm", checkpoints["gpt2"], begin(), {**PLAIN, "temperature": 1.1})
+    documents = sample("vllm", checkpoints["gpt2"], begin(), Sampling(temperature=1.1))
     sampled = look_up(checkpoints["gpt2"], documents, PLAIN)
     assert uniformity(sampled) < ALPHA
     assert likelihood(sampled) < -Z
@@ -331,10 +330,11 @@ def test_heads_that_vllm_has_no_kernel_for_are_refused(tmp_path: Path) -> None:
 def test_a_killed_step_leaves_no_vllm_behind(checkpoints: dict[str, Path]) -> None:
     program = f"""
         import logging, pathlib, sys, numpy
+        from selfloop.domains.text.config import Sampling
         from selfloop.domains.text.sampling.engine import Request
         from selfloop.domains.text.sampling import vllm_engine
         logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
-        sampling = {dict(PLAIN)!r}
+        sampling = Sampling()
         checkpoint = pathlib.Path({str(checkpoints["gpt2"])!r})
         vllm_engine.sample(Request(checkpoint, numpy.zeros((10**5, 1), dtype=numpy.int64), sampling, "part"))
     """

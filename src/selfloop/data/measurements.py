@@ -8,6 +8,12 @@ from selfloop.data.atomic import atomic_file
 from selfloop.jobs.job import Job, StepParams
 
 
+class PartParams(StepParams):
+    """What an evaluation of a part takes of its params."""
+
+    part: int
+
+
 def write_measurements(
     job: Job[StepParams], splits: Mapping[str, Mapping[str, float]], part: int | None = None
 ) -> None:

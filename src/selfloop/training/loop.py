@@ -151,9 +151,10 @@ def fit(
 
 
 class TrainParams(StepParams):
-    """What every training takes of its params: the folder of its resume checkpoint."""
+    """What every training takes of its params: the folder of its resume checkpoint and the identity of its streams."""
 
     state: str
+    identity: str
 
 
 def train_and_save(

@@ -72,7 +72,7 @@ def _panel(axes: Axes, rows: Mapping[str, np.ndarray], height: int) -> None:
     step = next(iter(rows.values())).shape[2] + GAP
     axes.set_ylim(step * height - GAP - 0.5, -0.5)
     axes.set_xticks([])
-    axes.set_yticks([step * (place + 0.5) - 1 for place in range(len(rows))], list(rows))
+    axes.set_yticks([step * (row + 0.5) - 1 for row in range(len(rows))], list(rows))
     axes.tick_params(length=0)
     axes.grid(visible=False)
     for spine in axes.spines.values():

@@ -30,11 +30,11 @@ def write_sdf(folder: Path, target: Path) -> int:
         writer = SDWriter(str(scratch))
         for batch in iterate_rows(paths, [*COLUMNS, "iteration", "part", "row"]):
             rows = Conformations.of([batch], str(folder))
-            for place in range(len(rows)):
-                mol = mol_of(rows[place])
-                mol.SetProp("_Name", rows[place].name)
+            for row in range(len(rows)):
+                mol = mol_of(rows[row])
+                mol.SetProp("_Name", rows[row].name)
                 for key in ("iteration", "part", "row"):
-                    mol.SetIntProp(key, batch.column(key)[place].as_py())
+                    mol.SetIntProp(key, batch.column(key)[row].as_py())
                 writer.write(mol)
                 count += 1
         writer.close()

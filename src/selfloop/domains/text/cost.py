@@ -117,7 +117,7 @@ def _prepared(real: Path, shards: tuple[list[Path], list[Path]], context: int) -
     for paths in shards:
         metadata = [pq.read_metadata(path) for path in paths]
         groups = [one.row_group(number) for one in metadata for number in range(one.num_row_groups)]
-        columns = [group.column(place) for group in groups for place in range(group.num_columns)]
+        columns = [group.column(index) for group in groups for index in range(group.num_columns)]
         tokens = sum(column.num_values for column in columns if column.path_in_schema.startswith("input_ids"))
         if tokens <= READ_TOKENS:
             lists = (pq.read_table(path, columns=["input_ids"]).column("input_ids") for path in paths)

@@ -9,23 +9,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from selfloop.data.measurements import PartParams as Params
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import count_rows, iterate_rows, shard_paths
 from selfloop.domains.image import metrics
 from selfloop.domains.image.data import image_store
 from selfloop.domains.image.metrics import space_of
 from selfloop.identity import stream
-from selfloop.jobs.job import Job, StepParams
+from selfloop.jobs.job import Job
 
 MAX_IMAGES = 5_000
 MAX_FOR_SPACE = 2_000
 PURPOSE = "image features"  # the same draws for all data sets of a size
-
-
-class Params(StepParams):
-    """What the step takes of its params."""
-
-    part: int
 
 
 def run(job: Job[Params]) -> None:

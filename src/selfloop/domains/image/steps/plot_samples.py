@@ -43,7 +43,7 @@ def _panels(regimes: dict[str, dict[int, str]], real: str, threads: int) -> Pane
     for name, folder in (("Baseline: Model 1", baseline), ("Real Images", real)):
         images = _first(folder, COLUMNS * rows, threads, spread=folder == real)
         pieces = [images[begin : begin + COLUMNS] for begin in range(0, len(images), COLUMNS)]
-        panels[name] = {" " * place: piece for place, piece in enumerate(pieces)}
+        panels[name] = {" " * index: piece for index, piece in enumerate(pieces)}
     return panels
 
 

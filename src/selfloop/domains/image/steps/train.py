@@ -30,7 +30,6 @@ COLORS = {1: "gray", 3: "rgb"}
 class Params(TrainParams):
     """What the step takes of its params."""
 
-    identity: str
     model: Model
     training: Training
 

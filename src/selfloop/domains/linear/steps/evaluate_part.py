@@ -4,16 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from selfloop.data.measurements import PartParams as Params
 from selfloop.data.measurements import write_measurements
 from selfloop.domains.linear.data.rows import read_rows
 from selfloop.domains.linear.model.checkpoint import load_checkpoint
-from selfloop.jobs.job import Job, StepParams
-
-
-class Params(StepParams):
-    """What the step takes of its params."""
-
-    part: int
+from selfloop.jobs.job import Job
 
 
 def run(job: Job[Params]) -> None:

@@ -25,8 +25,8 @@ class Params(StepParams):
 def run(job: Job[Params]) -> None:
     """Simulate the seeds 0 to `seeds` - 1 and write `tidy_rows`."""
     keep_freed_memory()  # every block of seeds allocates the same arrays
-    settings = job.params.simulation
-    simulation = simulate(scenario_of(settings), range(settings.seeds))
+    parameters = job.params.simulation
+    simulation = simulate(scenario_of(parameters), range(parameters.seeds))
     with atomic_file(Path(job.output["measurements"])) as scratch:
         pq.write_table(tidy_rows(simulation), scratch, compression="zstd")
     job.log.info("%s, %s: %d seeds", simulation.scenario.label, simulation.scenario.regime, len(simulation.seeds))

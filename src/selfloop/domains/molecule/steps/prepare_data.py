@@ -72,10 +72,10 @@ def splits(data: Data, left_out: Counter[str]) -> tuple[list[Molecule], list[Mol
         of_files = readers.of_sdf if data.source == "sdf" else readers.of_geodiff
         test = _drawn(list(of_files(matching_files(data.test)[0], data, left_out)), wanted_test, seed)
         known = {_graph(molecule) for molecule in test}
-        everything = list(of_files(matching_files(data.train)[0], data, left_out))
-        others = [molecule for molecule in everything if _graph(molecule) not in known]
-        if len(others) < len(everything):
-            left_out["molecules to train on that are among those to test on"] += len(everything) - len(others)
+        candidates = list(of_files(matching_files(data.train)[0], data, left_out))
+        others = [molecule for molecule in candidates if _graph(molecule) not in known]
+        if len(others) < len(candidates):
+            left_out["molecules to train on that are among those to test on"] += len(candidates) - len(others)
         train = _drawn(others, wanted, seed)
     else:
         alike: dict[str, list[Molecule]] = {}
@@ -85,8 +85,8 @@ def splits(data: Data, left_out: Counter[str]) -> tuple[list[Molecule], list[Mol
         order = np.random.default_rng(seed).permutation(len(groups))
         held_out = max(1, round(data.test_fraction * len(groups))) if groups else 0
         test, train = (
-            [molecule for place in places for molecule in groups[place]]
-            for places in (order[:held_out], order[held_out:])
+            [molecule for index in indices for molecule in groups[index]]
+            for indices in (order[:held_out], order[held_out:])
         )
         test, train = test[:wanted_test], train[:wanted]
     most_test = data.conformers if data.test_conformers is None else data.test_conformers
@@ -116,7 +116,7 @@ def _distinct(molecules: Iterable[Molecule], left_out: Counter[str]) -> Iterator
 
 def _drawn(molecules: list[Molecule], wanted: int | None, seed: int) -> list[Molecule]:
     order = np.random.default_rng(seed).permutation(len(molecules))
-    return [molecules[place] for place in order[:wanted]]
+    return [molecules[index] for index in order[:wanted]]
 
 
 def _cut(molecules: list[Molecule], most: int | None) -> list[Molecule]:
@@ -125,10 +125,10 @@ def _cut(molecules: list[Molecule], most: int | None) -> list[Molecule]:
 
 def _thinned(rows: Iterable[Conformation], data: Data) -> Iterator[Conformation]:
     """At most `data.rows` conformations, subsampled in order."""
-    everything = list(rows)
-    if data.rows is None or len(everything) <= data.rows:
-        yield from everything
+    conformers = list(rows)
+    if data.rows is None or len(conformers) <= data.rows:
+        yield from conformers
         return
     generator = np.random.default_rng(stream(digest(data.seed), "rows"))
-    for place in np.sort(generator.choice(len(everything), size=data.rows, replace=False)):
-        yield everything[place]
+    for index in np.sort(generator.choice(len(conformers), size=data.rows, replace=False)):
+        yield conformers[index]

@@ -30,7 +30,6 @@ from selfloop.training.lr_schedule import OptimizerConfig
 class Params(TrainParams):
     """What the step takes of its params."""
 
-    identity: str
     model: Model
     training: Training
 
@@ -108,7 +107,7 @@ class ConformationTask:
 def run(job: Job[Params]) -> None:
     """Train from `job.input.training_set`; write a checkpoint and a learning curve."""
     device = prepare_torch(job.threads)
-    settings, training = job.params.model, job.params.training
+    config, training = job.params.model, job.params.training
     folder = Path(job.input["training_set"])
     train = Conformations.of(training_set.rows(folder, COLUMNS), str(folder))
     test = read_conformations(Path(job.input["test"]))
@@ -121,11 +120,11 @@ def run(job: Job[Params]) -> None:
             f"{folder} has {len(train)} conformations, fewer than training.batch_size, {training.batch_size}."
         )
     identity = job.params.identity
-    model = build(settings, stream(identity, "weights"))
+    model = build(config, stream(identity, "weights"))
     seed = stream(identity, "batches")
-    task = ConformationTask(train, test, sigmas(settings), training.steps, training.batch_size, seed, device)
+    task = ConformationTask(train, test, sigmas(config), training.steps, training.batch_size, seed, device)
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:
-        save_checkpoint(weights, settings, folder)
+        save_checkpoint(weights, config, folder)
 
     train_and_save(job, model, task, OptimizerConfig.of(training), device, save)

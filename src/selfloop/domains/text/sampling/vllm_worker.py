@@ -60,7 +60,7 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
         return list(prompts[:, :longest].astype(np.int32))
     engine, most = _engine(task, config, longest)
     _report(0)
-    settings = {
+    options = {
         "temperature": sampling["temperature"],
         "top_k": sampling["top_k"] or 0,
         "top_p": sampling["top_p"] or 1.0,
@@ -73,7 +73,7 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
         # Enough to keep the batch full; queueing a whole part would cost kilobytes per document.
         while unfinished < 2 * most and (row := next(waiting, None)) is not None:
             seed = stream(task["identity"], f"document {task['first_row'] + row}")
-            engine.add_request(str(row), {"prompt_token_ids": prompts[row].tolist()}, _params(settings, seed))
+            engine.add_request(str(row), {"prompt_token_ids": prompts[row].tolist()}, _params(options, seed))
             unfinished += 1
         if unfinished == 0:
             return documents
@@ -89,12 +89,12 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
             _report(sampled)
 
 
-def _params(settings: dict[str, Any], seed: int) -> Any:
+def _params(options: dict[str, Any], seed: int) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
     return SamplingParams(
-        **settings,
+        **options,
         seed=seed,
         stop_token_ids=[END_OF_TEXT_ID],
         ignore_eos=True,  # see the line above; ignores the checkpoint's generation_config.json

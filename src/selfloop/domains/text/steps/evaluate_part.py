@@ -2,20 +2,15 @@
 
 from pathlib import Path
 
+from selfloop.data.measurements import PartParams as Params
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.data.token_store import TokenStore, token_types
 from selfloop.domains.text.metrics import text_statistics
 from selfloop.domains.text.model.checkpoint import load_checkpoint
 from selfloop.domains.text.model.loss import cross_entropy
-from selfloop.jobs.job import Job, StepParams
+from selfloop.jobs.job import Job
 from selfloop.training.devices import prepare_torch
-
-
-class Params(StepParams):
-    """What the step takes of its params."""
-
-    part: int
 
 
 def run(job: Job[Params]) -> None:

@@ -26,7 +26,6 @@ STEPS_WORTH_COMPILING = 2000
 class Params(TrainParams):
     """What the step takes of its params."""
 
-    identity: str
     model: Model
     training: Training
 
@@ -45,8 +44,8 @@ def worth_compiling(steps: int, device: torch.device) -> bool:
 
 def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> None:
     """Train as one rank of a process group."""
-    settings, training = job.params.model, job.params.training
-    context = settings.context
+    config, training = job.params.model, job.params.training
+    context = config.context
     folder = Path(job.input["training_set"])
     tokens = Path(job.params.state) / "tokens"
     if group.is_main:
@@ -54,8 +53,8 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
     group.barrier()
     train = TokenStore.open(tokens)
     test = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["test"])), ["input_ids"]), context)
-    train.check_ids(settings.vocabulary, folder)
-    test.check_ids(settings.vocabulary, Path(job.input["test"]))
+    train.check_ids(config.vocabulary, folder)
+    test.check_ids(config.vocabulary, Path(job.input["test"]))
     job.log.info(
         "training set: %d documents, %s tokens; %d without end-of-text within the context of %d tokens",
         len(train), f"{train.bounds[-1]:,}", int((~train.ended).sum()), context,
@@ -63,7 +62,7 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
     if len(train) < training.batch_size and not training.packing:
         raise UserError(f"{folder} has {len(train)} documents, fewer than training.batch_size, {training.batch_size}.")
     identity = job.params.identity
-    model = build(settings, stream(identity, "weights"))
+    model = build(config, stream(identity, "weights"))
     order = Order(training.epochs, training.batch_size, stream(identity, "batches"), group)
     curve = test.first(training.evaluation_rows)
     task: LanguageTask

@@ -4,7 +4,8 @@ They load with `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pr
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,64 @@ from selfloop.domains.checkpoint import load_weights, read_config, write_json
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
+
+# Names in config.json of the sizes of `Shape`, in their order, and constants.
+SIZES = {
+    "gpt2": ["n_embd", "n_layer", "n_head", "n_inner", "n_positions"],
+    "llama": [
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "max_position_embeddings",
+    ],
+}
+CONSTANTS: dict[str, dict[str, Any]] = {
+    "gpt2": {
+        "architectures": ["GPT2LMHeadModel"],
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+        "tie_word_embeddings": True,
+    },
+    "llama": {
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "attention_bias": False,
+        "tie_word_embeddings": False,
+    },
+}
+# Our modules and those of `transformers` whose matrices are stacked in ours; of blocks, below the last entry.
+MODULES = {
+    "gpt2": {
+        "embedding": "transformer.wte",
+        "positions": "transformer.wpe",
+        "norm": "transformer.ln_f",
+        "attention_norm": "ln_1",
+        "qkv": "attn.c_attn",
+        "attention_out": "attn.c_proj",
+        "feed_norm": "ln_2",
+        "feed_in": "mlp.c_fc",
+        "feed_out": "mlp.c_proj",
+        "blocks": "transformer.h",
+    },
+    "llama": {
+        "embedding": "model.embed_tokens",
+        "norm": "model.norm",
+        "head": "lm_head",
+        "attention_norm": "input_layernorm",
+        "qkv": "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
+        "attention_out": "self_attn.o_proj",
+        "feed_norm": "post_attention_layernorm",
+        "feed_in": "mlp.gate_proj mlp.up_proj",
+        "feed_out": "mlp.down_proj",
+        "blocks": "model.layers",
+    },
+}
 
 
 def save_checkpoint(model: Transformer, weights: dict[str, Tensor], tokenizer: Path, folder: Path) -> None:
@@ -46,112 +105,46 @@ def load_checkpoint(folder: Path, dtype: torch.dtype = torch.float32, device: st
     """
     shape = _shape(read_config(folder, "gpt2", "llama"))
     model = Transformer(shape)
-    names = [name for name, _ in model.named_parameters()]
-    load_weights(model, dict(_from_hugging_face(shape, names, load_file(folder / "model.safetensors"))), folder)
+    load_weights(model, dict(_from_hugging_face(model, load_file(folder / "model.safetensors"))), folder)
     return model.to(device=device, dtype=dtype).eval()
 
 
 def _config(shape: Shape) -> dict[str, Any]:
-    common = {
-        "vocab_size": shape.vocabulary,
-        "bos_token_id": END_OF_TEXT_ID,
-        "eos_token_id": END_OF_TEXT_ID,
-        "dtype": "float32",
-    }
-    if shape.architecture == "gpt2":
-        return common | {
-            "architectures": ["GPT2LMHeadModel"],
-            "model_type": "gpt2",
-            "n_positions": shape.context,
-            "n_embd": shape.hidden_size,
-            "n_layer": shape.layers,
-            "n_head": shape.heads,
-            "n_inner": shape.intermediate_size,
-            "activation_function": "gelu_new",
-            "layer_norm_epsilon": 1e-5,
-            "resid_pdrop": 0.0,
-            "embd_pdrop": 0.0,
-            "attn_pdrop": 0.0,
-            "tie_word_embeddings": True,
-        }
-    return common | {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": shape.hidden_size,
-        "intermediate_size": shape.intermediate_size,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.heads,
-        "max_position_embeddings": shape.context,
-        "hidden_act": "silu",
-        "rms_norm_eps": 1e-5,
-        "rope_theta": 10000.0,
-        "attention_bias": False,
-        "tie_word_embeddings": False,
-    }
+    architecture, *values = astuple(shape)
+    sizes = dict(zip([*SIZES[architecture], "vocab_size"], values, strict=True))
+    if architecture == "llama":
+        sizes["num_key_value_heads"] = shape.heads
+    ids = {"bos_token_id": END_OF_TEXT_ID, "eos_token_id": END_OF_TEXT_ID}
+    return {"model_type": architecture, "dtype": "float32", **ids, **sizes, **CONSTANTS[architecture]}
 
 
 def _shape(config: dict[str, Any]) -> Shape:
-    if config["model_type"] == "gpt2":
-        keys = ["n_embd", "n_layer", "n_head", "n_inner", "n_positions", "vocab_size"]
-    else:
-        keys = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"]
-        keys += ["max_position_embeddings", "vocab_size"]
-    return Shape(config["model_type"], *(config[key] for key in keys))
+    return Shape(config["model_type"], *(config[key] for key in [*SIZES[config["model_type"]], "vocab_size"]))
 
 
-def _to_hugging_face(shape: Shape, weights: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+def _names(shape: Shape, name: str) -> list[str]:
+    """The tensors of `transformers` that are stacked in one of ours."""
+    table = MODULES[shape.architecture]
+    module, kind = name.rsplit(".", 1)
+    if module in table:
+        return [f"{table[module]}.{kind}"]
+    _, layer, module = module.split(".")
+    return [f"{table['blocks']}.{layer}.{part}.{kind}" for part in table[module].split()]
+
+
+def _transposed(shape: Shape, name: str, tensor: Tensor) -> Tensor:
+    """The same for matrices of GPT-2's blocks: Conv1D stores them as [in, out]."""
+    return tensor.t() if shape.architecture == "gpt2" and tensor.dim() == 2 and name.startswith("blocks.") else tensor
+
+
+def _to_hugging_face(shape: Shape, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in weights.items():
-        if shape.architecture == "gpt2":
-            hugging_face = _gpt2_name(name)
-            # GPT-2's Conv1D stores its matrices as [in, out].
-            transposed = tensor.dim() == 2 and name.startswith("blocks.")
-            yield hugging_face, tensor.t() if transposed else tensor
-        else:
-            names = _llama_names(name)
-            yield from zip(names, tensor.chunk(len(names), dim=0), strict=True)
+        names = _names(shape, name)
+        yield from zip(names, _transposed(shape, name, tensor).chunk(len(names), dim=0), strict=True)
 
 
-def _from_hugging_face(shape: Shape, names: Iterable[str], stored: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    for name in names:
-        if shape.architecture == "gpt2":
-            if _gpt2_name(name) in stored:
-                tensor = stored[_gpt2_name(name)]
-                yield name, tensor.t() if tensor.dim() == 2 and name.startswith("blocks.") else tensor
-        elif all(part in stored for part in _llama_names(name)):
-            yield name, torch.cat([stored[part] for part in _llama_names(name)], dim=0)
-
-
-def _gpt2_name(name: str) -> str:
-    outer = {"embedding.weight": "wte.weight", "positions.weight": "wpe.weight"}
-    outer |= {"norm.weight": "ln_f.weight", "norm.bias": "ln_f.bias"}
-    if name in outer:
-        return f"transformer.{outer[name]}"
-    _, layer, module, kind = name.split(".")
-    inner = {
-        "attention_norm": "ln_1",
-        "qkv": "attn.c_attn",
-        "attention_out": "attn.c_proj",
-        "feed_norm": "ln_2",
-        "feed_in": "mlp.c_fc",
-        "feed_out": "mlp.c_proj",
-    }
-    return f"transformer.h.{layer}.{inner[module]}.{kind}"
-
-
-def _llama_names(name: str) -> list[str]:
-    """The tensors of `transformers` that are stacked in ours."""
-    outer = {"embedding.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight"}
-    outer |= {"head.weight": "lm_head.weight"}
-    if name in outer:
-        return [outer[name]]
-    _, layer, module, _ = name.split(".")
-    inner = {
-        "attention_norm": ["input_layernorm"],
-        "qkv": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-        "attention_out": ["self_attn.o_proj"],
-        "feed_norm": ["post_attention_layernorm"],
-        "feed_in": ["mlp.gate_proj", "mlp.up_proj"],
-        "feed_out": ["mlp.down_proj"],
-    }
-    return [f"model.layers.{layer}.{part}.weight" for part in inner[module]]
+def _from_hugging_face(model: Transformer, stored: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name, _ in model.named_parameters():
+        names = _names(model.shape, name)
+        if all(part in stored for part in names):
+            yield name, _transposed(model.shape, name, torch.cat([stored[part] for part in names], dim=0))

@@ -29,7 +29,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from selfloop.domains.image.config import Training
+from selfloop.domains.image.config import Data, Training
 from selfloop.domains.image.data import readers
 from selfloop.domains.image.data.conversion import MODES, Tally, converted
 from selfloop.domains.image.model.network import Shape, build
@@ -204,7 +204,7 @@ def main() -> None:
         folder = Path(name)
         make_files(folder, arguments.files)
         files = readers.of_path(folder, "train", None)
-        data = {"size": shape.size, "crop": CROP, "color": shape.color, "broken": "stop"}
+        data = Data(source="files", train=str(folder), size=shape.size, crop=CROP, color=shape.color)
         began = clock()
         pieces = [pixels for _, pixels in converted(files, data, arguments.threads, Tally())]
         decoding = clock() - began

@@ -46,7 +46,7 @@ def run_training(folder: Path, steps: int) -> None:
     """In a process of its own: trains, and prints its peak memory in MB."""
     shards = len(list((folder / "real").glob("*.parquet")))
     epochs = steps * 32 / (shards * (SHARD // LENGTH))
-    take = {"amount": 1.0, "skip": 0.0, "weight": 1, "filter": None}
+    take = training_set.Take(amount=1.0, skip=0.0, weight=1.0, filter=None)
     training_set.run(
         Job(
             input={"parts": [str(folder / "real")], "real": str(folder / "real")},

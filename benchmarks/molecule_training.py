@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfloop.domains.molecule.config import Data, Model, Training
 from selfloop.domains.molecule.data.conformations import SCHEMA, Conformations
 from selfloop.domains.molecule.data.graph import build_batch, build_graph
 from selfloop.domains.molecule.model.network import GeoDiff, build
@@ -39,15 +40,13 @@ from selfloop.training.optimizer import FlatWeights, Optimizer
 sys.path.append(str(Path(__file__).parents[1] / "tests/reference"))
 from molecule_reference import direct_losses
 
-DIFFUSION = {"timesteps": 1000, "beta_start": 1e-7, "beta_end": 9e-3}
-
 
 def molecules(count: int) -> Conformations:
     """rdkit's molecules of at most 50 atoms, two conformers of each."""
     import pyarrow as pa
 
-    data = {"source": "rdkit", "molecules": count, "test_molecules": 1, "conformers": 2, "test_conformers": None}
-    train, _ = prepare_data.splits({**data, "rows": None, "max_atoms": 50, "seed": 0}, Counter())
+    data = Data(source="rdkit", molecules=count, test_molecules=1, conformers=2, rows=None, max_atoms=50)
+    train, _ = prepare_data.splits(data, Counter())
     rows = [
         {
             "name": each.name,
@@ -117,11 +116,11 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    shape = {"hidden_size": arguments.hidden, "global_layers": 6, "local_layers": 4, "cutoff": 10.0}
-    model = build({**shape, "edge_encoder": "separate"}, 0)
+    config = Model(hidden_size=arguments.hidden)
+    model = build(config, 0)
     data = molecules(arguments.molecules)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    task = ConformationTask(data, data, sigmas(DIFFUSION), 10**6, arguments.batch, 1, torch.device("cpu"))
+    task = ConformationTask(data, data, sigmas(config), 10**6, arguments.batch, 1, torch.device("cpu"))
     direct = Direct(task, model)
 
     ours, theirs = task.loss(model, task.batch(0)), direct.loss(0)
@@ -132,10 +131,7 @@ def main() -> None:
     if device.type == "cpu":
         direct.model = copy.deepcopy(model)
     adam = torch.optim.Adam(direct.model.parameters(), lr=1e-5)
-    training = {"learning_rate": 1e-5, "weight_decay": 0.0, "beta1": 0.9, "beta2": 0.999, "clip": 3e4, "evaluations": 1}
-    own = Optimizer(
-        FlatWeights(model.to(device), torch.float32), OptimizerConfig.of({**training, "precision": "float32"})
-    )
+    own = Optimizer(FlatWeights(model.to(device), torch.float32), OptimizerConfig.of(Training(beta1=0.9)))
 
     def stepping(loss: Callable[[int], Tensor]) -> Callable[[int], None]:
         def step(number: int) -> None:
@@ -150,7 +146,7 @@ def main() -> None:
         adam.step()
 
     if device.type == "cuda":
-        task = ConformationTask(data, data, sigmas(DIFFUSION), 10**6, arguments.batch, 1, device)
+        task = ConformationTask(data, data, sigmas(config), 10**6, arguments.batch, 1, device)
         call = stepping(lambda number: task.loss(model, task.batch(number)))
         cpu_seconds(call, range(20))
         whole = cpu_seconds(call, range(200))

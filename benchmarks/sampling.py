@@ -40,18 +40,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.tokenizer import train_tokenizer
-from selfloop.domains.text.domain import model_title, parameter_count
+from selfloop.domains.text.domain import DOMAIN
 from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.network import build
+from selfloop.domains.text.model.shape import parameter_count
 from selfloop.domains.text.steps import generate
 from selfloop.jobs.job import Job
 from selfloop.training.devices import cache_dtype, compute_dtype
 
 COMMON = {"hidden_size": 256, "layers": 8, "heads": 8, "intermediate_size": 1024, "vocabulary": 8000}
-MODELS: dict[str, dict[str, Any]] = {
-    "gpt2": {"architecture": "gpt2", "context": 2048, "initializer_range": 0.02, **COMMON},
-    "llama": {"architecture": "llama", "context": 512, "initializer_range": 0.02, **COMMON},
+MODELS = {
+    "gpt2": Model(architecture="gpt2", context=2048, initializer_range=0.02, **COMMON),
+    "llama": Model(architecture="llama", context=512, initializer_range=0.02, **COMMON),
 }
 ENGINES = ["torch", "vllm", "vllm-bfloat16", "vllm-compiled"]
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -103,15 +105,15 @@ def measure(spec: dict[str, Any], engine: str, folder: Path) -> tuple[float, flo
     return said["tokens"] / said["seconds"], whole, said["tokens"]
 
 
-def write_model(model: dict[str, Any], folder: Path) -> Path:
+def write_model(model: Model, folder: Path) -> Path:
     """A checkpoint with random weights and a tokenizer of 8,000 tokens."""
     letters = random.Random(0)
     words = ("".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(20_000))
     tokenizer = folder / "tokenizer.json"
-    train_tokenizer([" ".join(words)], model["vocabulary"]).save(str(tokenizer))
+    train_tokenizer([" ".join(words)], model.vocabulary).save(str(tokenizer))
     transformer = build(model, seed=0)
     weights = {name: parameter.detach() for name, parameter in transformer.named_parameters()}
-    checkpoint = folder / model["architecture"]
+    checkpoint = folder / model.architecture
     checkpoint.mkdir()
     save_checkpoint(transformer, weights, tokenizer, checkpoint)
     return checkpoint
@@ -143,7 +145,7 @@ def matmul_rate(dtype: torch.dtype) -> float:
 
 
 def bound(
-    model: dict[str, Any], documents: int, length: int, weight: int, entry: int, rate: float, memory: float
+    model: Model, documents: int, length: int, weight: int, entry: int, rate: float, memory: float
 ) -> tuple[float, float]:
     """Tokens per second at most, if operations and reading overlap, and if they do not; see this file's docstring.
 
@@ -154,8 +156,8 @@ def bound(
         rate: operations per second.
         memory: bytes per second.
     """
-    hidden, layers, vocabulary = model["hidden_size"], model["layers"], model["vocabulary"]
-    tables = model["context"] * hidden if model["architecture"] == "gpt2" else vocabulary * hidden  # only looked up
+    hidden, layers, vocabulary = model.hidden_size, model.layers, model.vocabulary
+    tables = model.context * hidden if model.architecture == "gpt2" else vocabulary * hidden  # only looked up
     matrices = parameter_count(model) - tables
     overlapping = one_after_the_other = 0.0
     for seen in range(1, length):
@@ -196,7 +198,7 @@ def main() -> None:
             entry = cache_dtype(arguments.precision).itemsize
             sizes = arguments.documents, arguments.length, DTYPES[precision].itemsize, entry
             most, apart = bound(model, *sizes, rates[precision], memory)
-            print(f"{model_title(model):<14}{'(bound)':<15}{most:>10,.0f}")
+            print(f"{DOMAIN.model_title(model):<14}{'(bound)':<15}{most:>10,.0f}")
             print(f"{'':<14}{'(no overlap)':<15}{apart:>10,.0f}{apart / most:>10.0%}", flush=True)
             sampling = {"temperature": 1.0, "top_k": None, "top_p": None, "prompt": "begin-of-text"}
             sampling["allow_unended"] = True

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.model.network import build
@@ -37,9 +38,9 @@ from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.resume import ResumeCheckpoint
 
 SIZES = {"hidden_size": 256, "layers": 8, "intermediate_size": 1024, "vocabulary": 8000, "initializer_range": 0.02}
-MODELS: dict[str, dict[str, Any]] = {
-    "gpt2": {"architecture": "gpt2", "heads": 16, "context": 2048, **SIZES},
-    "llama": {"architecture": "llama", "heads": 8, "context": 2048, **SIZES},
+MODELS = {
+    "gpt2": Model(architecture="gpt2", heads=16, context=2048, **SIZES),
+    "llama": Model(architecture="llama", heads=8, context=2048, **SIZES),
 }
 DOCUMENTS, BATCH = 3200, 32
 WARM_UP = 2  # steps that are not timed
@@ -52,7 +53,7 @@ def documents() -> list[np.ndarray]:
     return [np.concatenate([[0], generator.integers(1, 8000, length - 2), [0]]).astype("<u2") for length in lengths]
 
 
-def ours(model: dict[str, Any], steps: int, precision: str, packed: bool, device: torch.device) -> dict[str, float]:
+def ours(model: Model, steps: int, precision: str, packed: bool, device: torch.device) -> dict[str, float]:
     """Tokens and seconds of the timed steps."""
     rows = documents()
     store = TokenStore(np.concatenate(rows), np.cumsum([0, *map(len, rows)]))
@@ -109,23 +110,23 @@ class Bar:
         pass
 
 
-def trainer(model: dict[str, Any], steps: int, device: torch.device) -> dict[str, float]:
+def trainer(model: Model, steps: int, device: torch.device) -> dict[str, float]:
     """The same with transformers.Trainer."""
     import transformers
     from tokenizers import Tokenizer
     from tokenizers.models import BPE
 
-    common = {"vocab_size": model["vocabulary"], "bos_token_id": 0, "eos_token_id": 0}
-    if model["architecture"] == "gpt2":
-        config = transformers.GPT2Config(
+    common = {"vocab_size": model.vocabulary, "bos_token_id": 0, "eos_token_id": 0}
+    if model.architecture == "gpt2":
+        gpt2 = transformers.GPT2Config(
             n_embd=256, n_layer=8, n_head=16, n_positions=2048, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, **common
         )
-        network: Any = transformers.GPT2LMHeadModel(config)
+        network: Any = transformers.GPT2LMHeadModel(gpt2)
     else:
-        config = transformers.LlamaConfig(
+        llama = transformers.LlamaConfig(
             hidden_size=256, num_hidden_layers=8, num_attention_heads=8, intermediate_size=1024, **common
         )
-        network = transformers.LlamaForCausalLM(config)
+        network = transformers.LlamaForCausalLM(llama)
     assert sum(parameter.numel() for parameter in network.parameters()) == parameter_count(model)
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE({"[PAD]": 8000, "a": 1}, [])))
     tokenizer.pad_token = "[PAD]"
@@ -134,7 +135,7 @@ def trainer(model: dict[str, Any], steps: int, device: torch.device) -> dict[str
 
     def collate(rows: list[dict[str, Any]]) -> Any:
         batch = collator(rows)
-        batch["input_ids"] = batch["input_ids"].clamp(max=model["vocabulary"] - 1)
+        batch["input_ids"] = batch["input_ids"].clamp(max=model.vocabulary - 1)
         seen["batches"] += 1
         if seen["batches"] > WARM_UP:
             seen["tokens"] += sum(len(row["input_ids"]) - 1 for row in rows)

@@ -217,9 +217,9 @@ def step(
 
 @app.command(epilog="Example: selfloop schema config/schema.json")
 def schema(
-    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("config/schema.json"),
+    file: Annotated[Path, Argument(help="The file to write.")] = Path("config/schema.json"),
     readme: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Print the tables of config/README.md anew instead.")
+        Path | None, Option(metavar="FILE", help="Print the tables of config/README.md anew instead.")
     ] = None,
 ) -> None:
     """Write the JSON schema of configs, for editors."""

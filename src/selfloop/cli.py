@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from selfloop.errors import UserError
 
@@ -55,7 +56,7 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def _top(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -68,7 +69,7 @@ def _default_config() -> Path:
 
 ConfigFile = Annotated[
     Path,
-    typer.Option(
+    Option(
         metavar="FILE",
         help=f"The study, as for Snakemake; default: {CONFIG}.",
         default_factory=_default_config,
@@ -84,43 +85,31 @@ def _plan(configfile: Path) -> "Plan":
     return plan_study(read(configfile))
 
 
-def _positive(value: float | None) -> float | None:
-    if value is not None and not 0 < value < float("inf"):
-        raise typer.BadParameter(f"{value} is not a number above 0")
-    return value
+def _positive(metavar: str, text: str) -> Any:
+    def check(value: float | None) -> float | None:
+        if value is not None and not 0 < value < float("inf"):
+            raise typer.BadParameter(f"{value} is not a number above 0")
+        return value
+
+    return Option(metavar=metavar, callback=check, help=text)
 
 
 @app.command(epilog="Example: selfloop estimate --configfile config/paper.yaml --flops 9.89e14")
 def estimate(
     configfile: ConfigFile,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Measure how fast this machine trains and samples.")
-    ] = False,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="CPU threads for --measure; default: all.")
-    ] = None,
-    flops: Annotated[
-        float | None,
-        typer.Option(metavar="FLOPS", callback=_positive, help="Peak FLOP/s of a device, such as 9.89e14."),
-    ] = None,
-    utilisation: Annotated[
-        float, typer.Option(metavar="SHARE", callback=_positive, help="Share of --flops that training reaches.")
-    ] = 0.4,
-    sampling_utilisation: Annotated[
-        float, typer.Option(metavar="SHARE", callback=_positive, help="Share of --flops that sampling reaches.")
-    ] = 0.03,
+    measure: Annotated[bool, Option("--measure", help="Measure how fast this machine trains and samples.")] = False,
+    threads: Annotated[int | None, Option(metavar="N", min=1, help="CPU threads for --measure; default: all.")] = None,
+    flops: Annotated[float | None, _positive("FLOPS", "Peak FLOP/s of a device, such as 9.89e14.")] = None,
+    utilisation: Annotated[float, _positive("SHARE", "Share of --flops that training reaches.")] = 0.4,
+    sampling_utilisation: Annotated[float, _positive("SHARE", "Share of --flops that sampling reaches.")] = 0.03,
     trained_per_second: Annotated[
-        float | None,
-        typer.Option(metavar="RATE", callback=_positive, help="Units trained per second, whatever the model."),
+        float | None, _positive("UNITS", "Units trained per second, in place of FLOPs.")
     ] = None,
     sampled_per_second: Annotated[
-        float | None,
-        typer.Option(metavar="RATE", callback=_positive, help="Units sampled per second, whatever the model."),
+        float | None, _positive("UNITS", "Units sampled per second, in place of FLOPs.")
     ] = None,
-    rows: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Training rows of data sets of unknown size.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print all numbers in full, as JSON.")] = False,
+    rows: Annotated[int | None, Option(metavar="N", min=1, help="Train rows of data sets of unknown size.")] = None,
+    json: Annotated[bool, Option("--json", help="Print all numbers in full, as JSON.")] = False,
 ) -> None:
     """Jobs, FLOPs, disk and device-hours of a study.
 
@@ -154,7 +143,7 @@ def status(configfile: ConfigFile) -> None:
 @app.command(epilog="Example: selfloop prune --configfile config/mine.yaml --yes")
 def prune(
     configfile: ConfigFile,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    yes: Annotated[bool, Option("--yes", help="Delete without asking.")] = False,
 ) -> None:
     """Delete what no later step needs, after asking.
 
@@ -169,7 +158,7 @@ def prune(
 @app.command(epilog="Example: selfloop report --configfile config/mine.yaml")
 def report(
     configfile: ConfigFile,
-    output: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("results/report/index.html"),
+    output: Annotated[Path, Option(metavar="FILE", help="The page.")] = Path("results/report/index.html"),
 ) -> None:
     """Write the page of a study, finished or not.
 
@@ -184,8 +173,8 @@ def report(
 
 @app.command("export-sdf", epilog="Example: selfloop export-sdf results/models/.../parts/... samples.sdf")
 def export_sdf(
-    folder: Annotated[Path, typer.Argument(help="Sampled or real conformations: a folder of Parquet shards.")],
-    file: Annotated[Path, typer.Argument(help="The SDF file to write.")],
+    folder: Annotated[Path, Argument(help="Sampled or real conformations: a folder of Parquet shards.")],
+    file: Annotated[Path, Argument(help="The SDF file to write.")],
 ) -> None:
     """Write molecular conformations as an SDF file."""
     from selfloop.domains.molecule.export_sdf import write_sdf
@@ -195,8 +184,8 @@ def export_sdf(
 
 @app.command(epilog="Example: selfloop step --pdb results/logs/train/.../iteration1-....job.json")
 def step(
-    job: Annotated[Path, typer.Argument(help="A job's file; a failed step leaves it beside its log.")],
-    pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger where the step fails.")] = False,
+    job: Annotated[Path, Argument(help="A job's file; a failed step leaves it beside its log.")],
+    pdb: Annotated[bool, Option("--pdb", help="Open the debugger where the step fails.")] = False,
 ) -> None:
     """Run one step without Snakemake.
 

@@ -4,19 +4,20 @@ A domain is one folder below `selfloop/domains`:
 
     config.py     the sections of an experiment of the domain: Data, Model, Training, Sampling
     domain.py     DOMAIN, an instance of a subclass of `Domain`, and Experiment, which has these sections
-    prepare_data.py   run(job): real documents → data sets `train` and `test`
-    train_tokenizer.py, tokenize.py   run(job), only where `Domain.tokenizer` asks for them
-    train.py      run(job): training set → checkpoint and, last of all, learning curve: where it is, training is done
-    generate.py   run(job): checkpoint → one part, a data set of as many rows as the real train split
-    evaluate_model.py, evaluate_part.py   run(job): JSON of named measurements
-    write_samples.py   run(job): a table that shows samples of every model, only where `Domain.samples` says so
-    simulate_chains.py   run(job): chains without files between, only where `Domain.simulations` asks for them
-    cost.py       effort(data, model, real, rows) → an `Effort`: what each job costs before any has run;
-                  of the sections `data` and `model`, the folder of the real data as models read them (prepared or not),
-                  and the train rows that the user says, or None. Without it, `make estimate` counts jobs alone
-    measure_speed.py   measure_speed(model, training, sampling, units, threads) → operations per second of training and
-                  of sampling on this machine, with rows of so many units; else a share of matrix products is assumed
-    and one module for each of `Domain.analyses`
+    steps/        one module with run(job) per rule:
+      prepare_data      real documents → data sets `train` and `test`
+      train_tokenizer, tokenize     only if `Domain.tokenizer` asks for them
+      train             training set → checkpoint and, last of all, the learning curve, which marks it as finished
+      generate          checkpoint → one part, a data set of as many rows as the real train split
+      evaluate_model, evaluate_part     JSON of named measurements
+      write_samples     a table of samples of every model, only if `Domain.samples`
+      simulate_chains   whole chains in one job, only if `Domain.simulations` asks for them
+      and one for each of `Domain.analyses`
+    cost.py       effort(data, model, real, rows) → an `Effort`: what each job costs before any has run; of the sections
+                  `data` and `model`, the folder of the real data as models read them (prepared or not), and the train
+                  rows that the user gives, or None. Without it, `selfloop estimate` only counts jobs
+    measure_speed.py   measure_speed(model, training, sampling, units, threads) → FLOP/s of training and of sampling on
+                  this machine, with rows of so many units; otherwise a share of matrix products is assumed
 
 Each step is its own module so that the code digest of a rule covers what that step uses and nothing else.
 """

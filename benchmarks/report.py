@@ -26,11 +26,12 @@ from selfloop.planning.rules import plan_study  # noqa: E402
 BUILD = """
 import json, sys
 from pathlib import Path
-from selfloop.analysis.read import read_curves, read_metrics
+from selfloop.analysis.read import read_tidy
+from selfloop.analysis.show import TABLES
 from selfloop.report.page import Sources, render
 study = json.loads(sys.stdin.read())
 results = Path("results")
-metrics, curves = read_metrics(results / "metrics.parquet"), read_curves(results / "learning_curves.parquet")
+metrics, curves = (read_tidy(results / f"{n}.parquet", s) for n, s in TABLES.items())
 sources = Sources(study, metrics, curves, results)
 Path(sys.argv[1]).write_text(render(sources), encoding="utf-8")
 """

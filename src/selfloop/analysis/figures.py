@@ -49,7 +49,7 @@ def headline_figure(
     are gaps.
 
     Args:
-        metrics: the table of `read.read_metrics`.
+        metrics: the tidy table of measurements.
         domain: the domain to draw.
         quantity: its headline metric, or another measurement of the model itself.
         title: above the panels; none if empty.
@@ -90,7 +90,7 @@ def synthetic_figure(metrics: pd.DataFrame, domain: str, quantities: Sequence[Qu
     panel has its own vertical axis.
 
     Args:
-        metrics: the table of `read.read_metrics`.
+        metrics: the tidy table of measurements.
         domain: the domain to draw.
         quantities: the panels; one that has not been measured is left out if another has.
         title: above the panels; none if empty.

@@ -69,7 +69,7 @@ def learning_figure(
     Evaluations of different seeds are matched by their index: the same share of the run, if not always the same step.
 
     Args:
-        curves: the table of `read.read_curves`.
+        curves: the tidy table of learning curves.
         domain: the domain to draw.
         quantity: what to draw, such as the cross-entropy on the test split or the loss on the train split.
         x: the horizontal axis. At equal epochs accumulate has taken more steps than replace, for its data grow.

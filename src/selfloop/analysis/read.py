@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN
-from selfloop.data.tidy import CHAIN, CURVES, METRICS, SERIES
+from selfloop.data.tidy import CHAIN, SERIES
 from selfloop.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -19,25 +19,12 @@ log = logging.getLogger(__name__)
 REAL_DATA = "real data"  # where iteration 1 is shown once for all regimes
 
 
-def read_metrics(path: Path) -> pd.DataFrame:
-    """Open `results/metrics.parquet`: one row per measured value.
+def read_tidy(path: Path | str, schema: pa.Schema) -> pd.DataFrame:
+    """Open one of the tidy tables, with the columns of `METRICS` or `CURVES`.
 
     Raises:
         UserError: a column is missing.
     """
-    return _read(Path(path), METRICS)
-
-
-def read_curves(path: Path) -> pd.DataFrame:
-    """Open `results/learning_curves.parquet`: one row per value measured while a model trained.
-
-    Raises:
-        UserError: a column is missing.
-    """
-    return _read(Path(path), CURVES)
-
-
-def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
     names = pq.read_schema(path).names
     missing = [column for column in schema.names if column not in names]
     if missing:

@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 import pandas as pd
 from pydantic import BaseModel
 
-from selfloop.analysis.read import read_curves, read_metrics
+from selfloop.analysis.read import read_tidy
 from selfloop.data.quantity import Quantity
+from selfloop.data.tidy import CURVES, METRICS
 from selfloop.jobs.job import Job, StepParams
 
+TABLES = {"metrics": METRICS, "learning_curves": CURVES}
 Drawn = Iterator[tuple[str, Callable[[Sequence[Path]], object]]]
 
 
@@ -61,9 +63,8 @@ P = TypeVar("P", bound=Params)
 
 def show(job: Job[P], draw: Callable[[pd.DataFrame, P], Drawn]) -> None:
     """Draw the job's tidy table into its outputs."""
-    path = job.input.get("metrics")
-    table = read_curves(Path(job.input["learning_curves"])) if path is None else read_metrics(Path(path))
-    write(draw(table, job.params), job.params.domain, outputs(job))
+    name, schema = next((name, schema) for name, schema in TABLES.items() if name in job.input)
+    write(draw(read_tidy(job.input[name], schema), job.params), job.params.domain, outputs(job))
 
 
 def outputs(job: Job[Params]) -> list[Path]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from selfloop.analysis.read import over_seeds, read_curves, read_metrics, regimes_in_order, require, select
+from selfloop.analysis.read import over_seeds, read_tidy, regimes_in_order, require, select
 from selfloop.data.quantity import Quantity
+from selfloop.data.tidy import CURVES, METRICS
 from selfloop.errors import UserError
 
 
@@ -76,6 +77,6 @@ def test_over_seeds_averages_parts_first_and_leaves_gaps():
 def test_the_tables_open_and_a_missing_column_is_named(metrics, tmp_path: Path):
     path = tmp_path / "metrics.parquet"
     metrics.to_parquet(path)
-    assert read_metrics(path)["value"].tolist() == metrics["value"].tolist()
+    assert read_tidy(path, METRICS)["value"].tolist() == metrics["value"].tolist()
     with pytest.raises(UserError, match=r"metrics.parquet: no column step, epoch; the file has experiment"):
-        read_curves(path)
+        read_tidy(path, CURVES)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib.axes import Axes
 
-from selfloop.analysis.read import read_metrics
+from selfloop.analysis.read import read_tidy
 from selfloop.analysis.table import Table
 from selfloop.data import collect
 from selfloop.data.quantity import Quantity
@@ -90,7 +90,7 @@ def shown(table: pd.DataFrame) -> Table:
 
 def test_runs_are_read_back_as_they_were_simulated(metrics: Any) -> None:
     path, asked = metrics
-    results = results_of(read_metrics(path), asked)
+    results = results_of(read_tidy(path, METRICS), asked)
     found = [(result.experiment, result.scenario.regime, result.predicted) for result in results]
     assert found == [
         ("a", "replace", True),
@@ -106,7 +106,7 @@ def test_a_simulation_that_is_not_there_is_named(metrics: Any) -> None:
     path, asked = metrics
     asked[1]["simulations"][0] = {**SETTINGS, "rows": 11, "regime": "replace"}
     with pytest.raises(UserError, match=r"no simulation of d=3, T=11, sigma2=2\.0, replace, in b"):
-        results_of(read_metrics(path), asked)
+        results_of(read_tidy(path, METRICS), asked)
 
 
 def test_measured_over_predicted_by_hand() -> None:

@@ -33,7 +33,7 @@ def grid_figure(blocks: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]], *,
 
     Args:
         blocks: by the name of a block (an experiment), by the name of a panel (a regime), by the name of a row (an
-            iteration): images, uint8 [images, bands, size, size]. A block begins a line of its own, and bears its name
+            iteration): images, uint8 [images, bands, size, size]. A block starts a new line, with its name
             where there are several.
         title: above the panels; none if empty.
     """

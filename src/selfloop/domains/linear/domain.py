@@ -29,7 +29,7 @@ class Experiment(models.Experiment):
 
 
 def combinations(experiment: Experiment, asked: Simulation, regime: str) -> Iterator[tuple[str, Chains]]:
-    """Every setting of the simulation's grid under a regime, each after the key that asks for it."""
+    """The combinations of the simulation's grid under a regime, each with its config key."""
     data = experiment.data
     for place, line in enumerate(asked.grid):
         lists = (line.dimension or [data.dimension], line.rows or [data.rows])
@@ -143,7 +143,7 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
         return "linear"
 
     def model_title(self, model: Model) -> str:
-        """The only model there is; tables and figures tell experiments apart by their names."""
+        """The only model; experiments are told apart by their names."""
         return "Linear regression"
 
     def sampling_slug(self, sampling: Sampling) -> str:
@@ -151,7 +151,7 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
         return "gaussian"
 
     def simulations(self, experiment: Experiment) -> list[dict[str, object]]:
-        """Every setting of the simulation under every regime; none where none is asked for."""
+        """All combinations of the simulation's grid under all regimes; none without a simulation."""
         asked = experiment.simulation
         if asked is None:
             return []
@@ -166,7 +166,7 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
         return list(_simulation_problems(experiment, experiment.simulation))
 
     def analyses(self, experiments: Mapping[str, Experiment]) -> list[Analysis]:
-        """The figures and the table of the simulations, where an experiment asks for one."""
+        """Figures and table of the simulations, if an experiment has one."""
         asked = [
             {
                 "experiment": name,

@@ -136,13 +136,13 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
     def known_rows(self, experiment: Experiment) -> tuple[int, int] | None:
         """The most conformations to train on, where `data` says it, and those of a batch."""
         data = experiment.data
-        said = [] if data.rows is None else [data.rows]
+        limits = [] if data.rows is None else [data.rows]
         if data.molecules is not None and data.conformers is not None:
-            said.append(data.molecules * data.conformers)
-        return (min(said), experiment.training.batch_size) if said else None
+            limits.append(data.molecules * data.conformers)
+        return (min(limits), experiment.training.batch_size) if limits else None
 
     def analyses(self, _: Mapping[str, Experiment]) -> list[Analysis]:
-        """The three losses (the paper's Fig. 4 shows one), and conformers to look at."""
+        """The three test losses (the paper's Fig. 4 shows one), and a grid of conformers."""
         return [
             Analysis("plot_losses", figures=("losses",), asked=[asdict(loss) for loss in LOSSES]),
             Analysis("plot_conformers", figures=("conformers",), reads=("part", "train"), chosen=shown),

@@ -57,7 +57,7 @@ def flattest(points: Floats) -> npt.NDArray[np.float64]:
 
 @styled
 def conformers_figure(real: Conformation, panels: Sequence[Panel], *, title: str = "") -> Figure:
-    """A grid of conformers of one molecule, each laid over the real one as well as it can be.
+    """A grid of conformers of one molecule, each superposed onto the real one.
 
     Args:
         real: the real conformer, in the first panel of each row.

@@ -148,13 +148,13 @@ def _assumed(data: Data, model: Model, rows: int | None) -> Sizes:
     if known is not None:
         whole: float | None = known[0]
         length, test_rows = known[1] / known[0], known[2]
-        tell = f"{name} has {known[0]:,} train rows of {length:.0f} tokens, as published."
+        note = f"{name} has {known[0]:,} train rows of {length:.0f} tokens, as published."
     elif data.source == "files":
         whole = _file_bytes(data) / TYPICAL_DOCUMENT
-        tell = f"A document of {data.train} has {TYPICAL_DOCUMENT} characters."
+        note = f"A document of {data.train} has {TYPICAL_DOCUMENT} characters."
     else:
         whole = rows
-        tell = f"A document of {name} has {TYPICAL_DOCUMENT} characters."
+        note = f"A document of {name} has {TYPICAL_DOCUMENT} characters."
     if data.rows is not None:
         train_rows = float(data.rows)
     elif whole is not None:
@@ -164,7 +164,7 @@ def _assumed(data: Data, model: Model, rows: int | None) -> Sizes:
     tested = data.test_rows or test_rows or train_rows * data.test_fraction / (1 - data.test_fraction)
     length = min(length, model.context)
     counts = (train_rows, train_rows * length, tested, tested * length)
-    return _on_disk(counts, per_token, (tell,) if known else (tell, _tokens_assumed(data, model)))
+    return _on_disk(counts, per_token, (note,) if known else (note, _tokens_assumed(data, model)))
 
 
 def _on_disk(counts: tuple[float, float, float, float], per_token: float, assumed: tuple[str, ...]) -> Sizes:

@@ -1,4 +1,4 @@
-"""Conformers to look at: a real one, and what the models of replace and accumulate sampled of the same molecule."""
+"""A grid of conformers of one molecule: real, and sampled under replace and accumulate."""
 
 from pathlib import Path
 

@@ -110,9 +110,7 @@ def _file_problems(data: Data) -> list[str]:
                 messages += _column_problems(path, data.text_column)
     train = {path.resolve() for path in paths["train"]}
     for path in (path for path in paths["test"] if path.resolve() in train):
-        messages.append(
-            f"data.test: '{path}' is among the files of data.train too (allowed are files of its own, or null)"
-        )
+        messages.append(f"data.test: '{path}' is among the files of data.train too (allowed: other files, or null)")
     return messages
 
 

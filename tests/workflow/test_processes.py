@@ -63,7 +63,7 @@ def test_more_gpus_than_there_are_is_a_message(copy: Workflow) -> None:
     target = f"{copy.model_folder('tiny', 'replace', 1)}/learning_curve.parquet"
     (copy.folder / target).unlink()
     output = copy.snakemake("--set-resources", "train:gpu=3", "--", target, code=1).output
-    assert "resources: gpu: the job asks for 3 GPUs, and this machine shows it 0." in output
+    assert "resources: gpu: the job requests 3 GPUs, and 0 are visible here." in output
 
 
 def test_two_processes_sample_the_part_that_one_does(copy: Workflow) -> None:

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from typing import Any
 
 
-def digest(value: Any, length: int = 10) -> str:
+def digest(value: object, length: int = 10) -> str:
     """A short hexadecimal name for a JSON value; equal values have equal names, whatever the order of their keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -28,7 +28,7 @@ LineStyle = Literal["-", "--", ":", "-."] | tuple[float, Sequence[float]]
 PANEL = (1.75, 1.85)  # width and height in inches
 PNG_DPI = 150
 # Without dates and versions, which would change the bytes.
-_METADATA: dict[str, dict[str, Any]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
+_METADATA: dict[str, dict[str, str | None]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
 
 # Sizes in points, for figures printed at their own size: three panels and a legend fill a text width of 6.8 inches.
 _RC: dict[Any, Any] = {

@@ -22,7 +22,7 @@ S = TypeVar("S", bound=Section)
 class _Loader(yaml.SafeLoader):
     """PyYAML's, which of two entries of one key takes the last without a word; this one refuses them."""
 
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         # As it is written: later, merged keys (<<) stand beside the keys that override them.
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
@@ -61,7 +61,7 @@ def check_keys(path: Path) -> None:
         return  # JSON with tabs, which Snakemake knows
 
 
-def check_plain(value: Any, path: tuple[str | int, ...] = (), around: tuple[int, ...] = ()) -> None:
+def check_plain(value: object, path: tuple[str | int, ...] = (), around: tuple[int, ...] = ()) -> None:
     """Raise for what YAML can hold and a config cannot: keys that are no strings, numbers that are not finite, and what
     holds itself; `around` has the ids of what `value` stands in."""
     if id(value) in around:
@@ -81,7 +81,7 @@ def check_plain(value: Any, path: tuple[str | int, ...] = (), around: tuple[int,
         raise UserError(f"{dotted(path)}: {shown(value)} is not a finite number.")
 
 
-def validated(section: type[S], value: Any, where: tuple[str | int, ...] = ()) -> S:
+def validated(section: type[S], value: object, where: tuple[str | int, ...] = ()) -> S:
     """A section that stands at `where` in the config, with its defaults.
 
     Raises:
@@ -93,7 +93,7 @@ def validated(section: type[S], value: Any, where: tuple[str | int, ...] = ()) -
         raise UserError(first_problem(error, section, value, where)) from None
 
 
-def _with_integers(value: Any) -> Any:
+def _with_integers(value: object) -> object:
     """A JSON value with 5 for 5.0: an integer is one however it is written, and a number may be an integer."""
     if isinstance(value, Mapping):
         return {key: _with_integers(inner) for key, inner in value.items()}

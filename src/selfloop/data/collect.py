@@ -55,7 +55,7 @@ def index(chains: Sequence[Chain]) -> str:
 def tables(
     chains: Sequence[Chain],
     simulations: Sequence[Mapping[str, str]],
-    usable: Callable[[Callable[[str], Any], str], bool] = lambda load, path: True,
+    usable: Callable[[Callable[[str], object], str], bool] = lambda load, path: True,
 ) -> tuple[pa.Table, pa.Table]:
     """The metrics and the learning curves, of the files that `usable(load, path)` does not leave out."""
 

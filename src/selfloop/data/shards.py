@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,7 +35,7 @@ class ShardWriter:
         self.rows_per_shard = rows_per_shard
         self.rows_per_group = min(rows_per_group or ROWS_PER_GROUP, rows_per_shard)
         self.rows = 0
-        self._buffer: list[Mapping[str, Any]] = []
+        self._buffer: list[Mapping[str, object]] = []
         self._size = 0
         self._file: pq.ParquetWriter | None = None
 
@@ -51,7 +50,7 @@ class ShardWriter:
         if self._file is not None:
             self._file.close()
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: Mapping[str, object]) -> None:
         """Add a row, a mapping from column to value."""
         self._buffer.append(row)
         self._size += sum(len(value) for value in row.values() if isinstance(value, str | bytes | list))

@@ -76,7 +76,7 @@ class Analysis:
     figures: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     title: str = ""
-    asked: Any = None
+    asked: object = None
     reads: tuple[str, ...] = ("metrics",)
     chosen: Callable[[Sequence[Artifacts]], Sequence[Artifacts]] = _all
 

@@ -86,11 +86,11 @@ def execute(spec: JobSpec) -> int:
 class Bar(tqdm):  # type: ignore[misc]
     """A progress bar in the log that also updates the record."""
 
-    def __init__(self, note: Callable[[float, float | None, float, float | None], None], **settings: Any) -> None:
+    def __init__(self, note: Callable[[float, float | None, float, float | None], None], **settings: object) -> None:
         self.note = note
         super().__init__(**{"mininterval": 5.0, "ascii": True, **settings})
 
-    def display(self, *args: Any, **settings: Any) -> bool:
+    def display(self, *args: object, **settings: object) -> bool:
         """Draw the bar; `tqdm` decides when."""
         known = self.format_dict
         rate = known["rate"] or (known["elapsed"] and (self.n - self.initial) / known["elapsed"])

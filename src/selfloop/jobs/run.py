@@ -34,7 +34,7 @@ def run(snakemake: Any) -> None:
     if code == 0:
         spec.file.unlink(missing_ok=True)
         if _row(spec.rule).deletes_state:
-            shutil.rmtree(spec.params["state"], ignore_errors=True)
+            shutil.rmtree(str(spec.params["state"]), ignore_errors=True)
     sys.exit(code)
 
 

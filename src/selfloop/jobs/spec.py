@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class JobSpec:
     folder: str
     input: Mapping[str, str | Sequence[str]]
     output: Mapping[str, str | Sequence[str]]
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     threads: int
     gpus: int
     processes: int

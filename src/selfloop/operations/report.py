@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -49,7 +48,7 @@ def write_page(plan: Plan, output: Path) -> tuple[int, bool]:
 def are_current(
     drawn: Sequence[str],
     others: Sequence[str],
-    chains: Sequence[Mapping[str, Any]],
+    chains: Sequence[collect.Chain],
     simulations: Sequence[Mapping[str, str]],
 ) -> bool:
     """Whether figures and tables show this study, and all that has been measured of it.
@@ -75,7 +74,7 @@ def are_current(
     return last_measured <= tables <= min(map(os.path.getmtime, drawn), default=tables)
 
 
-def _is_whole(load: Callable[[str], Any], path: str) -> bool:
+def _is_whole(load: Callable[[str], object], path: str) -> bool:
     """Whether a file is there and can be loaded; a log line names one that cannot."""
     if not Path(path).is_file():
         return False

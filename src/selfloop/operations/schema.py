@@ -76,7 +76,7 @@ def _relaxed(schema: Schema) -> Schema:
     return dict(_walked(schema, change))
 
 
-def _used(schema: Any, definitions: dict[str, Schema]) -> set[str]:
+def _used(schema: object, definitions: dict[str, Schema]) -> set[str]:
     """The names of all definitions that a schema refers to, directly or not."""
     found: set[str] = set()
     waiting = [schema]
@@ -130,7 +130,7 @@ def _sections(section: type[Section]) -> Iterator[tuple[str, type[Section]]]:
             yield field.alias or name, inner
 
 
-def _within(annotation: Any) -> Iterator[type[Section]]:
+def _within(annotation: object) -> Iterator[type[Section]]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
     for inner in get_args(annotation):

@@ -1,7 +1,6 @@
 """The paper's values for experiments in the same setting, for figures and tables. Light."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from selfloop.config.models import Experiment
 from selfloop.domains.protocol import Analysis, AnyDomain
@@ -32,7 +31,7 @@ def counterparts(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> di
     }
 
 
-def published(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[dict[str, Any]]:
+def published(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[dict[str, object]]:
     """The paper's values to show beside the study's, as rows {experiment, sampling, regime, iteration, value}.
 
     "t=4 (repl)" is listed at 4 and at 5, since the paper may count from 0 there (see `table2`).

@@ -32,7 +32,7 @@ class Checked:
     regimes: Mapping[str, regimes.Regime]
 
     @cached_property
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """The config as JSON values."""
         return {**self.study.plain, "experiments": {name: entry.plain for name, entry in self.experiments.items()}}
 

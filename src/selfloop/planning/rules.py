@@ -16,7 +16,7 @@ from selfloop.planning import paths
 from selfloop.planning import study as studies
 from selfloop.planning.check import Checked, check, check_titles
 from selfloop.planning.resources import Resources
-from selfloop.planning.shown import Showing
+from selfloop.planning.shown import Showing, Wildcards
 
 LIBRARY = Path(__file__).resolve().parents[2]  # the folder that holds this package
 RESOURCES = LIBRARY.parent / "config/resources.yaml"
@@ -52,7 +52,7 @@ class Plan(studies.Study):
         amounts = {self.resources.of(step, domain.name)[what] for domain in self.domains}
         return amounts.pop() if len(amounts) == 1 else otherwise
 
-    def _domain(self, wildcards: Any) -> str:
+    def _domain(self, wildcards: Wildcards) -> str:
         """Name of the domain that a job belongs to."""
         if "model" in wildcards.keys():  # noqa: SIM118 (a list with names, not a mapping)
             return self.models[wildcards.model].domain.name
@@ -68,43 +68,43 @@ class Plan(studies.Study):
     # the two, not one per file and value: Snakemake takes longer to call a function than the function takes, and a
     # study has thousands of jobs.
 
-    def concatenate_input(self, wildcards: Any) -> dict[str, Any]:
+    def concatenate_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule concatenate."""
         model = self.models[wildcards.model]
         return {"real": model.real("train"), "parts": [folder for _, folder in model.takes]}
 
-    def train_input(self, wildcards: Any) -> dict[str, Any]:
+    def train_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule train."""
         model = self.models[wildcards.model]
         return {"test": model.real("test"), **model.tokenizer_input}
 
-    def evaluate_part_input(self, wildcards: Any) -> dict[str, Any]:
+    def evaluate_part_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule evaluate_part."""
         model = self.models[wildcards.model]
         first = paths.checkpoint(model.first)
         return {"first": first, "real": model.real("train"), "test": model.real("test")}
 
-    def prepare_data_settings(self, wildcards: Any) -> dict[str, Any]:
+    def prepare_data_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule prepare_data."""
         experiment = self.data[wildcards.data]
         return {**self._of("prepare_data", experiment), "data": experiment.data.plain}
 
-    def train_tokenizer_settings(self, wildcards: Any) -> dict[str, Any]:
+    def train_tokenizer_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule train_tokenizer."""
         experiment = self.tokenizers[wildcards.data, wildcards.tokenizer]
         return {**self._of("train_tokenizer", experiment), "tokenizer": experiment.tokenizer}
 
-    def tokenize_settings(self, wildcards: Any) -> dict[str, Any]:
+    def tokenize_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule tokenize."""
         return self._of("tokenize", self.data[wildcards.data])
 
-    def concatenate_settings(self, wildcards: Any) -> dict[str, Any]:
+    def concatenate_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule concatenate."""
         model = self.models[wildcards.model]
         settings = {"identity": model.identity, "takes": model.take_table, "budget": model.budget}
         return {**settings, "code": self.code("concatenate")}
 
-    def train_settings(self, wildcards: Any) -> dict[str, Any]:
+    def train_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule train."""
         model = self.models[wildcards.model]
         experiment = model.experiment
@@ -116,7 +116,7 @@ class Plan(studies.Study):
             "state": paths.state(model.name),
         }
 
-    def generate_settings(self, wildcards: Any) -> dict[str, Any]:
+    def generate_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule generate."""
         model, part = self.models[wildcards.model], self.parts[wildcards.model, wildcards.part]
         experiment = model.experiment
@@ -130,24 +130,24 @@ class Plan(studies.Study):
             "part": part.index,
         }
 
-    def evaluate_model_settings(self, wildcards: Any) -> dict[str, Any]:
+    def evaluate_model_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule evaluate_model."""
         return self._of("evaluate_model", self.models[wildcards.model].experiment)
 
-    def evaluate_part_settings(self, wildcards: Any) -> dict[str, Any]:
+    def evaluate_part_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule evaluate_part."""
         experiment = self.models[wildcards.model].experiment
         part = self.parts[wildcards.model, wildcards.part]
         sampled = {"identity": part.identity, "sampling": part.sampling.plain, "part": part.index}
         return {**self._of("evaluate_part", experiment), **sampled}
 
-    def simulate_chains_settings(self, wildcards: Any) -> dict[str, Any]:
+    def simulate_chains_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule simulate_chains."""
         simulation = self.simulations[wildcards.simulation]
         code = self.code("simulate_chains", simulation.domain)
         return {"domain": simulation.domain.name, "code": code, "simulation": simulation.settings}
 
-    def _of(self, step: str, experiment: studies.Experiment) -> dict[str, Any]:
+    def _of(self, step: str, experiment: studies.Experiment) -> dict[str, object]:
         return {"domain": experiment.domain.name, "code": self.code(step, experiment.domain)}
 
     @property

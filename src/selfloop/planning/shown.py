@@ -5,11 +5,11 @@ that all domains share is a row of `shared`, a module of its rule's name in `sel
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from selfloop.config import models
 from selfloop.domains.protocol import Analysis, AnyDomain, Artifacts, first_seeds
@@ -22,6 +22,14 @@ from selfloop.report.places import ASSETS, CAPTIONS
 ARTIFACT_PATHS = frozenset({"checkpoint", "part", "train", "test"})  # what an `Analysis` may read besides tidy tables
 TIDY = {"metrics": paths.METRICS, "learning_curves": paths.LEARNING_CURVES}
 Kind = Literal["figures", "tables"]
+
+
+class Wildcards(Protocol):
+    """A job's wildcards, as Snakemake gives them."""
+
+    def __getattr__(self, name: str) -> str: ...
+    def get(self, name: str, otherwise: str) -> str: ...
+    def keys(self) -> Iterable[str]: ...
 
 
 def shared(
@@ -64,7 +72,7 @@ class Shown:
     rule: str
     domain: AnyDomain
     analysis: Analysis
-    artifacts: list[dict[str, Any]]
+    artifacts: list[dict[str, object]]
     titles: dict[str, str]
     code: str
 
@@ -76,7 +84,7 @@ class Shown:
     @property
     def artifact_files(self) -> list[str]:
         """The paths of its artifacts, each once."""
-        return list(dict.fromkeys(row[key] for row in self.artifacts for key in row if key in ARTIFACT_PATHS))
+        return list(dict.fromkeys(str(row[key]) for row in self.artifacts for key in row if key in ARTIFACT_PATHS))
 
     @property
     def params(self) -> dict[str, Any]:
@@ -131,15 +139,15 @@ class Rule:
         """Its figures or tables in each format."""
         return self.first.files(kind, *formats, domain=self.domain)
 
-    def artifacts(self, wildcards: Any) -> list[str]:
+    def artifacts(self, wildcards: Wildcards) -> list[str]:
         """Inputs of a job besides the tidy table."""
         return self._of(wildcards).artifact_files
 
-    def settings(self, wildcards: Any) -> dict[str, Any]:
+    def settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job."""
         return self._of(wildcards).params
 
-    def _of(self, wildcards: Any) -> Shown:
+    def _of(self, wildcards: Wildcards) -> Shown:
         return self.by_domain[wildcards.get("domain", self.domain)]
 
 
@@ -212,7 +220,7 @@ class Showing:
         ]
         return {"domains": domains, "experiments": config["experiments"], "config": config}
 
-    def artifacts(self, domain: AnyDomain) -> list[dict[str, Any]]:
+    def artifacts(self, domain: AnyDomain) -> list[dict[str, object]]:
         """Of every chain of a domain and every iteration: where its model, its part 0 and its real data lie."""
         return [
             {
@@ -232,7 +240,7 @@ class Showing:
             for model, parts in zip(chain.models, chain.parts, strict=True)
         ]
 
-    def chosen(self, domain: AnyDomain, analysis: Analysis) -> list[dict[str, Any]]:
+    def chosen(self, domain: AnyDomain, analysis: Analysis) -> list[dict[str, object]]:
         """The artifacts that an analysis has chosen, without the paths that it does not read."""
         unread = ARTIFACT_PATHS.difference(analysis.reads)
         if unread == ARTIFACT_PATHS:

@@ -10,7 +10,6 @@ Light: neither torch nor pyarrow is imported, since every cluster job parses the
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
 
 from selfloop.config import models
 from selfloop.config.section import Section
@@ -109,7 +108,7 @@ class Model:
         return self.experiment.training_of(self.iteration)
 
     @property
-    def take_table(self) -> list[dict[str, Any]]:
+    def take_table(self) -> list[dict[str, object]]:
         """How many rows it takes from each folder, and which, as JSON values."""
         table = [asdict(take) for take, _ in self.takes]
         return [{key: row[key] for key in ("amount", "skip", "weight", "filter")} for row in table]
@@ -233,7 +232,7 @@ class Study:
             for settings in experiment.simulations
         ]
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """One row per chain and iteration: how the tidy tables name it and where its files lie."""
         return [
             {

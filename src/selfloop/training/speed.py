@@ -3,7 +3,6 @@
 import os
 import platform
 import time
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -60,7 +59,7 @@ class ThroughputMeter:
         self.seconds = seconds
         self.updates: list[tuple[float, float]] = []  # time and units
 
-    def __call__(self, *_: Any, **__: Any) -> Any:
+    def __call__(self, *_: object, **__: object) -> tqdm:
         bar = tqdm(disable=True)
         bar.update = self.update
         return bar

@@ -110,7 +110,7 @@ def comparison(results: Sequence[Result]) -> pd.DataFrame:
             spread = result.relative_deviation() / seeds**0.5
             spread = spread if np.isfinite(spread) else np.nan
             s = result.scenario
-            place: dict[str, Any] = {"experiment": result.experiment, "model": s.label, "regime": s.regime}
+            place: dict[str, object] = {"experiment": result.experiment, "model": s.label, "regime": s.regime}
             place |= {"dimension": s.d, "rows": s.T, "noise_variance": s.sigma2, "seeds": seeds}
             values = {"iteration": np.arange(1, iterations + 1), "measured": measured, "predicted": predicted}
             ratio = measured / predicted

@@ -18,7 +18,7 @@ _ERRORS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, In
 class Record:
     """Stand-in for an object whose attributes alone are read, such as torch-geometric 1.x `Data`."""
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         if not isinstance(state, dict):
             raise pickle.UnpicklingError("an object's state is not a dictionary")
         self.__dict__.update({str(key): value for key, value in state.items()})
@@ -27,19 +27,19 @@ class Record:
 class Skipped:
     """Stand-in for a tensor or NumPy scalar, whose value is not read."""
 
-    def __init__(self, *_: Any) -> None: ...
+    def __init__(self, *_: object) -> None: ...
 
-    def __setstate__(self, _: Any) -> None: ...
+    def __setstate__(self, _: object) -> None: ...
 
 
-def _text_to_bytes(text: Any, encoding: Any = "latin1") -> bytes:
+def _text_to_bytes(text: object, encoding: object = "latin1") -> bytes:
     """Bytes as pickle protocol 2 encodes them."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("bytes are not written as latin1")
     return text.encode("latin1")
 
 
-def _molecule(*arguments: Any) -> Any:
+def _molecule(*arguments: object) -> object:
     """An rdkit molecule from rdkit's binary format, which is pure data."""
     from rdkit import Chem
 
@@ -48,7 +48,7 @@ def _molecule(*arguments: Any) -> Any:
     return Chem.Mol(arguments[0])  # type: ignore[call-overload]
 
 
-KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
+KNOWN: dict[tuple[str, str], Callable[..., object]] = {
     ("_codecs", "encode"): _text_to_bytes,
     ("rdkit.Chem.rdchem", "Mol"): _molecule,
     ("collections", "OrderedDict"): dict,
@@ -68,7 +68,7 @@ KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
 class Reader(pickle.Unpickler):
     """An unpickler restricted to the names of `KNOWN`."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         """The stand-in for a name.
 
         Raises:
@@ -80,7 +80,7 @@ class Reader(pickle.Unpickler):
             reason = f"it names {module}.{name}, which is no part of a molecule's data; nothing of it was run"
             raise UserError(reason) from None
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: object) -> object:
         """Refuse references to external objects.
 
         Raises:

@@ -12,7 +12,6 @@ Every conformation has its own random stream, so a sample does not depend on the
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +73,7 @@ def sample(
     molecules: Conformations,
     rows: Sequence[int],
     identity: str,
-    progress: Callable[[int], Any] = lambda _: None,
+    progress: Callable[[int], object] = lambda _: None,
     device: str = "cpu",
 ) -> tuple[list[Floats], npt.NDArray[np.bool_]]:
     """Sample one conformation of the molecule at each of `rows`.

@@ -44,7 +44,7 @@ def dry_run(seeds: int, folder: Path) -> tuple[int, float]:
 def main() -> None:
     """Find the seeds that make at least the jobs asked for, and time that study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=10_000, help="at least so many jobs (default: 10000)")
+    parser.add_argument("--jobs", type=int, default=10_000, help="at least this many jobs (default: 10000)")
     wanted = parser.parse_args().jobs
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -175,7 +175,7 @@ class Side:
         assert self.connection.recv() == "ready"
 
     def rate(self, seconds: float) -> float:
-        """Images per second over at least so many seconds."""
+        """Images per second over at least `seconds`."""
         self.connection.send(seconds)
         images: float = self.connection.recv()
         return images

@@ -50,7 +50,7 @@ def start(folder: Path, target: str) -> "subprocess.Popen[bytes]":
 
 
 def run(folder: Path, target: str, kills: list[float]) -> float:
-    """Seconds to the end, over all starts; a start is killed so many seconds after the training's begin."""
+    """Seconds to the end, over all starts; one after each of `kills` seconds of training."""
     log = next(iter((folder / "results/logs/train").rglob("*.log")), None)
     began = time.perf_counter()
     for delay in [*kills, None]:

@@ -12,7 +12,7 @@ DASH, MINUS = "\u2013", "\u2212"
 
 
 def measured(value: float, signed: bool = False, figures: int = 3) -> str:
-    """A measured value with so many figures; NaN as an en dash."""
+    """A measured value with `figures` significant digits; NaN as an en dash."""
     if math.isnan(value):
         return DASH
     if math.isinf(value):

@@ -17,7 +17,7 @@ A domain is one folder below `selfloop/domains`:
                   `data` and `model`, the folder of the real data as models read them (prepared or not), and the train
                   rows that the user gives, or None. Without it, `selfloop estimate` only counts jobs
     measure_speed.py   measure_speed(model, training, sampling, units, threads) → FLOP/s of training and of sampling on
-                  this machine, with rows of so many units; otherwise a share of matrix products is assumed
+                  this machine, with rows of `units` units; otherwise a share of matrix products is assumed
 
 Each step is its own module so that the code digest of a rule covers what that step uses and nothing else.
 """

@@ -55,7 +55,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Amount:
-    """Units, such as tokens, trained or sampled in so many seconds; None means the whole work of the step."""
+    """Units (such as tokens) trained or sampled, and the seconds that took; None: the step's whole work."""
 
     count: float
     unit: str
@@ -64,7 +64,7 @@ class Amount:
 
 @dataclass(frozen=True)
 class Done:
-    """An attempt succeeded, after so many seconds of start-up and of work."""
+    """An attempt succeeded: its seconds of work and of start-up."""
 
     work: float
     start_up: float

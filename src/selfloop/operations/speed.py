@@ -47,7 +47,7 @@ def measured(rates: Rates, threads: int | None, notes: list[str]) -> SpeedOf:
     """Measures each model of the study once on this machine, where its domain can; else matrix products.
 
     Args:
-        rates: what the user says all the same.
+        rates: what the user gives, which counts in place of a measurement.
         threads: CPU threads; None for all.
         notes: gets a sentence per model measured.
     """

@@ -24,7 +24,7 @@ class StepTimes:
     amounts: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def throughput(self) -> list[tuple[str, float]]:
-        """(unit, so many per second of work)."""
+        """(unit, units per second of work)."""
         return [(unit, done / seconds) for unit, (done, seconds) in self.amounts.items() if seconds > 0]
 
 

@@ -8,7 +8,7 @@ THRESHOLD = 1e-4  # relative decrease that counts as an improvement, as in torch
 
 
 def steps_of(epochs: float, batches_per_epoch: int) -> int:
-    """Optimizer steps of so many epochs, rounded up; 1.1 epochs of 50 batches are 55, though 1.1 * 50 is a bit more."""
+    """Optimizer steps in `epochs`, rounded up; 1.1 epochs of 50 batches are 55, though 1.1 * 50 is a bit more."""
     return math.ceil(round(epochs * batches_per_epoch, 6))
 
 

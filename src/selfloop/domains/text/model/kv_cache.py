@@ -10,7 +10,7 @@ MOVED = 1 / 8  # fraction of the memory's rows that are copied at a time when se
 
 
 class CacheMemory:
-    """Preallocated memory for the keys and values of so many sequences, divided among caches row by row.
+    """Preallocated memory for the keys and values of a number of sequences, divided among caches row by row.
 
     One tensor per layer, [sequences, max_length, heads, 2, head_size]: what a position adds to a sequence is
     contiguous, and so are a head's key and value. On a CPU, where sampling is memory-bound, that is faster than one

@@ -61,5 +61,5 @@ READABLE: Readable = {"samples": samples_page}
 
 
 def _cut(text: str, characters: int) -> str:
-    """The text, or its beginning and an ellipsis: at most so many characters (at least 1)."""
+    """The text, or its beginning and an ellipsis: at most `characters` of it (at least 1)."""
     return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"

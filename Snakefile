@@ -20,13 +20,13 @@ atexit.register(gc.freeze)
 sys.path.insert(0, os.path.join(workflow.basedir, "src"))
 
 from selfloop.planning import paths
-from selfloop.planning.rules import Plan, expose_library, plan_study
+from selfloop.planning.rules import Plan, Request, expose_library, plan_study
 from selfloop.planning.shown import looks
 from selfloop.session.compat import plan_faster
 from selfloop.session.session import Session
 
 expose_library()
-plan_faster(Plan)
+plan_faster(Plan, Request)
 
 # A config given on the command line replaces the default study; they are not merged.
 if not workflow.overwrite_configfiles:

@@ -48,7 +48,7 @@ rule train:
 rule generate:
     input:
         checkpoint=paths.checkpoint("{model}"),
-        real=lambda w: study.models[w.model].real("train"),
+        real=study.real_train,
     output:
         part=directory(paths.part("{model}", "{part}")),
     log:
@@ -69,7 +69,7 @@ rule generate:
 rule evaluate_model:
     input:
         checkpoint=paths.checkpoint("{model}"),
-        test=lambda w: study.models[w.model].real("test"),
+        test=study.real_test,
     output:
         measurements=paths.model_measurements("{model}"),
     log:

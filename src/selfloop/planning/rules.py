@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class Plan(studies.Study):
 
     def threads(self, step: str) -> Any:
         """CPUs that a job of the rule `step` asks for, as its directive `threads` wants it."""
-        return self._asked(step, "cpus", lambda wildcards: self.resources.of(step, self._domain(wildcards))["cpus"])
+        return self._asked(step, "cpus", Request(self, step, "cpus").of_job)
 
     def asks(self, step: str, what: str) -> Any:
         """How much of the resource `what` a job of the rule `step` asks for, as its directive `resources` wants it."""
@@ -45,14 +46,14 @@ class Plan(studies.Study):
         first = self._asked(step, what, None)
         if first is not None and amount(step, self.domains[0].name, what, 2) == first:
             return first
-        return lambda wildcards, attempt: amount(step, self._domain(wildcards), what, attempt)
+        return Request(self, step, what).of_attempt
 
     def _asked(self, step: str, what: str, otherwise: Any) -> Any:
         """The number where it is the same in all domains of the study: Snakemake takes its time to call a function."""
         amounts = {self.resources.of(step, domain.name)[what] for domain in self.domains}
         return amounts.pop() if len(amounts) == 1 else otherwise
 
-    def _domain(self, wildcards: Wildcards) -> str:
+    def domain_of(self, wildcards: Wildcards) -> str:
         """Name of the domain that a job belongs to."""
         if "model" in wildcards.keys():  # noqa: SIM118 (a list with names, not a mapping)
             return self.models[wildcards.model].domain.name
@@ -67,6 +68,14 @@ class Plan(studies.Study):
     # Inputs that the wildcards do not spell, and what else a job's result depends on. One function per job for each of
     # the two, not one per file and value: Snakemake takes longer to call a function than the function takes, and a
     # study has thousands of jobs.
+
+    def real_train(self, wildcards: Wildcards) -> str:
+        """The real train split that a job's model is compared with."""
+        return self.models[wildcards.model].real("train")
+
+    def real_test(self, wildcards: Wildcards) -> str:
+        """The real test split that a job's model is measured on."""
+        return self.models[wildcards.model].real("test")
 
     def concatenate_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule concatenate."""
@@ -170,6 +179,26 @@ class Plan(studies.Study):
     def shows(self) -> Showing:
         """The figures, tables and page of the study."""
         return Showing(self, self.checked, self.code)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a rule asks for of one resource, where domains differ or it grows with the attempts.
+
+    Its methods are what the directives take: `session.compat` spares Snakemake parsing their signatures for every job.
+    """
+
+    plan: Plan
+    step: str
+    what: str
+
+    def of_job(self, wildcards: Wildcards) -> int:
+        """The amount for a job."""
+        return self.plan.resources.of(self.step, self.plan.domain_of(wildcards))[self.what]
+
+    def of_attempt(self, wildcards: Wildcards, attempt: int) -> int:
+        """The amount for an attempt at a job."""
+        return self.plan.resources.amount(self.step, self.plan.domain_of(wildcards), self.what, attempt)
 
 
 @cache

@@ -21,7 +21,7 @@ def code_digest(*modules: str) -> str:
         FileNotFoundError: a module has no file.
     """
     lines = [f"{name} {_normal_form(_module_path(name))}" for name in sorted(used_modules(*modules))]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def used_modules(*modules: str) -> set[str]:

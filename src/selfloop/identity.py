@@ -3,11 +3,18 @@
 import hashlib
 import json
 
+IN_NAMES = 16  # hexadecimal characters of a digest that stand in a name: 64 bits
 
-def digest(value: object, length: int = 10) -> str:
-    """A short hexadecimal name for a JSON value; equal values have equal names, whatever the order of their keys."""
+
+def digest(value: object) -> str:
+    """128 bits of a JSON value in hexadecimal; of equal values the same, whatever the order of their keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def short(identity: str) -> str:
+    """The beginning of a digest, as it stands in names."""
+    return identity[:IN_NAMES]
 
 
 def slug(name: str, default: str = "data") -> str:

@@ -35,9 +35,7 @@ class Draws:
 
 def draw(scenario: Scenario, seed: int) -> Draws:
     """Draw a seed's rows, noise and picks; the stream is its own, not that of the fast path."""
-    identity = digest(
-        [scenario.d, scenario.T, float(scenario.sigma2), scenario.covariance, scenario.regime, "direct"], 32
-    )
+    identity = digest([scenario.d, scenario.T, float(scenario.sigma2), scenario.covariance, scenario.regime, "direct"])
     generator = np.random.default_rng([int(identity, 16), seed])
     T = scenario.T
     X = generator.standard_normal((T, scenario.d)) @ scenario.factor.T

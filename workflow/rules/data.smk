@@ -3,7 +3,7 @@
 
 wildcard_constraints:
     data="[^/]+",
-    tokenizer="[0-9a-f]+",
+    tokenizer="[0-9a-f]{16}",
 
 
 rule prepare_data:

@@ -2,8 +2,8 @@
 
 
 wildcard_constraints:
-    model=r"[^/]+/seed\d+/iteration\d+-[0-9a-f]+",
-    part="[^/]+-[0-9a-f]{6}",
+    model=r"[^/]+/seed\d+/iteration\d+-[0-9a-f]{16}",
+    part="[^/]+-[0-9a-f]{16}",
 
 
 # It only links files, and every model waits for it: it is a local rule, not queued on a cluster.

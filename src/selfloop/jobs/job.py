@@ -63,7 +63,7 @@ class Job(Generic[P_co]):
                 files[f"{name}:{path}"] = [
                     [str(inner), inner.stat().st_size, inner.stat().st_mtime_ns] for inner in _files(Path(path))
                 ]
-        return digest([self.params.model_dump(mode="json"), files], 32)
+        return digest([self.params.model_dump(mode="json"), files])
 
 
 def _files(path: Path) -> list[Path]:

@@ -275,4 +275,4 @@ def looks() -> str:
     for path in sorted([*ASSETS.iterdir(), *CAPTIONS.iterdir()]):
         if path.is_file():
             total.update(f"{path.name}\0".encode() + path.read_bytes())
-    return total.hexdigest()[:12]
+    return total.hexdigest()[:16]

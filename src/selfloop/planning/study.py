@@ -15,7 +15,8 @@ from selfloop.config import models
 from selfloop.config.section import Section
 from selfloop.data import regimes
 from selfloop.domains.protocol import AnyDomain, load_domain
-from selfloop.identity import digest
+from selfloop.errors import UserError
+from selfloop.identity import digest, short
 from selfloop.planning import paths
 from selfloop.planning.check import FIRST_ITERATION, Checked
 
@@ -46,9 +47,14 @@ class Experiment:
         return self.first_training if iteration == 1 else self.training
 
     @cached_property
+    def data_identity(self) -> str:
+        """Digest of what the prepared data depend on."""
+        return digest([self.domain.name, self.data.plain])
+
+    @cached_property
     def data_name(self) -> str:
         """Folder name of the prepared data."""
-        return f"{self.domain.data_slug(self.data)}-{digest([self.domain.name, self.data.plain], 8)}"
+        return f"{self.domain.data_slug(self.data)}-{short(self.data_identity)}"
 
     @cached_property
     def tokenizer(self) -> dict[str, object] | None:
@@ -65,7 +71,7 @@ class Experiment:
     @cached_property
     def tokenizer_name(self) -> str:
         """Digest that names the tokenizer among those of the same data."""
-        return digest(self.tokenizer, 6)
+        return short(digest(self.tokenizer))
 
     @cached_property
     def tokenizer_file(self) -> str | None:
@@ -73,10 +79,20 @@ class Experiment:
         return None if self.tokenizer is None else paths.tokenizer(self.data_name, self.tokenizer_name)
 
     @cached_property
+    def setting_identity(self) -> str:
+        """Digest of what all models of this experiment have in common."""
+        return digest([self.domain.name, self.real_name, self.model.plain, self.training.plain])
+
+    @cached_property
     def setting_name(self) -> str:
         """Folder name of what all models of this experiment have in common."""
-        setting = [self.domain.name, self.real_name, self.model.plain, self.training.plain]
-        return f"{self.domain.model_slug(self.model)}-{digest(setting, 8)}"
+        return f"{self.domain.model_slug(self.model)}-{short(self.setting_identity)}"
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What each name of this experiment stands for."""
+        names = {self.data_name: self.data_identity, self.setting_name: self.setting_identity}
+        return names if self.tokenizer is None else {**names, self.real_name: digest(self.tokenizer)}
 
 
 @dataclass(frozen=True)
@@ -136,7 +152,7 @@ class Part:
     @property
     def name(self) -> str:
         """Its place below the model's folder `parts`."""
-        return f"{self.slug}-part{self.index}-{self.identity[:6]}"
+        return f"{self.slug}-part{self.index}-{short(self.identity)}"
 
     @property
     def folder(self) -> str:
@@ -154,7 +170,7 @@ class Simulation:
     @property
     def name(self) -> str:
         """Its file's name below `paths.SIMULATIONS`, less the suffix."""
-        return f"{self.domain.name}-{digest(self.settings)}"
+        return f"{self.domain.name}-{short(digest(self.settings))}"
 
     @property
     def file(self) -> str:
@@ -176,7 +192,7 @@ class Chain:
 
 def model_name(experiment: Experiment, seed: int, iteration: int, identity: str) -> str:
     """The place of a model below `paths.MODELS`."""
-    return f"{experiment.setting_name}/seed{seed}/iteration{iteration}-{identity}"
+    return f"{experiment.setting_name}/seed{seed}/iteration{iteration}-{short(identity)}"
 
 
 @dataclass
@@ -188,8 +204,14 @@ class Study:
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
     chains: list[Chain] = field(default_factory=list)
 
+    _named: dict[str, str] = field(default_factory=dict)  # what each name stands for
+
     def __post_init__(self) -> None:
         for experiment in self.experiments:
+            for name, identity in experiment.named.items():
+                self._claim(name, identity)
+            for settings in experiment.simulations:
+                self._claim(Simulation(experiment.domain, settings).name, digest(settings))
             for seed in experiment.seeds:
                 for sampling in experiment.sampling:
                     for regime in experiment.regimes:
@@ -250,6 +272,18 @@ class Study:
             for model, parts in zip(chain.models, chain.parts, strict=True)
         ]
 
+    def _claim(self, name: str, identity: str) -> None:
+        """Give a name to what has this identity.
+
+        Raises:
+            UserError: it is the name of something else.
+        """
+        if self._named.setdefault(name, identity) != identity:
+            raise UserError(
+                f"two different settings of this study would both be stored as '{name}', as their digests are alike; "
+                "change one of them a little, such as a seed."
+            )
+
     def _chain(self, experiment: Experiment, regime: regimes.Regime, sampling: Section, seed: int) -> Chain:
         iterations = experiment.iterations[regime.name]
         sets = [regimes.training_set(regime, n) for n in range(1, iterations + 1)]
@@ -293,11 +327,13 @@ class Study:
         if name not in self.models:
             first = earlier[0].name if earlier else name
             self.models[name] = Model(experiment, seed, iteration, takes, budget, identity, first, regime.name)
+        self._claim(name, identity)
         return self.models[name]
 
     def _part(self, experiment: Experiment, model: Model, sampling: Section, index: int) -> Part:
         identity = digest([model.name, sampling.plain, index])
         part = Part(model.name, sampling, index, identity, experiment.domain.sampling_slug(sampling))
+        self._claim(part.folder, identity)
         return self.parts.setdefault((part.model, part.name), part)
 
 

@@ -33,7 +33,7 @@ def write(study: Study, checked: Mapping[str, object], files: list[str], complet
     record = {
         "complete": complete,
         "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "config": {"digest": digest(checked, 32), "files": files, "content": checked},
+        "config": {"digest": digest(checked), "files": files, "content": checked},
         "code": _code(Path(selfloop.__file__).parents[2]),
         "versions": versions(),
         "machine": _machine(),

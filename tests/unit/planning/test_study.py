@@ -1,11 +1,14 @@
 """Which artifacts a study consists of, what they share, and what a change of the config renames."""
 
 import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from selfloop import identity
+from selfloop.errors import UserError
 from selfloop.identity import digest, stream
 from selfloop.planning import study
 from selfloop.planning.check import check
@@ -245,6 +248,42 @@ def test_a_digest_sees_values_and_not_the_order_of_keys() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
     assert digest({"a": 1, "b": [2]}) != digest({"a": 1, "b": [3]})
     assert digest([1, 2]) != digest([2, 1])
+
+
+def test_every_name_holds_64_bits_or_more_of_its_digest() -> None:
+    built = of(regimes=["replace"], iterations=1)
+    model, part = next(iter(built.models.values())), next(iter(built.parts.values()))
+    simulated = study.Simulation(model.domain, {"seeds": 1})
+    places = [model.experiment.data_name, model.experiment.tokenizer_name, *model.name.split("/")[::2]]
+    for name in [*places, part.name, simulated.name]:
+        assert re.search(r"(^|-)[0-9a-f]{16,}\Z", name), name
+
+
+CLOSE: dict[str, dict[str, Any]] = {
+    "data": {"data": {"rows": 101}},
+    "tokenizer": {"model": {"vocabulary": 1001}},
+    "model": {"training": {"batch_size": 9}},
+}
+
+
+@pytest.mark.parametrize("changed", CLOSE)
+def test_two_experiments_that_would_get_one_name_are_refused(changed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "IN_NAMES", 0)
+
+    def two(config: dict[str, Any]) -> None:
+        config["experiments"]["b"] = {"like": "a", **CLOSE[changed]}
+
+    with pytest.raises(UserError, match=r"two different settings of this study would both be stored as '"):
+        build(two)
+
+
+def test_two_samplings_that_would_get_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These two once shared 24 bits, and one of them showed the values of the other."""
+    samplings = [{"top_p": 0.505717}, {"top_p": 0.508393}]
+    assert len(of(regimes=["replace"], iterations=1, sampling=samplings).parts) == 2
+    monkeypatch.setattr(identity, "IN_NAMES", 0)
+    with pytest.raises(UserError, match="t1-part0-'"):
+        of(regimes=["replace"], iterations=1, sampling=samplings)
 
 
 def test_another_first_model_renames_what_is_measured_against_it() -> None:

@@ -10,7 +10,7 @@ from selfloop.domains.linear.config import Chains
 from selfloop.domains.linear.data.sources import covariance
 from selfloop.domains.linear.theory import Array
 from selfloop.errors import UserError
-from selfloop.identity import digest
+from selfloop.identity import digest, short
 
 DATA, NOISE, PICKS = range(3)  # purposes of random streams; from PICKS + 1 on, redraws of duplicates
 
@@ -82,7 +82,7 @@ class Scenario:
             label += f", ridge={float(self.ridge)}"
         for name in ("covariance", "w_star"):
             if getattr(self, name) is not None:
-                label += f", {name}={digest(getattr(self, name), 6)}"
+                label += f", {name}={short(digest(getattr(self, name)))}"
         return label
 
 
@@ -111,4 +111,4 @@ def generator(scenario: Scenario, path: str, block: int, purpose: int) -> np.ran
 
 @lru_cache
 def _stream(scenario: Scenario, path: str) -> int:
-    return int(digest([scenario.d, scenario.T, float(scenario.sigma2), scenario.covariance, path], 32), 16)
+    return int(digest([scenario.d, scenario.T, float(scenario.sigma2), scenario.covariance, path]), 16)

@@ -29,7 +29,7 @@ def run(job: Job[Params]) -> None:
     """Draw what `job.params.data` describes, and write both splits."""
     data = job.params.data
     d, T, L, w = data.dimension, data.rows, factor(data), target(data)
-    identity = digest(data.plain, 32)
+    identity = digest(data.plain)
     X = np.random.default_rng(stream(identity, "inputs")).standard_normal((T, d)) @ L.T
     noise = np.random.default_rng(stream(identity, "noise")).normal(scale=data.noise_variance**0.5, size=T)
     write_rows(Path(job.output["train"]), X, w, noise)

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 IN_NAMES = 16  # hexadecimal characters of a digest that stand in a name: 64 bits
+SLUG_BYTES = 40  # a file's name has at most 255, and names of artifacts add digests and suffixes
 
 
 def digest(value: object) -> str:
@@ -18,8 +19,9 @@ def short(identity: str) -> str:
 
 
 def slug(name: str, default: str = "data") -> str:
-    """A name for paths: lower case, with hyphens for other characters than letters and digits."""
-    return "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-") or default
+    """A name for paths: lower case, with hyphens for other characters than letters and digits, at most 40 bytes."""
+    whole = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
+    return whole.encode()[:SLUG_BYTES].decode(errors="ignore").strip("-") or default
 
 
 def stream(identity: str, purpose: str) -> int:

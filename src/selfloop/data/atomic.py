@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from selfloop.identity import digest
+
+LONGEST = 255  # bytes of a file's name
+
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that replaces `folder` when the block ends without an error."""
     folder = Path(folder)
-    scratch = folder.with_name(f".{folder.name}.partial")
+    scratch = _sibling(folder)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
@@ -31,13 +35,18 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path that replaces `path` when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.partial")
+    scratch = _sibling(path)
     try:
         yield scratch
         _fsync(scratch)
         os.replace(scratch, path)
     finally:  # after an error; otherwise it has been renamed
         scratch.unlink(missing_ok=True)
+
+
+def _sibling(path: Path) -> Path:
+    name = f".{path.name}.partial"
+    return path.with_name(name if len(os.fsencode(name)) <= LONGEST else f".{digest(path.name)}.partial")
 
 
 def _fsync(path: Path) -> None:

@@ -1,11 +1,12 @@
 """Data sets on disk: folders of zstd Parquet shards, readable by pandas, polars, DuckDB and `datasets`."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from selfloop.links import hard_link, log_copies
 
 ROWS_PER_SHARD = 100_000
 ROWS_PER_GROUP = 10_000
@@ -106,5 +107,4 @@ def join_shards(folders: Sequence[Path], target: Path) -> None:
     """Hard-link the shards of several data sets into the existing folder `target`, in order; empty ones are skipped."""
     paths = [path for folder in folders for path in shard_paths(folder)]
     filled = [path for path in paths if pq.read_metadata(path).num_rows] or paths[:1]
-    for number, path in enumerate(filled):
-        os.link(path, target / f"shard-{number:05d}.parquet")
+    log_copies([hard_link(path, target / f"shard-{number:05d}.parquet") for number, path in enumerate(filled)])

@@ -5,11 +5,10 @@
         shards/00000.parquet …     links to existing shards; the folder opens in pandas, polars, DuckDB, datasets
         selection/00001.parquet …  indices of the rows taken, for shards that are not taken whole
 
-No row is ever copied: n accumulated iterations cost n shards, not n(n+1)/2.
+No row is ever copied, except where no links can be made: n accumulated iterations cost n shards, not n(n+1)/2.
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from selfloop.data.shards import ROWS_PER_GROUP, count_rows, shard_paths
 from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.jobs.job import Job, StepParams
+from selfloop.links import log_copies, relative_link
 
 
 class Take(BaseModel):
@@ -116,7 +116,7 @@ def _limit(masks: list[np.ndarray], limit: int, seed: int) -> list[np.ndarray]:
 
 def _link(folders: list[Path], masks: list[np.ndarray], scratch: Path, final: Path) -> Iterator[dict[str, Any]]:
     (scratch / "shards").mkdir()
-    number = 0
+    number, copied = 0, []
     for folder, mask in zip(folders, masks, strict=True):
         begin = 0
         for path in shard_paths(folder):
@@ -124,7 +124,7 @@ def _link(folders: list[Path], masks: list[np.ndarray], scratch: Path, final: Pa
             taken = mask[begin : begin + count]
             begin += count
             name = f"{number:05d}.parquet"
-            (scratch / "shards" / name).symlink_to(os.path.relpath(path, final / "shards"))
+            copied.append(relative_link(path, scratch / "shards" / name, final / "shards"))
             selection = None
             if not taken.all():
                 selection = f"selection/{name}"
@@ -133,3 +133,4 @@ def _link(folders: list[Path], masks: list[np.ndarray], scratch: Path, final: Pa
                 pq.write_table(numbers, scratch / selection, compression="zstd")
             yield {"file": f"shards/{name}", "rows": count, "taken": int(taken.sum()), "selection": selection}
             number += 1
+    log_copies(copied)

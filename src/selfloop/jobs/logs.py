@@ -1,6 +1,7 @@
 """A step's log: prose for people, all attempts one after the other."""
 
 import logging
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -15,17 +16,18 @@ def history(log: Path) -> Path:
 
 
 def open_log(log: Path) -> IO[str]:
-    """Open a step's log for appending; it holds all attempts."""
+    """Open a step's log for appending; it holds all attempts, or the last one where no links can be made."""
     log.parent.mkdir(parents=True, exist_ok=True)
     kept = history(log)
     file = kept.open("a", encoding="utf-8")
-    if not log.exists():
-        with suppress(FileExistsError):  # another process of the same step was faster
-            try:
-                log.hardlink_to(kept)
-            except OSError:  # a file system without hard links
-                log.symlink_to(kept.name)
-    return file
+    for link in (os.link, os.symlink):
+        if not log.exists():
+            with suppress(OSError):  # another process of the same step was faster, or there are no such links
+                link(kept if link is os.link else kept.name, log)
+    if log.exists() and log.samefile(kept):
+        return file
+    file.close()
+    return log.open("a", encoding="utf-8")
 
 
 def logger(file: IO[str], level: int) -> logging.Logger:

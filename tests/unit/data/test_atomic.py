@@ -86,3 +86,12 @@ def test_a_block_that_writes_no_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "value.json"):
         pass
     assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "\u5b57" * 85])
+def test_a_name_may_be_as_long_as_a_file_s_can_be(tmp_path: Path, name: str) -> None:
+    with atomic_folder(tmp_path / name) as scratch:
+        (scratch / "inner").write_text("inner")
+    with atomic_file(tmp_path / name / "inner") as scratch:
+        scratch.write_text("new")
+    assert tree(tmp_path) == {f"{name}/inner": "new"}

@@ -91,6 +91,30 @@ def test_shards_are_links_that_hold_when_the_study_is_moved(tmp_path: Path, monk
     assert len(read(Path("elsewhere/models/m/training-set"))) == 100
 
 
+def test_links_hold_where_models_or_data_lie_on_another_disk(tmp_path: Path) -> None:
+    (tmp_path / "scratch/deep/models").mkdir(parents=True)
+    (tmp_path / "scratch/data").mkdir()
+    Path("results").mkdir()
+    Path("results/models").symlink_to(tmp_path / "scratch/deep/models")
+    Path("results/data").symlink_to(tmp_path / "scratch/data")
+    folder = concatenate([data_set("data/a"), data_set("models/m/parts/b"), data_set("c")])
+    assert len(read(folder)) == 300
+
+
+def test_without_links_a_training_set_holds_copies_of_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [data_set("a"), data_set("b")]
+    linked = concatenate(parts, [ALL, {**ALL, "amount": 0.5}])
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    copied = concatenate(parts, [ALL, {**ALL, "amount": 0.5}], output="results/models/copied/training-set")
+    assert not any(path.is_symlink() for path in copied.rglob("*"))
+    assert read(copied) == read(linked)
+    assert manifest(copied) == manifest(linked)
+
+
 def test_nothing_is_selected_where_all_rows_are_taken() -> None:
     assert not (concatenate([data_set("a"), data_set("b")]) / "selection").exists()
 

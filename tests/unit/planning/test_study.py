@@ -9,7 +9,7 @@ import pytest
 
 from selfloop import identity
 from selfloop.errors import UserError
-from selfloop.identity import digest, stream
+from selfloop.identity import digest, slug, stream
 from selfloop.planning import study
 from selfloop.planning.check import check
 
@@ -284,6 +284,12 @@ def test_two_samplings_that_would_get_one_name_are_refused(monkeypatch: pytest.M
     monkeypatch.setattr(identity, "IN_NAMES", 0)
     with pytest.raises(UserError, match="t1-part0-'"):
         of(regimes=["replace"], iterations=1, sampling=samplings)
+
+
+@pytest.mark.parametrize("name", ["x" * 240, "\u5b57" * 80, "\U00020000" * 60, "a-" * 120, "."])
+def test_a_long_name_of_the_user_s_is_cut_where_it_becomes_part_of_ours(name: str) -> None:
+    cut = slug(name)
+    assert cut and len(cut.encode()) <= 40 and cut == slug(cut)
 
 
 def test_another_first_model_renames_what_is_measured_against_it() -> None:

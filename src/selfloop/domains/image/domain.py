@@ -77,7 +77,7 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
         """For example orl-32."""
         named = first_of(data.train) if data.source == "files" else data.name or data.source
         word = PurePosixPath(named).stem
-        return f"{slug(word, 'images')[:40]}-{data.size}"
+        return f"{slug(word, 'images')}-{data.size}"
 
     def model_slug(self, model: Model) -> str:
         """For example vae-32-512-z128."""

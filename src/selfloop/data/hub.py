@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from selfloop.errors import UserError
@@ -50,20 +51,55 @@ def load_split(data: HubData, split_key: str, column_keys: tuple[str, ...]) -> "
         UserError: it cannot be loaded, or lacks a column.
     """
     import datasets
-    import pyarrow as pa
 
     name, split = str(data.name), str(getattr(data, split_key))
     try:
         table = datasets.load_dataset(name, name=data.configuration, split=split, revision=data.revision)
-    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        key = f"data.{split_key}: {split!r} of" if "split" in first_line else "data.name:"
-        raise UserError(f"{key} {name!r} cannot be loaded: {first_line}") from error
+    except Exception as error:  # whatever a reader of one of its many formats raises
+        raise UserError(_not_loaded(data, split_key, error)) from error
     for key in column_keys:
         column = getattr(data, key)
         if column is not None and column not in table.column_names:
             raise UserError(missing_column(key, column, f"{name} [{split}]", table.column_names))
+        # pandas, which reads CSV, renames the second of two columns.
+        if table.info.builder_name == "csv" and f"{column}.1" in table.column_names:
+            raise UserError(
+                f"data.{key}: {column!r} is there twice in the CSV files of {name} [{split}] (or once with "
+                f"{column + '.1'!r}, as pandas renames a second one), and which of them is meant is unknown; rename one"
+            )
     return table
+
+
+def _not_loaded(data: HubData, split_key: str, error: Exception) -> str:
+    """The whole message of an error of `load_dataset`, under the key that it is about."""
+    import datasets
+
+    name, split = str(data.name), getattr(data, split_key)
+    said = _one_line(error)
+    if error.__cause__ is not None:  # "An error occurred while generating the dataset"
+        said += f" ({_one_line(error.__cause__)})"
+    if isinstance(error, RuntimeError) and "script" in said:
+        return (
+            f"data.name: {name!r} cannot be loaded: {said}. Scripts are not run: name a revision that has data files "
+            "(data.revision: refs/convert/parquet is the hub's own conversion), or download them and set source: files"
+        )
+    configurations: list[str] = []
+    with suppress(Exception):
+        configurations = datasets.get_dataset_config_names(name, revision=data.revision)
+    missing = data.configuration is None and "config name is missing" in said.lower()
+    if missing or (data.configuration is not None and configurations and data.configuration not in configurations):
+        close = difflib.get_close_matches(data.configuration or "", configurations, n=1)
+        choices = f" (allowed: {', '.join(configurations)})" if configurations else f": {said}"
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        named = "null" if data.configuration is None else repr(data.configuration)
+        return f"data.configuration: {named} is no configuration of {name!r}{choices}{hint}"
+    about_split = any(word in said.lower() for word in ("unknown split", "bad split", "instruction format"))
+    key = f"data.{split_key}: {split!r} of" if about_split else "data.name:"
+    return f"{key} {name!r} cannot be loaded: {said}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def missing_column(key: str, column: str, where: str, columns: list[str]) -> str:

@@ -10,9 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from selfloop.data.paths import matching_files
+from selfloop.data.user_files import compression
 from selfloop.domains.cost import Effort, Work, prepared_shards, unknown_size
 from selfloop.domains.text.config import Data, Model, Sampling, Training
-from selfloop.domains.text.data import files, sources
+from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.shape import parameter_count
 
 READ_BYTES = 256 * 2**20  # total size of local files up to which characters are counted exactly
@@ -184,9 +185,7 @@ def _tokens_assumed(data: Data, model: Model) -> str:
 def _file_bytes(data: Data) -> float:
     """Uncompressed size of the train files, a guess for compressed ones."""
     paths = matching_files(data.train)[0]
-    return float(
-        sum(path.stat().st_size * (sources.TYPICAL_COMPRESSION if files.compression(path) else 1) for path in paths)
-    )
+    return float(sum(path.stat().st_size * (sources.TYPICAL_COMPRESSION if compression(path) else 1) for path in paths))
 
 
 def characters_per_token(vocabulary: int) -> float:

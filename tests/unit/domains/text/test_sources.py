@@ -4,8 +4,10 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from selfloop.data import user_files
 from selfloop.data.paths import matching_files
 from selfloop.domains.text import domain
 from selfloop.domains.text.config import Data
@@ -127,14 +130,161 @@ def test_a_truncated_parquet_file_is_an_error_that_names_it(tmp_path: Path, suff
 def test_the_last_story_needs_no_separator_after_it_and_spaces_around_separators_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "stories.txt"
     path.write_bytes(f"\ufeffOne.\r\n  {SEPARATOR} \r\n\r\nTwo,\r\nin two lines.\r\n{SEPARATOR}\r\nThree.".encode())
-    values = [value for value, _ in files.documents(path, "text", SEPARATOR)]
-    assert values == ["One.", "Two,\nin two lines.", "Three."]
+    assert split(path)[0] == ["One.", "Two,\nin two lines.", "Three."]
 
 
-def test_a_separator_inside_a_line_ends_no_story(tmp_path: Path) -> None:
+def split(path: Path, separator: str = SEPARATOR) -> tuple[list[object], dict[str, int]]:
+    """The documents of a .txt file that are not empty, and what is said of it."""
+    notes: Counter[str] = Counter()
+    return [value for value, _ in files.documents(path, "text", separator, notes) if value], notes
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+@pytest.mark.parametrize(
+    "between",
+    [
+        "{s}\n",
+        " {s} \n",
+        "{s}",
+        "\n{s}",
+        "{s}{s}\n\n{s}\n",
+        "\u2028{s}\n",
+        "\n<|EndOfText|>\n",
+        "\n<| endoftext |>\n",
+    ],
+)
+def test_a_separator_that_no_text_holds_by_chance_ends_a_story_wherever_it_is(
+    tmp_path: Path, between: str, end: str
+) -> None:
     path = tmp_path / "stories.txt"
-    path.write_text(f"It said {SEPARATOR} aloud.\n{SEPARATOR}\n")
-    assert [value for value, _ in files.documents(path, "text", SEPARATOR)] == [f"It said {SEPARATOR} aloud."]
+    path.write_bytes(f"One,\nin two lines.{between.format(s=SEPARATOR)}Two.\n{SEPARATOR}\n".replace("\n", end).encode())
+    assert split(path)[0] == ["One,\nin two lines.", "Two."]
+
+
+def test_separators_beside_other_text_are_said(tmp_path: Path, held_out: str) -> None:
+    path = tmp_path / "stories.txt"
+    path.write_text(f"One.{SEPARATOR}\nTwo.\n{SEPARATOR}\nThree.{SEPARATOR}Four.")
+    train, _, log = read(section(train=str(path), test=held_out))
+    assert train == ["One.", "Two.", "Three.", "Four."]
+    assert "train: 2 lines hold the separator beside other text; a document ends there" in log
+
+
+@pytest.mark.parametrize("separator", ["---", "***", "END", "* * *"])
+def test_a_separator_that_may_be_part_of_a_sentence_ends_no_story_inside_a_line_which_is_said(
+    tmp_path: Path, separator: str
+) -> None:
+    path = tmp_path / "stories.txt"
+    path.write_text(f"He said {separator}\nnothing.\n {separator} \nTwo.")
+    documents, notes = split(path, separator)
+    assert documents == [f"He said {separator}\nnothing.", "Two."]
+    assert notes == {f"lines hold the separator {separator!r} beside other text; no document ends there": 1}
+
+
+# --- files that were joined, and empty ones ------------------------------------------------------------------------
+
+BOM = "\ufeff"
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("kind", [".txt", ".jsonl"])
+def test_files_that_were_joined_with_their_byte_order_marks_are_read_as_if_each_were_alone(
+    tmp_path: Path, held_out: str, kind: str, suffix: str
+) -> None:
+    parts = {
+        ".txt": [f"One.\n{SEPARATOR}\nTwo.\n", f"{SEPARATOR}\nThree.\n{SEPARATOR}\n", f"{BOM}Four."],
+        ".jsonl": ['{"text": "One."}\n{"text": "Two."}\n', "", '\n{"text": "Three."}\n', '{"text": "Four."}'],
+    }[kind]
+    path = tmp_path / f"joined{kind}{suffix}"
+    whole = [(BOM + part).encode() for part in parts]
+    path.write_bytes(b"".join(map(COMPRESS[suffix], whole)) if suffix else b"".join(whole))
+    assert read(section(train=str(path), test=held_out))[0] == ["One.", "Two.", "Three.", "Four."]
+
+
+def test_a_byte_order_mark_between_two_objects_of_a_line_is_named(tmp_path: Path, held_out: str) -> None:
+    path = tmp_path / "joined.jsonl"
+    path.write_text(f'{{"text": "One."}}\n{{"text": "Two."}}{BOM}{{"text": "Three."}}\n', encoding="utf-8")
+    with pytest.raises(UserError, match=r"line 2: not valid JSON, Extra data.*; column 17 is a byte order mark"):
+        read(section(train=str(path), test=held_out))
+
+
+def test_documents_with_a_byte_order_mark_inside_are_counted(tmp_path: Path, held_out: str) -> None:
+    path = write_txt(tmp_path / "joined.txt", [f"The last line{BOM}The first line", "Two."])
+    assert (
+        "train: 1 documents hold a byte order mark (U+FEFF), as where files were joined"
+        in read(section(train=path, test=held_out))[2]
+    )
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("kind", files.FORMATS)
+def test_an_empty_file_among_others_adds_nothing_and_is_counted(
+    tmp_path: Path, held_out: str, kind: str, suffix: str
+) -> None:
+    path = tmp_path / f"empty{kind}"
+    if kind == ".parquet":
+        pq.write_table(pa.table({"text": pa.array([], pa.string())}), path)
+    else:
+        path.write_bytes(b"" if suffix else b"\xef\xbb\xbf\r\n \n")
+    if suffix:
+        path = Path(f"{path}.gz")
+        path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
+    data = section(train=[str(path), write_txt(tmp_path / "stories.txt", STORIES)], test=held_out)
+    assert sources.problems(data) == []
+    train, _, log = read(data)
+    assert train == STORIES
+    assert "train: 1 empty files" in log
+
+
+# --- columns that are there twice ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", [["JUNK"], [7]], ids=["strings", "integers"])
+def test_a_parquet_file_with_two_text_columns_is_refused(tmp_path: Path, first: list[object]) -> None:
+    path = tmp_path / "two.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(first), pa.array(["text"])], names=["text", "text"]), path)
+    (problem,) = sources.problems(section(train=str(path)))
+    assert problem.startswith(f"data.text_column: 'text' is there twice in {path}")
+
+
+def test_other_columns_may_be_there_twice(tmp_path: Path, held_out: str) -> None:
+    path = tmp_path / "two.parquet"
+    columns = [pa.array([1]), pa.array(["One."]), pa.array([2])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["id", "text", "id"]), path)
+    assert read(section(train=str(path), test=held_out))[0] == ["One."]
+
+
+@pytest.mark.parametrize("line", [1, 2])
+def test_a_json_object_with_two_text_keys_is_refused(tmp_path: Path, held_out: str, line: int) -> None:
+    path = tmp_path / "two.jsonl"
+    path.write_text('{"id": 1, "text": "One.", "id": 2}\n' * (line - 1) + '{"text": "JUNK", "te\\u0078t": "Two."}\n')
+    with pytest.raises(UserError, match="'text' is there twice in"):
+        read(section(train=str(path), test=held_out))
+
+
+# --- what is no file, or has no bound ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", files.FORMATS)
+def test_a_fifo_among_the_files_is_refused_before_it_is_opened(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"pipe{kind}"
+    os.mkfifo(path)
+    assert sources.problems(section(train=str(path))) == [f"data.train: '{path}' is a FIFO (allowed are files)"]
+
+
+@pytest.mark.parametrize("kind", [".txt", ".jsonl"])
+def test_a_document_without_end_is_refused_and_not_held_in_memory(
+    tmp_path: Path, held_out: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(user_files, "LONGEST", 1000)
+    monkeypatch.setattr(files, "LONGEST", 1000)
+    path = tmp_path / f"long{kind}.gz"
+    path.write_bytes(gzip.compress(b"a" * 10_000_000))
+    with pytest.raises(UserError, match=r"long.*, line 1: the line is longer than 1\.00 kB"):
+        read(section(train=str(path), test=held_out))
+    if kind == ".txt":
+        path.write_bytes(gzip.compress(b"a line\n" * 1000))
+        with pytest.raises(UserError, match=r"long.*, line 1: the document is longer than"):
+            read(section(train=str(path), test=held_out))
 
 
 def test_a_txt_file_without_the_separator_is_an_error_that_names_both(tmp_path: Path, held_out: str) -> None:
@@ -155,6 +305,18 @@ def test_globs_and_lists_give_each_file_once_in_order(tmp_path: Path, held_out: 
         "part-b.txt",
         "held_out.txt",
     ]
+
+
+@pytest.mark.parametrize("rows", [["a" * 2000], ["One."] * 9 + ["b" * 2000]], ids=["alone", "among short ones"])
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_row_of_parquet_that_is_too_long_is_named(
+    tmp_path: Path, held_out: str, rows: list[str], dictionary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LONGEST", 1000)
+    array = pa.array(rows)
+    pq.write_table(pa.table({"text": array.dictionary_encode() if dictionary else array}), tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match=r"rows\.parquet.*: the document is longer than"):
+        read(section(train=str(tmp_path / "rows.parquet"), test=held_out))
 
 
 # --- what is no text -----------------------------------------------------------------------------------------------
@@ -438,6 +600,71 @@ def test_a_hub_column_that_is_not_there_is_an_error_that_names_those_that_are(hu
 def test_a_hub_name_that_cannot_be_loaded_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.name: '.*nowhere' cannot be loaded"):
         read(section(source="hub", name=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+def test_a_hub_data_set_with_a_loading_script_is_an_error_that_says_what_to_do(tmp_path: Path, with_data: bool) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "old.py").write_text("import datasets\n\nclass Old(datasets.GeneratorBasedBuilder):\n    pass\n")
+    if with_data:
+        write_jsonl(folder / "train.jsonl", [{"text": "One."}])
+    with pytest.raises(
+        UserError, match=r"data\.name: '.*old' cannot be loaded: .*old\.py.*refs/convert/parquet.*files"
+    ):
+        read(section(source="hub", name=str(folder)))
+
+
+@pytest.fixture
+def two_configurations(hub_folder: str) -> str:
+    folder = Path(hub_folder).parent / "wiki"
+    folder.mkdir()
+    for name in ("small-raw", "big-raw"):
+        write_jsonl(folder / f"{name}.jsonl", [{"text": story} for story in STORIES])
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in ("small-raw", "big-raw"))
+    (folder / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "said"),
+    [
+        (None, r"^data\.configuration: null is no configuration of .*wiki' \(allowed: small-raw, big-raw\)$"),
+        ("big-rew", r"^data\.configuration: 'big-rew' is .*\(allowed: small-raw, big-raw\); did you mean 'big-raw'\?$"),
+    ],
+)
+def test_the_configurations_of_a_hub_data_set_are_named(
+    two_configurations: str, configuration: str | None, said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        read(section(source="hub", name=two_configurations, configuration=configuration, test_split=None))
+    train, _, _ = read(section(source="hub", name=two_configurations, configuration="big-raw", test_split=None))
+    assert len(train) == 18
+
+
+@pytest.mark.parametrize(
+    ("files_", "said"),
+    [
+        ({"train.jsonl": b'{"text": "cut\n'}, "JSON parse error"),
+        ({"train.csv": b"text\ngro\xdfe\n"}, "'utf-8' codec can't decode byte 0xdf"),
+        ({"train.parquet": b"PAR1, and no more"}, "Parquet magic bytes not found"),
+        ({"train.jsonl": b'{"text": "JUNK", "text": "One."}\n'}, "twice"),
+        ({"train.csv": b"text,id,text\nJUNK,1,One.\n"}, r"data\.text_column: 'text' is there twice in the CSV files"),
+        ({"train.jsonl": b'{"text": "One."}\n', "README.md": b"---\nconfigs: [}\n---\n"}, "line 1, column 11"),
+    ],
+    ids=["cut", "Latin-1", "no Parquet", "a key twice", "a column twice", "a damaged card"],
+)
+def test_whatever_a_hub_data_set_is_not_read_for_is_one_whole_message(
+    hub_folder: str, files_: dict[str, bytes], said: str
+) -> None:
+    folder = Path(hub_folder).parent / "damaged"
+    folder.mkdir()
+    for name, content in files_.items():
+        (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=said) as caught:
+        read(section(source="hub", name=str(folder), test_split=None))
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
 
 
 # --- packaged ------------------------------------------------------------------------------------------------------

@@ -3,33 +3,40 @@
 Values are yielded unchecked with their location; `sources` validates them.
 """
 
-import bz2
-import gzip
-import io
 import json
 import lzma
+import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from selfloop.data.user_files import (
+    LONGEST,
+    JsonObject,
+    compression,
+    damaged,
+    json_object,
+    opened,
+    place,
+    text_lines,
+    too_long,
+    unreadable,
+)
 from selfloop.errors import UserError
+from selfloop.numbers import size
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 FORMATS = (".txt", ".jsonl", ".parquet")
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 ALLOWED = ".txt, .jsonl or .parquet, each also with .gz, .bz2, .xz or .zst"
 BATCH_ROWS = 1_000
+MOST_UNPACKED = 2**30  # bytes of a .parquet file that is compressed as a whole: it is unpacked in memory
 
 Raw = Iterator[tuple[object, str]]  # an unchecked value and its location, e.g. "stories.txt, line 7"
-
-
-def compression(path: Path) -> str | None:
-    """One of COMPRESSIONS, or None."""
-    return path.suffix.lower() if path.suffix.lower() in COMPRESSIONS else None
 
 
 def kind(path: Path) -> str | None:
@@ -38,20 +45,22 @@ def kind(path: Path) -> str | None:
     return suffix if suffix in FORMATS else None
 
 
-def columns(path: Path) -> dict[str, str]:
+def columns(path: Path) -> list[tuple[str, str]]:
     """Columns of a .parquet file (by its schema) or .jsonl file (by its first line) with their types.
 
+    A column that is there twice is listed twice; a .jsonl file without lines has none.
+
     Raises:
-        UserError: the file cannot be read, or is empty.
+        UserError: the file cannot be read.
     """
     if kind(path) == ".parquet":
-        return {
-            column.name: "string" if is_text(column.type) else str(column.type) for column in parquet(path).schema_arrow
-        }
-    for line, number in lines(path):
-        if line.strip():
-            return {key: type(value).__name__ for key, value in _json_object(line, f"{path}, line {number}").items()}
-    raise UserError(f"data: '{path}' holds no line")
+        schema = parquet(path).schema_arrow
+        return [(column.name, "string" if is_text(column.type) else str(column.type)) for column in schema]
+    for text, line in text_lines(path):
+        if text.strip():
+            record = _json_object(text, place(path, line.number))
+            return [(key, type(record[key]).__name__) for key in (*record, *record.twice)]
+    return []
 
 
 def is_text(type_: "pa.DataType") -> bool:
@@ -65,28 +74,40 @@ def is_text(type_: "pa.DataType") -> bool:
     )
 
 
-def documents(path: Path, column: str, separator: str) -> Raw:
+def documents(path: Path, column: str, separator: str, notes: Counter[str]) -> Raw:
     """The values of one file, in order; lines and rows are counted from 1.
 
     Args:
         path: a file of a known kind.
         column: the text column of a .jsonl or .parquet file.
-        separator: the line that ends a document in a .txt file, compared after stripping.
+        separator: what ends a document in a .txt file, see `Separator`.
+        notes: counts what a reader of the log should know.
 
     Raises:
         UserError: the file is missing, damaged or not UTF-8; a .txt file without separator; a line that is not a JSON
-            object, or lacks the column.
+            object, or does not have the column once; a document that is longer than LONGEST.
     """
     if kind(path) == ".parquet":
-        yield from _parquet_documents(path, column)
+        values = _parquet_documents(path, column)
     elif kind(path) == ".jsonl":
-        yield from _jsonl_documents(path, column)
+        values = _jsonl_documents(path, column)
     else:
-        yield from _txt_documents(path, separator)
+        values = _txt_documents(path, separator, notes)
+    empty = True
+    for value in values:
+        yield value
+        empty = False
+    if empty:
+        notes["empty files"] += 1
 
 
 def arrow_values(column: "pa.Array[Any] | pa.ChunkedArray[Any]", where: str, first_row: int) -> Raw:
-    """The values of an Arrow column as Python objects."""
+    """The values of an Arrow column as Python objects.
+
+    Raises:
+        UserError: a value is not UTF-8, or longer than LONGEST.
+    """
+    _check_lengths(column, where, first_row)
     for row, value in enumerate(column, start=first_row):
         try:
             yield value.as_py(), f"{where}, row {row}"
@@ -94,33 +115,17 @@ def arrow_values(column: "pa.Array[Any] | pa.ChunkedArray[Any]", where: str, fir
             raise UserError(f"{where}, row {row}: not valid UTF-8 ({error.reason})") from None
 
 
-def lines(path: Path) -> Iterator[tuple[str, int]]:
-    """Lines of a text file and their numbers, without line ends and byte order mark.
+def _check_lengths(column: "pa.Array[Any] | pa.ChunkedArray[Any]", where: str, first_row: int) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    Raises:
-        UserError: the file is missing, truncated or damaged, or a line is not UTF-8 or holds a NUL.
-    """
-    with _open(path) as stream:
-        number = 0
-        while True:
-            try:
-                line = stream.readline()
-            except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-                raise _damaged(path, error) from error
-            if not line:
-                break
-            number += 1
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if b"\0" in line:
-                raise UserError(f"{path}, line {number}: holds a NUL character (allowed is text in UTF-8)")
-            try:
-                yield line.decode("utf-8").rstrip("\r\n"), number
-            except UnicodeDecodeError as error:
-                message = f"byte {line[error.start]:#04x} at column {error.start + 1} is not valid UTF-8"
-                raise UserError(f"{path}, line {number}: {message} (allowed is text in UTF-8)") from None
-        if number == 0 and compression(path) and path.stat().st_size == 0:
-            raise _damaged(path, EOFError("it has no bytes"))
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        lengths = pc.binary_length(column)
+        if (pc.max(lengths).as_py() or 0) > LONGEST:
+            row = pc.index(pc.greater(lengths, LONGEST), True).as_py()
+            raise UserError(too_long("document", f"{where}, row {first_row + row}"))
 
 
 def parquet(path: Path) -> "pq.ParquetFile":
@@ -132,52 +137,104 @@ def parquet(path: Path) -> "pq.ParquetFile":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    problem = unreadable(path)
+    if problem:
+        raise UserError(problem)
     try:
         if not compression(path):
             return pq.ParquetFile(path)
-        with _open(path) as stream:
-            return pq.ParquetFile(pa.BufferReader(stream.read()))
+        with opened(path) as stream:
+            content = stream.read(MOST_UNPACKED + 1)
     except (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error, ALLOWED) from error
+    if len(content) > MOST_UNPACKED:
+        raise UserError(f"'{path}' unpacks to more than {size(MOST_UNPACKED)}; unpack it, and name the .parquet file")
+    try:
+        return pq.ParquetFile(pa.BufferReader(content))
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(path, error, ALLOWED) from error
 
 
-def _txt_documents(path: Path, separator: str) -> Raw:
+class Separator:
+    """What ends a document in a .txt file: a line that holds nothing but the separator.
+
+    One that no text holds by chance, such as <|endoftext|>, [SEP] or === END === (letters between punctuation), ends
+    documents wherever it is found in a line, in any case and with any spaces in it. Others, such as ---, may be part of
+    a sentence.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text.strip()
+        parts = [re.escape(part) for part in re.findall(r"\w+|[^\w\s]+", self.text)]
+        self.marker: re.Pattern[str] | None = None
+        if re.fullmatch(r"[^\w\s].*[^\W\d_].*[^\w\s]", self.text):
+            self.marker = re.compile(r"\s*".join(parts), re.IGNORECASE)
+
+    def split(self, line: str) -> list[str]:
+        """The pieces of a line between separators; the line alone if it holds none."""
+        if line.strip() == self.text:
+            return ["", ""]
+        return [line] if self.marker is None else self.marker.split(line)
+
+
+def _txt_documents(path: Path, separator: str, notes: Counter[str]) -> Raw:
+    ends = Separator(separator)
     document: list[str] = []
-    start, separators = 1, 0
-    for line, number in lines(path):
-        if line.strip() == separator.strip():
-            separators += 1
-            yield "\n".join(document).strip(), f"{path}, line {start}"
-            document, start = [], number + 1
-        else:
-            document.append(line)
-    if separators == 0:
+    start, separators, length = 1, 0, 0
+    for text, line in text_lines(path):
+        first, *others = ends.split(text)
+        if line.joined and any(map(str.strip, document)):
+            yield "\n".join(document).strip(), place(path, start)
+            document, start, length = [], line.number, 0
+        document.append(first)
+        length += len(first) + 1
+        if length > LONGEST:
+            raise UserError(too_long("document", place(path, start)))
+        for piece in others:
+            yield "\n".join(document).strip(), place(path, start)
+            document, start, length = [piece.lstrip("\ufeff")], line.number + (not piece.strip()), len(piece) + 1
+        separators += len(others)
+        if others and (first.strip() or any(map(str.strip, others))):
+            notes["lines hold the separator beside other text; a document ends there"] += 1
+        elif not others and ends.text and ends.text in text:
+            notes[f"lines hold the separator {ends.text!r} beside other text; no document ends there"] += 1
+    rest = "\n".join(document).strip()
+    if separators == 0 and rest:
         raise UserError(
             f"data.separator: {separator!r} is on no line of {path}, which would make the whole file one document;"
             " that is likely not wanted (allowed is the line that ends each document of the file)"
         )
-    if any(line.strip() for line in document):  # the last document needs no separator
-        yield "\n".join(document).strip(), f"{path}, line {start}"
+    if rest:  # the last document needs no separator
+        yield rest, place(path, start)
 
 
 def _jsonl_documents(path: Path, column: str) -> Raw:
-    for line, number in lines(path):
-        if not line.strip():
+    for text, line in text_lines(path):
+        if not text.strip():
             continue
-        place = f"{path}, line {number}"
-        record = _json_object(line, place)
+        where = place(path, line.number)
+        record = _json_object(text, where)
         if column not in record:
-            raise UserError(f"data.text_column: {column!r} is not in {place} (it has: {', '.join(record)})")
-        yield record[column], place
+            raise UserError(f"data.text_column: {column!r} is not in {where} (it has: {', '.join(record)})")
+        if column in record.twice:
+            raise UserError(twice(column, where))
+        yield record[column], where
 
 
-def _json_object(line: str, place: str) -> dict[str, Any]:
+def twice(column: str, where: str) -> str:
+    """The message for a column that is there more than once."""
+    return f"data.text_column: {column!r} is there twice in {where}, and which of them is meant is unknown; rename one"
+
+
+def _json_object(text: str, where: str) -> JsonObject:
     try:
-        record = json.loads(line)
+        record = json.loads(text, object_pairs_hook=json_object)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{place}: not valid JSON, {error} (allowed is one object per line)") from None
-    if not isinstance(record, dict):
-        raise UserError(f"{place}: a JSON {type(record).__name__} (allowed is one object per line)")
+        mark = text.find("\ufeff")
+        hint = f"; column {mark + 1} is a byte order mark, where another file begins" if mark >= 0 else ""
+        raise UserError(f"{where}: not valid JSON, {error}{hint} (allowed is one object per line)") from None
+    if not isinstance(record, JsonObject):
+        raise UserError(f"{where}: a JSON {type(record).__name__} (allowed is one object per line)")
     return record
 
 
@@ -185,45 +242,31 @@ def _parquet_documents(path: Path, column: str) -> Raw:
     import pyarrow as pa
 
     with parquet(path) as file:
-        batches = file.iter_batches(batch_size=BATCH_ROWS, columns=[column])
+        if file.schema_arrow.names.count(column) > 1:
+            raise UserError(twice(column, str(path)))
+        average = _average_length(file, column)
+        if average > LONGEST:
+            raise UserError(too_long("document", str(path)))
+        batches = file.iter_batches(batch_size=max(1, min(BATCH_ROWS, LONGEST // (average + 1))), columns=[column])
         row = 1
         while True:
             try:
                 batch = next(batches, None)
             except (OSError, pa.ArrowException) as error:
-                raise _damaged(path, error) from error
+                raise damaged(path, error, ALLOWED) from error
             if batch is None:
                 return
             yield from arrow_values(batch.column(0), str(path), row)
             row += batch.num_rows
 
 
-def _open(path: Path) -> IO[bytes]:
-    """The decompressed bytes of a file. fsspec would need the package zstandard for .zst, which pyarrow covers."""
-    try:
-        match compression(path):
-            case ".gz":
-                return io.BufferedReader(gzip.open(path))
-            case ".bz2":
-                return bz2.open(path)
-            case ".xz":
-                return lzma.open(path)
-            case ".zst":
-                return _open_zstd(path)
-            case _:
-                return path.open("rb")
-    except OSError as error:
-        raise _damaged(path, error) from error
-
-
-def _open_zstd(path: Path) -> IO[bytes]:
-    import pyarrow as pa
-
-    return io.BufferedReader(pa.input_stream(str(path), compression="zstd"), buffer_size=1 << 20)
-
-
-def _damaged(path: Path, error: BaseException) -> UserError:
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-        return UserError(f"'{path}' cannot be read: {error.strerror}")
-    first_line = (str(error).splitlines() or [type(error).__name__])[0]
-    return UserError(f"'{path}' is truncated or damaged: {first_line} (allowed are {ALLOWED})")
+def _average_length(file: "pq.ParquetFile", column: str) -> int:
+    """Bytes of a value of a column, on average over the row group where that is largest."""
+    largest = 0
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        for index in range(group.num_columns):
+            chunk = group.column(index)
+            if chunk.path_in_schema == column and group.num_rows:
+                largest = max(largest, chunk.total_uncompressed_size // group.num_rows)
+    return largest

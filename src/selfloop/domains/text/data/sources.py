@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from selfloop.config.section import given
 from selfloop.data import hub
 from selfloop.data.paths import matching_files
+from selfloop.data.user_files import compression, unreadable
 from selfloop.domains.text.config import Data
 from selfloop.domains.text.data import files, shakespeare
 from selfloop.domains.text.data.files import Raw
@@ -31,6 +33,7 @@ COUNTED_BYTES = 32 * 2**20  # total size of local files up to which documents ar
 TYPICAL_COMPRESSION = 8  # assumed maximum compression ratio of text files
 
 Log = Callable[[str], None]
+Reader = Callable[["Counter[str]"], Raw]  # starts a pass over a split, and counts notes for the log
 
 
 # --- while the Snakefile is parsed ---------------------------------------------------------------------------------
@@ -100,10 +103,11 @@ def _file_problems(data: Data) -> list[str]:
         paths[key], unmatched = matching_files(getattr(data, key))
         messages += [f"data.{key}: {pattern!r} matches no file (searched from {os.getcwd()})" for pattern in unmatched]
         for path in paths[key]:
-            if not path.exists():  # a dangling link
-                messages.append(f"data.{key}: '{path}' cannot be read: No such file or directory")
-            elif path.is_dir():
+            problem = unreadable(path)
+            if path.is_dir():
                 messages.append(f"data.{key}: '{path}' is a folder (allowed are its files, e.g. '{path}/*.parquet')")
+            elif problem:
+                messages.append(f"data.{key}: {problem}")
             elif files.kind(path) is None:
                 messages.append(f"data.{key}: '{path}' has an unknown extension (allowed are {files.ALLOWED})")
             else:
@@ -115,17 +119,20 @@ def _file_problems(data: Data) -> list[str]:
 
 
 def _column_problems(path: Path, column: str) -> list[str]:
-    """Whether a Parquet file's schema, or a JSON-lines file's first line, has the text column."""
+    """Whether a Parquet file's schema, or a JSON-lines file's first line, has the text column once."""
     if files.kind(path) == ".txt":
         return []
     try:
         columns = files.columns(path)
     except UserError as error:
         return [str(error)]
-    if column not in columns:
-        return [hub.missing_column("text_column", column, path.name, list(columns))]
-    if files.kind(path) == ".parquet" and columns[column] != "string":
-        return [f"data.text_column: {column!r} of {path.name} holds {columns[column]} (allowed are strings)"]
+    types = [type_ for name, type_ in columns if name == column]
+    if columns and not types:
+        return [hub.missing_column("text_column", column, path.name, [name for name, _ in columns])]
+    if len(types) > 1:
+        return [files.twice(column, str(path))]
+    if files.kind(path) == ".parquet" and types != ["string"]:
+        return [f"data.text_column: {column!r} of {path.name} holds {types[0]} (allowed are strings)"]
     return []
 
 
@@ -154,7 +161,7 @@ def _available_train_rows(data: Data) -> int | None:
         return None  # reading all plays takes half a second, too long for every parsing of the Snakefile
     paths = matching_files(data.train)[0]
     plain = [path for path in paths if files.kind(path) != ".parquet"]
-    size = sum(path.stat().st_size * (TYPICAL_COMPRESSION if files.compression(path) else 1) for path in plain)
+    size = sum(path.stat().st_size * (TYPICAL_COMPRESSION if compression(path) else 1) for path in plain)
     if size > COUNTED_BYTES:
         return None
     total = 0
@@ -163,15 +170,24 @@ def _available_train_rows(data: Data) -> int | None:
             total += files.parquet(path).metadata.num_rows
         else:
             stat = path.stat()
-            total += _count(path, data.text_column, data.separator, data.min_characters, stat.st_size, stat.st_mtime_ns)
+            count = _count(path, data.text_column, data.separator, data.min_characters, stat.st_size, stat.st_mtime_ns)
+            if count is None:
+                return None
+            total += count
     return total if data.test else total - _test_rows_of(total, data)
 
 
 @lru_cache(maxsize=256)
-def _count(path: Path, column: str, separator: str, min_characters: int, size: int, mtime_ns: int) -> int:
-    """Documents of one file; `size` and `mtime_ns` invalidate the cache."""
+def _count(path: Path, column: str, separator: str, min_characters: int, size: int, mtime_ns: int) -> int | None:
+    """Documents of one file, or None if they are not cheap to count; `size` and `mtime_ns` invalidate the cache."""
     tally = Tally()
-    return sum(1 for _ in _kept(files.documents(path, column, separator), min_characters, tally))
+    count = characters = 0
+    for document, _ in _kept(files.documents(path, column, separator, tally.notes), min_characters, tally):
+        count += 1
+        characters += len(document)
+        if characters > 2 * COUNTED_BYTES:  # unpacks to more than expected
+            return None
+    return count
 
 
 # --- while the data are prepared -----------------------------------------------------------------------------------
@@ -179,10 +195,11 @@ def _count(path: Path, column: str, separator: str, min_characters: int, size: i
 
 @dataclass
 class Tally:
-    """Counts of dropped documents, and hashes of the kept ones."""
+    """Counts of dropped documents and of what else the log should say, and hashes of the kept ones."""
 
     null: int = 0
     short: int = 0
+    notes: "Counter[str]" = field(default_factory=Counter)
     hashes: "array[int]" = field(default_factory=lambda: array("Q"))
 
 
@@ -240,27 +257,29 @@ def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str]]:
     )
 
 
-def _readers(data: Data) -> tuple[Callable[[], Raw], Callable[[], Raw] | None]:
-    """Functions that start a pass over each split; None if the source has no test split."""
+def _readers(data: Data) -> tuple[Reader, Reader | None]:
+    """Functions that start a pass over each split, and count notes; None if the source has no test split."""
     if data.source == "packaged":
-        return lambda: shakespeare.split("train"), lambda: shakespeare.split("test")
+        return lambda _: shakespeare.split("train"), lambda _: shakespeare.split("test")
     if data.source == "hub":
         train = _hub_reader(data, "train_split")
         return train, None if data.test_split is None else _hub_reader(data, "test_split")
 
-    def reader(paths: list[Path]) -> Callable[[], Raw]:
-        return lambda: (item for path in paths for item in files.documents(path, data.text_column, data.separator))
+    def reader(paths: list[Path]) -> Reader:
+        return lambda notes: (
+            item for path in paths for item in files.documents(path, data.text_column, data.separator, notes)
+        )
 
     test_paths = matching_files(data.test)[0]
     return reader(matching_files(data.train)[0]), reader(test_paths) if test_paths else None
 
 
-def _hub_reader(data: Data, split_key: str) -> Callable[[], Raw]:
+def _hub_reader(data: Data, split_key: str) -> Reader:
     """Loads a hub split, and returns a function that iterates over its documents."""
     table = hub.load_split(data, split_key, ("text_column",))
     table = table.select_columns([data.text_column]).with_format("arrow")
 
-    def read() -> Raw:
+    def read(_: Counter[str]) -> Raw:
         row = 1
         for batch in table.iter(batch_size=files.BATCH_ROWS):
             yield from files.arrow_values(batch.column(0), f"{data.name} [{getattr(data, split_key)}]", row)
@@ -269,17 +288,19 @@ def _hub_reader(data: Data, split_key: str) -> Callable[[], Raw]:
     return read
 
 
-def _survey(name: str, read: Callable[[], Raw], min_characters: int, log: Log) -> "npt.NDArray[np.uint64]":
+def _survey(name: str, read: Reader, min_characters: int, log: Log) -> "npt.NDArray[np.uint64]":
     """Validate and hash a whole split, and log dropped documents."""
     import numpy as np
 
     tally = Tally()
-    for document, _ in _kept(read(), min_characters, tally):
+    for document, _ in _kept(read(tally.notes), min_characters, tally):
         tally.hashes.append(int.from_bytes(hashlib.blake2b(document.encode(), digest_size=8).digest(), "little"))
     if tally.null:
         log(f"{name}: {tally.null} documents dropped: null")
     if tally.short:
         log(f"{name}: {tally.short} documents dropped: empty, or shorter than {min_characters} characters")
+    for note, count in tally.notes.items():
+        log(f"{name}: {count} {note}")
     return np.frombuffer(tally.hashes, dtype=np.uint64) if tally.hashes else np.zeros(0, dtype=np.uint64)
 
 
@@ -304,17 +325,18 @@ def _kept(raw: Raw, min_characters: int, tally: Tally) -> Iterator[tuple[str, st
         if len(value.strip()) < max(1, min_characters):
             tally.short += 1
             continue
+        if "\ufeff" in value:
+            tally.notes["documents hold a byte order mark (U+FEFF), as where files were joined"] += 1
         yield value, place
 
 
-def _select(
-    read: Callable[[], Raw], indices: "npt.NDArray[np.int64]", total: int, min_characters: int
-) -> Iterator[str]:
+def _select(read: Reader, indices: "npt.NDArray[np.int64]", total: int, min_characters: int) -> Iterator[str]:
     """The documents at the sorted `indices`; the first pass counted `total`."""
     wanted = iter(indices.tolist())
     next_index = next(wanted, None)
     count = 0
-    for document, _ in _kept(read(), min_characters, Tally()):
+    tally = Tally()
+    for document, _ in _kept(read(tally.notes), min_characters, tally):
         if count == next_index:
             yield document
             next_index = next(wanted, None)

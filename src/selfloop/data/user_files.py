@@ -1,0 +1,179 @@
+"""Users' files: regular ones, plain or compressed, read as lines that know their place, within bounded memory.
+
+One rule for all readers: a byte order mark at the beginning of any line is no part of it (files that were joined have
+one in the middle), lines end in LF, CRLF or CR, and bytes are decoded only where they are used.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from selfloop.errors import UserError
+from selfloop.numbers import size
+
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+LONGEST = 2**27  # bytes of a line or a document; some copies of it are in memory at once
+BOM = b"\xef\xbb\xbf"
+BOM_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class Line(NamedTuple):
+    """A line without its end and byte order marks.
+
+    Attributes:
+        content: its bytes.
+        number: from 1.
+        joined: whether another file begins here: a byte order mark that is not the first file's.
+    """
+
+    content: bytes
+    number: int
+    joined: bool
+
+
+def compression(path: Path) -> str | None:
+    """One of COMPRESSIONS, or None."""
+    return path.suffix.lower() if path.suffix.lower() in COMPRESSIONS else None
+
+
+def irregular(path: Path) -> str | None:
+    """What a path is in place of a file, such as "a FIFO", whose opening would wait for ever; None for a file.
+
+    Raises:
+        OSError: it is not there.
+    """
+    mode = os.stat(path).st_mode
+    return None if stat.S_ISREG(mode) else next((kind for test, kind in _KINDS if test(mode)), "no file")
+
+
+def unreadable(path: Path) -> str | None:
+    """Why a path cannot be read as a file, as a sentence that begins with the path; None if it can."""
+    try:
+        kind = irregular(path)
+    except OSError as error:
+        return f"'{path}' cannot be read: {error.strerror}"
+    return kind and f"'{path}' is {kind} (allowed are files)"
+
+
+def opened(path: Path) -> IO[bytes]:
+    """The decompressed bytes of a file. fsspec would need the package zstandard for .zst, which pyarrow covers.
+
+    Raises:
+        UserError: it is not there, or no file.
+    """
+    problem = unreadable(path)
+    if problem:
+        raise UserError(problem)
+    try:
+        match compression(path):
+            case ".gz":
+                return io.BufferedReader(gzip.open(path))
+            case ".bz2":
+                return bz2.open(path)
+            case ".xz":
+                return lzma.open(path)
+            case ".zst":
+                return _open_zstd(path)
+            case _:
+                return path.open("rb")
+    except OSError as error:
+        raise damaged(path, error) from error
+
+
+def lines(path: Path) -> Iterator[Line]:
+    """The lines of a plain or compressed file.
+
+    Raises:
+        UserError: the file cannot be opened, is truncated or damaged, or has a line of more than LONGEST bytes.
+    """
+    with opened(path) as stream:
+        number = 0
+        while True:
+            try:
+                raw = stream.readline(LONGEST + 1)
+            except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+                raise damaged(path, error) from error
+            if not raw:
+                break
+            if len(raw) > LONGEST:
+                raise UserError(too_long("line", place(path, number + 1)))
+            for content in raw.rstrip(b"\r\n").split(b"\r"):
+                number += 1
+                marked = content.startswith(BOM)
+                while content.startswith(BOM):
+                    content = content[len(BOM) :]
+                yield Line(content, number, marked and number > 1)
+        if number == 0 and compression(path) and path.stat().st_size == 0:
+            raise damaged(path, EOFError("it has no bytes"))
+
+
+def text_lines(path: Path) -> Iterator[tuple[str, Line]]:
+    """The lines of a file in UTF-8, decoded.
+
+    Raises:
+        UserError: as `lines`, or a line is not UTF-8 or holds a NUL.
+    """
+    for line in lines(path):
+        content, where = line.content, place(path, line.number)
+        if line.number == 1 and content.startswith(BOM_UTF_16):
+            raise UserError(f"{where}: begins with the byte order mark of UTF-16 (allowed is text in UTF-8)")
+        if b"\0" in content:
+            raise UserError(f"{where}: holds a NUL character (allowed is text in UTF-8)")
+        try:
+            yield content.decode("utf-8"), line
+        except UnicodeDecodeError as error:
+            message = f"byte {content[error.start]:#04x} at column {error.start + 1} is not valid UTF-8"
+            raise UserError(f"{where}: {message} (allowed is text in UTF-8)") from None
+
+
+def place(path: Path, number: int) -> str:
+    """Where a line stands, e.g. "stories.txt, line 7"."""
+    return f"{path}, line {number}"
+
+
+def too_long(what: str, where: str) -> str:
+    """The message for a line or document of more than LONGEST bytes, which begins at `where`."""
+    return f"{where}: the {what} is longer than {size(LONGEST)} (allowed is less; divide it into documents)"
+
+
+def damaged(path: Path, error: BaseException, allowed: str = "") -> UserError:
+    """The message for an error while reading a file."""
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        return UserError(f"'{path}' cannot be read: {error.strerror}")
+    first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(f"'{path}' is truncated or damaged: {first_line}{allowed and f' (allowed are {allowed})'}")
+
+
+class JsonObject(dict[str, Any]):
+    """An object of a JSON text that remembers which keys it has twice."""
+
+    twice: frozenset[str] = frozenset()
+
+
+def json_object(pairs: list[tuple[str, Any]]) -> JsonObject:
+    """For `json.loads(…, object_pairs_hook=json_object)`."""
+    read = JsonObject(pairs)
+    if len(read) < len(pairs):
+        keys = [key for key, _ in pairs]
+        read.twice = frozenset(key for key in keys if keys.count(key) > 1)
+    return read
+
+
+def _open_zstd(path: Path) -> IO[bytes]:
+    import pyarrow as pa
+
+    return io.BufferedReader(pa.input_stream(str(path), compression="zstd"), buffer_size=1 << 20)

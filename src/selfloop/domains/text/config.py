@@ -36,8 +36,8 @@ class Data(Section):
     text_column: Annotated[str, Field(min_length=1)] = "text"
     """The column of `.jsonl` and `.parquet` files, or of the hub data set, that holds the text."""
     separator: Annotated[str, Field(min_length=1)] = "<|endoftext|>"
-    """The line that ends a document in `.txt` files. One with letters between punctuation, such as `<|endoftext|>`, also
-    ends it inside a line.
+    """The line that ends a document in `.txt` files. One with letters between punctuation, such as `<|endoftext|>`,
+    also ends it inside a line.
     """
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the documents held out with `seed` where the source has no test split of its own."""

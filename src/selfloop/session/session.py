@@ -51,8 +51,9 @@ class Session:
             for message in provenance.changes(self.plan):
                 print(f"selfloop: {message}", file=sys.stderr)
             if self.workflow.executor_plugin.name == "slurm":
-                slurm.check(self._partitions())
-                slurm.cancel_leftovers()
+                partitions, clusters = self._submitted_to()
+                slurm.check(partitions)
+                slurm.cancel_leftovers(clusters)
         except UserError as error:
             sys.exit(f"selfloop: {error}")
         if self.workflow.local_exec:
@@ -64,11 +65,17 @@ class Session:
                 dict.fromkeys(module for domain in self.plan.domains for module in domain.preload)
             )
 
-    def _partitions(self) -> set[str]:
-        """The partitions that pending jobs ask for by name."""
-        dag = self.workflow.dag
-        jobs = [job for job in dag.needrun_jobs() if not job.is_local]
-        return {str(job.resources["slurm_partition"]) for job in jobs if "slurm_partition" in job.resources.keys()}  # noqa: SIM118
+    def _submitted_to(self) -> tuple[set[str], set[str]]:
+        """The partitions of the cluster at hand that pending jobs name, and the other clusters."""
+        asked = [job.resources for job in self.workflow.dag.needrun_jobs() if not job.is_local]
+        partitions, clusters = set(), set()
+        for resources in asked:
+            cluster = next((resources.get(key) for key in slurm.CLUSTER_KEYS if resources.get(key)), None)
+            if cluster:
+                clusters.add(str(cluster))
+            elif resources.get("slurm_partition"):
+                partitions.add(str(resources.get("slurm_partition")))
+        return partitions, clusters
 
     def end(self, success: bool) -> None:
         """After the last job: show the last log lines of failed steps, and write the provenance."""

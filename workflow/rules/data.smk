@@ -68,3 +68,24 @@ rule tokenize:
         settings=study.tokenize_settings,
     script:
         "../scripts/step.py"
+
+
+rule measure_baseline:
+    input:
+        train=paths.real("{real}", "train"),
+        test=paths.real("{real}", "test"),
+    output:
+        measurements=paths.baseline("{real}", "{baseline}"),
+    log:
+        paths.log("measure_baseline", "{real}-{baseline}"),
+    conda:
+        "../../envs/base.yaml"
+    threads: study.threads("measure_baseline")
+    resources:
+        gpu=study.asks("measure_baseline", "gpu"),
+        mem_mb=study.asks("measure_baseline", "mem_mb"),
+        runtime=study.asks("measure_baseline", "runtime"),
+    params:
+        settings=study.measure_baseline_settings,
+    script:
+        "../scripts/step.py"

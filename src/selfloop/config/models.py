@@ -167,6 +167,7 @@ class Requests(Section):
     prepare_data: Request = Request()
     train_tokenizer: Request = Request()
     tokenize: Request = Request()
+    measure_baseline: Request = Request()
     train: Request = Request()
     generate: Request = Request()
     evaluate_model: Request = Request()
@@ -180,6 +181,7 @@ class WholeRequests(Requests):
     prepare_data: WholeRequest
     train_tokenizer: WholeRequest
     tokenize: WholeRequest
+    measure_baseline: WholeRequest
     train: WholeRequest
     generate: WholeRequest
     evaluate_model: WholeRequest

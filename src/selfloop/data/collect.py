@@ -1,8 +1,8 @@
 """Rule collect_metrics: all measurements of a study in two tidy tables, and an index of its chains.
 
 A model or part is measured once and listed under every chain that it belongs to: iteration 1 appears under every regime
-and sampling that starts from it. Simulations are listed under every experiment that requests them; they have no files,
-so they are not in the index.
+and sampling that starts from it, and the predictor that learns nothing as iteration 0. Simulations are listed under
+every experiment that requests them; they have no files, so they are not in the index.
 """
 
 import csv
@@ -22,6 +22,7 @@ from selfloop.jobs.job import Job, StepParams
 
 Chain = Mapping[str, Any]  # a chain at one iteration: what the tidy tables call it, its model's folder, its parts'
 Rows = list[dict[str, Any]]
+File = tuple[int, str]  # the iteration that its rows are listed under, and the path
 
 
 class Params(StepParams):
@@ -45,10 +46,11 @@ def run(job: Job[Params]) -> None:
 def index(chains: Sequence[Chain]) -> str:
     """CSV of the model and parts of every chain and iteration."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*CHAIN.names, "model_folder", "part_folders"], lineterminator="\n")
+    names = [*CHAIN.names, "model_folder"]
+    writer = csv.DictWriter(text, [*names, "part_folders"], lineterminator="\n")
     writer.writeheader()
     for chain in chains:
-        writer.writerow({**chain, "part_folders": " ".join(chain["part_folders"])})
+        writer.writerow({name: chain[name] for name in names} | {"part_folders": " ".join(chain["part_folders"])})
     return text.getvalue()
 
 
@@ -59,15 +61,24 @@ def tables(
 ) -> tuple[pa.Table, pa.Table]:
     """The metrics and the learning curves, of the files that `usable(load, path)` does not leave out."""
 
-    def rows(load: Callable[[str], Rows], files: Callable[[Chain], Iterable[str]]) -> Iterator[dict[str, Any]]:
+    def rows(
+        load: Callable[[str], Rows], files: Callable[[Chain], Iterable[tuple[int, str]]]
+    ) -> Iterator[dict[str, Any]]:
         for chain in chains:
-            place = {name: chain[name] for name in CHAIN.names}
-            for path in files(chain):
+            for iteration, path in files(chain):
+                place = {**{name: chain[name] for name in CHAIN.names}, "iteration": iteration}
                 yield from ({**place, **row} for row in (load(path) if usable(load, path) else []))
 
-    metrics = pa.Table.from_pylist(list(rows(measurements, measurement_files)), schema=METRICS)
+    def measured(chain: Chain) -> Iterator[File]:
+        if chain["iteration"] == 1:
+            yield 0, chain["baseline"]
+        yield from ((chain["iteration"], path) for path in measurement_files(chain))
+
+    metrics = pa.Table.from_pylist(list(rows(measurements, measured)), schema=METRICS)
     simulated = [_simulated(each) for each in simulations if usable(pq.read_table, each["file"])]
-    curves = pa.Table.from_pylist(list(rows(curve, lambda chain: [curve_file(chain)])), schema=CURVES)
+    curves = pa.Table.from_pylist(
+        list(rows(curve, lambda chain: [(chain["iteration"], curve_file(chain))])), schema=CURVES
+    )
     return pa.concat_tables([metrics, *simulated]), curves
 
 

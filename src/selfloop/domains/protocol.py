@@ -7,6 +7,7 @@ A domain is one folder below `selfloop/domains`:
     steps/        one module with run(job) per rule:
       prepare_data      real documents → data sets `train` and `test`
       train_tokenizer, tokenize     only if `Domain.tokenizer` asks for them
+      measure_baseline  the headline measurements of a predictor that learns nothing, as split "test-baseline"
       train             training set → checkpoint and, last of all, the learning curve, which marks it as finished
       generate          checkpoint → one part, a data set of as many rows as the real train split
       evaluate_model, evaluate_part     JSON of named measurements
@@ -149,6 +150,10 @@ class Domain(ABC, Generic[E, D, M, S]):
     def tokenizer(self, model: M) -> dict[str, object] | None:
         """What the tokenizer depends on besides the data, or None where the domain has no tokenizer."""
         return None
+
+    def baseline(self, model: M) -> dict[str, object]:
+        """What the loss of a predictor that learns nothing depends on besides the data."""
+        return {}
 
     def problems(self, experiment: E) -> Iterable[str]:
         """What is wrong with an experiment that its sections cannot say; a sentence each, beginning with the key."""

@@ -31,6 +31,7 @@ _ROWS = (
     Step("prepare_data", f"{_DOMAIN}.prepare_data"),
     Step("train_tokenizer", f"{_DOMAIN}.train_tokenizer"),
     Step("tokenize", f"{_DOMAIN}.tokenize"),
+    Step("measure_baseline", f"{_DOMAIN}.measure_baseline"),
     Step("concatenate", "data.training_set"),
     Step("train", f"{_DOMAIN}.train", resumes=True, shares_gpus=True),
     Step("generate", f"{_DOMAIN}.generate", shares_gpus=True),

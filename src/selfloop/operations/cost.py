@@ -99,6 +99,7 @@ def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> di
     found = {("prepare_data", experiment.data_name): effort.data if effort else Work()}
     if experiment.tokenizer is not None:
         found |= {(rule, experiment.real_name): Work() for rule in ("train_tokenizer", "tokenize")}
+    found["measure_baseline", experiment.baseline_name] = Work()
     for name, model in study.models.items():
         found["concatenate", name] = Work()
         found["train", name] = effort.train(model.training, rows_taken(model)) if effort else Work()

@@ -106,6 +106,8 @@ def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:
     for path in sorted([*Path(DATA).glob("*/tokenized-*"), *Path(DATA).glob("*/tokenizer-*.json")]):
         if path not in real | tokenizers:
             yield path, f"data {why}"
+    baselines = {Path(paths.baseline(*names)) for names in plan.baselines}
+    yield from ((path, f"data {why}") for path in sorted(Path(DATA).rglob("baseline-*.json")) if path not in baselines)
     simulations = {Path(file) for file in plan.simulation_files}
     yield from ((path, f"simulations {why}") for path in sorted(Path(SIMULATIONS).glob("*")) if path not in simulations)
 

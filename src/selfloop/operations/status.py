@@ -76,6 +76,9 @@ def _of_data(experiment: Experiment) -> Iterator[Step]:
         name = f"{data}-{experiment.tokenizer_name}"
         yield _step("train_tokenizer", experiment.tokenizer_file, paths.log("train_tokenizer", name), 0.0)
         yield _step("tokenize", paths.real(experiment.real_name, "test"), paths.log("tokenize", name), 0.0)
+    baseline = experiment.real_name, experiment.baseline_name
+    log = paths.log("measure_baseline", "-".join(baseline))
+    yield _step("measure_baseline", paths.baseline(*baseline), log, 0.0)
 
 
 def _of_model(model: Model, parts: Sequence[str]) -> Iterator[Step]:

@@ -64,6 +64,11 @@ def model_measurements(name: str) -> str:
     return f"{model(name)}/measurements.json"
 
 
+def baseline(real_name: str, name: str) -> str:
+    """The test loss of a predictor that learns nothing, on real data as models read them."""
+    return f"{DATA}/{real_name}/baseline-{name}.json"
+
+
 def state(name: str) -> str:
     """Resume checkpoints of a model's training; undeclared, since Snakemake deletes outputs before a retry."""
     return f"{STATE}/{name}"

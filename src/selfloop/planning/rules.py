@@ -57,6 +57,8 @@ class Plan(studies.Study):
         """Name of the domain that a job belongs to."""
         if "model" in wildcards.keys():  # noqa: SIM118 (a list with names, not a mapping)
             return self.models[wildcards.model].domain.name
+        if "baseline" in wildcards.keys():  # noqa: SIM118
+            return self.baselines[wildcards.real, wildcards.baseline].domain.name
         if "data" in wildcards.keys():  # noqa: SIM118
             return self.data[wildcards.data].domain.name
         return self.simulations[wildcards.simulation].domain.name
@@ -106,6 +108,11 @@ class Plan(studies.Study):
     def tokenize_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule tokenize."""
         return self._of("tokenize", self.data[wildcards.data])
+
+    def measure_baseline_settings(self, wildcards: Wildcards) -> dict[str, object]:
+        """Params of a job of the rule measure_baseline."""
+        experiment = self.baselines[wildcards.real, wildcards.baseline]
+        return {**self._of("measure_baseline", experiment), "model": experiment.baseline}
 
     def concatenate_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule concatenate."""
@@ -162,8 +169,9 @@ class Plan(studies.Study):
     @property
     def measurement_files(self) -> list[str]:
         """What the evaluation rules write, each once."""
+        baselines = [paths.baseline(*names) for names in self.baselines]
         models = [paths.model_measurements(name) for name in self.models]
-        return models + [paths.part_measurements(part.model, part.name) for part in self.parts.values()]
+        return baselines + models + [paths.part_measurements(part.model, part.name) for part in self.parts.values()]
 
     @property
     def curve_files(self) -> list[str]:

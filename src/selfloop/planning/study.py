@@ -79,6 +79,16 @@ class Experiment:
         return None if self.tokenizer is None else paths.tokenizer(self.data_name, self.tokenizer_name)
 
     @cached_property
+    def baseline(self) -> dict[str, object]:
+        """What the loss of a predictor that learns nothing depends on besides the data."""
+        return self.domain.baseline(self.model)
+
+    @cached_property
+    def baseline_name(self) -> str:
+        """Digest that names that loss among those of the same data."""
+        return short(digest(self.baseline))
+
+    @cached_property
     def setting_identity(self) -> str:
         """Digest of what all models of this experiment have in common."""
         return digest([self.domain.name, self.real_name, self.model.plain, self.training.plain])
@@ -237,6 +247,11 @@ class Study:
         return {(e.data_name, e.tokenizer_name): e for e in reversed(self.experiments) if e.tokenizer is not None}
 
     @cached_property
+    def baselines(self) -> dict[tuple[str, str], Experiment]:
+        """Baselines by the names of their real data and their own, each with an experiment that uses it."""
+        return {(e.real_name, e.baseline_name): e for e in reversed(self.experiments)}
+
+    @cached_property
     def simulations(self) -> dict[str, Simulation]:
         """Simulations by name; experiments that ask for the same one share it."""
         asked = [Simulation(e.domain, settings) for e in self.experiments for settings in e.simulations]
@@ -265,6 +280,7 @@ class Study:
                 "sampling": chain.experiment.domain.sampling_title(chain.sampling),
                 "seed": chain.seed,
                 "iteration": model.iteration,
+                "baseline": paths.baseline(chain.experiment.real_name, chain.experiment.baseline_name),
                 "model_folder": paths.model(model.name),
                 "part_folders": [part.folder for part in parts],
             }

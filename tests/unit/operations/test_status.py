@@ -49,7 +49,7 @@ def rules(chain: Chain) -> list[list[str]]:
 
 def test_a_chain_begins_with_the_real_data_and_every_model_with_its_training_set(chain: Chain) -> None:
     model = ["concatenate", "train", "generate", "evaluate_model", "evaluate_part"]
-    assert rules(chain) == [["prepare_data", "train_tokenizer", "tokenize", *model], model]
+    assert rules(chain) == [["prepare_data", "train_tokenizer", "tokenize", "measure_baseline", *model], model]
 
 
 @pytest.mark.parametrize("place", range(13))

@@ -112,6 +112,10 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
         words += [f"{key}={value}" for key, default in SHAPING.items() if (value := getattr(sampling, key)) != default]
         return ", ".join(words)
 
+    def baseline(self, model: Model) -> dict[str, object]:
+        """The noise, and the pairs that are within the cutoff."""
+        return model.model_dump(include={"timesteps", "beta_start", "beta_end", "cutoff"})
+
     def problems(self, experiment: Experiment) -> list[str]:
         """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
         data, model, training = experiment.data, experiment.model, experiment.training

@@ -126,6 +126,10 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         """What a tokenizer depends on besides its text."""
         return {"vocabulary": model.vocabulary}
 
+    def baseline(self, model: Model) -> dict[str, object]:
+        """Where documents are cut, and the tokens that there are."""
+        return {"context": model.context, "vocabulary": model.vocabulary}
+
     def problems(self, experiment: Experiment) -> list[str]:
         """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
         data, model, training = experiment.data, experiment.model, experiment.training

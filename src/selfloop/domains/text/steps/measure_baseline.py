@@ -1,0 +1,45 @@
+"""Rule measure_baseline: the test cross-entropy of the unigram distribution of the real train split."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel
+
+from selfloop.data.measurements import write_measurements
+from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.jobs.job import Job, StepParams
+
+
+class Seen(BaseModel):
+    """Where documents are cut, and how many tokens there are."""
+
+    context: int
+    vocabulary: int
+
+
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    model: Seen
+
+
+def run(job: Job[Params]) -> None:
+    """Documents are cut at the context and begin-of-text is not predicted, as for a model."""
+    context, vocabulary = job.params.model.context, job.params.model.vocabulary
+    train, test = (counts(Path(job.input[split]), context, vocabulary) for split in ("train", "test"))
+    # One more of each: a token that the train split lacks has a finite loss.
+    logs = np.log((train + 1) / (train + 1).sum())
+    write_measurements(job, {"test-baseline": {"cross_entropy": float(-(test * logs).sum() / test.sum())}})
+
+
+def counts(folder: Path, context: int, vocabulary: int) -> np.ndarray:
+    """How often each token is predicted in a data set, int64 [vocabulary]."""
+    total = np.zeros(vocabulary, np.int64)
+    for batch in iterate_rows(shard_paths(folder), ["input_ids"]):
+        ids: pa.ListArray = batch.column("input_ids")
+        offsets = ids.offsets.to_numpy()
+        places = np.arange(offsets[0], offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+        tokens = ids.flatten().to_numpy()
+        total += np.bincount(tokens[(places > 0) & (places < context)], minlength=vocabulary)
+    return total

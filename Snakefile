@@ -17,6 +17,9 @@ min_version("9.27")
 gc.disable()
 atexit.register(gc.freeze)
 
+# Snakemake and `python -m` put these folders there. They may be the study's, whose modules must not stand in for others.
+users = {os.path.abspath(workflow.basedir), os.getcwd()}
+sys.path[:] = [path for path in sys.path if os.path.abspath(path) not in users]
 sys.path.insert(0, os.path.join(workflow.basedir, "src"))
 
 from selfloop.planning import paths

@@ -1,5 +1,6 @@
 """The command `selfloop`, as a user types it."""
 
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -41,6 +42,14 @@ def test_help_of_a_command_ends_with_an_example(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("command", ["estimate", "status", "prune", "report"])
 def test_commands_about_a_study_name_it_as_snakemake_does(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert "--configfile FILE" in run(capsys, command, "--help")[1]
+
+
+def test_modules_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
+    for name in ("typer", "json", "yaml", "pydantic", "random"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError")
+    command = [sys.executable, "-m", "selfloop", "status", "--configfile", str(ROOT / "tests/studies/tiny.yaml")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_a_command_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,7 +136,9 @@ def test_python_m_selfloop_is_the_same_command() -> None:
 
 
 def test_a_step_that_fails_opens_the_debugger_there(tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text("def run(job):\n    wrong = job.params.number\n    raise KeyError(wrong)\n")
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "broken.py").write_text("def run(job):\n    wrong = job.params.number\n    raise KeyError(wrong)\n")
     spec = JobSpec(
         rule="broken",
         module="broken",
@@ -143,7 +154,9 @@ def test_a_step_that_fails_opens_the_debugger_there(tmp_path: Path) -> None:
         began=0.0,
     )
     command = [sys.executable, "-m", "selfloop", "step", "--pdb", str(spec.save())]
-    done = subprocess.run(command, cwd=tmp_path, input="p wrong + 1\nq\n", capture_output=True, encoding="utf-8")
+    around = os.environ | {"PYTHONPATH": str(modules)}
+    answers = "p wrong + 1\nq\n"
+    done = subprocess.run(command, cwd=tmp_path, env=around, input=answers, capture_output=True, encoding="utf-8")
     assert done.returncode == 1
     assert "KeyError: 4321" in done.stderr
     assert "(Pdb) 4322" in done.stdout

@@ -24,6 +24,21 @@ from selfloop.planning.check import check
 ROOT = Path(__file__).parents[2]
 PLUGINS = Path(__file__).parent / "plugins"
 TREE = ("Snakefile", "src", "workflow", "config", "profiles", "slurm", "envs", "tests/studies")
+# Modules that a user may have beside a study; none may be imported in place of the real one.
+SHADOWS = (
+    "datasets",
+    "json",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "psutil",
+    "pydantic",
+    "random",
+    "selfloop",
+    "torch",
+    "yaml",
+)
+SHADOWS += ("sitecustomize", "usercustomize")
 DEADLINE = 300.0  # seconds; far more than anything here takes
 
 
@@ -82,6 +97,8 @@ class Workflow:
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy2(source, target)
+        for name in SHADOWS:
+            (folder / f"{name}.py").write_text(f"raise RuntimeError('{name} of the study folder was imported')\n")
         return cls(folder, config)
 
     def copy(self, folder: Path) -> "Workflow":
@@ -108,7 +125,7 @@ class Workflow:
         options += [] if cores is None else ["--cores", str(cores)]
         self.noted.unlink(missing_ok=True)
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", *options, *arguments],
+            [sys.executable, "-P", "-m", "snakemake", *options, *arguments],
             cwd=self.folder,
             env=environment() | self.variables | {"JOBS": str(self.noted)},
             stdout=subprocess.PIPE,

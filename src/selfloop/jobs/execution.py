@@ -41,6 +41,7 @@ def run_file(path: Path) -> int:
         raise UserError(f"{path} is not a job file, which failed steps leave beside their logs: {error}") from None
     os.chdir(spec.folder)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # see `selfloop.jobs.run`
+    os.environ["PYTHONSAFEPATH"] = "1"  # see `selfloop.planning.rules`
     in_group = "TORCHELASTIC_RUN_ID" in os.environ
     return execute(spec if in_group else replace(spec, began=time.time()))
 
@@ -123,9 +124,9 @@ def is_out_of_space(error: BaseException) -> bool:
 
 def _execute_in_group(spec: JobSpec) -> int:
     """Run a step under torchrun, one process per device; signals are forwarded to all of them."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    command = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     command += [str(spec.processes), "--module", __spec__.name, str(spec.save())]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, spec.threads // spec.processes))}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, spec.threads // spec.processes)), "PYTHONSAFEPATH": "1"}
     process = subprocess.Popen(command, env=environment, preexec_fn=partial(die_with_parent, os.getpid()))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: process.send_signal(number))

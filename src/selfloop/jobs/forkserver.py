@@ -48,7 +48,7 @@ def start(modules: Iterable[str]) -> "subprocess.Popen[bytes] | None":
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     with listener:  # the server has inherited it
         descriptor = listener.fileno()
-        command = [sys.executable, "-m", __name__, str(descriptor), str(os.getpid()), *modules]
+        command = [sys.executable, "-P", "-m", __name__, str(descriptor), str(os.getpid()), *modules]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[descriptor])
     os.environ[VARIABLE], os.environ[PYTHON] = name, sys.prefix
     return process

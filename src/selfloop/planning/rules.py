@@ -24,10 +24,12 @@ RESOURCES = LIBRARY.parent / "config/resources.yaml"
 
 
 def expose_library() -> None:
-    """Let the scripts of this workflow, which Snakemake runs in processes of their own, import this package."""
+    """Let the processes that Snakemake starts for jobs import this package, and no module of the study's folder."""
     library = str(LIBRARY)
-    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != library]
+    left_out = ("", library, os.getcwd())
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in left_out]
     os.environ["PYTHONPATH"] = os.pathsep.join([library, *others])
+    os.environ["PYTHONSAFEPATH"] = "1"  # `python -m` does not put the working folder first
 
 
 class Plan(studies.Study):

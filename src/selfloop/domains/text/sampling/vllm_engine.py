@@ -97,6 +97,7 @@ def _environment(environ: Mapping[str, str], python: Path, threads: int) -> dict
         **kept,
         **preload,
         "PYTHONPATH": str(LIBRARY),
+        "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
         "PATH": f"{python.parent}{os.pathsep}{environ.get('PATH', '')}",  # for tools of compilers such as ninja
         "OMP_NUM_THREADS": str(threads),

@@ -52,6 +52,10 @@ def fits(scenario: Scenario, draws: Draws) -> Array:
     w = scenario.target
     pool_X, pool_y = np.empty((0, scenario.d)), np.empty(0)
     fitted = []
+    if scenario.regime in ("real", "real-multiple"):
+        y = draws.X @ w + draws.noise[0]
+        copies = [n if scenario.regime == "real-multiple" else 1 for n in range(1, scenario.iterations + 1)]
+        return np.stack([_fit(np.vstack([draws.X] * k), np.tile(y, k), scenario.ridge) for k in copies])
     for n, noise in enumerate(draws.noise):
         X = np.vstack([draws.X] * (n + 1)) if scenario.regime == "replace-multiple" else draws.X
         y = X @ w + noise

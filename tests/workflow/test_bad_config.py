@@ -50,7 +50,7 @@ BAD = {
     "unknown regime": (
         {"regimes": ["replace", "acumulate"]},
         "experiments.tiny.regimes: unknown regime 'acumulate'; did you mean 'accumulate'?"
-        " Allowed: replace, accumulate, replace-multiple, accumulate-subsample.",
+        " Allowed: replace, accumulate, replace-multiple, accumulate-subsample, real, real-multiple.",
     ),
     "no iterations": (
         {"iterations": 0},

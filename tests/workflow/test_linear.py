@@ -36,9 +36,10 @@ CLOSE = 1e-10
 
 
 def study() -> dict[str, Any]:
-    """The linear study of `tests/studies`, with a general Σ and w*, and an experiment that is short of one row."""
+    """The linear study of `tests/studies`, with all regimes, a general Σ and w*, and one that is short of one row."""
     config: dict[str, Any] = yaml.safe_load((ROOT / "tests/studies/linear.yaml").read_text(encoding="utf-8"))
     entry = config["experiments"]["linear"]
+    entry["regimes"] = list(theory.REGIMES)
     entry["data"] = {"dimension": len(W_STAR), "rows": T, "noise_variance": 0.5, "decay": 1.0, "w_star": W_STAR}
     entry["simulation"] = {"grid": [{"dimension": [len(W_STAR)], "rows": [32, 100]}], "iterations": 5, "seeds": 30}
     short = {"like": "linear", "regimes": ["one-row-short"], "seeds": [0, 1], "simulation": None}
@@ -224,7 +225,7 @@ def test_the_study_ends_in_its_own_figures_and_tables(finished: Path) -> None:
     tables = {path.name for path in (finished / "results/tables").iterdir()}
     assert tables == {f"linear-{name}.{suffix}" for name in ("headline", "trend", "theory") for suffix in ("csv", "md")}
     theory_table = pd.read_csv(finished / "results/tables/linear-theory.csv")
-    assert len(theory_table) == 2 * 3 * 5
+    assert len(theory_table) == 2 * 5 * 5
     assert (theory_table["z"].abs() < 5).all()
 
 
@@ -242,7 +243,7 @@ def test_more_simulated_seeds_rerun_no_model_and_a_finished_study_reruns_nothing
     more = study()
     more["experiments"]["linear"]["simulation"]["seeds"] = 31
     announced = jobs(snakemake(folder, more, "--dry-run"))
-    assert announced["simulate_chains"] == 2 * 4
+    assert announced["simulate_chains"] == 2 * 6
     assert set(announced) == {
         *("simulate_chains", "collect_metrics", "plot_headline", "plot_synthetic", "write_tables"),
         "write_report",

@@ -179,11 +179,11 @@ CHANGED = {
     "a regime": (
         experiment(
             "tiny",
-            regimes=["replace", "accumulate", "replace-multiple", "accumulate-subsample"],
-            iterations={"replace": 3, "accumulate": 3, "replace-multiple": 2, "accumulate-subsample": 3},
+            regimes=["replace", "accumulate", "replace-multiple", "real-multiple"],
+            iterations={"replace": 3, "accumulate": 3, "replace-multiple": 2, "real-multiple": 3},
         ),
-        model("tiny-accumulate-subsample-2 t1 seed0", "t1-part0")
-        | model("tiny-accumulate-subsample-3 t1 seed0", "t1-part0")
+        model("tiny-real-multiple-2 t1 seed0", "t1-part0")
+        | model("tiny-real-multiple-3 t1 seed0", "t1-part0")
         | ALL_ANALYSIS,
     ),
     "a regime of the same parts as another": (

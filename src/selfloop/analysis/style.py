@@ -62,8 +62,8 @@ class Mark:
     marker: str
 
 
-# What is left of Okabe and Ito's colours (yellow aside, which is too pale for a line).
-_OTHER_REGIMES = (Mark("#D55E00", "v"), Mark("#009E73", "P"), Mark("#CC79A7", "X"), Mark("#777777", "*"))
+# What is left of Okabe and Ito's colours (yellow aside, which is too pale for a line), grey, and Paul Tol's olive.
+_OTHER_REGIMES = (Mark("#D55E00", "X"), Mark("#CC79A7", "*"), Mark("#777777", "h"), Mark("#999933", "1"))
 
 # Paul Tol's bright scheme: a colour never means a regime in one figure and a model in the next.
 _BRIGHT = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#777777")

@@ -78,7 +78,7 @@ class Part(Section):
     amount: Amount | Literal["iteration"] | Annotated[list[Amount], Field(min_length=1)] = 1.0
     """Rows in multiples of the real train rows: a number; `iteration` for n; or a list with one number per iteration
     from the second on, whose last number repeats. 2.5 means two whole parts and half of a third, sampled with a seed
-    of its own. There are no more real rows than the real ones: all lines from `real` together take at most 1.
+    of its own; from `real`, all real rows twice and half of them once more.
     """
 
 

@@ -25,7 +25,7 @@ class Take:
 
     Attributes:
         iteration: whose model sampled the rows; `REAL` (0) for the real train split.
-        part: which of that model's parts (0 for real rows).
+        part: which of that model's parts (0 for real rows, of which there is one data set).
         amount: rows, as a fraction (0, 1] of the data set they come from; below 1 they are drawn by seed.
         skip: rows left out before the first one, in the same unit; this is how fresh real rows are named.
         weight: how often each row counts in the loss, relative to the others.
@@ -80,6 +80,11 @@ class Regime:
     colour: str = ""
     marker: str = ""
 
+    @property
+    def control(self) -> bool:
+        """Whether its models never see a synthetic row: what changes under it, synthetic data have not caused."""
+        return all(source.origin == "real" for source in self.sources)
+
 
 @dataclass(frozen=True)
 class TrainingSet:
@@ -94,8 +99,9 @@ class TrainingSet:
         return taken if self.budget is None else min(taken, round(self.budget * real))
 
 
-# In the order in which figures and tables show them. Okabe and Ito's colours: the three of the paper are far apart in
-# lightness, too (0, 46 and 71 of 100), and every regime has a marker of its own.
+# In the order in which figures and tables show them. Okabe and Ito's colours, and Paul Tol's wine: the three of the
+# paper are far apart in lightness, too (0, 46 and 71 of 100), the two controls lie between them (58 and 32), and every
+# regime has a marker of its own.
 BUILT_IN: Mapping[str, Regime] = {
     regime.name: regime
     for regime in (
@@ -105,6 +111,9 @@ BUILT_IN: Mapping[str, Regime] = {
         Regime("replace-multiple", (Source("previous", "iteration"),), colour="#E69F00", marker="^"),
         # The control for the number of gradient steps: the pool of accumulate, cut to the size of the real data.
         Regime("accumulate-subsample", (Source("real"), Source("all")), budget=1.0, colour="#56B4E9", marker="D"),
+        # Controls without a synthetic row: the noise of training alone, and accumulate's number of rows.
+        Regime("real", (Source("real"),), colour="#009E73", marker="P"),
+        Regime("real-multiple", (Source("real", "iteration"),), colour="#882255", marker="v"),
     )
 }
 
@@ -112,10 +121,11 @@ BUILT_IN: Mapping[str, Regime] = {
 def training_set(regime: Regime, iteration: int) -> TrainingSet:
     """The composition of the training set of `iteration` (1-based) under `regime`.
 
-    Whole multiples become whole parts, part 0 first; a remainder is drawn from one more part.
+    Whole multiples become whole parts, part 0 first; a remainder is drawn from one more part. Of the real rows, which
+    are one data set, whole multiples are repetitions.
 
     Raises:
-        ValueError: `iteration` is below 1, or the regime takes more real rows than there are.
+        ValueError: `iteration` is below 1.
     """
     if iteration < 1:
         raise ValueError(f"iterations count from 1, not {iteration}")
@@ -136,11 +146,9 @@ def training_set(regime: Regime, iteration: int) -> TrainingSet:
 
 def _pieces(iteration: int, amount: float) -> list[Take]:
     whole = math.floor(amount + 1e-9)
-    if iteration == REAL and amount > 1:
-        raise ValueError(f"the real rows are there once; {amount} times is not to be had")
-    takes = [Take(iteration, part) for part in range(whole)]
+    takes = [Take(iteration, 0 if iteration == REAL else part) for part in range(whole)]
     if amount - whole > 1e-9:
-        takes.append(Take(iteration, whole, amount=amount - whole))
+        takes.append(Take(iteration, 0 if iteration == REAL else whole, amount=amount - whole))
     return takes
 
 

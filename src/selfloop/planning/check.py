@@ -45,8 +45,8 @@ def check(config: Mapping[str, Any]) -> Checked:
     """
     check_plain(config)
     study = validated(models.Study, config)
-    for name, regime in study.regimes.items():
-        _check_regime(name, regime)
+    for name in study.regimes:
+        _check_regime(name)
     known = {**regimes.BUILT_IN, **{name: regimes.from_config(name, table) for name, table in study.regimes.items()}}
     entries = config["experiments"]  # as they are written, for messages
     return Checked(study, {name: _experiment(name, entries, known) for name in entries}, known)
@@ -151,31 +151,10 @@ def _resolve_like(name: str, entries: Mapping[str, Mapping[str, Any]], seen: tup
     return merged
 
 
-def _check_regime(name: str, regime: models.Regime) -> None:
+def _check_regime(name: str) -> None:
     if name in regimes.BUILT_IN:
         names = ", ".join(regimes.BUILT_IN)
         raise UserError(f"regimes.{name}: '{name}' is a built-in regime ({names}); give yours another name.")
-    for place, part in enumerate(regime.parts):
-        amount = part.amount
-        several = amount == "iteration" or max(amount if isinstance(amount, list) else [float(amount)]) > 1
-        if part.origin == "real" and several:
-            where = dotted(("regimes", name, "parts", place, "amount"))
-            raise UserError(f"{where}: {amount} is not allowed: the real rows are there once, so at most 1.")
-    _check_real_rows(name, regime)
-
-
-def _check_real_rows(name: str, regime: models.Regime) -> None:
-    """Raise where the lines of a table take more real rows together than there are; each alone does not."""
-    real = [source for source in regimes.from_config(name, regime).sources if source.origin == "real"]
-    schedules = [len(source.amount) for source in real if isinstance(source.amount, tuple)]
-    for iteration in range(2, 2 + max(schedules, default=1)):
-        taken = [source.amount_at(iteration) for source in real]
-        if sum(taken) > 1 + 1e-9:
-            terms = " + ".join(f"{amount:g}" for amount in taken)
-            raise UserError(
-                f"{dotted(('regimes', name, 'parts'))}: the lines from real take {terms} at iteration {iteration}; "
-                "the real rows are there once, so at most 1 in all."
-            )
 
 
 def _check_member(where: tuple[str, ...], value: str, allowed: Iterable[str], what: str) -> None:

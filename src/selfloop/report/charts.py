@@ -16,8 +16,8 @@ from selfloop.analysis.read import in_order, over_seeds, regimes_in_order
 from selfloop.analysis.style import LINES, Mark, regime_marks
 
 # Bokeh's names of the markers of `analysis.style`.
-_MARKERS = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond", "v": "inverted_triangle"}
-_MARKERS |= {"P": "cross", "X": "x", "*": "star"}
+MARKERS = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond", "v": "inverted_triangle"}
+MARKERS |= {"P": "plus", "X": "x", "*": "star", "h": "hex", "1": "y"}
 MOST_SEEDS = 10  # with more seeds, the range says little, and the band is the interquartile range
 MOST_SERIES = 8  # more lines per regime are hard to tell apart
 
@@ -121,5 +121,5 @@ def _line(plot: Any, own: pd.DataFrame, tags: list[str], mark: Mark, dash: str, 
     if own["seed"].nunique() > 1:
         plot.varea("iteration", "low", "high", source=source, fill_color=mark.colour, fill_alpha=0.15, tags=tags)
     plot.line("iteration", "mean", source=source, color=mark.colour, line_width=2, line_dash=dash, tags=tags)
-    marker = {"color": mark.colour, "marker": _MARKERS[mark.marker], "size": size}
+    marker = {"color": mark.colour, "marker": MARKERS[mark.marker], "size": size}
     return plot.scatter("iteration", "mean", source=source, tags=tags, **marker)

@@ -11,11 +11,21 @@ from selfloop.analysis.figures import BAND, headline_figure, synthetic_figure
 from selfloop.analysis.plot_learning_curves import learning_figure
 from selfloop.analysis.style import regime_marks, save
 from selfloop.data.quantity import Quantity
+from selfloop.data.regimes import BUILT_IN
 from selfloop.errors import UserError
+from selfloop.report.charts import MARKERS
 
 
 def lines_of(axes):
     return {line.get_label(): line for line in axes.get_lines() if not line.get_label().startswith("_")}
+
+
+def lightness_of(colour):
+    """CIE L*, from 0 for black to 100 for white."""
+    values = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    red, green, blue = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return 116 * luminance ** (1 / 3) - 16 if luminance > 0.008856 else 903.3 * luminance
 
 
 def legend_texts(figure):
@@ -171,9 +181,16 @@ def test_a_model_that_diverged_leaves_its_row_of_learning_curves_empty(curves, l
 
 
 def test_regimes_look_the_same_whatever_else_a_study_holds():
-    few, many = regime_marks(["mine", "replace"]), regime_marks(["mine", "replace", "accumulate", "replace-multiple"])
+    few, many = regime_marks(["mine", "replace"]), regime_marks([*BUILT_IN, "mine", "other", "third", "yours"])
     assert {name: many[name] for name in few} == few
-    assert len({mark.colour for mark in many.values()}) == len({mark.marker for mark in many.values()}) == 4
+    assert len({mark.colour for mark in many.values()}) == len({mark.marker for mark in many.values()}) == 10
+    assert {mark.marker for mark in many.values()} <= MARKERS.keys()
+
+
+def test_the_papers_regimes_and_the_controls_differ_in_grey_print():
+    names = ("replace", "accumulate", "replace-multiple", "real", "real-multiple")
+    lightness = sorted(lightness_of(BUILT_IN[name].colour) for name in names)
+    assert min(np.diff(lightness)) > 10
 
 
 def test_ten_models_look_different_and_their_legends_do_not_meet(metrics, loss):

@@ -71,10 +71,29 @@ def test_all_takes_the_amount_of_every_model_so_far() -> None:
     assert takes(mine({"from": "all", "amount": 1.5}), 3) == [(1, 0, 1.0), (1, 1, 0.5), (2, 0, 1.0), (2, 1, 0.5)]
 
 
-def test_there_are_no_more_real_rows_than_the_real_rows() -> None:
-    with pytest.raises(ValueError, match="real rows are there once"):
-        takes(mine({"from": "real", "amount": 3}), 2)
+def test_an_amount_of_the_real_rows_is_repetitions_of_their_one_data_set_and_a_share_of_it() -> None:
     assert takes(mine({"from": "real", "amount": 0.5}), 2) == [(REAL, 0, 0.5)]
+    assert takes(mine({"from": "real", "amount": 2.5}), 2) == [(REAL, 0, 1.0), (REAL, 0, 1.0), (REAL, 0, 0.5)]
+    table = mine({"from": "real", "amount": [0.5, 2.0]}, {"from": "previous"})
+    assert takes(table, 2) == [(REAL, 0, 0.5), (1, 0, 1.0)]
+    assert takes(table, 3) == [(REAL, 0, 1.0), (REAL, 0, 1.0), (2, 0, 1.0)]
+
+
+def test_the_control_real_takes_the_real_rows_at_every_iteration() -> None:
+    assert [takes(BUILT_IN["real"], n) for n in (1, 2, 7)] == [[(REAL, 0, 1.0)]] * 3
+
+
+def test_the_control_real_multiple_has_as_many_rows_as_accumulate_and_all_of_them_real() -> None:
+    for iteration in (1, 2, 5):
+        assert takes(BUILT_IN["real-multiple"], iteration) == [(REAL, 0, 1.0)] * iteration
+        rows = {training_set(BUILT_IN[name], iteration).rows(64) for name in ("accumulate", "real-multiple")}
+        assert rows == {64 * iteration}
+
+
+def test_a_control_is_a_regime_without_a_synthetic_row() -> None:
+    assert [name for name, regime in BUILT_IN.items() if regime.control] == ["real", "real-multiple"]
+    assert mine({"from": "real", "amount": [0.5, 3.0]}).control
+    assert not mine({"from": "real"}, {"from": "previous", "amount": 0.1}).control
 
 
 def test_lines_are_concatenated_in_their_order() -> None:

@@ -143,6 +143,18 @@ def test_two_takes_of_one_data_set_are_drawn_independently() -> None:
     assert rows[:50] != rows[50:]
 
 
+def test_the_real_rows_taken_twice_and_a_half_are_linked_three_times_and_copied_never() -> None:
+    part = data_set("real")
+    folder = concatenate([part] * 3, [ALL, ALL, {**ALL, "amount": 0.5}])
+    rows = read(folder)
+    assert rows[:100] == rows[100:200] == [("real", row) for row in range(100)]
+    assert len(rows) == manifest(folder)["rows"] == 250
+    assert len(set(rows[200:])) == 50
+    links = sorted((folder / "shards").iterdir())
+    assert [link.resolve() for link in links] == 3 * [path.resolve() for path in shard_paths(Path(part))]
+    assert len(pd.read_parquet(folder / "shards")) == 300
+
+
 def test_skip_leaves_out_the_first_rows() -> None:
     part = data_set("a")
     assert read(concatenate([part], [{**ALL, "skip": 0.4}])) == [("a", row) for row in range(40, 100)]

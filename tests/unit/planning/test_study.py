@@ -73,6 +73,8 @@ def chain(study: study.Study, regime: str, seed: int = 0, sampling: int = 0) -> 
         ({"regimes": ["replace", "accumulate"], "iterations": {"replace": 2, "accumulate": 4}}, 5, 5),
         # accumulate-subsample has accumulate's table but another size, so it leaves it at iteration 2
         ({"regimes": ["accumulate", "accumulate-subsample"], "iterations": 3}, 1 + 2 + 2, 5),
+        # no regime takes what a control's models sample, yet part 0 of each is measured
+        ({"regimes": ["real", "real-multiple"], "iterations": 3}, 1 + 2 + 2, 5),
     ],
 )
 def test_a_study_has_just_the_artifacts_it_needs(entries: dict[str, Any], models: int, parts: int) -> None:
@@ -296,7 +298,6 @@ def test_another_first_model_renames_what_is_measured_against_it() -> None:
     """A later model that takes real rows alone is trained alike, yet its parts are compared with the chain's first."""
 
     def real_alone(config: dict[str, Any]) -> None:
-        config["regimes"] = {"real": {"parts": [{"from": "real"}]}}
         config["experiments"]["a"]["regimes"] = ["real"]
         training = {"first_iteration": {"epochs": 2}}
         config["experiments"]["b"] = {"like": "a", "training": training}

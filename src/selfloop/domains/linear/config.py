@@ -78,7 +78,7 @@ class Simulation(Section):
     """Number of seeds per scenario, counted from 0."""
     theory: Distinct[str] | None = None
     """Regimes whose predicted test error is drawn over the simulation and compared with it; null for all of the
-    experiment's that have a formula (`replace`, `accumulate`, `replace-multiple`, each without ridge); `[]` for none. A
+    experiment's that have a formula (all but `accumulate-subsample`, each without ridge); `[]` for none. A
     prediction needs `rows` ≥ `dimension` + 2: with fewer, the expected error is infinite, and a simulation runs with
     `theory: []` only.
     """

@@ -9,9 +9,11 @@ error is the excess risk ‖ŵ - w*‖²_Σ = (ŵ - w*)ᵀ Σ (ŵ - w*) (eq. 1),
     replace            ŵ_n = X†(Xŵ_{n-1} + E_n)                          = ŵ_{n-1} + X†E_n
     accumulate         ŵ_n = (1/n) Σ_{i≤n} X†(Xŵ_{i-1} + E_i)            = ŵ_{n-1} + X†E_n / n           (Theorem 1)
     replace-multiple   ŵ_n = (nXᵀX)⁻¹ Σ_{k≤n} Xᵀ(Xŵ_{n-1} + E_{n,k})     = ŵ_{n-1} + X† mean_k E_{n,k}   (appendix E)
+    real               ŵ_n = X†(Xw* + E_1), whatever the repetitions      = ŵ_{n-1}; so real-multiple
 
 (accumulate: the mean of the first n-1 terms is ŵ_{n-1}, so ŵ_n = ((n-1)ŵ_{n-1} + ŵ_{n-1} + X†E_n)/n.) The noise of
-iteration i thus stays in every later model with a fixed standard deviation β_i relative to the first: 1, 1/i, 1/√i.
+iteration i thus stays in every later model with a fixed standard deviation β_i relative to the first: 1, 1/i, 1/√i,
+and under the two controls 0 from i = 2 on.
 
 **The expected error, for any Σ.** Let Σ = LLᵀ and X = ZLᵀ, so that Z has N(0, 1) entries, and let S be the
 sum of E_i, E_i/i or mean_k E_{i,k} over i ≤ n: given Z, S ~ N(0, sigma2 c_n I_T) with c_n = Σ_{i≤n} β_i². Then
@@ -62,10 +64,16 @@ class Update:
     copies: Callable[[Array], Array]
 
 
+def _first_alone(n: Array) -> Array:
+    return np.asarray(n == 1, dtype=np.float64)
+
+
 UPDATES: Mapping[str, Update] = {
     "replace": Update(share=np.ones_like, copies=np.ones_like),
     "accumulate": Update(share=np.reciprocal, copies=np.ones_like),
     "replace-multiple": Update(share=np.ones_like, copies=np.copy),
+    "real": Update(share=_first_alone, copies=np.ones_like),
+    "real-multiple": Update(share=_first_alone, copies=np.ones_like),
 }
 REGIMES = (*UPDATES, SUBSAMPLE)
 
@@ -139,7 +147,7 @@ def noise_weights(regime: str, iterations: int) -> Array:
 
 
 def growth(regime: str, iterations: int) -> Array:
-    """c (iterations,): c_n = Σ_{i≤n} β_i²; n (eq. 4), Σ 1/i² (eq. 3), Σ 1/i (eq. 11).
+    """c (iterations,): c_n = Σ_{i≤n} β_i²; n (eq. 4), Σ 1/i² (eq. 3), Σ 1/i (eq. 11), and 1 without synthetic rows.
 
     Raises:
         UserError: as `noise_weights`.

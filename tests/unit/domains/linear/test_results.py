@@ -178,7 +178,7 @@ def test_the_theory_figure_has_a_mean_a_curve_and_a_bound() -> None:
     results = [run_of(regime, d, T) for regime in theory.REGIMES for d in (1, 3) for T in (10, 30)]
     figure = theory_figure(results, scale="log")
     found = panels(figure)
-    assert len(found) == 4 * 2
+    assert len(found) == 6 * 2
     measured, predicted, bound = found["Accumulate", "d = 3"].lines[:3]  # of the larger T
     result = next(r for r in results if (r.scenario.regime, r.scenario.d, r.scenario.T) == ("accumulate", 3, 30))
     assert np.allclose(measured.get_ydata(), result.error.mean(axis=0) / 2)

@@ -19,6 +19,8 @@ def test_the_three_curves_are_equations_4_3_and_11():
     assert theory.expected_error("accumulate", 3, 20, 0.5, 3) == pytest.approx(accumulate)
     multiple = [unit, unit * (1 + 1 / 2), unit * (1 + 1 / 2 + 1 / 3)]
     assert theory.expected_error("replace-multiple", 3, 20, 0.5, 3) == pytest.approx(multiple)
+    for control in ("real", "real-multiple"):
+        assert theory.expected_error(control, 3, 20, 0.5, 3) == pytest.approx([unit, unit, unit])
 
 
 def test_accumulate_stays_below_its_bound_and_comes_close_while_the_others_pass_it():

@@ -1,4 +1,4 @@
-"""Atomic writes: temporary sibling, fsync, rename."""
+"""Atomic writes: temporary sibling, fsync, rename; and before the rename, the record of checksums."""
 
 import os
 import shutil
@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selfloop.identity import digest
-
-LONGEST = 255  # bytes of a file's name
+from selfloop.checksums import hidden_sibling, record, record_file
 
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that replaces `folder` when the block ends without an error."""
     folder = Path(folder)
-    scratch = _sibling(folder)
+    scratch = hidden_sibling(folder, "partial")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
@@ -23,6 +21,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         for path in sorted(scratch.rglob("*")):
             if path.is_file() and not path.is_symlink():
                 _fsync(path)
+        _record(folder, scratch)
         if folder.exists():
             shutil.rmtree(folder)
         scratch.rename(folder)
@@ -31,22 +30,30 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary path that replaces `path` when the block ends without an error."""
+def atomic_file(path: Path, checksum: bool = True) -> Iterator[Path]:
+    """A temporary path that replaces `path` when the block ends without an error.
+
+    Args:
+        path: the file.
+        checksum: whether to record its checksum beside it, as of all that a step may read.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = _sibling(path)
+    scratch = hidden_sibling(path, "partial")
     try:
         yield scratch
         _fsync(scratch)
+        if checksum:
+            _record(path, scratch)
         os.replace(scratch, path)
     finally:  # after an error; otherwise it has been renamed
         scratch.unlink(missing_ok=True)
 
 
-def _sibling(path: Path) -> Path:
-    name = f".{path.name}.partial"
-    return path.with_name(name if len(os.fsencode(name)) <= LONGEST else f".{digest(path.name)}.partial")
+def _record(artifact: Path, content: Path) -> None:
+    """Write the checksums before the rename: a kill leaves no artifact without them."""
+    with atomic_file(record_file(artifact), checksum=False) as scratch:
+        scratch.write_bytes(record(content))
 
 
 def _fsync(path: Path) -> None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfloop.data.atomic import atomic_file
+from selfloop.data.parquet import FORMAT
 from selfloop.data.tidy import CHAIN, CURVES, METRICS
 from selfloop.jobs.job import Job, StepParams
 
@@ -37,7 +38,7 @@ def run(job: Job[Params]) -> None:
     chains = job.params.chains
     for name, table in zip(("metrics", "learning_curves"), tables(chains, job.params.simulations), strict=True):
         with atomic_file(Path(job.output[name])) as scratch:
-            pq.write_table(table, scratch, compression="zstd")
+            pq.write_table(table, scratch, **FORMAT)
         job.log.info("%s: %d rows", job.output[name], table.num_rows)
     with atomic_file(Path(job.output["chains"])) as scratch:
         scratch.write_text(index(chains), encoding="utf-8")

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfloop.data.atomic import atomic_file
+from selfloop.data.parquet import FORMAT
 
 COLUMNS = [
     ("split", pa.string()),
@@ -33,4 +34,4 @@ def write_curve(points: Sequence[CurvePoint], path: Path) -> None:
         if metric not in ("step", "epoch")
     ]
     with atomic_file(path) as scratch:
-        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(COLUMNS)), scratch, compression="zstd")
+        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(COLUMNS)), scratch, **FORMAT)

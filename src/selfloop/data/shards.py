@@ -6,6 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from selfloop.checksums import is_shadow
+from selfloop.data.parquet import FORMAT
 from selfloop.links import hard_link, log_copies
 
 ROWS_PER_SHARD = 100_000
@@ -61,7 +63,7 @@ class ShardWriter:
     def _writer(self) -> pq.ParquetWriter:
         if self._file is None:
             path = self.folder / f"shard-{self.rows // self.rows_per_shard:05d}.parquet"
-            self._file = pq.ParquetWriter(path, self.schema, compression="zstd")
+            self._file = pq.ParquetWriter(path, self.schema, **FORMAT)
         return self._file
 
     def _flush(self) -> None:
@@ -77,12 +79,12 @@ class ShardWriter:
 
 
 def shard_paths(folder: Path) -> list[Path]:
-    """The shards of a data set in order.
+    """The shards of a data set in order, without the shadows that other systems put beside them (`._shard-…`).
 
     Raises:
         FileNotFoundError: the folder holds no Parquet file.
     """
-    paths = sorted(Path(folder).glob("*.parquet"))
+    paths = sorted(path for path in Path(folder).glob("*.parquet") if not is_shadow(path.name))
     if not paths:
         raise FileNotFoundError(f"{folder} holds no Parquet shard")
     return paths

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from selfloop.data.atomic import atomic_folder
+from selfloop.data.parquet import FORMAT
 from selfloop.data.shards import ROWS_PER_GROUP, count_rows, shard_paths
 from selfloop.errors import UserError
 from selfloop.identity import stream
@@ -130,7 +131,7 @@ def _link(folders: list[Path], masks: list[np.ndarray], scratch: Path, final: Pa
                 selection = f"selection/{name}"
                 (scratch / "selection").mkdir(exist_ok=True)
                 numbers = pa.table({"row": pa.array(np.flatnonzero(taken), type=pa.int64())})
-                pq.write_table(numbers, scratch / selection, compression="zstd")
+                pq.write_table(numbers, scratch / selection, **FORMAT)
             yield {"file": f"shards/{name}", "rows": count, "taken": int(taken.sum()), "selection": selection}
             number += 1
     log_copies(copied)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from selfloop.checksums import is_shadow
 from selfloop.errors import UserError
 
 T = TypeVar("T")  # a domain's section `training`
@@ -63,7 +64,10 @@ AnyEffort: TypeAlias = Effort[Any, Any]
 
 def prepared_shards(real: Path) -> tuple[list[Path], list[Path]] | None:
     """The shards of the prepared train and test splits below `real`; None if they do not exist yet."""
-    train, test = (sorted((real / split).glob("*.parquet")) for split in ("train", "test"))
+    train, test = (
+        sorted(path for path in (real / split).glob("*.parquet") if not is_shadow(path.name))
+        for split in ("train", "test")
+    )
     return (train, test) if train and test else None
 
 

@@ -21,11 +21,13 @@ from typing import Any
 from tqdm import tqdm
 
 from selfloop.errors import UserError
+from selfloop.jobs.damage import check
 from selfloop.jobs.job import Job, StepParams
 from selfloop.jobs.logs import logger, open_log
 from selfloop.jobs.processes import die_with_parent
 from selfloop.jobs.record import Record
 from selfloop.jobs.spec import JobSpec
+from selfloop.jobs.steps import step
 
 
 def run_file(path: Path) -> int:
@@ -62,15 +64,15 @@ def execute(spec: JobSpec) -> int:
         log = logger(file, logging.INFO if leads else logging.WARNING)
         log.info("%s begins on %s", spec.rule, record.begin(spec.rule, log).place)
         try:
+            if size == 1:  # else the process that started the group has checked them
+                check_inputs(spec, log)
             module = importlib.import_module(spec.module)
             ready = time.time()
             module.run(_job(spec, module, log, record, partial(Bar, record.progress, file=file, disable=not leads)))
         except BaseException as error:
-            record.failed(error)
             if isinstance(error, UserError):
-                log.error("%s", error)
-                print(f"selfloop: {spec.rule}: {error}\nSee {spec.log}.", file=sys.stderr)
-                return 1
+                return _explain(error, spec, log, record)
+            record.failed(error)
             if is_out_of_space(error):
                 # Not logged: the log is most likely on the same disk.
                 text = f"no space left for the step's outputs ({error}). Only an earlier resume checkpoint was kept."
@@ -82,6 +84,28 @@ def execute(spec: JobSpec) -> int:
         record.done(work, start_up)
         log.info("%s is done: %.2f s of work, %.2f s of start-up", spec.rule, work, start_up)
     return 0
+
+
+def check_inputs(spec: JobSpec, log: logging.Logger) -> None:
+    """Compare a step's inputs with their checksums.
+
+    Raises:
+        UserError: one is damaged, incomplete or changed.
+    """
+    if step(spec.rule).reads_artifacts:
+        began = time.monotonic()
+        paths = [path for value in spec.input.values() for path in ([value] if isinstance(value, str) else value)]
+        done = check(paths)
+        seconds = time.monotonic() - began
+        log.info("checked %d input files, %.1f MB, in %.2f s", done.files, done.bytes / 1e6, seconds)
+
+
+def _explain(error: UserError, spec: JobSpec, log: logging.Logger, record: Record) -> int:
+    """Note and show a message for the user; returns the exit code."""
+    record.failed(error)
+    log.error("%s", error)
+    print(f"selfloop: {spec.rule}: {error}\nSee {spec.log}.", file=sys.stderr)
+    return 1
 
 
 class Bar(tqdm):  # type: ignore[misc]
@@ -124,6 +148,14 @@ def is_out_of_space(error: BaseException) -> bool:
 
 def _execute_in_group(spec: JobSpec) -> int:
     """Run a step under torchrun, one process per device; signals are forwarded to all of them."""
+    with open_log(Path(spec.log)) as file:
+        log = logger(file, logging.INFO)
+        try:
+            check_inputs(spec, log)
+        except UserError as error:
+            with Record(Path(spec.log)) as record:
+                record.begin(spec.rule, log)
+                return _explain(error, spec, log, record)
     command = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     command += [str(spec.processes), "--module", __spec__.name, str(spec.save())]
     environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, spec.threads // spec.processes)), "PYTHONSAFEPATH": "1"}

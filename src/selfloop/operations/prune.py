@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from selfloop.checksums import record_file
 from selfloop.errors import UserError
 from selfloop.jobs.record import is_running, recorded_logs
 from selfloop.numbers import size
@@ -109,7 +110,9 @@ def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:
     baselines = {Path(paths.baseline(*names)) for names in plan.baselines}
     yield from ((path, f"data {why}") for path in sorted(Path(DATA).rglob("baseline-*.json")) if path not in baselines)
     simulations = {Path(file) for file in plan.simulation_files}
-    yield from ((path, f"simulations {why}") for path in sorted(Path(SIMULATIONS).glob("*")) if path not in simulations)
+    yield from (
+        (path, f"simulations {why}") for path in sorted(Path(SIMULATIONS).glob("[!.]*")) if path not in simulations
+    )
 
 
 def _states(plan: Plan) -> Iterator[tuple[Path, str]]:
@@ -138,11 +141,12 @@ def disk_usage(path: Path) -> int:
 
 
 def delete(item: Item) -> None:
-    """Delete an item, and the folders around it that become empty."""
+    """Delete an item, its checksums, and the folders around it that become empty."""
     if item.path.is_dir():
         shutil.rmtree(item.path)
     else:
         item.path.unlink()
+    record_file(item.path).unlink(missing_ok=True)
     for parent in item.path.parents:
         if parent == Path(RESULTS) or any(parent.iterdir()):
             return

@@ -40,7 +40,7 @@ def write(study: Study, checked: Mapping[str, object], files: list[str], complet
         "command": sys.argv,
         "artifacts": _artifacts(study),
     }
-    with atomic_file(Path(FILE)) as scratch:
+    with atomic_file(Path(FILE), checksum=False) as scratch:
         scratch.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

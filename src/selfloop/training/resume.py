@@ -72,7 +72,7 @@ class ResumeCheckpoint:
         """Replace the checkpoint atomically."""
         began = time.monotonic()
         metadata = {"fingerprint": self.fingerprint, "values": json.dumps({"step": step, "curve": curve})}
-        with atomic_file(self.path) as scratch:
+        with atomic_file(self.path, checksum=False) as scratch:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, scratch, metadata=metadata)
         self._saved_at = time.monotonic()
         self._took = self._saved_at - began

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from selfloop.checksums import measured, recorded
 from selfloop.data.atomic import atomic_file, atomic_folder
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every file below a folder, hidden ones too, and what it holds."""
-    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Every file below a folder, hidden ones too but for records of checksums, and what it holds."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".checksums"]
+    return {str(path.relative_to(folder)): path.read_text() for path in paths}
 
 
 def test_a_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -55,10 +57,45 @@ def test_what_a_killed_job_left_is_not_part_of_the_next_one(tmp_path: Path) -> N
     assert tree(tmp_path) == {"data/new.txt": "new"}
 
 
-def test_links_stay_links_even_to_what_is_not_there(tmp_path: Path) -> None:
+def test_links_stay_links(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("a")
     with atomic_folder(tmp_path / "data") as scratch:
         (scratch / "link").symlink_to("../elsewhere")
     assert os.readlink(tmp_path / "data" / "link") == "../elsewhere"
+
+
+def test_a_link_that_leads_nowhere_is_an_error_and_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "data") as scratch:
+        (scratch / "link").symlink_to("../elsewhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_checksums_of_what_appears_lie_beside_it_and_are_there_before_it(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "data") as scratch:
+        (scratch / "a.txt").write_text("a")
+    with atomic_file(tmp_path / "value.json") as scratch:
+        scratch.write_text("12")
+    assert recorded(tmp_path / "data") == {"a.txt": measured(tmp_path / "data" / "a.txt")}
+    assert recorded(tmp_path / "value.json")[""].size == 2
+    assert [path.name for path in tmp_path.glob("data/*")] == ["a.txt"]
+
+
+def test_a_kill_before_the_last_step_leaves_checksums_without_an_artifact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "data") as scratch:
+        (scratch / "a.txt").write_text("a")
+    assert [path.name for path in tmp_path.iterdir()] == [".data.checksums"]
+
+
+def test_a_file_that_no_step_reads_needs_no_checksum(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "page.html", checksum=False) as scratch:
+        scratch.write_text("1")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:

@@ -71,6 +71,22 @@ def test_shards_are_compressed_with_zstd(tmp_path: Path) -> None:
     assert {group.column(column).compression for column in range(group.num_columns)} == {"ZSTD"}
 
 
+def test_shadows_of_other_systems_are_no_shards(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data", 5)
+    (folder / "._shard-00000.parquet").write_bytes(b"\0\5\x16\7")
+    assert [path.name for path in shard_paths(folder)] == ["shard-00000.parquet"]
+    assert count_rows(folder) == 5
+
+
+def test_every_page_of_a_shard_has_a_checksum(tmp_path: Path) -> None:
+    (path,) = shard_paths(write(tmp_path / "data", 500))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 4] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="CRC checksum"):
+        pq.read_table(path, page_checksum_verification=True)
+
+
 def test_a_folder_without_shards_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no Parquet shard"):
         count_rows(tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from selfloop.data.atomic import atomic_file
 from selfloop.errors import UserError
 from selfloop.jobs.execution import run_file
 from selfloop.jobs.record import Amount, last_attempt
@@ -35,7 +36,8 @@ def spec(tmp_path: Path) -> JobSpec:
     """A job of the step above."""
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "probe_step.py").write_text(STEP)
-    (tmp_path / "in.txt").write_text("read, ")
+    with atomic_file(tmp_path / "in.txt") as scratch:
+        scratch.write_text("read, ")
     return JobSpec(
         rule="probe",
         module="probe_step",
@@ -82,6 +84,25 @@ def test_a_user_error_is_one_message_and_in_the_record(spec: JobSpec, tmp_path: 
     attempt = last_attempt(tmp_path / "logs/probe.log")
     assert attempt is not None and attempt.failed is not None
     assert (attempt.failed.type, attempt.failed.message) == ("UserError", "training.epochs: 0 is not allowed.")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_step_does_not_begin_with_an_input_that_was_damaged(spec: JobSpec, tmp_path: Path, processes: int) -> None:
+    (tmp_path / "in.txt").write_text("reaD, ")
+    failed = run(replace(spec, processes=processes))
+    assert failed.returncode == 1
+    text = "in.txt is damaged: its checksum is not that of what was written. "
+    text += "Delete in.txt; the same command makes it again."
+    assert failed.stderr == f"selfloop: probe: {text}\nSee logs/probe.log.\n"
+    assert not (tmp_path / "out.txt").exists()
+    attempt = last_attempt(tmp_path / "logs/probe.log")
+    assert attempt is not None and attempt.failed is not None and attempt.failed.message == text
+
+
+def test_the_user_s_own_files_have_no_checksums(spec: JobSpec, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("mine, ")
+    assert run(replace(spec, rule="prepare_data")).returncode == 0
+    assert (tmp_path / "out.txt").read_text() == "mine, 2 threads"
 
 
 def test_any_other_error_keeps_its_traceback(spec: JobSpec, tmp_path: Path) -> None:

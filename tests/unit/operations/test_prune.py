@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from selfloop.checksums import record_file
+from selfloop.data.atomic import atomic_file
 from selfloop.errors import UserError
 from selfloop.jobs.record import Record
 from selfloop.operations import prune
@@ -188,3 +190,13 @@ def test_checkpoints_stay_from_which_one_more_iteration_samples_further_parts(pl
     assert {path for path in pruned(growing) if path.endswith("checkpoint")} == {
         f"results/models/{replace.models[1].name}/checkpoint"
     }
+
+
+def test_checksums_go_with_what_they_are_of(plan: Plan) -> None:
+    strange = Path("results/simulations/other.parquet")
+    with atomic_file(strange) as scratch:
+        scratch.write_bytes(bytes(10))
+    assert record_file(strange).exists() and str(strange) in pruned(plan)
+    for item in prunable(plan):
+        prune.delete(item)
+    assert not Path("results/simulations").exists()

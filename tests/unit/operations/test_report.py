@@ -77,7 +77,7 @@ def test_settings_that_are_not_simulated_are_missing() -> None:
 def test_what_can_be_drawn_of_an_unfinished_study_is_drawn_with_its_steps_functions(tmp_path: Path) -> None:
     curves = pd.DataFrame(columns=CURVES.names)  # no training has finished
     draw(plan().shows.entries, {"metrics": measured(), "learning_curves": curves}, tmp_path)
-    drawn = {path.name for path in tmp_path.iterdir()}
+    drawn = {path.name for path in tmp_path.glob("[!.]*")}  # hidden are their checksums
     assert drawn == {
         *("text-headline.svg", "text-headline.png", "text-headline.csv"),
         *("text-trend.csv", "text-paper.csv"),

@@ -26,7 +26,7 @@ def write_sdf(folder: Path, target: Path) -> int:
         paths = shard_paths(folder)
     except FileNotFoundError as error:
         raise UserError(f"{error}.") from None
-    with atomic_file(target) as scratch:
+    with atomic_file(target, checksum=False) as scratch:
         writer = SDWriter(str(scratch))
         for batch in iterate_rows(paths, [*COLUMNS, "iteration", "part", "row"]):
             rows = Conformations.of([batch], str(folder))

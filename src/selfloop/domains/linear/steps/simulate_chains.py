@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfloop.data.atomic import atomic_file
+from selfloop.data.parquet import FORMAT
 from selfloop.domains.linear.config import Chains
 from selfloop.domains.linear.simulation.scenario import scenario_of
 from selfloop.domains.linear.simulation.simulate import Simulation, simulate
@@ -28,7 +29,7 @@ def run(job: Job[Params]) -> None:
     parameters = job.params.simulation
     simulation = simulate(scenario_of(parameters), range(parameters.seeds))
     with atomic_file(Path(job.output["measurements"])) as scratch:
-        pq.write_table(tidy_rows(simulation), scratch, compression="zstd")
+        pq.write_table(tidy_rows(simulation), scratch, **FORMAT)
     job.log.info("%s, %s: %d seeds", simulation.scenario.label, simulation.scenario.regime, len(simulation.seeds))
 
 

@@ -37,7 +37,7 @@ if not workflow.overwrite_configfiles:
     configfile: f"{workflow.basedir}/config/config.yaml"
 
 
-study = plan_study(config, files=workflow.configfiles)
+study = plan_study(config, files=workflow.configfiles, given=workflow.config_settings.config)
 session = Session(workflow, study)
 
 

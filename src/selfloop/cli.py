@@ -94,6 +94,19 @@ def _positive(metavar: str, text: str) -> Any:
     return Option(metavar=metavar, callback=check, help=text)
 
 
+@app.command(epilog="Example: selfloop check config/from-a-colleague.yaml")
+def check(
+    file: Annotated[Path, Argument(metavar="FILE", help="The config.", show_default=False)],
+) -> None:
+    """Whether a config is right, and what its study would do.
+
+    Snakemake runs the code that a config may hold: check one that you did not write before you give it to Snakemake.
+    """
+    from selfloop.operations.check import print_check
+
+    print_check(_plan(file), file)
+
+
 @app.command(epilog="Example: selfloop estimate --configfile config/paper.yaml --flops 9.89e14")
 def estimate(
     configfile: ConfigFile,

@@ -44,6 +44,30 @@ def test_commands_about_a_study_name_it_as_snakemake_does(capsys: pytest.Capture
     assert "--configfile FILE" in run(capsys, command, "--help")[1]
 
 
+def test_check_says_what_a_study_would_do_and_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "stories.txt").write_text("Once.\n<|endoftext|>\n" * 40)
+    study = yaml.safe_load((ROOT / "tests/studies/tiny.yaml").read_text())
+    entry = next(iter(study["experiments"].values()))
+    entry["data"] = {"source": "files", "train": str(tmp_path / "stories.txt")}
+    entry |= {"regimes": ["replace"], "iterations": 2, "seeds": [0, 1], "sampling": [{}]}
+    study = {"experiments": {"a": entry}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(study))
+    code, output, _ = run(capsys, "check", str(tmp_path / "mine.yaml"))
+    assert code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in output.splitlines() if line.startswith(("domain", "text"))}
+    assert dict(zip(rows["domain"], rows["text"], strict=False)) | {"jobs": 0} == {
+        "experiments": "1",
+        "chains": "2",
+        "models": "4",
+        "parts": "4",
+        "jobs": 0,
+    }
+    assert f"Data that it reads: {tmp_path / 'stories.txt'}." in output
+    (tmp_path / "mine.yaml").write_text("__use_yte__: true\n__definitions__: [import os]\n" + yaml.safe_dump(study))
+    said = run(capsys, "check", str(tmp_path / "mine.yaml"))[0]
+    assert str(said).startswith(f"selfloop: {tmp_path / 'mine.yaml'}: the key '__use_yte__' lets Snakemake run Python")
+
+
 def test_modules_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
     for name in ("typer", "json", "yaml", "pydantic", "random"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError")

@@ -4,8 +4,9 @@ The message names the key, what it held, and what is allowed. What sections have
 `selfloop.planning.check`.
 """
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +20,34 @@ from selfloop.errors import UserError
 S = TypeVar("S", bound=Section)
 
 
+# Far more than a config holds; what is beyond would take minutes or end in a RecursionError.
+LARGEST = 2**21  # bytes
+DEEPEST = 40  # lists and mappings in one another
+MOST = 200_000  # values, those of an alias (*) counted wherever it stands
+# By the first of these keys, Snakemake takes a config for a template and runs the Python code in the others.
+CODE_KEYS = ("__use_yte__", "__definitions__", "__variables__")
+
+
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, which of two entries of one key takes the last without a word; this one refuses them."""
+    """PyYAML's, which of two entries of one key takes the last without a word, and has no limits; this one refuses."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._sizes: dict[int, int] = {}  # by the node's id, with all that is in it
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        line = self.line + 1
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise UserError(f"line {line}: lists and mappings are nested more than {DEEPEST} deep.")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(node, yaml.CollectionNode) and id(node) not in self._sizes:
+            self._sizes[id(node)] = 1 + sum(self._sizes.get(id(inner), 1) for inner in _inside(node))
+            if self._sizes[id(node)] > MOST:
+                raise UserError(f"line {line}: more than {MOST:,} values, those of aliases (*) counted each time.")
+        return node
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         # As it is written: later, merged keys (<<) stand beside the keys that override them.
@@ -36,29 +63,103 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+def _inside(node: yaml.CollectionNode) -> Iterator[yaml.Node]:
+    for entry in node.value:
+        yield from entry if isinstance(entry, tuple) else [entry]
+
+
 def read(path: Path) -> dict[str, Any]:
-    """What a config file holds, to be checked.
+    """What a config file holds, to be checked. No code in it is run.
 
     Raises:
-        UserError: it cannot be read, is not YAML, holds a key twice, or no keys.
+        UserError: it cannot be read, is neither YAML nor JSON, holds a key twice, code, more than a config can, or no
+            keys.
     """
     try:
-        held = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        text = _text(path)
+        try:
+            held = yaml.load(text, _Loader)
+        except yaml.YAMLError as error:
+            held = _json(text, error)
     except (OSError, ValueError, yaml.YAMLError, UserError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(held, dict):
         raise UserError(f"{path}: it holds no keys.")
+    _check_for_code(path, held)
     return held
 
 
-def check_keys(path: Path) -> None:
-    """Raise `UserError` for a key that a file, which Snakemake has read, holds twice in one place."""
+def _text(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise UserError("it is not a file.")
+    if path.exists() and (size := path.stat().st_size) > LARGEST:
+        raise UserError(f"it has {size:,} bytes, and a config at most {LARGEST:,}.")
+    held = path.read_bytes()
     try:
-        yaml.compose(path.read_text(encoding="utf-8"), _Loader)
+        return held.decode()
+    except UnicodeDecodeError as error:
+        line = held.count(b"\n", 0, error.start) + 1
+        raise UserError(f"line {line}: byte {held[error.start]:#04x} is not UTF-8; save the file as UTF-8.") from None
+
+
+def _json(text: str, otherwise: yaml.YAMLError) -> object:
+    """JSON with tabs, which is no YAML, but which Snakemake reads."""
+    try:
+        plain = json.dumps(json.loads(text), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        raise otherwise from None
+    return yaml.load(plain, _Loader)  # for its limits
+
+
+def _check_for_code(path: Path, value: object) -> None:
+    """Raise for what makes Snakemake run the code of a config, at any place."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key in CODE_KEYS or (isinstance(key, str) and key.startswith("?")):
+                raise UserError(
+                    f"{path}: the key {shown(key)} lets Snakemake run Python code from this file when it reads it. Do "
+                    "not give it to Snakemake unless you have read that code; a study needs none."
+                )
+            _check_for_code(path, inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_for_code(path, inner)
+
+
+def check_keys(path: Path) -> None:
+    """Raise `UserError` for what is wrong with a file that Snakemake has read and keeps to itself: a key that it holds
+    twice in one place, or more than a config can hold."""
+    try:
+        yaml.compose(_text(path), _Loader)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except yaml.YAMLError:
         return  # JSON with tabs, which Snakemake knows
+
+
+def read_scalars(config: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Read the numbers, booleans and nulls in what `--config` has given, which Snakemake leaves as strings.
+
+    Args:
+        config: the config, which is changed.
+        given: of it, what the command line gives.
+    """
+    for key, value in given.items():
+        config[key] = _with_scalars(config.get(key), value)
+
+
+def _with_scalars(value: object, given: object) -> object:
+    if isinstance(value, Mapping) and isinstance(given, Mapping):
+        return {key: _with_scalars(inner, given[key]) if key in given else inner for key, inner in value.items()}
+    if isinstance(value, list) and value == given:
+        return [_with_scalars(inner, inner) for inner in value]
+    if isinstance(value, str) and value and value == given:
+        try:
+            read_as = yaml.safe_load(value)
+        except (ValueError, yaml.YAMLError):
+            return value
+        return read_as if read_as is None or isinstance(read_as, bool | int | float) else value
+    return value
 
 
 def check_plain(value: object, path: tuple[str | int, ...] = (), around: tuple[int, ...] = ()) -> None:

@@ -5,7 +5,7 @@ Each experiment is added up as if it ran alone. The total counts an artifact tha
 
 import importlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -88,9 +88,14 @@ def costs(plan: Plan, speed_of: SpeedOf | None = None, rows: int | None = None) 
         everything |= artifacts
     units = {cost.unit for cost in found if cost.unit}
     total = _cost("in all", units.pop() if len(units) == 1 else "units", everything)
-    shown = [entry.rule for entry in plan.shows.entries]
-    jobs = total.jobs | Counter(["collect_metrics", "write_report", *shown])
+    jobs = with_shown(plan, total.jobs)
     return [*found, Cost(total.name, total.unit, jobs, total.work, total.device_hours)], list(assumed)
+
+
+def with_shown(plan: Plan, jobs: Mapping[str, int]) -> dict[str, int]:
+    """The jobs of a study by rule: those that make its artifacts, `jobs`, and those that show them."""
+    shown = [entry.rule for entry in plan.shows.entries]
+    return {**jobs, **Counter(["collect_metrics", "write_report", *shown])}
 
 
 def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> dict[tuple[str, str], Work]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfloop.code_digest import code_digest
-from selfloop.config.load import check_keys
+from selfloop.config.load import check_keys, read_scalars
 from selfloop.domains.protocol import AnyDomain
 from selfloop.errors import UserError
 from selfloop.jobs.steps import step_module
@@ -217,10 +217,16 @@ def step_code(step: str, domain: str | None) -> str:
     return code_digest(step_module(step, domain))
 
 
-def plan_study(config: Mapping[str, Any], resources: Path = RESOURCES, files: Iterable[Path | str] = ()) -> Plan:
+def plan_study(
+    config: dict[str, Any],
+    resources: Path = RESOURCES,
+    files: Iterable[Path | str] = (),
+    given: Mapping[str, Any] | None = None,
+) -> Plan:
     """The plan of a config, whose steps ask for what the file `resources` says.
 
-    Snakemake has read the config from `files`, and of two entries of one key has kept the last.
+    Snakemake has read the config from `files`, and of two entries of one key has kept the last; `given` is what its
+    option `--config` has added, with nested numbers as strings, which are read as numbers in `config`, too.
 
     Raises:
         SystemExit: the config is wrong; the message is shown alone, and the exit code is 1. Around the message of any
@@ -229,6 +235,7 @@ def plan_study(config: Mapping[str, Any], resources: Path = RESOURCES, files: It
     try:
         for file in files:
             check_keys(Path(file))
+        read_scalars(config, given or {})
         checked = check(config)
         plan = Plan(studies.build(checked).experiments)
         plan.resources = Resources(resources)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from selfloop.config import models
-from selfloop.config.load import read
+from selfloop.config.load import read, read_scalars
 from selfloop.config.section import Section, descriptions
 from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.errors import UserError
@@ -272,12 +272,29 @@ def test_fewer_documents_than_a_batch_are_counted_in_the_files(tmp_path: Path) -
     assert check(files_config(path)).experiments["a"].data.train == str(path)
 
 
+# Ten of ten of ten ...
+BOMB = b"l0: &l0 {a: 1}\n" + b"".join(
+    b"l%d: &l%d [%s]\n" % (level, level, b", ".join([b"*l%d" % (level - 1)] * 10)) for level in range(1, 10)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         (b"experiments:\n  a: {}\n  b: {}\n  a: {}\n", "line 4: duplicate key 'a' (first on line 2)."),
         (b"tables: {x: 1, 'x': 2}", "line 1: duplicate key 'x' (first on line 1)."),
-        (b"figures: \xe9", "'utf-8' codec can't decode byte 0xe9 in position 9: unexpected end of data"),
+        (b"figures:\n  \xe9", "line 2: byte 0xe9 is not UTF-8; save the file as UTF-8."),
+        ("experiments: {}".encode("utf-16"), "line 1: byte 0xff is not UTF-8; save the file as UTF-8."),
+        (b"\x00\x01\x02", "unacceptable character #x0000"),
+        (b"\x7fELF\x02\x01\x01\x00\xff\xfe", "line 1: byte 0xff is not UTF-8"),
+        (b"experiments:\n\ta: 1\n", "while scanning for the next token found character '\\t' that cannot start"),
+        (b"[" * 5000, "line 1: lists and mappings are nested more than 40 deep."),
+        (b"{a: " * 41 + b"}" * 41, "line 1: lists and mappings are nested more than 40 deep."),
+        (b'\t{"a":' * 5000, "while scanning"),
+        (b'{\n\t"a":' + b"[" * 41 + b"]" * 41 + b"}", "line 1: lists and mappings are nested more than 40 deep."),
+        (b"x" * 2**22, "it has 4,194,304 bytes, and a config at most 2,097,152."),
+        (BOMB, "line 6: more than 200,000 values, those of aliases (*) counted each time."),
+        (BOMB.replace(b"[*", b"{<<: [*").replace(b"]", b"]}"), "line 6: more than 200,000 values"),
         (b"tables: 2026-13-40", "month must be in 1..12"),
         (b"a: b: c", "mapping values are not allowed here in"),
         (b"", "it holds no keys."),
@@ -288,6 +305,43 @@ def test_a_file_that_is_no_config_is_one_message_of_every_command(tmp_path: Path
     with pytest.raises(UserError) as caught:
         read(path)
     assert str(caught.value).startswith(f"{path}: {said}")
+
+
+def test_what_a_config_may_hold_is_far_below_the_limits(tmp_path: Path) -> None:
+    (path := tmp_path / "study.yaml").write_text("a: &a {b: [1, 2]}\nc: [" + "*a, " * 10_000 + "]\n")
+    assert len(read(path)["c"]) == 10_000
+    path.write_text('{\n\t"experiments": {"a": {}}\n}')
+    assert read(path) == {"experiments": {"a": {}}}
+    for other in (tmp_path, Path("/dev/null")):
+        with pytest.raises(UserError, match="it is not a file"):
+            read(other)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__use_yte__: true",
+        "experiments: {a: {__definitions__: [import os]}}",
+        "a: &a {'__use_yte__': true}\n<<: *a",
+        '"\\x5f_use_yte__": true',
+        "experiments: [{__variables__: {}}]",
+        "experiments: {a: {'?if True': {}}}",
+    ],
+)
+def test_a_config_that_would_make_snakemake_run_code_is_refused(tmp_path: Path, text: str) -> None:
+    (path := tmp_path / "study.yaml").write_text(text)
+    with pytest.raises(UserError, match="lets Snakemake run Python code from this file"):
+        read(path)
+
+
+def test_numbers_on_the_command_line_are_read_as_in_a_file() -> None:
+    config = {"tables": {"samples_per_model": "3", "sample_characters": 40}, "seeds": ["0", "1"], "other": {"a": "3"}}
+    given = {"tables": {"samples_per_model": "3"}, "seeds": ["0", "1"]}
+    read_scalars(config, given)
+    assert config == {"tables": {"samples_per_model": 3, "sample_characters": 40}, "seeds": [0, 1], "other": {"a": "3"}}
+    config = {"a": ["true", "null", "0.5", "1.0e-4", "5e-4", "text", "2026-01-01", "", "[1]", {"b": "2"}]}
+    read_scalars(config, dict(config))
+    assert config == {"a": [True, None, 0.5, 1e-4, "5e-4", "text", "2026-01-01", "", "[1]", {"b": 2}]}
 
 
 def test_keys_that_override_those_of_an_alias_do_not_stand_there_twice(tmp_path: Path) -> None:

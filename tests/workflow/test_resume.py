@@ -75,8 +75,13 @@ class Training:
     @classmethod
     def begin(cls, workflow: Workflow, *targets: str) -> "Training":
         """Run until a state has been saved."""
+        before = {path: path.stat().st_mtime_ns for path in saved_states(workflow)}
+
+        def saved() -> bool:
+            return any(path.stat().st_mtime_ns != before.get(path) for path in saved_states(workflow))
+
         command = workflow.start(*targets)
-        wait_until(lambda: saved_states(workflow) or command.poll() is not None, "a saved state")
+        wait_until(lambda: saved() or command.poll() is not None, "a saved state")
         assert command.poll() is None, command.communicate()[0]
         snakemake = psutil.Process(command.pid)
         (server,) = (child for child in snakemake.children() if "selfloop.jobs.forkserver" in child.cmdline())
@@ -178,21 +183,29 @@ def test_kill_9_of_snakemake_before_it_knows_that_a_training_is_done(
     assert saved_states(prepared) == []
 
 
-def test_sigterm_to_a_training_saves_its_state(prepared: Workflow, uninterrupted: Workflow) -> None:
-    training = Training.begin(prepared, checkpoint(prepared))
-    training.script.terminate()  # as a cluster does at the time limit
-    code, output = training.end()
-    assert code == 1
-    stopped = last_attempt(log(prepared))
-    assert stopped is not None and stopped.failed is not None
-    assert stopped.failed.type == "Terminated" and stopped.failed.message in output
-    step = saved_step(prepared)
-    assert 0 < step < STEPS
-    assert not (prepared.folder / checkpoint(prepared)).exists()
+def test_every_stop_signal_to_everybody_or_to_one_saves_the_state(prepared: Workflow, uninterrupted: Workflow) -> None:
+    """In a terminal all processes get it, from a cluster at the time limit and from `kill` perhaps one."""
+    stops: list[Callable[[Training], object]] = [
+        lambda training: os.killpg(training.command.pid, signal.SIGINT),
+        lambda training: os.killpg(training.command.pid, signal.SIGTERM),
+        lambda training: training.snakemake.send_signal(signal.SIGHUP),
+    ]
+    steps = [0]
+    for stop in stops:
+        training = Training.begin(prepared, checkpoint(prepared))
+        stop(training)
+        code, output = training.end()
+        steps.append(saved_step(prepared))
+        line = f"selfloop: train: stopped at step {steps[-1]} of {STEPS}; the state is saved; run the same command"
+        assert code == 1 and output.count(line) == output.count("selfloop: ") == 1, output
+        assert "Traceback" not in output and "The end of" not in output
+        attempt = last_attempt(log(prepared))
+        assert attempt is not None and attempt.failed is not None and attempt.failed.type == "Stopped"
+        assert not (prepared.folder / checkpoint(prepared)).exists()
 
     prepared.snakemake(evaluated(prepared))
 
-    assert resumed_from(prepared) == [step]
+    assert resumed_from(prepared) == steps[1:] == sorted(set(steps[1:]))
     assert model_files(prepared) == model_files(uninterrupted)
     assert saved_states(prepared) == []
 
@@ -217,13 +230,8 @@ def kill_server(training: Training) -> None:
     training.server.kill()
 
 
-def interrupt(training: Training) -> None:
-    """What Ctrl-C in a terminal does."""
-    os.killpg(training.command.pid, signal.SIGINT)
-
-
-@pytest.mark.parametrize("stop", [kill_script, kill_server, interrupt])
-def test_other_ways_of_stopping(prepared: Workflow, uninterrupted: Workflow, stop: Callable[[Training], None]) -> None:
+@pytest.mark.parametrize("stop", [kill_script, kill_server])
+def test_other_ways_of_killing(prepared: Workflow, uninterrupted: Workflow, stop: Callable[[Training], None]) -> None:
     training = Training.begin(prepared, checkpoint(prepared))
     stop(training)
     code, _ = training.end()  # nobody outlives anybody

@@ -7,11 +7,10 @@ import errno
 import importlib
 import logging
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,13 +20,14 @@ from typing import Any
 from tqdm import tqdm
 
 from selfloop.errors import UserError
+from selfloop.jobs import group, launch
 from selfloop.jobs.damage import check
 from selfloop.jobs.job import Job, StepParams
 from selfloop.jobs.logs import logger, open_log
-from selfloop.jobs.processes import die_with_parent
 from selfloop.jobs.record import Record
 from selfloop.jobs.spec import JobSpec
 from selfloop.jobs.steps import step
+from selfloop.jobs.stopping import Stopped, caught
 
 
 def run_file(path: Path) -> int:
@@ -35,7 +35,7 @@ def run_file(path: Path) -> int:
 
     Raises:
         UserError: it cannot be read, or is not a job file.
-        BaseException: what the step raises, except `UserError`, which is printed as a message.
+        BaseException: what the step raises, unless it is printed as a message (see `explain`).
     """
     try:
         spec = JobSpec.from_json(path.read_text(encoding="utf-8"))
@@ -44,46 +44,71 @@ def run_file(path: Path) -> int:
     os.chdir(spec.folder)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # see `selfloop.jobs.run`
     os.environ["PYTHONSAFEPATH"] = "1"  # see `selfloop.planning.rules`
-    in_group = "TORCHELASTIC_RUN_ID" in os.environ
-    return execute(spec if in_group else replace(spec, began=time.time()))
+    return execute(spec if group.RANK in os.environ else replace(spec, began=time.time()))
 
 
 def execute(spec: JobSpec) -> int:
     """Run a step in this process, or in as many as it asks for; returns the exit code.
 
     Raises:
-        BaseException: what the step raises, except `UserError`, which is printed as a message.
+        BaseException: what the step raises, unless it is printed as a message (see `explain`).
     """
-    # Set by torchrun; `selfloop.training.distributed` would import torch, which not every step needs.
-    size, leads = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK", "0") == "0"
-    if spec.processes > size:
-        return _execute_in_group(spec)
-    if size > 1:
-        die_with_parent(os.getppid())  # torchrun
+    with caught(is_last=True) as stop:
+        try:
+            if spec.processes > group.size():
+                return _execute_in_group(spec)
+            _execute(spec)
+        except BaseException as error:
+            text = explain(error, spec, stop.arrived)
+            if text is None:
+                raise
+            if group.rank() == 0 or not stop.arrived:
+                say(spec, text)
+            return 1
+    return 0
+
+
+def _execute(spec: JobSpec) -> None:
+    leads = group.rank() == 0
     with open_log(Path(spec.log)) as file, Record(Path(spec.log), writes=leads) as record:
         log = logger(file, logging.INFO if leads else logging.WARNING)
         log.info("%s begins on %s", spec.rule, record.begin(spec.rule, log).place)
         try:
-            if size == 1:  # else the process that started the group has checked them
+            if group.size() == 1:  # else the process that started the group has checked them
                 check_inputs(spec, log)
             module = importlib.import_module(spec.module)
             ready = time.time()
             module.run(_job(spec, module, log, record, partial(Bar, record.progress, file=file, disable=not leads)))
         except BaseException as error:
-            if isinstance(error, UserError):
-                return _explain(error, spec, log, record)
-            record.failed(error)
-            if is_out_of_space(error):
-                # Not logged: the log is most likely on the same disk.
-                text = f"no space left for the step's outputs ({error}). Only an earlier resume checkpoint was kept."
-                print(f"selfloop: {spec.rule}: {text} Free some, and run the same command again.", file=sys.stderr)
-                return 1
-            log.error("%s: %s", type(error).__name__, error, exc_info=True)
+            _note(error, log, record)
             raise
         work, start_up = time.time() - ready, ready - spec.began
         record.done(work, start_up)
         log.info("%s is done: %.2f s of work, %.2f s of start-up", spec.rule, work, start_up)
-    return 0
+
+
+def explain(error: BaseException, spec: JobSpec, stopped: bool) -> str | None:
+    """The message for the user instead of a traceback, or None.
+
+    Args:
+        stopped: whether a stop signal has arrived; other errors after it are taken for its consequences.
+    """
+    if isinstance(error, UserError):
+        return f"{error}\nSee {spec.log}."
+    if isinstance(error, Stopped):
+        return str(error)
+    if is_out_of_space(error):
+        text = f"no space left for the step's outputs ({error}). Only an earlier resume checkpoint was kept."
+        return f"{text} Free some, and run the same command again."
+    if stopped or isinstance(error, KeyboardInterrupt):  # of a library with a handler of its own
+        return str(Stopped())
+    return None
+
+
+def say(spec: JobSpec, text: str) -> None:
+    """Print a message about a step."""
+    with suppress(OSError):  # the terminal may be gone
+        print(f"selfloop: {spec.rule}: {text}", file=sys.stderr, flush=True)
 
 
 def check_inputs(spec: JobSpec, log: logging.Logger) -> None:
@@ -100,12 +125,11 @@ def check_inputs(spec: JobSpec, log: logging.Logger) -> None:
         log.info("checked %d input files, %.1f MB, in %.2f s", done.files, done.bytes / 1e6, seconds)
 
 
-def _explain(error: UserError, spec: JobSpec, log: logging.Logger, record: Record) -> int:
-    """Note and show a message for the user; returns the exit code."""
+def _note(error: BaseException, log: logging.Logger, record: Record) -> None:
+    """Note in its log and record what ended a step."""
     record.failed(error)
-    log.error("%s", error)
-    print(f"selfloop: {spec.rule}: {error}\nSee {spec.log}.", file=sys.stderr)
-    return 1
+    known = isinstance(error, UserError | Stopped | KeyboardInterrupt)
+    log.error("%s", error if known else f"{type(error).__name__}: {error}", exc_info=not known)
 
 
 class Bar(tqdm):  # type: ignore[misc]
@@ -147,22 +171,19 @@ def is_out_of_space(error: BaseException) -> bool:
 
 
 def _execute_in_group(spec: JobSpec) -> int:
-    """Run a step under torchrun, one process per device; signals are forwarded to all of them."""
+    """Run a step in one process per device."""
     with open_log(Path(spec.log)) as file:
         log = logger(file, logging.INFO)
         try:
             check_inputs(spec, log)
-        except UserError as error:
+        except BaseException as error:
             with Record(Path(spec.log)) as record:
                 record.begin(spec.rule, log)
-                return _explain(error, spec, log, record)
-    command = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    command += [str(spec.processes), "--module", __spec__.name, str(spec.save())]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, spec.threads // spec.processes)), "PYTHONSAFEPATH": "1"}
-    process = subprocess.Popen(command, env=environment, preexec_fn=partial(die_with_parent, os.getpid()))
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: process.send_signal(number))
-    return process.wait()
+                _note(error, log, record)
+            raise
+    command = [sys.executable, "-P", "-m", __spec__.name, str(spec.save())]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, spec.threads // spec.processes))}
+    return launch.run(command, spec.processes, environment)
 
 
 if __name__ == "__main__":

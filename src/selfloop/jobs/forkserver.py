@@ -22,13 +22,14 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
 
 from selfloop.jobs.processes import die_with_parent
 from selfloop.jobs.spec import JobSpec
+from selfloop.jobs.stopping import caught, forward, signals
 
 VARIABLE = "SELFLOOP_PRELOAD"  # the name of the socket
 PYTHON = "SELFLOOP_PRELOAD_PYTHON"  # its interpreter; a rule in another environment does not use it
@@ -57,7 +58,7 @@ def start(modules: Iterable[str]) -> "subprocess.Popen[bytes] | None":
 def stop(process: "subprocess.Popen[bytes] | None") -> None:
     """Stop the server."""
     if process is not None and os.environ.pop(VARIABLE, None) is not None:
-        process.terminate()
+        process.kill()
         process.wait()
 
 
@@ -80,11 +81,7 @@ def run_in_fork(spec: JobSpec) -> int | None:
         except (EOFError, OSError):
             return None
 
-        def forward(number: int, _: object) -> None:
-            os.kill(pid, number)
-
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, forward)
+        forward(lambda number: os.kill(pid, number))
         try:
             return int(_receive(connection))
         except (EOFError, OSError):
@@ -96,8 +93,10 @@ def serve(descriptor: int, parent: int, modules: Iterable[str]) -> None:
     """Fork for each request to the listening socket `descriptor`, until the process `parent` is gone."""
     die_with_parent(parent)
     listener = socket.socket(fileno=descriptor)
-    # Ctrl-C in the terminal is for the steps; the server ends with Snakemake.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Stop signals are for the steps. The server ends after them, with Snakemake.
+    stops = signals()
+    for number in stops:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the forks
     for module in modules:
         __import__(module)
@@ -106,7 +105,7 @@ def serve(descriptor: int, parent: int, modules: Iterable[str]) -> None:
         with client:
             if _user(client) == os.getuid() and os.fork() == 0:
                 listener.close()
-                _work(client)
+                _work(client, stops)
 
 
 def _user(client: socket.socket) -> int:
@@ -115,13 +114,12 @@ def _user(client: socket.socket) -> int:
     return int(struct.unpack("3i", credentials)[1])
 
 
-def _work(client: socket.socket) -> None:
+def _work(client: socket.socket, stops: Sequence[int]) -> None:
     """The forked process: run the step and send the exit code. Does not return."""
     code = 1
     try:
         die_with_parent(os.getppid())
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         for target, descriptor in zip((1, 2), socket.recv_fds(client, 1, 2)[1], strict=True):
             os.dup2(descriptor, target)
             os.close(descriptor)
@@ -135,7 +133,8 @@ def _work(client: socket.socket) -> None:
         threading.Thread(target=_die_with_client, args=(connection.fileno(),), daemon=True).start()
         from selfloop.jobs.execution import execute
 
-        code = execute(spec)
+        with caught(stops):
+            code = execute(spec)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from selfloop.jobs import forkserver, gpus
-from selfloop.jobs.execution import execute
+from selfloop.jobs.execution import execute, say
 from selfloop.jobs.processes import end_with_others
 from selfloop.jobs.spec import JobSpec
 from selfloop.jobs.steps import step, step_module
+from selfloop.jobs.stopping import Stopped, caught
 
 
 def run(snakemake: Any) -> None:
@@ -26,16 +27,25 @@ def run(snakemake: Any) -> None:
     # One thread wherever a step runs: sums over several threads round differently. numpy reads it when imported.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     spec = job_spec(snakemake)
-    gpus.take(spec.gpus)
-    with suppress(OSError):  # the step itself reports a full disk
-        spec.save()
-    code = forkserver.run_in_fork(spec) if spec.processes == 1 else None
-    code = execute(spec) if code is None else code
+    with caught(is_last=True):
+        try:
+            code = _run(spec)
+        except Stopped as stopped:
+            say(spec, str(stopped))
+            code = 1
     if code == 0:
         spec.file.unlink(missing_ok=True)
         if step(spec.rule).deletes_state:
             shutil.rmtree(str(spec.params["state"]), ignore_errors=True)
     sys.exit(code)
+
+
+def _run(spec: JobSpec) -> int:
+    gpus.take(spec.gpus)
+    with suppress(OSError):  # the step itself reports a full disk
+        spec.save()
+    code = forkserver.run_in_fork(spec) if spec.processes == 1 else None
+    return execute(spec) if code is None else code
 
 
 def job_spec(snakemake: Any) -> JobSpec:

@@ -12,6 +12,7 @@ import snakemake.api  # before the modules below, which import each other
 import snakemake.exceptions
 from snakemake import common, dag, resources
 from snakemake.persistence import PersistenceBase
+from snakemake.shell import shell
 
 
 def plan_faster(*owners: type) -> None:
@@ -73,3 +74,8 @@ def recording(finished: Callable[[Any, Any], Awaitable[None]]) -> Callable[[Any,
 def refuse_with(refusal: Callable[[], str]) -> None:
     """Say `refusal()` where the folder is locked; Snakemake advises to unlock it, also where another one is alive."""
     snakemake.exceptions.LockException = lambda: SystemExit(f"selfloop: {refusal()}")
+
+
+def begin_shells_with(commands: str) -> None:
+    """Begin the shell commands of jobs with others; like Snakemake's own beginning, which that replaces."""
+    shell.prefix(f'{commands}[ -z "$BASH_VERSION" ] || set -euo pipefail; ')

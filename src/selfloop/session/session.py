@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from selfloop.errors import UserError
-from selfloop.jobs import forkserver, gpus, processes
+from selfloop.jobs import forkserver, gpus, processes, stopping
 from selfloop.jobs.logs import last_lines
 from selfloop.jobs.record import failed_steps
 from selfloop.jobs.spec import spec_file
 from selfloop.planning.paths import LOGS, RESULTS
 from selfloop.planning.rules import Plan
-from selfloop.session import compat, folder_lock, provenance, slurm
+from selfloop.session import compat, folder_lock, provenance, signals, slurm
 
 
 class Session:
@@ -35,6 +35,7 @@ class Session:
                 sys.exit(f"selfloop: {folder_lock.refusal()}")
         else:
             compat.record_where_jobs_run()
+            compat.begin_shells_with(signals.SHELL)
 
     def begin(self) -> None:
         """Before the first job: lock the folder; let local steps die with this process, share its GPUs, and fork from a
@@ -58,6 +59,8 @@ class Session:
             sys.exit(f"selfloop: {error}")
         if self.workflow.local_exec:
             processes.announce()
+            signals.pass_on()
+            compat.begin_shells_with(signals.SHELL_OF_MAIN)
             count = gpus.offer()
             if count and "gpu" not in self.workflow.global_resources:
                 self.workflow.register_resource("gpu", count)
@@ -81,7 +84,9 @@ class Session:
         """After the last job: show the last log lines of failed steps, and write the provenance."""
         forkserver.stop(self._server)
         if not success:
-            for log in failed_steps(Path(LOGS), self.began):
+            for log, attempt in failed_steps(Path(LOGS), self.began).items():
+                if attempt.failed is not None and attempt.failed.type == stopping.Stopped.__name__:
+                    continue
                 print(f"\nThe end of {log}:\n{last_lines(log)}", file=sys.stderr)
                 print(f"To run this step alone: selfloop step {spec_file(log)}", file=sys.stderr)
         try:

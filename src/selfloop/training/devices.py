@@ -5,6 +5,7 @@ import os
 import torch
 
 from selfloop.errors import UserError
+from selfloop.jobs.group import rank
 
 
 def prepare_torch(threads: int, gpus: int = 0) -> torch.device:
@@ -28,7 +29,7 @@ def prepare_torch(threads: int, gpus: int = 0) -> torch.device:
         return torch.device("cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    device = torch.device("cuda", rank())
     torch.cuda.set_device(device)
     return device
 

@@ -1,6 +1,6 @@
-"""Data-parallel processes of one step, one per GPU (or share of the CPU), as torchrun starts them.
+"""Data-parallel processes of one step, one per GPU (or share of the CPU), as `selfloop.jobs.group` starts them.
 
-torchrun tells each process its rank through the environment; a process that was started alone is a group of one.
+A process that was started alone is a group of one.
 """
 
 import os
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import join_shards
+from selfloop.jobs import group as processes
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,19 @@ SINGLE_PROCESS = ProcessGroup()
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[ProcessGroup]:
-    """Initialise torch.distributed as torchrun's environment describes it, and shut it down at the end."""
-    group = ProcessGroup(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    """Initialise torch.distributed as the environment describes it, and shut it down at the end."""
+    group = ProcessGroup(processes.rank(), processes.size())
     if group.size == 1:
         yield group
         return
     import torch.distributed  # half a second that a single process does not need
 
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    torch.distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=f"file://{os.environ[processes.MEETING]}",
+        rank=group.rank,
+        world_size=group.size,
+    )
     try:
         yield group
     finally:

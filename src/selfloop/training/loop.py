@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -16,11 +17,12 @@ from selfloop.data.atomic import atomic_folder
 from selfloop.data.learning_curve import CurvePoint, write_curve
 from selfloop.errors import UserError
 from selfloop.jobs.job import Did, Job, StepParams
+from selfloop.jobs.stopping import Stopped, held_back, let_through
 from selfloop.training.devices import compute_dtype
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.optimizer import FlatWeights, Optimizer
-from selfloop.training.resume import ResumeCheckpoint, Terminated, sigterm_flag
+from selfloop.training.resume import ResumeCheckpoint
 
 log = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
@@ -79,7 +81,7 @@ def fit(
 
     Raises:
         UserError: the loss or a metric became NaN or infinite.
-        Terminated: SIGTERM arrived; the resume checkpoint is saved.
+        Stopped: a stop signal arrived; the resume checkpoint is saved.
     """
     weights = FlatWeights(model.to(device), compute_dtype(config.precision, device))
     optimizer = Optimizer(weights, config, group)
@@ -109,36 +111,59 @@ def fit(
             named = {f"buffer.{name}": buffer for name, buffer in buffers.items()}
             resume.save({**optimizer.tensors(), **named, "losses": losses}, done, curve)
 
+    def stopped(done: int) -> Stopped:
+        return Stopped(f"stopped at step {done} of {task.steps}; the state is saved")
+
+    def evaluate(done: int) -> None:
+        """Add a point to the curve; a stop signal does not wait for it."""
+        nonlocal last_point
+        mean = mean_loss(done)
+        try:
+            with let_through():
+                metrics = _evaluate(model, task, done)
+        except Stopped:
+            save(done)
+            raise stopped(done) from None
+        curve.append({"step": done, "epoch": done / task.steps_per_epoch, "loss": mean, **metrics})
+        monitored.append(_monitored(curve[-1]))
+        losses.zero_()
+        last_point = done
+
     points = {math.ceil(task.steps * (point + 1) / config.evaluations) for point in range(config.evaluations)}
     units, began = 0, time.monotonic()
+    votes = torch.zeros_like(losses)  # how many ranks want to stop
     bar = progress(total=task.steps, initial=start, unit="step", desc="train", mininterval=5.0, ascii=True)
-    with sigterm_flag() as terminated, bar:
+    with held_back() as arrived, bar:
         model.train()
+        if start in points and start > last_point:  # stopped while it was evaluated
+            evaluate(start)
         for step in range(start, task.steps):
-            batch = task.batch(step)
-            loss = task.loss(model, batch)
-            torch.autograd.backward(loss)
-            batch_loss = loss.detach().double()
-            group.all_reduce(batch_loss)
-            losses += batch_loss
-            optimizer.step(config.learning_rate_at(step, task.steps, task.steps_per_epoch, monitored))
-            _average(buffers.values(), group)
+            with let_through() if step == start else nullcontext():  # torch.compile may take minutes
+                batch = task.batch(step)
+                loss = task.loss(model, batch)
+                torch.autograd.backward(loss)
+                batch_loss = loss.detach().double()
+                stop = False
+                if group.size > 1:
+                    stop = bool(votes)  # of the step before, so that no GPU waits
+                    both = torch.stack([batch_loss, torch.full_like(batch_loss, arrived())])
+                    group.all_reduce(both)
+                    batch_loss, votes = both
+                losses += batch_loss
+                optimizer.step(config.learning_rate_at(step, task.steps, task.steps_per_epoch, monitored))
+                _average(buffers.values(), group)
             units += task.size(batch)
             done = step + 1
-            if done in points:
-                mean = mean_loss(done)
-                metrics = _evaluate(model, task, done)
-                curve.append({"step": done, "epoch": done / task.steps_per_epoch, "loss": mean, **metrics})
-                monitored.append(_monitored(curve[-1]))
-                losses.zero_()
-                last_point = done
             bar.update(1)
             if step % 10 == 0:
                 rate = units * group.size / (time.monotonic() - began)
                 bar.set_postfix_str(f"{rate:,.0f} {task.unit}/s", refresh=False)
-            if group.is_main and terminated():
+            if stop or (group.size == 1 and arrived()):
                 save(done)
-                raise Terminated(f"stopped by SIGTERM at step {done} of {task.steps}; resume checkpoint saved")
+                group.barrier()  # nobody ends while rank 0 saves
+                raise stopped(done)
+            if done in points:
+                evaluate(done)
             if resume.is_due() and done < task.steps:
                 save(done)
     seconds = max(time.monotonic() - began, 1e-9)
@@ -172,16 +197,17 @@ def train_and_save(
         save_checkpoint: writes the weights of `Fit` to an existing folder.
 
     Raises:
-        UserError, Terminated: as `fit`.
+        UserError, Stopped: as `fit`.
     """
     resume = ResumeCheckpoint(Path(job.params.state), job.fingerprint(), job.every_seconds)
-    result = fit(model, task, config, resume, device, job.progress, group, job.did)
-    if not group.is_main:
-        return
-    with atomic_folder(Path(job.output["checkpoint"])) as scratch:
-        save_checkpoint(result.weights, scratch)
-    write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it marks the training as finished
-    resume.remove_scratch()
+    with held_back():  # what is trained is written
+        result = fit(model, task, config, resume, device, job.progress, group, job.did)
+        if not group.is_main:
+            return
+        with atomic_folder(Path(job.output["checkpoint"])) as scratch:
+            save_checkpoint(result.weights, scratch)
+        write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it marks the training as finished
+        resume.remove_scratch()
 
 
 def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:

@@ -7,10 +7,9 @@ of its config, data and code; a checkpoint with another fingerprint is ignored.
 import json
 import logging
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +23,6 @@ from selfloop.data.learning_curve import CurvePoint
 MAX_OVERHEAD = 0.02  # fraction of the training time spent on saving; large models on slow disks save less often
 
 log = logging.getLogger(__name__)
-
-
-class Terminated(Exception):
-    """SIGTERM arrived, and the resume checkpoint is saved."""
 
 
 @dataclass(frozen=True)
@@ -106,19 +101,3 @@ class ResumeCheckpoint:
                 path.unlink(missing_ok=True)
         with suppress(OSError):  # not empty: the checkpoint is there
             self.folder.rmdir()
-
-
-@contextmanager
-def sigterm_flag() -> Iterator[Callable[[], bool]]:
-    """Catch SIGTERM in the block; yields a function that returns whether it has arrived."""
-    arrived = False
-
-    def handler(*_: object) -> None:
-        nonlocal arrived
-        arrived = True
-
-    previous = signal.signal(signal.SIGTERM, handler)
-    try:
-        yield lambda: arrived
-    finally:
-        signal.signal(signal.SIGTERM, previous)

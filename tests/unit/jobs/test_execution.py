@@ -1,8 +1,10 @@
 """A job's file is all that its step needs to run, and the record says what came of it."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +18,22 @@ from selfloop.jobs.spec import JobSpec, spec_file
 
 # A step that does what the test says.
 STEP = """
+import os, signal, time
 from pathlib import Path
 from selfloop.errors import UserError
 
 def run(job):
+    if job.params.what == "wait":
+        Path("ready").write_text("")
+        time.sleep(60)
+    if job.params.what == "lose a worker":
+        try:
+            Path("ready").write_text("")
+            time.sleep(60)
+        finally:
+            raise RuntimeError("the worker is gone")
+    if job.params.what == "hang up":
+        os.kill(os.getpid(), signal.SIGHUP)
     if job.params.what == "user error":
         raise UserError("training.epochs: 0 is not allowed.")
     if job.params.what == "bug":
@@ -54,11 +68,20 @@ def spec(tmp_path: Path) -> JobSpec:
     )
 
 
-def run(spec: JobSpec) -> "subprocess.CompletedProcess[str]":
+def start(spec: JobSpec, *before: str) -> "subprocess.Popen[str]":
     """Run the job's file, from a folder that is not the job's."""
     around = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(spec.folder, "library")), *sys.path])}
-    command = [sys.executable, "-m", "selfloop.jobs.execution", str(spec.save())]
-    return subprocess.run(command, cwd="/", env=around, capture_output=True, encoding="utf-8", check=False)
+    command = [*before, sys.executable, "-m", "selfloop.jobs.execution", str(spec.save())]
+    return subprocess.Popen(
+        command, cwd="/", env=around, stdin=subprocess.DEVNULL, stdout=-1, stderr=-1, encoding="utf-8"
+    )
+
+
+def run(spec: JobSpec) -> "subprocess.CompletedProcess[str]":
+    """The same, to its end."""
+    process = start(spec)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def test_a_job_is_the_same_after_its_file(spec: JobSpec) -> None:
@@ -111,6 +134,27 @@ def test_any_other_error_keeps_its_traceback(spec: JobSpec, tmp_path: Path) -> N
     assert "Traceback" in (tmp_path / "logs/probe.log").read_text()
     attempt = last_attempt(tmp_path / "logs/probe.log")
     assert attempt is not None and attempt.failed is not None and attempt.failed.type == "KeyError"
+
+
+@pytest.mark.parametrize("what", ["wait", "lose a worker"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_step_that_is_stopped_says_so_in_one_line(spec: JobSpec, tmp_path: Path, what: str, number: int) -> None:
+    process = start(replace(spec, params={"what": what}))
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    for _ in range(3):  # from a terminal, from Snakemake, from the script
+        process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (1, "selfloop: probe: stopped; run the same command to go on.\n")
+    attempt = last_attempt(tmp_path / "logs/probe.log")
+    assert attempt is not None and attempt.failed is not None
+
+
+def test_a_step_under_nohup_outlives_the_terminal(spec: JobSpec, tmp_path: Path) -> None:
+    process = start(replace(spec, params={"what": "hang up"}), "nohup")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert (tmp_path / "out.txt").exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"rule": "train"}'])

@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,11 +18,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from selfloop.errors import UserError
+from selfloop.jobs.stopping import Stopped
+from selfloop.training import resume
 from selfloop.training.distributed import ProcessGroup
 from selfloop.training.loop import Fit, fit
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.optimizer import FlatWeights, Optimizer
-from selfloop.training.resume import ResumeCheckpoint, Terminated, sigterm_flag
+from selfloop.training.resume import ResumeCheckpoint
 
 CPU = torch.device("cpu")
 STEPS = 12
@@ -183,37 +184,83 @@ def test_a_truncated_state_is_not_used_and_that_is_said(
     assert_same(resumed, train(tmp_path / "whole"))
 
 
-def test_sigterm_saves_the_state_and_ends_the_run(tmp_path: Path) -> None:
-    def ask_to_stop(step: int) -> None:
-        if step == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
+STOP_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
-    with pytest.raises(Terminated, match=f"stopped by SIGTERM at step 7 of {STEPS}; resume checkpoint saved"):
-        train(tmp_path, Regression(ask_to_stop), every_seconds=1000)
+
+def signalled(at: int, number: int) -> Regression:
+    """A training that gets a signal in the step `at`, three times as from a terminal, Snakemake and a script."""
+
+    def send(step: int) -> None:
+        for _ in range(3 if step == at else 0):
+            os.kill(os.getpid(), number)
+
+    return Regression(send)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_stop_signal_saves_the_state_and_ends_the_run(tmp_path: Path, number: int) -> None:
+    message = f"stopped at step 7 of {STEPS}; the state is saved; run the same command to go on."
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped, match=message):
+        train(tmp_path, signalled(6, number), every_seconds=1000)
+    assert signal.getsignal(number) is before
     seen: list[int] = []
     assert_same(train(tmp_path, Regression(seen.append)), train(tmp_path / "whole"))
     assert seen == list(range(7, STEPS))
 
 
-def test_sigterm_in_the_last_step_leaves_nothing_to_do(tmp_path: Path) -> None:
-    def ask_to_stop(step: int) -> None:
-        if step == STEPS - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Terminated):
-        train(tmp_path, Regression(ask_to_stop))
+def test_a_stop_signal_in_the_last_step_leaves_nothing_to_do(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        train(tmp_path, signalled(STEPS - 1, signal.SIGTERM))
     seen: list[int] = []
     assert_same(train(tmp_path, Regression(seen.append)), train(tmp_path / "whole"))
     assert seen == []
 
 
-def test_sigterm_is_again_what_it_was_when_the_run_is_over() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with sigterm_flag() as terminated:
-        assert not terminated()
+def test_the_first_step_which_may_take_minutes_to_compile_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(Stopped, match=r"^stopped; run the same command to go on\.$"):
+        train(tmp_path, signalled(0, signal.SIGINT), every_seconds=1000)
+    assert not state(tmp_path).path.exists()
+    with pytest.raises(Killed):
+        train(tmp_path, killed_at(5))
+    with pytest.raises(Stopped):
+        train(tmp_path, signalled(5, signal.SIGINT))
+    assert_same(train(tmp_path), train(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("evaluation", [1, 2, 3])
+def test_an_evaluation_is_not_waited_for_and_comes_first_in_the_next_run(tmp_path: Path, evaluation: int) -> None:
+    class Evaluated(Regression):
+        stops = True
+
+        def evaluate(self, model: nn.Module) -> dict[str, float]:
+            self.evaluated.append(1)
+            if self.stops and len(self.evaluated) == evaluation:
+                os.kill(os.getpid(), signal.SIGTERM)
+                raise AssertionError("it went on")
+            return super().evaluate(model)
+
+    step = evaluation * STEPS // SCHEDULE.evaluations
+    with pytest.raises(Stopped, match=f"stopped at step {step} of {STEPS}; the state is saved"):
+        train(tmp_path, Evaluated(), every_seconds=1000)
+    rest = Evaluated()
+    rest.stops = False
+    assert_same(train(tmp_path, rest), train(tmp_path / "whole"))
+    assert len(rest.evaluated) == SCHEDULE.evaluations - evaluation + 1
+
+
+def test_a_stop_signal_during_a_save_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = resume.save_file
+
+    def slow(*arguments: Any, **options: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert terminated()
-    assert signal.getsignal(signal.SIGTERM) is before
+        real(*arguments, **options)
+
+    monkeypatch.setattr(resume, "save_file", slow)
+    with pytest.raises(Stopped, match=f"stopped at step 2 of {STEPS}"):  # the save after step 1 is not disturbed
+        train(tmp_path)
+    monkeypatch.undo()
+    assert_same(train(tmp_path), train(tmp_path / "whole"))
 
 
 # --- the saved state -----------------------------------------------------------------------------------------------
@@ -383,11 +430,8 @@ class Member(ProcessGroup):
         self.meeting.add(self.rank, tensor)
 
 
-def test_batch_norms_statistics_are_those_of_all_processes_and_survive_a_kill(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batch_norms_statistics_are_those_of_all_processes_and_survive_a_kill(tmp_path: Path) -> None:
     """Each process sees its own share of every batch, and only one of them saves. Here they are threads."""
-    monkeypatch.setattr("selfloop.training.loop.sigterm_flag", lambda: nullcontext(lambda: False))
 
     class Share(Regression):
         def __init__(self, member: Member, killed_at: int | None) -> None:

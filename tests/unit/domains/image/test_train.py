@@ -26,8 +26,8 @@ from selfloop.domains.image.steps import evaluate_part, generate, train
 from selfloop.domains.image.steps.train import ImageTask
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
+from selfloop.jobs.stopping import Stopped
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
-from selfloop.training.resume import Terminated
 
 from .conftest import blobs
 
@@ -165,7 +165,7 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_bits(job: Job, monkeypat
         return real_batch(self, step)
 
     monkeypatch.setattr(ImageTask, "batch", stopping)
-    with pytest.raises(Terminated):
+    with pytest.raises(Stopped):
         train.run(job)
     train.run(job)
     assert asked == [*range(11), *range(11, 24)]  # no step was done again

@@ -21,9 +21,10 @@ from selfloop.domains.molecule.steps import train as training_step
 from selfloop.domains.molecule.steps.train import ConformationTask
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
+from selfloop.jobs.stopping import Stopped
 from selfloop.training.loop import fit
 from selfloop.training.lr_schedule import OptimizerConfig
-from selfloop.training.resume import ResumeCheckpoint, Terminated
+from selfloop.training.resume import ResumeCheckpoint
 
 CPU = torch.device("cpu")
 MODEL = Model(hidden_size=8, global_layers=1, local_layers=2, cutoff=5.0, timesteps=100, beta_start=1e-6, beta_end=0.05)
@@ -101,7 +102,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(
     train: Callable[..., dict[str, torch.Tensor]], tmp_path: Path, stop_after: int
 ) -> None:
     whole = train(tmp_path / "whole")
-    with pytest.raises(Terminated):
+    with pytest.raises(Stopped):
         train(tmp_path / "stopped", stop_after)
     resumed = train(tmp_path / "stopped")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)

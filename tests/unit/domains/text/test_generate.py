@@ -83,7 +83,7 @@ def documents(folder: Path) -> list[tuple[int, list[int], str]]:
 def test_processes_that_share_a_part_make_the_same_one(
     job: Job, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five slices of ten documents; torchrun and its barrier are left to the workflow's tests."""
+    """Five slices of ten documents; starting processes and their barrier are left to the workflow's tests."""
     monkeypatch.setattr(sampler, "BLOCK", 10)
     generate.run(job)
     alone = documents(Path(job.output["part"]))

@@ -1,6 +1,6 @@
 """Rule generate: sample one part, as many images as the real train split has.
 
-Several processes (one per GPU, under torchrun) may share a part: each samples consecutive blocks, and the part does not
+Several processes (one per GPU) may share a part: each samples consecutive blocks, and the part does not
 depend on their number.
 """
 

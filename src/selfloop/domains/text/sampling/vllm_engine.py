@@ -63,6 +63,7 @@ def _run_worker(python: Path, folder: Path, request: Request) -> None:
         encoding="utf-8",
         errors="replace",
         env=_environment(os.environ, python, request.threads),
+        process_group=0,  # a stop signal for the whole group of processes reaches the step, which kills the worker
     ) as process:
         assert process.stdout is not None
         try:

@@ -1,6 +1,6 @@
 """Rule generate: sample one part, one document for each real one.
 
-Several processes (one per GPU, under torchrun) may share a part: each samples consecutive slices, and the part does not
+Several processes (one per GPU) may share a part: each samples consecutive slices, and the part does not
 depend on their number.
 """
 

@@ -70,10 +70,15 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def sample(
-    engine: str, checkpoint: Path, prompts: np.ndarray, sampling: Sampling, identity: str = "part"
+    engine: str,
+    checkpoint: Path,
+    prompts: np.ndarray,
+    sampling: Sampling,
+    identity: str = "part",
+    tokens: int | None = None,
 ) -> list[np.ndarray]:
     """Documents, in float32."""
-    request = Request(checkpoint, prompts, sampling, identity, precision="float32", threads=1)
+    request = Request(checkpoint, prompts, sampling, identity, precision="float32", threads=1, tokens=tokens)
     return list(ENGINES[engine].sample(request))
 
 
@@ -107,9 +112,11 @@ class Sampled:
     odds: np.ndarray
 
 
-def probabilities(logits: torch.Tensor, sampling: Sampling) -> np.ndarray:
+def probabilities(logits: torch.Tensor, sampling: Sampling, tokens: int = VOCABULARY) -> np.ndarray:
     """float64 [rows, vocabulary]: what the settings make of logits, written down anew from their definition."""
     odds = torch.softmax(logits.double() / sampling.temperature, dim=-1).numpy()
+    odds[:, tokens:] = 0
+    odds /= odds.sum(axis=1, keepdims=True)
     order = np.argsort(-odds, axis=1, kind="stable")
     ranked = np.take_along_axis(odds, order, axis=1)
     if sampling.top_k is not None:
@@ -123,7 +130,9 @@ def probabilities(logits: torch.Tensor, sampling: Sampling) -> np.ndarray:
     return odds
 
 
-def look_up(checkpoint: Path, documents: list[np.ndarray], sampling: Sampling, given: int = 1) -> Sampled:
+def look_up(
+    checkpoint: Path, documents: list[np.ndarray], sampling: Sampling, given: int = 1, tokens: int = VOCABULARY
+) -> Sampled:
     """The sampled tokens of documents, `given` of whose tokens were the prompt."""
     ids = torch.zeros(len(documents), CONTEXT, dtype=torch.int64)
     for row, document in enumerate(documents):
@@ -132,7 +141,9 @@ def look_up(checkpoint: Path, documents: list[np.ndarray], sampling: Sampling, g
         logits = torch.cat([load_checkpoint(checkpoint)(part) for part in ids.split(200)])
     row = np.concatenate([np.full(len(document) - given, number) for number, document in enumerate(documents)])
     position = np.concatenate([np.arange(given, len(document)) for document in documents])
-    return Sampled(row, position, ids.numpy()[row, position], probabilities(logits[row, position - 1], sampling))
+    return Sampled(
+        row, position, ids.numpy()[row, position], probabilities(logits[row, position - 1], sampling, tokens)
+    )
 
 
 def places(sampled: Sampled) -> np.ndarray:
@@ -244,6 +255,20 @@ def test_documents_follow_the_models_own_probabilities(
 def test_so_they_do_with_a_temperature_top_k_and_top_p(engine: str, checkpoints: dict[str, Path]) -> None:
     sampled = look_up(checkpoints["llama"], begun(engine, checkpoints["llama"], "truncated"), TRUNCATED)
     assert bool((np.take_along_axis(sampled.odds, sampled.token[:, None], axis=1) > 0).all())
+    assert uniformity(sampled) > ALPHA
+    assert abs(likelihood(sampled)) < Z
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("sampling", [PLAIN, TRUNCATED], ids=["plain", "truncated"])
+def test_ids_without_a_token_are_never_sampled_and_the_others_keep_their_odds(
+    engine: str, sampling: Sampling, checkpoints: dict[str, Path]
+) -> None:
+    tokens = 200
+    checkpoint = checkpoints["gpt2"]
+    documents = sample(engine, checkpoint, begin(), sampling, tokens=tokens)
+    assert max(document.max() for document in documents) < tokens
+    sampled = look_up(checkpoint, documents, sampling, tokens=tokens)
     assert uniformity(sampled) > ALPHA
     assert abs(likelihood(sampled)) < Z
 

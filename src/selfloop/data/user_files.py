@@ -19,7 +19,7 @@ from selfloop.errors import UserError
 from selfloop.numbers import size
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
-LONGEST = 2**27  # bytes of a line or a document; some copies of it are in memory at once
+LONGEST = 2**26  # bytes of a line or a document; tokenizing one takes some 30 times as much memory
 BOM = b"\xef\xbb\xbf"
 BOM_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _KINDS = (

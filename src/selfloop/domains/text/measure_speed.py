@@ -46,7 +46,9 @@ def measure_speed(
     threads = usable_threads(threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train_tokenizer(["a b c"], model.vocabulary).save(str(folder / "tokenizer.json"))
+        tokenizer = train_tokenizer(["a b c"], model.vocabulary)
+        tokenizer.add_tokens([f"<{id_}>" for id_ in range(tokenizer.get_vocab_size(), model.vocabulary)])
+        tokenizer.save(str(folder / "tokenizer.json"))
         real, test = folder / "real", folder / "test"
         rows = max(STEPS * batch, DOCUMENTS[kind])
         _write(real, rows, length, model.vocabulary)

@@ -1,5 +1,6 @@
 """A part is the same whatever the number of processes that sample it, and one that is of no use stops its job."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +143,20 @@ def test_what_processes_add_up_lies_on_their_device(job: Job, monkeypatch: pytes
     with pytest.raises(InterruptedError):
         generate.run(job)
     assert added == ["meta"]
+
+
+def test_text_and_tokens_agree_where_the_corpus_fills_fewer_tokens_than_the_vocabulary(
+    job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens = TOKENIZER.get_vocab_size()
+    assert tokens < 300
+    logging.getLogger("selfloop").propagate = True
+    with caplog.at_level(logging.INFO):
+        generate.run(job)
+    assert f"{300 - tokens} of the model's 300 ids have no token and are not sampled" in caplog.messages
+    for _, ids, text in documents(Path(job.output["part"])):
+        assert max(ids) < tokens
+        assert text == TOKENIZER.decode(ids)
 
 
 def test_a_tokenizer_of_another_vocabulary_stops_the_job(job: Job) -> None:

@@ -251,3 +251,20 @@ def test_documents_that_all_finish_early_end_the_sampling() -> None:
     documents = sample(model, begin(10), PLAIN, "part", steps.append)
     assert [ids.tolist() for ids in documents] == [[0, 0]] * 10
     assert len(steps) == sampler.CHECK_EVERY < CONTEXT
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("tokens", [7, 64, 65])
+def test_ids_without_a_token_are_never_sampled(tokens: int, temperature: float) -> None:
+    model = random_model("llama", vocabulary=130)
+    with torch.no_grad():
+        model.head.weight[tokens:] *= 50  # they would be the likeliest
+    asked = PLAIN.changed(temperature=temperature, max_length=8, top_k=40)
+    assert max(max(ids) for ids in sample(model, begin(50), asked, "part")) >= tokens
+    assert max(max(ids) for ids in sample(model, begin(50), asked, "part", tokens=tokens)) < tokens
+
+
+def test_where_all_ids_have_a_token_nothing_changes() -> None:
+    model = random_model("gpt2")
+    one, other = (sample(model, begin(50), PLAIN, "part", tokens=tokens) for tokens in (None, 16))
+    assert [ids.tolist() for ids in one] == [ids.tolist() for ids in other]

@@ -1,5 +1,6 @@
 """Byte-level BPE, and token sequences that come back as they were."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from selfloop.domains.text.data.token_store import SCHEMA, TokenStore, padded
-from selfloop.domains.text.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, train_tokenizer
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, LONGEST_RUN, bounded, train_tokenizer
 
 Make = Callable[[list[pa.RecordBatch], int], TokenStore]
 
@@ -104,3 +105,25 @@ def test_frequent_words_are_one_token() -> None:
 
 def test_the_tokenizer_is_the_same_for_the_same_text() -> None:
     assert train_tokenizer(TEXTS, 300).to_str() == train_tokenizer(iter(TEXTS), 300).to_str()
+
+
+@pytest.mark.parametrize(
+    "letter", ["a", "7", " ", "-", "_", "你"], ids=["a", "7", "space", "dash", "underscore", "CJK"]
+)
+def test_a_long_run_of_letters_is_learnt_from_in_pieces(letter: str) -> None:
+    """The time to learn from it would be quadratic in its length: 445 s for a million letters."""
+    run = letter * (2 * LONGEST_RUN + 3)
+    pieces = list(bounded(f"before. {run}x9? after"))
+    assert "".join(pieces) == f"before. {run}x9? after"
+    assert max(map(len, pieces)) <= LONGEST_RUN + len("before. ")
+    for text in (letter * LONGEST_RUN, f"{letter}b9.\n" * LONGEST_RUN, "", "the cat"):
+        assert list(bounded(text)) == [text]
+
+
+def test_learning_from_a_long_word_takes_seconds() -> None:
+    word = "".join(np.random.default_rng(0).choice(list("ACGT"), 300_000))
+    began = time.perf_counter()
+    tokenizer = train_tokenizer([word, *TEXTS], 1000)
+    assert time.perf_counter() - began < 20  # 40 s and more where it is learnt from as a whole
+    assert tokenizer.get_vocab_size() == 1000
+    assert tokenizer.decode(tokenizer.encode(word).ids) == word

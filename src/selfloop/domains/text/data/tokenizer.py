@@ -1,7 +1,8 @@
 """The tokenizer: byte-level BPE with one special token."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -13,10 +14,19 @@ from tokenizers.trainers import BpeTrainer
 # Begins and ends every document, as in GPT-2; also the padding, which no loss sees.
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TEXT_ID = 0
+# Learning merges takes time in the square of the longest run that the pre-tokenizer does not divide: letters, digits,
+# white space or other characters, as in DNA, base64 or a line of a hundred thousand dashes.
+LONGEST_RUN = 1_000
+_KINDS = (r"[^\W\d_]", r"\d", r"\s", r"[^\w\s]|_")
+_LONG_SPACE = re.compile(rf"\s{{{LONGEST_RUN + 1}}}")
+_LONG_RUN = re.compile("|".join(rf"(?<!{kind})(?:{kind}){{{LONGEST_RUN + 1},}}" for kind in _KINDS))
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A byte-level BPE of at most `vocabulary` tokens: all 256 bytes, end-of-text, and merges learnt from `texts`."""
+    """A byte-level BPE of at most `vocabulary` tokens: all 256 bytes, end-of-text, and merges learnt from `texts`.
+
+    Merges are learnt from pieces of words of more than LONGEST_RUN characters.
+    """
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tokenizer.decoder = ByteLevelDecoder()
@@ -26,8 +36,25 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
         initial_alphabet=ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator((piece for text in texts for piece in bounded(text)), trainer)
     return tokenizer
+
+
+def bounded(text: str) -> Iterator[str]:
+    """The text, cut within runs of letters (or others) of more than LONGEST_RUN, every LONGEST_RUN of them."""
+    begin = 0
+    for run in _LONG_RUN.finditer(text) if _may_have_long_runs(text) else ():
+        for end in range(run.start() + LONGEST_RUN, run.end(), LONGEST_RUN):
+            yield text[begin:end]
+            begin = end
+    yield text[begin:]
+
+
+def _may_have_long_runs(text: str) -> bool:
+    """Whether a run may be long: a fast check, which of most texts says no."""
+    if len(text) <= LONGEST_RUN:
+        return False
+    return max(map(len, text.split()), default=0) > LONGEST_RUN or _LONG_SPACE.search(text) is not None
 
 
 def vocabulary_size(checkpoint: Path) -> int:

@@ -32,6 +32,7 @@ class Request:
         log: prose for people.
         first_row: index of the first document within the part.
         part_rows: documents of the whole part; 0 if these are all.
+        tokens: ids from this one on have no token and are never sampled; None if all of the model's have one.
     """
 
     checkpoint: Path
@@ -45,3 +46,4 @@ class Request:
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("selfloop"))
     first_row: int = 0
     part_rows: int = 0
+    tokens: int | None = None

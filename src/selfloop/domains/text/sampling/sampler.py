@@ -53,6 +53,7 @@ def sample(
     first_row: int = 0,
     kv_dtype: torch.dtype | None = None,
     batch: int = 256,
+    tokens: int | None = None,
 ) -> list[np.ndarray]:
     """Sample one document per prompt.
 
@@ -65,6 +66,7 @@ def sample(
         first_row: index of the first document within the part, a multiple of `BLOCK`.
         kv_dtype: dtype of the KV cache and attention; the model's own unless given.
         batch: documents sampled at once.
+        tokens: ids from this one on are never sampled; None for no limit.
 
     Returns:
         the int32 tokens of each document: prompt, sampled tokens, end-of-text if it ended within the maximum length.
@@ -87,9 +89,9 @@ def sample(
             cohorts.append(Cohort(KVCache(memory, taken, room), rows, prompts[begun : begun + room], uniforms.of(rows)))
             begun += room
         logits = model.step(torch.cat([cohort.last for cohort in cohorts]), [cohort.cache for cohort in cohorts])
-        chosen = choose(logits, torch.cat([cohort.uniform for cohort in cohorts]), sampling)
-        for cohort, tokens in zip(cohorts, torch.split(chosen, [len(cohort) for cohort in cohorts]), strict=True):
-            cohort.append(tokens)
+        chosen = choose(logits[:, :tokens], torch.cat([cohort.uniform for cohort in cohorts]), sampling)
+        for cohort, ids in zip(cohorts, torch.split(chosen, [len(cohort) for cohort in cohorts]), strict=True):
+            cohort.append(ids)
         on_tokens(len(chosen))
         steps += 1
         if steps % CHECK_EVERY == 0 or any(cohort.is_full for cohort in cohorts):
@@ -213,7 +215,7 @@ def choose(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
         probabilities = torch.zeros_like(probabilities).scatter(1, order, ordered)
     if probabilities.shape[1] % GROUP:
         probabilities = F.pad(probabilities, (0, -probabilities.shape[1] % GROUP))
-    grouped = probabilities.view(len(probabilities), -1, GROUP)
+    grouped = probabilities.reshape(len(probabilities), -1, GROUP)
     # First the group of tokens, then the token within it: a cumulative sum over the vocabulary is slow.
     group, left = _invert(grouped.sum(dim=-1), uniforms, None)
     within = grouped[torch.arange(len(probabilities), device=probabilities.device), group]

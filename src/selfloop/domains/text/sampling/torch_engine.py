@@ -42,7 +42,17 @@ def sample(request: Request) -> Iterator[np.ndarray]:
 
     def documents(rows: range) -> list[np.ndarray]:
         prompts = torch.from_numpy(request.prompts[rows.start - first : rows.stop - first]).to(device)
-        return sample_documents(model, prompts, request.sampling, request.identity, count, rows.start, kv_dtype, batch)
+        return sample_documents(
+            model,
+            prompts,
+            request.sampling,
+            request.identity,
+            count,
+            rows.start,
+            kv_dtype,
+            batch,
+            request.tokens,
+        )
 
     request.on_tokens(0)
     # On a CPU a slice per thread: intra-op parallelism of small operations is mostly synchronisation.

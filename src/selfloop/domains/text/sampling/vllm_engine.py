@@ -39,6 +39,7 @@ def sample(request: Request) -> Sequence[np.ndarray]:
             "identity": request.identity,
             "first_row": request.first_row,
             "precision": request.precision,
+            "tokens": request.tokens,
             "threads": request.threads,
             "parent": os.getpid(),
         }

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,22 @@ def _engine(task: dict[str, Any], config: dict[str, Any], longest: int) -> tuple
         generation_config="vllm",  # ignore the checkpoint's defaults
         **only_here,
     )
-    return LLMEngine.from_engine_args(arguments), most
+    engine = LLMEngine.from_engine_args(arguments)
+    if task["tokens"] is not None:
+        # Not `allowed_token_ids`, which one of vLLM's two GPU runners limits to 1024.
+        engine.apply_model(partial(_mask_logits, tokens=task["tokens"]))
+    return engine, most
+
+
+def _mask_logits(model: Any, tokens: int) -> None:
+    """Never sample ids from `tokens` on."""
+
+    def mask(_module: Any, _arguments: Any, logits: Any) -> Any:
+        if logits is not None:
+            logits[..., tokens:] = float("-inf")
+        return logits
+
+    model.logits_processor.register_forward_hook(mask)
 
 
 def _check_head_size(size: int, checkpoint: str) -> None:

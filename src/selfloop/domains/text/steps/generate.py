@@ -83,11 +83,13 @@ def sample_share(job: Job[Params], group: ProcessGroup, folder: Path) -> torch.T
     """
     sampling, real, checkpoint = job.params.sampling, Path(job.input["real"]), Path(job.input["checkpoint"])
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-    if tokenizer.get_vocab_size() > vocabulary_size(checkpoint):
+    tokens, vocabulary = tokenizer.get_vocab_size(), vocabulary_size(checkpoint)
+    if tokens > vocabulary:
         raise UserError(
-            f"{checkpoint}: tokenizer.json has {tokenizer.get_vocab_size()} tokens, more than the model's vocabulary "
-            f"of {vocabulary_size(checkpoint)}."
+            f"{checkpoint}: tokenizer.json has {tokens} tokens, more than the model's vocabulary of {vocabulary}."
         )
+    if tokens < vocabulary:
+        job.log.info("%d of the model's %d ids have no token and are not sampled", vocabulary - tokens, vocabulary)
     total = count_rows(real)
     rows = share_of(total, group.rank, group.size)
     if sampling.prompt == "first-token":
@@ -109,6 +111,7 @@ def sample_share(job: Job[Params], group: ProcessGroup, folder: Path) -> torch.T
             job.log,
             rows.start,
             total,
+            tokens if tokens < vocabulary else None,
         )
         return write_documents(job, engine.sample(request), rows, prompts.shape[1], tokenizer, folder)
 

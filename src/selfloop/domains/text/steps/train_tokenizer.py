@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from selfloop.data.atomic import atomic_file
-from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.text.data.tokenizer import train_tokenizer
+from selfloop.data.shards import count_rows, iterate_rows, shard_paths
+from selfloop.domains.text.data.tokenizer import LONGEST_RUN, bounded, train_tokenizer
 from selfloop.jobs.job import Job, StepParams
 
 
@@ -18,14 +18,34 @@ class Params(StepParams):
 def run(job: Job[Params]) -> None:
     """Train on `job.input.train`; write a tokenizer.json."""
     vocabulary = job.params.tokenizer["vocabulary"]
-    tokenizer = train_tokenizer(_texts(Path(job.input["train"])), vocabulary)
+    tokenizer = train_tokenizer(_texts(job), vocabulary)
     learnt = tokenizer.get_vocab_size()
     if learnt < vocabulary:
-        job.log.warning("the text yields only %d tokens; %d ids stay unused", learnt, vocabulary - learnt)
+        job.log.warning(
+            "warning: the corpus fills %d tokens of model.vocabulary, %d; the other %d ids are never sampled",
+            learnt,
+            vocabulary,
+            vocabulary - learnt,
+        )
     with atomic_file(Path(job.output["tokenizer"])) as scratch:
         tokenizer.save(str(scratch))
 
 
-def _texts(folder: Path) -> Iterator[str]:
-    for batch in iterate_rows(shard_paths(folder), ["text"]):
-        yield from batch.column("text").to_pylist()
+def _texts(job: Job[Params]) -> Iterator[str]:
+    folder = Path(job.input["train"])
+    characters = long = 0
+    with job.progress(desc="read", unit=" documents", total=count_rows(folder)) as bar:
+        for batch in iterate_rows(shard_paths(folder), ["text"]):
+            for text in batch.column("text").to_pylist():
+                characters += len(text)
+                long += len(list(bounded(text))) > 1
+                yield text
+            bar.update(batch.num_rows)
+    if long:
+        job.log.warning(
+            "warning: %d documents hold more than %s letters without a space, or other characters of one kind; the "
+            "tokenizer learns from pieces of them",
+            long,
+            f"{LONGEST_RUN:,}",
+        )
+    job.log.info("learning up to %d tokens from %s characters", job.params.tokenizer["vocabulary"], f"{characters:,}")

@@ -57,7 +57,7 @@ class Data(Section):
     """Larger molecules, hydrogens counted, are left out; null for no limit."""
     match_names: bool = True
     """SDF entries of one name have to be conformers of one molecule, and those that are not of the first one's are left
-    out; `false` where names mean something else.
+    out, unless they are most: such a title is not taken for a name. `false` where names mean something else.
     """
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of which molecules are used, and of rdkit's conformers. The chains' `seeds` do not change the real data."""

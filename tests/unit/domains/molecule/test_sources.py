@@ -5,7 +5,9 @@ The archives themselves are many gigabytes and not here: the tests write small f
 
 import gzip
 import json
+import os
 import pickle
+import re
 import sys
 import types
 from collections import Counter
@@ -17,11 +19,11 @@ import numpy as np
 import pytest
 import torch
 from rdkit import Chem
-from rdkit.Chem import rdDepictor
+from rdkit.Chem import rdDepictor, rdForceFieldHelpers
 from rdkit.Geometry import Point3D
 
 from selfloop.domains.molecule.config import Data
-from selfloop.domains.molecule.data import sources
+from selfloop.domains.molecule.data import readers, sources
 from selfloop.domains.molecule.data.conformations import Conformation, read_conformations
 from selfloop.domains.molecule.steps import prepare_data
 from selfloop.errors import UserError
@@ -35,7 +37,7 @@ Make = Callable[..., Any]
 def read(data: Data) -> tuple[list[Conformation], list[Conformation], Counter[str]]:
     """Train rows, test rows, and what was left out."""
     left_out: Counter[str] = Counter()
-    train, test = prepare_data.splits(data, left_out)
+    train, test = prepare_data.splits(data, left_out, Counter())
     return list(prepare_data.conformations(train)), list(prepare_data.conformations(test)), left_out
 
 
@@ -200,9 +202,151 @@ def test_conformers_that_do_not_match_the_molecule_of_their_name_are_left_out(
     path = write_entries(tmp_path / "names.sdf", *entries, names=["a", "a", "b", "c"])
     train, test, left_out = read(data(train=str(path)))
     assert len(train) + len(test) == 3
-    assert left_out == {"that are not of the molecule of their name": 1}
+    assert left_out == {"that are not of the molecule of their name (data.match_names: false keeps them)": 1}
     train, test, left_out = read(data(train=str(path), match_names=False))
     assert (len(train) + len(test), sum(left_out.values())) == (4, 0)
+
+
+@pytest.mark.parametrize("title", ["", "RDKit", "conformer"])
+def test_a_title_that_different_molecules_share_is_not_taken_for_a_name(
+    title: str, tmp_path: Path, mol: Make, data: Make
+) -> None:
+    entries = [mol(smiles) for smiles in ALCOHOLS]
+    path = write_entries(tmp_path / "titles.sdf", *entries, names=[title] * len(entries))
+    notes: Counter[str] = Counter()
+    train, test = prepare_data.splits(data(train=str(path)), left_out := Counter(), notes)
+    assert len(train) + len(test) == len(ALCOHOLS)
+    assert all(len(molecule.conformations) == 2 for molecule in train + test)
+    assert not left_out
+    said = {f"titles, such as {title!r}, are shared by different molecules and not taken for names": 1}
+    assert +notes == (said if title else {})
+
+
+COORDINATES = re.compile(r"^(.{10})(.{10})(.{10})(?= [A-Z])", re.MULTILINE)
+
+
+def moved(block: str, where: Callable[..., tuple[float, ...]]) -> str:
+    """A mol block with other coordinates; it still says 3D."""
+    assert " 3D" in block.split("\n")[1]
+    return COORDINATES.sub(lambda at: "".join(f"{x:10.4f}" for x in where(*map(float, at.groups()))), block)
+
+
+def drawn(smiles: str) -> str:
+    """A drawing that says 3D."""
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    rdDepictor.Compute2DCoords(mol)
+    return Chem.MolToMolBlock(mol).replace(" 2D", " 3D", 1)
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (lambda x, y, z: (0, 0, 0), "with atoms in one place"),
+        (lambda x, y, z: (1, 2, 3), "with atoms in one place"),
+        (lambda x, y, z: (x / 10, y / 10, z / 10), "with atoms in one place"),  # nm
+        (lambda x, y, z: (x, 0, 0), "with atoms in one place|with flat coordinates, as of a drawing"),
+        (lambda x, y, z: (x, y, 0), "with atoms in one place|with flat coordinates, as of a drawing"),
+        (lambda x, y, z: (x, y, x + y), "with atoms in one place|with flat coordinates, as of a drawing"),
+        (lambda x, y, z: (x * 1.89, y * 1.89, z * 1.89), "with bonds of impossible length"),  # Bohr
+        (lambda x, y, z: (x * 100, y * 100, z * 100), "with bonds of impossible length"),  # pm
+    ],
+    ids=["zeros", "one point", "nanometres", "a line", "flat", "flat and tilted", "Bohr", "picometres"],
+)
+def test_coordinates_that_no_molecule_has_are_left_out_and_counted(
+    where: Callable[..., tuple[float, ...]], said: str, tmp_path: Path, mol: Make, data: Make
+) -> None:
+    bad = [moved(Chem.MolToMolBlock(mol(smiles, 1)), where) for smiles in ALCOHOLS[4:]]
+    path = write_entries(tmp_path / "bad.sdf", *(mol(smiles, 1) for smiles in ALCOHOLS[:4]), *bad)
+    train, test, left_out = read(data(train=str(path)))
+    assert len(train) + len(test) == 4
+    assert set(left_out) <= set(said.split("|"))
+    assert left_out.total() == 4
+
+
+def test_a_flat_molecule_stays_and_a_drawing_of_it_does_not(tmp_path: Path, mol: Make, data: Make) -> None:
+    flat = [moved(Chem.MolToMolBlock(mol("O", 1)), lambda x, y, z: (x, y, z))]
+    benzene = mol("c1ccccc1", 1)
+    rdForceFieldHelpers.MMFFOptimizeMolecule(benzene)
+    positions = benzene.GetConformer().GetPositions()
+    axes = np.linalg.svd(positions - positions.mean(axis=0))[2]
+    for atom, (x, y, _) in enumerate((positions - positions.mean(axis=0)) @ axes.T):
+        benzene.GetConformer().SetAtomPosition(atom, Point3D(x, y, 0.0))
+    flat.append(Chem.MolToMolBlock(benzene))
+    drawings = [drawn(smiles) for smiles in ("c1ccccc1", "c1ccncc1", "CCO", "C1CCCCC1", "CC#N", "NCC(=O)O")]
+    path = write_entries(tmp_path / "flat.sdf", mol("CCO", 1), *flat, *drawings)
+    train, test, left_out = read(data(train=str(path)))
+    assert len(train) + len(test) == 3
+    assert left_out.total() == len(drawings)
+    assert set(left_out) == {"with flat coordinates, as of a drawing", "with bonds of impossible length"}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_bytes_that_are_not_used_refuse_no_file(
+    sdf: Path, data: Make, tmp_path: Path, compressed: bool, end: str
+) -> None:
+    text = sdf.read_text().replace("$$$$\n", "> <NAME>\nGro\xdfe Flasche, 20 \xb0C\n\n$$$$\n")
+    text = re.sub(f"^{ALCOHOLS[1]}$", "Gro\xdfe Flasche", text, flags=re.MULTILINE)
+    content = text.replace("\n", end).encode("latin-1")
+    path = tmp_path / ("vendor.sdf.gz" if compressed else "vendor.sdf")
+    path.write_bytes(gzip.compress(content) if compressed else content)
+    train, test, left_out = read(data(train=str(path)))
+    assert (len(train), len(test)) == (12, 4)
+    assert not left_out
+    assert names(train) | names(test) == {*ALCOHOLS, "Gro\xdfe Flasche"} - {ALCOHOLS[1]}
+
+
+def test_joined_files_are_read_as_if_each_were_alone(sdf: Path, data: Make, tmp_path: Path) -> None:
+    bom = "\ufeff"
+    whole = sdf.read_text(encoding="utf-8")
+    halves = whole.split("$$$$\n")
+    first, second = "$$$$\n".join(halves[:7]), "$$$$\n".join(halves[7:])  # the first ends without its $$$$
+    path = tmp_path / "joined.sdf"
+    path.write_text(f"{bom}{first}{bom}{second}", encoding="utf-8")
+    train, test, left_out = read(data(train=[str(path), str(empty_file(tmp_path))]))
+    assert (len(train), len(test)) == (12, 4)
+    assert not left_out
+    assert names(train) | names(test) == set(ALCOHOLS)
+
+
+def empty_file(folder: Path) -> Path:
+    (folder / "empty.sdf").write_bytes(b"\n")
+    return folder / "empty.sdf"
+
+
+def test_entries_that_are_not_what_they_seem_are_counted(tmp_path: Path, mol: Make, data: Make) -> None:
+    blocks = [Chem.MolToMolBlock(mol(smiles, 1)) for smiles in ALCOHOLS]
+    path = tmp_path / "entries.sdf"
+    path.write_text(
+        f"{blocks[0]}{blocks[1]}$$$$\n"  # no $$$$ between
+        f"{blocks[2]}> <DRAWING>\n{blocks[3]}\n$$$$\n"
+        f"{blocks[4].rstrip()}$$$$\n"  # at the end of a line
+        f"{blocks[5]}> <NAME>\nbutanol$$$$\n"
+        f"{blocks[6]}"
+    )
+    notes: Counter[str] = Counter()
+    section = data(train=[str(path), str(empty_file(tmp_path))])
+    train, test = prepare_data.splits(section, left_out := Counter(), notes)
+    assert len(train) + len(test) == 4
+    assert left_out == {"that hold several molecules, for want of a $$$$ line between them": 1}
+    assert notes == {"entries hold another molecule among their properties, which is not read": 1, "empty files": 1}
+
+
+def test_an_entry_without_end_is_refused_and_not_held_in_memory(
+    tmp_path: Path, data: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "LONGEST", 10_000)
+    path = tmp_path / "long.sdf.gz"
+    path.write_bytes(gzip.compress(b"a line\n" * 10_000))
+    with pytest.raises(UserError, match=r"long\.sdf\.gz, line 1: the entry is longer than"):
+        read(data(train=str(path)))
+
+
+@pytest.mark.parametrize(("source", "name"), [("sdf", "pipe.sdf"), ("geodiff", "pipe.pkl")])
+def test_a_fifo_among_the_files_is_refused_before_it_is_opened(source: str, name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    found = Data.model_validate({"source": source, "train": str(tmp_path / name), "test": str(tmp_path / "other")})
+    assert f"data.train: '{tmp_path / name}' is a FIFO (allowed are files)." in list(sources.problems(found))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08 truncated"])
@@ -216,7 +360,7 @@ def test_a_file_without_a_usable_molecule_stops_with_one_clear_message(
         output={"train": str(tmp_path / "train"), "test": str(tmp_path / "test")},
         params=prepare_data.Params(data=data(train=str(path))),
     )
-    with pytest.raises(UserError, match=r"cannot be read|no molecule is left for the train split"):
+    with pytest.raises(UserError, match=r"is truncated or damaged|no molecule is left for the train split"):
         prepare_data.run(job)
     assert not (tmp_path / "train").exists()
 

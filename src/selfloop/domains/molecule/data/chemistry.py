@@ -5,13 +5,20 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial import cKDTree
 
-from selfloop.domains.molecule.data.conformations import Conformation, Floats
+from selfloop.domains.molecule.data.conformations import Conformation, Floats, Ints
 from selfloop.domains.molecule.data.graph import ELEMENTS
 from selfloop.errors import UserError
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
+
+CLOSEST = 0.4  # Å between any two atoms; the shortest bond, of H2, has 0.74
+TETRAHEDRAL = (5, 6, 7, 14, 15, 32)  # elements whose four neighbours are never in a plane with them
+FLATTEST = 0.3  # six times the volume between the four directions: a tetrahedron has 3.1, rdkit's conformers over 0.8
+# Bond lengths in sums of covalent radii; rdkit's conformers have 0.77 to 1.13, and 0.96 to 1.15 to hydrogen.
+SHORTEST_BOND, LONGEST_BOND, LONGEST_TO_HYDROGEN = 0.5, 1.6, 1.35
 
 
 class Rejected(Exception):
@@ -26,7 +33,7 @@ def conformations_of(mol: "Mol", name: str) -> Iterator[Conformation]:
         name: for the column of that name.
 
     Raises:
-        Rejected: by `check`; no 3D coordinates, or non-finite ones.
+        Rejected: by `check`; no 3D coordinates, or non-finite or impossible ones.
     """
     from rdkit import Chem
 
@@ -46,7 +53,41 @@ def conformations_of(mol: "Mol", name: str) -> Iterator[Conformation]:
         coordinates = conformer.GetPositions()[order].astype(np.float32)
         if not np.isfinite(coordinates).all():
             raise Rejected("with coordinates that are not finite")
+        _check_geometry(numbers, table, coordinates)
         yield Conformation(name, smiles, numbers, table, coordinates)
+
+
+def _check_geometry(numbers: Ints, bonds: Ints, coordinates: Floats) -> None:
+    """Refuse coordinates that no molecule has: failed embeddings, drawings, other units; whatever they are tagged as.
+
+    Args:
+        numbers: atomic numbers [atoms].
+        bonds: [bonds, 3].
+        coordinates: [atoms, 3], Å.
+
+    Raises:
+        Rejected: atoms in one place, four neighbours of a tetrahedral atom in a plane with it, or impossible bonds.
+    """
+    from rdkit import Chem
+
+    if cKDTree(coordinates).query_pairs(CLOSEST):
+        raise Rejected("with atoms in one place")
+    for atom in np.flatnonzero(np.isin(numbers, TETRAHEDRAL)):
+        neighbours = np.concatenate([bonds[bonds[:, 0] == atom, 1], bonds[bonds[:, 1] == atom, 0]])
+        if len(neighbours) == 4:
+            arms = coordinates[neighbours] - coordinates[atom]
+            arms = arms / np.linalg.norm(arms, axis=1, keepdims=True)
+            if abs(np.linalg.det(arms[1:] - arms[0])) < FLATTEST:
+                raise Rejected("with flat coordinates, as of a drawing")
+    radius = Chem.GetPeriodicTable().GetRcovalent
+    first, second = bonds[:, 0], bonds[:, 1]
+    lengths = np.linalg.norm(coordinates[first] - coordinates[second], axis=1)
+    usual = np.array(
+        [radius(int(one)) + radius(int(two)) for one, two in zip(numbers[first], numbers[second], strict=True)]
+    )
+    longest = np.where((numbers[first] == 1) | (numbers[second] == 1), LONGEST_TO_HYDROGEN, LONGEST_BOND)
+    if (lengths < SHORTEST_BOND * usual).any() or (lengths > longest * usual).any():
+        raise Rejected("with bonds of impossible length")
 
 
 def check(mol: "Mol") -> None:

@@ -1,9 +1,7 @@
 """Readers of real conformations, one molecule at a time. Skipped molecules are counted by reason."""
 
-import gzip
 import json
 import os
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from selfloop.config.section import given
+from selfloop.data.user_files import LONGEST, lines, place, too_long
 from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import sources
 from selfloop.domains.molecule.data.chemistry import Rejected, check, conformations_of
@@ -78,15 +77,17 @@ def of_rdkit(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule
         yield Molecule(conformations)
 
 
-def of_sdf(paths: list[Path], data: Data, left_out: Counter[str]) -> Iterator[Molecule]:
+def of_sdf(paths: list[Path], data: Data, left_out: Counter[str], notes: Counter[str]) -> Iterator[Molecule]:
     """The molecules of SDF files in order of first appearance; an entry is a conformer.
 
-    Entries with the same SMILES are one molecule. With `match_names`, entries of one name must be.
+    Entries with the same SMILES are one molecule. With `match_names`, entries of one name must be, unless less than
+    half of them are of the first one's molecule: such a title is no name, and says nothing of its entries.
 
     Args:
         paths: .sdf or .sdf.gz.
         data: the `data` section.
         left_out: counts skipped entries by reason.
+        notes: counts what else a reader of the log should know.
 
     Raises:
         UserError: a file cannot be read.
@@ -94,46 +95,93 @@ def of_sdf(paths: list[Path], data: Data, left_out: Counter[str]) -> Iterator[Mo
     from rdkit import RDLogger
 
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-    molecules: dict[str, list[Conformation]] = {}
-    names: dict[str, str] = {}
+    read: list[Conformation] = []
+    titles: dict[str, Counter[str]] = {}  # by title, entries of each SMILES in order of appearance
     for path in paths:
-        for block in entries(path):
+        empty = True
+        for entry in entries(path):
+            empty = False
+            notes["entries hold another molecule among their properties, which is not read"] += entry.embedded
             try:
-                mol = _parsed(block)
-                name = mol.GetProp("_Name")
+                if entry.merged:
+                    raise Rejected("that hold several molecules, for want of a $$$$ line between them")
+                mol = _parsed(entry.block)
                 _check_size(mol, data)
-                (conformation,) = conformations_of(mol, name)
-                smiles = conformation.smiles
-                if data.match_names and name and names.setdefault(name, smiles) != smiles:
-                    raise Rejected("that are not of the molecule of their name")
+                (conformation,) = conformations_of(mol, mol.GetProp("_Name"))
             except Rejected as reason:
                 left_out[str(reason)] += 1
                 continue
-            molecules.setdefault(smiles, []).append(conformation)
+            read.append(conformation)
+            titles.setdefault(conformation.name, Counter())[conformation.smiles] += 1
+        notes["empty files"] += empty
+    owners = {title: next(iter(of)) for title, of in titles.items() if title and data.match_names}
+    no_names = {title for title, first in owners.items() if 2 * titles[title][first] < titles[title].total()}
+    if no_names:
+        notes[f"titles, such as {min(no_names)!r}, are shared by different molecules and not taken for names"] = len(
+            no_names
+        )
+    molecules: dict[str, list[Conformation]] = {}
+    for conformation in read:
+        owner = None if conformation.name in no_names else owners.get(conformation.name)
+        if owner in (None, conformation.smiles):
+            molecules.setdefault(conformation.smiles, []).append(conformation)
+        else:
+            left_out["that are not of the molecule of their name (data.match_names: false keeps them)"] += 1
     yield from map(Molecule, molecules.values())
 
 
-def entries(path: Path) -> Iterator[str]:
-    """The entries of an SDF file as strings, without their $$$$ lines.
+class Entry(NamedTuple):
+    """An entry of an SDF file.
+
+    Attributes:
+        block: its mol block; properties are not decoded.
+        merged: whether a second mol block follows at once.
+        embedded: whether there is one among the properties.
+    """
+
+    block: str
+    merged: bool
+    embedded: bool
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """The entries of an SDF file.
 
     rdkit's own reader turns the error of a damaged archive into a `SystemError`.
 
     Raises:
-        UserError: the file cannot be read, or is truncated.
+        UserError: the file cannot be read, is truncated, or has an entry of more than LONGEST bytes.
     """
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            lines: list[str] = []
-            for line in file:
-                if line.startswith("$$$$"):
-                    yield "".join(lines)
-                    lines = []
-                else:
-                    lines.append(line)
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    if any(line.strip() for line in lines):
-        yield "".join(lines)
+    block: list[bytes] = []
+    ends: list[bool] = []  # of each mol block, whether it is among the properties
+    start, length, properties = 1, 0, False
+
+    def entry() -> Entry:
+        try:
+            text = b"\n".join([*block, b""]).decode("utf-8")
+        except UnicodeDecodeError:
+            text = b"\n".join([*block, b""]).decode("latin-1")
+        return Entry(text, False in ends[1:], True in ends[1:])
+
+    for line in lines(path):
+        content = line.content
+        closed = content.rstrip().endswith(b"$$$$") or content.startswith(b"$$$$")
+        if line.joined and any(part.strip() for part in block):
+            yield entry()
+            block, ends, start, length, properties = [], [], line.number, 0, False
+        if not ends:
+            block.append(content.rstrip().removesuffix(b"$$$$") if closed else content)
+        length += len(content) + 1
+        if length > LONGEST:
+            raise UserError(too_long("entry", place(path, start)))
+        if content.startswith(b"M  END"):
+            ends.append(properties)
+        properties = properties or content.startswith(b">")
+        if closed:
+            yield entry()
+            block, ends, start, length, properties = [], [], line.number + 1, 0, False
+    if any(part.strip() for part in block):
+        yield entry()
 
 
 def _parsed(block: str) -> "Mol":
@@ -198,7 +246,7 @@ def of_geom(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]
             yield Molecule(conformations)
 
 
-def of_geodiff(paths: list[Path], data: Data, left_out: Counter[str]) -> Iterator[Molecule]:
+def of_geodiff(paths: list[Path], data: Data, left_out: Counter[str], notes: Counter[str]) -> Iterator[Molecule]:
     """The molecules of GeoDiff's processed splits: pickled lists of torch-geometric 1.x `Data`, one per conformer.
 
     The attribute `rdmol` holds molecule and coordinates; the tensors, which repeat them, are not read.
@@ -207,6 +255,7 @@ def of_geodiff(paths: list[Path], data: Data, left_out: Counter[str]) -> Iterato
         paths: such as train_data_40k.pkl.
         data: the `data` section.
         left_out: counts skipped conformers by reason.
+        notes: counts what else a reader of the log should know.
 
     Raises:
         UserError: a pickle is damaged, refused, or not such a list.
@@ -216,6 +265,7 @@ def of_geodiff(paths: list[Path], data: Data, left_out: Counter[str]) -> Iterato
         entries = read_pickle(path)
         if not isinstance(entries, list) or not all(isinstance(entry, Record) for entry in entries):
             raise UserError(f"{path} is not a list of torch-geometric 1.x Data.")
+        notes["empty files"] += not entries
         for entry in entries:
             molecules.setdefault(str(getattr(entry, "smiles", "")), []).append(getattr(entry, "rdmol", None))
     for smiles, mols in molecules.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from selfloop.config.section import given
 from selfloop.data.paths import matching_files
+from selfloop.data.user_files import unreadable
 from selfloop.domains.molecule.config import Data
 
 SMILES_FILE = "Data/NCI/first_5K.smi"
@@ -64,7 +65,10 @@ def problems(data: Data) -> Iterator[str]:
             for pattern in unmatched:
                 yield f"data.{split}: '{pattern}' names no file."
             for path in paths:
-                if not path.name.endswith(allowed) or path.is_dir():
+                problem = unreadable(path)
+                if problem:
+                    yield f"data.{split}: {problem}."
+                elif not path.name.endswith(allowed):
                     yield f"data.{split}: '{path}' is not a file that {source} reads; allowed: {', '.join(allowed)}."
         both = set(matching_files(data.train)[0]) & set(matching_files(data.test)[0])
         if both:

@@ -28,7 +28,10 @@ def run(job: Job[Params]) -> None:
     """Read the source that `job.params.data` names, and write both splits."""
     data = job.params.data
     left_out: Counter[str] = Counter()
-    train, test = splits(data, left_out)
+    notes: Counter[str] = Counter()
+    train, test = splits(data, left_out, notes)
+    for note, count in (+notes).items():
+        job.log.info("%d %s", count, note)
     if left_out:
         job.log.info("left out: %s", describe(left_out))
     _check_numbers(train, test, data, f" Left out were {describe(left_out)}." if left_out else "")
@@ -54,12 +57,13 @@ def _check_numbers(train: list[Molecule], test: list[Molecule], data: Data, reas
             raise UserError(f"data: no molecule is left for the {name} split.{reasons}")
 
 
-def splits(data: Data, left_out: Counter[str]) -> tuple[list[Molecule], list[Molecule]]:
+def splits(data: Data, left_out: Counter[str], notes: Counter[str]) -> tuple[list[Molecule], list[Molecule]]:
     """The train and test molecules, disjoint up to stereoisomers and isotopes.
 
     Args:
         data: the `data` section.
         left_out: counts skipped molecules by reason.
+        notes: counts what else a reader of the log should know.
     """
     seed = stream(digest(data.seed), "molecules")
     wanted, wanted_test = data.molecules, data.test_molecules
@@ -70,16 +74,16 @@ def splits(data: Data, left_out: Counter[str]) -> tuple[list[Molecule], list[Mol
         train = list(islice(distinct, wanted))
     elif data.test is not None:
         of_files = readers.of_sdf if data.source == "sdf" else readers.of_geodiff
-        test = _drawn(list(of_files(matching_files(data.test)[0], data, left_out)), wanted_test, seed)
+        test = _drawn(list(of_files(matching_files(data.test)[0], data, left_out, notes)), wanted_test, seed)
         known = {_graph(molecule) for molecule in test}
-        candidates = list(of_files(matching_files(data.train)[0], data, left_out))
+        candidates = list(of_files(matching_files(data.train)[0], data, left_out, notes))
         others = [molecule for molecule in candidates if _graph(molecule) not in known]
         if len(others) < len(candidates):
             left_out["molecules to train on that are among those to test on"] += len(candidates) - len(others)
         train = _drawn(others, wanted, seed)
     else:
         alike: dict[str, list[Molecule]] = {}
-        for molecule in readers.of_sdf(matching_files(data.train)[0], data, left_out):
+        for molecule in readers.of_sdf(matching_files(data.train)[0], data, left_out, notes):
             alike.setdefault(_graph(molecule), []).append(molecule)
         groups = list(alike.values())
         order = np.random.default_rng(seed).permutation(len(groups))

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from selfloop.checksums import REMEDY
 from selfloop.errors import UserError
 
 
@@ -32,8 +34,11 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], folder: Path) 
     """Copy a checkpoint's tensors into the model, all of them and no others.
 
     Raises:
-        UserError: a name or shape does not match the model.
+        UserError: a name or shape does not match the model, or a value is NaN or infinite.
     """
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{folder}: {name} in model.safetensors is not finite. {REMEDY.format(folder)}")
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

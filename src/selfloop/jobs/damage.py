@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfloop.checksums import Entry, Unrecorded, files, measured, recorded
+from selfloop.checksums import REMEDY, Entry, Unrecorded, files, measured, recorded
 from selfloop.errors import UserError
 
 SHOWN = 3  # damaged artifacts that one message names
@@ -41,9 +41,9 @@ class Check:
 
     def damages(self, artifact: Path) -> Iterator[Damage]:
         """What is wrong with an artifact: nothing, if all its files are those that were written."""
-        again = f"Delete {_shown(artifact)}; the same command makes it again."
+        again = REMEDY.format(_shown(artifact))
         if not os.path.lexists(artifact):
-            yield Damage(f"{artifact} is missing", "The same command makes it again.")
+            yield Damage(f"{artifact} is missing", "Run Snakemake again: it is made anew.")
             return
         try:
             entries = recorded(artifact)
@@ -61,7 +61,7 @@ class Check:
             target = path.resolve()
             owner = target.parent
             if owner != artifact.resolve() and owner.exists() and any(self.damages(owner)):
-                again = f"Delete {_shown(artifact)} and {_shown(owner)}; the same command makes them again."
+                again = f"Delete {_shown(artifact)} and {_shown(owner)} and run Snakemake again: they are made anew."
             yield Damage(f"{_shown(target)}, which {path} links to, {wrong}", again)
         for name in files(artifact):
             if name and name not in entries:

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from selfloop.checksums import recorded
 from selfloop.identity import digest
 
 
@@ -56,15 +57,7 @@ class Job(Generic[P_co]):
     did: Did = lambda *_, **__: None
 
     def fingerprint(self) -> str:
-        """Names everything that the step's result depends on: settings, code, and the inputs' paths and times."""
-        files = {}
-        for name, value in self.input.items():
-            for path in [value] if isinstance(value, str) else value:
-                files[f"{name}:{path}"] = [
-                    [str(inner), inner.stat().st_size, inner.stat().st_mtime_ns] for inner in _files(Path(path))
-                ]
+        """Names everything that the step's result depends on: settings, code, and the inputs' paths and checksums."""
+        paths = [path for value in self.input.values() for path in ([value] if isinstance(value, str) else value)]
+        files = {path: {name: entry.checksum for name, entry in recorded(Path(path)).items()} for path in paths}
         return digest([self.params.model_dump(mode="json"), files])
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(inner for inner in path.rglob("*") if inner.is_file()) if path.is_dir() else [path]

@@ -80,7 +80,7 @@ def fit(
     Resumes from `resume` if it holds a checkpoint; the weights are bit-identical to those of an uninterrupted run.
 
     Raises:
-        UserError: the loss or a metric became NaN or infinite.
+        UserError: the loss, a metric or a weight became NaN or infinite.
         Stopped: a stop signal arrived; the resume checkpoint is saved.
     """
     weights = FlatWeights(model.to(device), compute_dtype(config.precision, device))
@@ -172,7 +172,11 @@ def fit(
     log.info("trained %d steps, %s", task.steps - start, speed)
     did(units, task.unit, seconds)
     model.eval()
-    return Fit({**weights.by_name(), **{name: buffer.cpu().clone() for name, buffer in buffers.items()}}, curve)
+    trained = {**weights.by_name(), **{name: buffer.cpu().clone() for name, buffer in buffers.items()}}
+    for name, tensor in trained.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{name} is not finite after step {task.steps}; try a lower learning_rate.")
+    return Fit(trained, curve)
 
 
 class TrainParams(StepParams):

@@ -1,11 +1,13 @@
 """Resume checkpoints: what a killed training resumes from.
 
 Snakemake deletes the outputs of a failed job, so they lie in a folder that no rule declares. Each carries a fingerprint
-of its config, data and code; a checkpoint with another fingerprint is ignored.
+of its config, data and code; a checkpoint with another fingerprint is ignored. Each carries a checksum of its contents;
+whatever cannot be read, or is not what was saved, is ignored, too: the training begins anew.
 """
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+import torch
+import xxhash
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -66,27 +70,34 @@ class ResumeCheckpoint:
     def save(self, tensors: Mapping[str, Tensor], step: int, curve: Sequence[CurvePoint]) -> None:
         """Replace the checkpoint atomically."""
         began = time.monotonic()
-        metadata = {"fingerprint": self.fingerprint, "values": json.dumps({"step": step, "curve": curve})}
+        values = json.dumps({"step": step, "curve": curve})
+        metadata = {"fingerprint": self.fingerprint, "values": values, "checksum": _checksum(tensors, values)}
         with atomic_file(self.path, checksum=False) as scratch:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, scratch, metadata=metadata)
         self._saved_at = time.monotonic()
         self._took = self._saved_at - began
 
     def load(self) -> Snapshot | None:
-        """The checkpoint, or None if there is none with this fingerprint."""
-        if not self.path.exists():
+        """The checkpoint, or None if there is none with this fingerprint that is as it was saved."""
+        if not os.path.lexists(self.path):
             return None
         try:
+            if not self.path.is_file():
+                raise ValueError("it is not a file")
             with safe_open(self.path, framework="pt") as file:
                 metadata = file.metadata()
                 if metadata["fingerprint"] != self.fingerprint:
                     log.warning("%s is ignored: its config, data or code differ", self.path)
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except SafetensorError as error:
-            log.warning("%s cannot be read (%s); starting from scratch", self.path, error)
-            return None
-        return Snapshot(tensors, **json.loads(metadata["values"]))
+            if metadata["checksum"] != _checksum(tensors, metadata["values"]):
+                raise ValueError("its checksum is not that of what was saved")
+            return Snapshot(tensors, **json.loads(metadata["values"]))
+        except Exception as error:  # of any kind: what is not readable is not needed
+            log.warning("%s cannot be read (%s: %s); starting from scratch", self.path, type(error).__name__, error)
+        if self.path.is_dir():
+            shutil.rmtree(self.path, ignore_errors=True)  # no file could be renamed to it
+        return None
 
     def remove_scratch(self) -> None:
         """Delete the other files in the folder, such as memory-mapped data, once the outputs are written.
@@ -101,3 +112,12 @@ class ResumeCheckpoint:
                 path.unlink(missing_ok=True)
         with suppress(OSError):  # not empty: the checkpoint is there
             self.folder.rmdir()
+
+
+def _checksum(tensors: Mapping[str, Tensor], values: str) -> str:
+    """XXH3-128 of a checkpoint's contents, on the CPU one tensor at a time."""
+    total = xxhash.xxh3_128(values.encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

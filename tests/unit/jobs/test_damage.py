@@ -88,7 +88,7 @@ def test_a_changed_file_of_a_folder_is_named(part: Path, how: str) -> None:
     damage(part / "shard-1.parquet")
     text = message(part)
     assert "results/part/shard-1.parquet " in text and what in text
-    assert text.endswith(". Delete results/part; the same command makes it again.")
+    assert text.endswith(". Delete results/part and run Snakemake again: it is made anew.")
 
 
 @pytest.mark.parametrize("how", set(DAMAGES) - {"gone", "a folder"})
@@ -101,11 +101,11 @@ def test_a_changed_file_is_named(how: str) -> None:
     damage(path)
     text = message(path)
     assert text.startswith("results/tokenizer.json ") and what in text
-    assert text.endswith(". Delete results/tokenizer.json; the same command makes it again.")
+    assert text.endswith(". Delete results/tokenizer.json and run Snakemake again: it is made anew.")
 
 
 def test_an_artifact_that_is_not_there_is_named(part: Path) -> None:
-    assert message(Path("results/other")) == "results/other is missing. The same command makes it again."
+    assert message(Path("results/other")) == "results/other is missing. Run Snakemake again: it is made anew."
 
 
 @pytest.mark.parametrize("name", ["shard-1 (1).parquet", "shard-2.parquet", "inner/shard-1.parquet", "notes.txt"])
@@ -126,8 +126,8 @@ def test_a_shard_is_checked_through_the_links_of_a_training_set(part: Path, trai
     flip(part / "shard-0.parquet")
     assert message(training_set) == (
         "results/part/shard-0.parquet, which results/training-set/shards/0.parquet links to, is damaged: its checksum "
-        "is not that of what was written. Delete results/training-set and results/part; the same command makes them "
-        "again."
+        "is not that of what was written. Delete results/training-set and results/part and run Snakemake "
+        "again: they are made anew."
     )
 
 
@@ -138,7 +138,7 @@ def test_a_shard_that_was_written_anew_with_other_rows_asks_for_a_new_training_s
         for number in range(2):
             (scratch / f"shard-{number}.parquet").write_bytes(b"other" * 20)
     check([part])
-    assert message(training_set).endswith("Delete results/training-set; the same command makes it again.")
+    assert message(training_set).endswith("Delete results/training-set and run Snakemake again: it is made anew.")
 
 
 def test_a_data_set_that_is_gone_is_noticed_through_the_links_of_a_training_set(part: Path, training_set: Path) -> None:
@@ -149,13 +149,13 @@ def test_a_data_set_that_is_gone_is_noticed_through_the_links_of_a_training_set(
     assert text.startswith(
         "results/part/shard-0.parquet, which results/training-set/shards/0.parquet links to, is miss"
     )
-    assert text.endswith("Delete results/training-set; the same command makes it again.")
+    assert text.endswith("Delete results/training-set and run Snakemake again: it is made anew.")
 
 
 @pytest.mark.parametrize("how", ["gone", "emptied", "flipped"])
 def test_a_damaged_record_is_named(part: Path, how: str) -> None:
     DAMAGES[how][0](record_file(part))
-    assert message(part).endswith("Delete results/part; the same command makes it again.")
+    assert message(part).endswith("Delete results/part and run Snakemake again: it is made anew.")
 
 
 def test_all_damaged_artifacts_are_in_one_message(part: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -182,6 +184,77 @@ def test_a_truncated_state_is_not_used_and_that_is_said(
         resumed = train(tmp_path)
     assert "cannot be read" in caplog.text
     assert_same(resumed, train(tmp_path / "whole"))
+
+
+def resave(path: Path, edit: Callable[[dict[str, Tensor], dict[str, str]], object]) -> None:
+    """Write a state anew after a change of its tensors and metadata."""
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    edit(tensors, metadata)
+    save_file(tensors, path, metadata=metadata)
+
+
+def flip(path: Path, share: float) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[int(share * len(content))] ^= 1
+    path.write_bytes(content)
+
+
+def replace_by_folder(path: Path) -> None:
+    """Put a folder with a file in the file's place."""
+    path.unlink()
+    path.mkdir()
+    (path / "inner").write_text("")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(partial(flip, share=share) for share in (0.0, 0.001, 0.01, 0.5, 0.7, 0.9, 0.999)),
+        partial(resave, edit=lambda tensors, metadata: tensors.update(other=tensors.pop("losses"))),
+        partial(resave, edit=lambda tensors, metadata: tensors["losses"].fill_(math.nan)),
+        partial(resave, edit=lambda tensors, metadata: tensors.pop("losses")),
+        partial(resave, edit=lambda tensors, metadata: tensors.update(losses=tensors["losses"].float())),
+        partial(resave, edit=lambda tensors, metadata: metadata.pop("fingerprint")),
+        partial(resave, edit=lambda tensors, metadata: metadata.pop("checksum")),
+        partial(resave, edit=lambda tensors, metadata: metadata.update(values="{}")),
+        partial(resave, edit=lambda tensors, metadata: metadata.update(values=metadata["values"].replace("5", "4"))),
+        replace_by_folder,
+        lambda path: (path.unlink(), os.mkfifo(path)),
+        lambda path: (path.unlink(), path.symlink_to("nowhere")),
+    ],
+)
+def test_a_damaged_state_is_not_used_and_that_is_said(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Path], object],
+) -> None:
+    monkeypatch.setattr(logging.getLogger("selfloop"), "propagate", True)
+    with pytest.raises(Killed):
+        train(tmp_path, killed_at(5))
+    damage(state(tmp_path).path)
+    with caplog.at_level(logging.WARNING):
+        resumed = train(tmp_path)
+    assert f"{state(tmp_path).path} cannot be read (" in caplog.text and "starting from scratch" in caplog.text
+    assert_same(resumed, train(tmp_path / "whole"))
+
+
+def test_weights_that_the_last_step_made_infinite_are_an_error(tmp_path: Path) -> None:
+    class Blind(Regression):
+        def evaluate(self, model: nn.Module) -> dict[str, float]:
+            return {"error": 0.0}
+
+    def at_last(step: int) -> None:
+        if step == STEPS - 1:
+            monkey.setattr(Optimizer, "step", lambda optimizer, rate: optimizer.weights.master.fill_(math.inf))
+
+    with (
+        pytest.MonkeyPatch.context() as monkey,
+        pytest.raises(UserError, match=f"is not finite after step {STEPS}; try"),
+    ):
+        train(tmp_path, Blind(at_last))
 
 
 STOP_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]

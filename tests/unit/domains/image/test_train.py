@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from selfloop.data import training_set
+from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter, count_rows
 from selfloop.domains.image.config import Model, Sampling, Training
 from selfloop.domains.image.data import image_store
@@ -118,8 +119,7 @@ def test_processes_share_every_batch_and_their_losses_add_up_to_its_own() -> Non
 
 
 def write(folder: Path, images: np.ndarray) -> Path:
-    folder.mkdir(parents=True)
-    with ShardWriter(folder, image_store.SCHEMA) as writer:
+    with atomic_folder(folder) as scratch, ShardWriter(scratch, image_store.SCHEMA) as writer:
         for data in image_store.encode_png(images):
             writer.append({"image": {"bytes": data}})
     return folder

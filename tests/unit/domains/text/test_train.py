@@ -8,6 +8,7 @@ import yaml
 from tqdm import tqdm
 
 from selfloop.data import training_set
+from selfloop.data.atomic import atomic_file, atomic_folder
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
@@ -31,12 +32,12 @@ def job(tmp_path: Path) -> Job:
     """A training on 16 made-up documents."""
     entry = check({"experiments": {"a": yaml.safe_load(ENTRY)}}).experiments["a"]
     real = tmp_path / "real"
-    real.mkdir()
-    with ShardWriter(real, SCHEMA) as writer:
+    with atomic_folder(real) as scratch, ShardWriter(scratch, SCHEMA) as writer:
         for row in range(16):
             ids = [END_OF_TEXT_ID, 1 + row, 2 + row, END_OF_TEXT_ID]
             writer.append({"text": "", "input_ids": ids, "iteration": 0, "part": 0, "row": row})
-    train_tokenizer(["a b c"], 300).save(str(tmp_path / "tokenizer.json"))
+    with atomic_file(tmp_path / "tokenizer.json") as scratch:
+        train_tokenizer(["a b c"], 300).save(str(scratch))
     target = str(tmp_path / "training-set")
     takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
     concatenate = training_set.Params(identity="t", takes=takes, budget=None)

@@ -6,9 +6,12 @@ In float64, written and read with numpy; `torch.nn.Linear(d, 1, bias=False, dtyp
 import json
 from pathlib import Path
 
+import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from selfloop.checksums import REMEDY
 from selfloop.domains.linear.theory import Array
+from selfloop.errors import UserError
 
 
 def save_checkpoint(w: Array, folder: Path) -> None:
@@ -19,6 +22,12 @@ def save_checkpoint(w: Array, folder: Path) -> None:
 
 
 def load_checkpoint(folder: Path) -> Array:
-    """The parameters (d,) of a checkpoint that `save_checkpoint` wrote."""
+    """The parameters (d,) of a checkpoint that `save_checkpoint` wrote.
+
+    Raises:
+        UserError: a parameter is NaN or infinite.
+    """
     w: Array = load_file(folder / "model.safetensors")["weight"][0]
+    if not np.isfinite(w).all():
+        raise UserError(f"{folder}: weight in model.safetensors is not finite. {REMEDY.format(folder)}")
     return w

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from selfloop.config.training_length import TrainingLength
 from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
@@ -58,9 +59,9 @@ def ours(model: Model, steps: int, precision: str, packed: bool, device: torch.d
     rows = documents()
     store = TokenStore(np.concatenate(rows), np.cumsum([0, *map(len, rows)]))
     few = TokenStore(store.tokens, store.bounds[:3])
-    task: LanguageTask = DocumentTask(store, few, Order(1.0, BATCH, 0), device)
+    task: LanguageTask = DocumentTask(store, few, Order(TrainingLength(epochs=1.0), BATCH, 0), device)
     if packed:  # rows of 512, about as many tokens in a batch
-        task = PackedTask(store, few, Order(1.0, 13, 0), 512, device)
+        task = PackedTask(store, few, Order(TrainingLength(epochs=1.0), 13, 0), 512, device)
     task.steps = WARM_UP + steps
     clock = Clock(task)
     settings = OptimizerConfig(1e-4, 0.1, 0.9, 0.95, 1.0, 1, precision)

@@ -115,6 +115,10 @@ def _message(path: Path, details: ErrorDetails, schema: Schema, value: Any, wher
     held = value
     for step in path:
         held = held[step]
+    if rule == "one of":
+        names = [name for name in context["keys"] if held.get(name) is not None]
+        found = " and ".join(f"{name} {shown(held[name])}" for name in names) + " are both given"
+        return f"{key}: {found if names else 'none is given'}; give one of {' and '.join(context['keys'])}."
     told, about = f"{key}: {shown(held)}", _about(schema, path)
     if rule in LIMITS:
         name, words = LIMITS[rule]

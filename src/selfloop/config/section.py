@@ -30,7 +30,7 @@ class Section(BaseModel):
 
     Attributes:
         needs: by the value of the field `source`, the keys that have to be given.
-        unsaid: fields that are left out of `plain` where they are not given; the others have their defaults there.
+        unsaid: fields that are left out of `plain` where they have their defaults; the others have them there.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", serialize_by_alias=True)
@@ -56,8 +56,9 @@ class Section(BaseModel):
     @model_serializer(mode="wrap")
     def _without_unsaid(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         dumped: dict[str, Any] = serialize(self)
-        for name in self.unsaid - self.model_fields_set:
-            dumped.pop(name, None)
+        for name in self.unsaid:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                dumped.pop(name, None)
         return dumped
 
     @model_validator(mode="after")

@@ -25,12 +25,14 @@ class Step:
         rule, log: its rule and its log.
         output: its main output, of several the one that it writes last.
         units: what its time is proportional to; 0 where no time is estimated, as it is short or runs once.
+        unit: what they are, where steps of one rule differ in it.
     """
 
     rule: str
     output: Path
     log: Path
     units: float = 1.0
+    unit: str = ""
 
     @cached_property
     def attempt(self) -> Attempt | None:
@@ -64,8 +66,8 @@ def steps(chain: Chain) -> list[list[Step]]:
     return [[*_of_data(chain.experiment), *found[0]], *found[1:]]
 
 
-def _step(rule: str, output: str, log: str, units: float = 1.0) -> Step:
-    return Step(rule, Path(output), Path(log), units)
+def _step(rule: str, output: str, log: str, units: float = 1.0, unit: str = "") -> Step:
+    return Step(rule, Path(output), Path(log), units, unit)
 
 
 def _of_data(experiment: Experiment) -> Iterator[Step]:
@@ -83,15 +85,22 @@ def _of_data(experiment: Experiment) -> Iterator[Step]:
 
 def _of_model(model: Model, parts: Sequence[str]) -> Iterator[Step]:
     name = model.name
-    rows = sum(take.amount for take, _ in model.takes)
-    units = rows if model.budget is None else min(rows, model.budget)
     yield _step("concatenate", paths.training_set(name), paths.log("concatenate", name), 0.0)
-    yield _step("train", paths.learning_curve(name), paths.log("train", name), units)
+    yield _step("train", paths.learning_curve(name), paths.log("train", name), *_length(model))
     for part in parts:
         yield _step("generate", paths.part(name, part), paths.log("generate", name, part))
     yield _step("evaluate_model", paths.model_measurements(name), paths.log("evaluate_model", name))
     for part in parts:
         yield _step("evaluate_part", paths.part_measurements(name, part), paths.log("evaluate_part", name, part))
+
+
+def _length(model: Model) -> tuple[float, str]:
+    """What the time of a training is proportional to: its steps, or the rows that it sees, in the real ones."""
+    if (steps := getattr(model.training, "steps", None)) is not None:
+        return float(steps), "steps"
+    rows = sum(take.amount for take, _ in model.takes)
+    rows = rows if model.budget is None else min(rows, model.budget)
+    return getattr(model.training, "epochs", 1.0) * rows, "rows"
 
 
 @dataclass(frozen=True)
@@ -111,9 +120,9 @@ class Status:
     seconds_left: float | None
 
 
-def speeds(chains: Sequence[Chain]) -> Mapping[tuple[str, str], float]:
-    """Mean seconds per unit of each experiment's finished steps, by setting and rule."""
-    totals: dict[tuple[str, str], tuple[float, float]] = {}
+def speeds(chains: Sequence[Chain]) -> Mapping[tuple[str, str, str], float]:
+    """Mean seconds per unit of each experiment's finished steps, by setting, rule and unit."""
+    totals: dict[tuple[str, str, str], tuple[float, float]] = {}
     seen: set[Path] = set()
     for chain in chains:
         for step in (step for iteration in steps(chain) for step in iteration):
@@ -121,13 +130,13 @@ def speeds(chains: Sequence[Chain]) -> Mapping[tuple[str, str], float]:
                 continue
             seen.add(step.log)
             if step.units and step.state == "done" and step.seconds is not None:
-                key = (chain.experiment.setting_name, step.rule)
+                key = (chain.experiment.setting_name, step.rule, step.unit)
                 seconds, units = totals.get(key, (0.0, 0.0))
                 totals[key] = (seconds + step.seconds, units + step.units)
     return {key: seconds / units for key, (seconds, units) in totals.items()}
 
 
-def status(chain: Chain, known: Mapping[tuple[str, str], float]) -> Status:
+def status(chain: Chain, known: Mapping[tuple[str, str, str], float]) -> Status:
     """Where a chain is, given the speeds of finished steps."""
     jobs = steps(chain)
     # The outputs of steps without units are only used by the others, and may have been deleted after these.
@@ -138,7 +147,7 @@ def status(chain: Chain, known: Mapping[tuple[str, str], float]) -> Status:
         for step in iteration:
             if step.state == "done":
                 continue
-            speed = known.get((chain.experiment.setting_name, step.rule)) if step.units else 0.0
+            speed = known.get((chain.experiment.setting_name, step.rule, step.unit)) if step.units else 0.0
             needed = None if speed is None else speed * step.units
             if step.state == "running":
                 progress = None if step.attempt is None else step.attempt.progress

@@ -15,6 +15,8 @@ from selfloop.errors import UserError
 SECTIONS = ("data", "model", "training", "sampling", "simulation")
 # A key of `training`, in domains that have it: keys of `training` that iteration 1 has in place of the rest.
 FIRST_ITERATION = "first_iteration"
+# Keys of `training` of which one holds.
+ALTERNATIVES = {"epochs": "steps", "steps": "epochs"}
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,11 @@ def _with_first_iteration(experiment: models.Experiment, where: tuple[str, ...])
     later = experiment.training.without(FIRST_ITERATION).plain
     if FIRST_ITERATION in asked:
         raise UserError(f"{dotted(place)}: unknown key '{FIRST_ITERATION}'{nearest(FIRST_ITERATION, later)}")
-    training = validated(type(experiment.training), {**later, **asked}, place)
+    training = validated(type(experiment.training), _merged(later, asked), place)
     for problem in load_domain(experiment.domain).problems(experiment.changed(training=training)):
         raise UserError(f"{dotted(where)}.{problem.replace('training.', f'training.{FIRST_ITERATION}.', 1)}")
     first = training.plain
-    own = {key: first[key] for key in asked if first[key] != later[key]}
+    own = {key: first.get(key) for key in {**later, **first} if first.get(key) != later.get(key)}
     return experiment.changed(training=experiment.training.changed(**{FIRST_ITERATION: own}))
 
 
@@ -147,8 +149,14 @@ def _resolve_like(name: str, entries: Mapping[str, Mapping[str, Any]], seen: tup
     merged = _resolve_like(other, entries, (*seen, name))
     for key, value in entry.items():
         both = key in merged and isinstance(merged[key], Mapping) and isinstance(value, Mapping) and key in SECTIONS
-        merged[key] = {**merged[key], **value} if both else value
+        merged[key] = _merged(merged[key], value) if both else value
     return merged
+
+
+def _merged(others: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A section with keys of its own over another's; of two alternatives, its own ends the other's."""
+    ended = {other for key, other in ALTERNATIVES.items() if own.get(key) is not None}
+    return {**{key: value for key, value in others.items() if key not in ended}, **own}
 
 
 def _check_regime(name: str) -> None:

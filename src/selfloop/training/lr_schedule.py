@@ -7,11 +7,6 @@ from dataclasses import dataclass
 THRESHOLD = 1e-4  # relative decrease that counts as an improvement, as in torch's ReduceLROnPlateau
 
 
-def steps_of(epochs: float, batches_per_epoch: int) -> int:
-    """Optimizer steps in `epochs`, rounded up; 1.1 epochs of 50 batches are 55, though 1.1 * 50 is a bit more."""
-    return math.ceil(round(epochs * batches_per_epoch, 6))
-
-
 @dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW and its learning-rate schedule; a domain need not offer the fields that have a default.

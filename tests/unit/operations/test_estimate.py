@@ -182,6 +182,18 @@ def test_the_papers_gpt2_by_hand() -> None:
     assert total.of() == line.of()
 
 
+def test_of_a_number_of_steps_every_training_sees_as_many_rows() -> None:
+    given = of("tinystories-gpt2-9m")
+    entry = given["experiments"]["tinystories-gpt2-9m"]
+    entry["training"] = {"steps": 1000, "batch_size": 32}
+    (line, _), _ = costs(plan(given))
+    length = 470e6 / 2_119_719
+    assert line.of("train").units == pytest.approx(17 * 1000 * 32 * (length - 1))
+    entry["training"]["packing"] = True
+    (line, _), _ = costs(plan(given))
+    assert line.of("train").units == pytest.approx(17 * 1000 * 32 * 2048)
+
+
 def test_what_experiments_share_counts_once_in_all() -> None:
     (hot, cold, total), _ = costs(plan(of("tinystories-gpt2-9m", "tinystories-gpt2-9m-cold")))
     first = 470e6 - 2_119_719

@@ -84,10 +84,17 @@ def test_time_is_estimated_of_the_loop_s_steps_alone(chain: Chain) -> None:
     for step in first:
         do(step)
     known = speeds([chain])
-    assert {rule for _, rule in known} == {"train", "generate", "evaluate_model", "evaluate_part"}
+    assert {rule for _, rule, _ in known} == {"train", "generate", "evaluate_model", "evaluate_part"}
     assert status(chain, known).seconds_left == 4 * 2.0
     do(second[0])  # concatenate
     assert status(chain, known).seconds_left == 4 * 2.0
+
+
+@pytest.mark.parametrize(("length", "units"), [("epochs: 3", [3.0, 6.0]), ("steps: 40", [40.0, 40.0])])
+def test_a_training_takes_as_long_as_its_epochs_of_rows_or_its_steps(length: str, units: list[float]) -> None:
+    config = CONFIG.replace("epochs: 1", length).replace("[replace]", "[accumulate]")
+    (chain,) = plan_study(yaml.safe_load(config)).chains
+    assert [step.units for iteration in steps(chain) for step in iteration if step.rule == "train"] == units
 
 
 def test_a_chain_whose_real_data_were_deleted_when_it_was_done_is_finished(chain: Chain) -> None:

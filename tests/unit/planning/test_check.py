@@ -110,6 +110,17 @@ WRONG: list[tuple[str, str, list[str]]] = [
     # numbers out of range
     ("experiments.a.iterations", "0", ["experiments.a.iterations: 0 is not allowed: it must be at least 1"]),
     ("experiments.a.training.epochs", "0", ["experiments.a.training.epochs: 0 is not allowed: it must be more than 0"]),
+    (
+        "experiments.a.training",
+        "{epochs: 2, steps: 100}",
+        ["experiments.a.training: epochs 2 and steps 100 are both given; give one of epochs and steps."],
+    ),
+    (
+        "experiments.a.training.epochs",
+        "null",
+        ["experiments.a.training: none is given; give one of epochs and steps."],
+    ),
+    ("experiments.a.training.steps", "0", ["experiments.a.training.steps: 0 is not allowed: it must be at least 1"]),
     ("experiments.a.training.beta1", "1.0", ["beta1: 1.0 is not allowed: it must be less than 1"]),
     ("experiments.a.model.vocabulary", "65537", ["vocabulary: 65537 is not allowed: it must be at most 65536"]),
     # lists
@@ -522,9 +533,33 @@ def test_a_first_iteration_like_the_others_changes_no_artifacts_name() -> None:
     assert names(first_iteration(epochs=1, batch_size=8)) == names(first_iteration()) == names(base())
 
 
+def test_a_default_that_is_written_out_changes_no_artifacts_name() -> None:
+    written = first_iteration()
+    written["experiments"]["a"]["training"] |= {"epochs": 1.0, "steps": None, "first_iteration": None}
+    assert names(written) == names(base())
+
+
+def test_steps_take_the_place_of_epochs_that_another_experiment_or_iteration_has() -> None:
+    given = base()
+    given["experiments"]["a"]["training"]["epochs"] = 3
+    given["experiments"]["b"] = {"like": "a", "training": {"steps": 50, "first_iteration": {"epochs": 2}}}
+    given["experiments"]["c"] = {"like": "b", "training": {"first_iteration": {"steps": 70}}}
+    built = study.build(check(given))
+    lengths = [
+        [(one.training_of(iteration).epochs, one.training_of(iteration).steps) for iteration in (1, 2)]
+        for one in built.experiments
+    ]
+    assert lengths == [[(3, None), (3, None)], [(2, None), (None, 50)], [(None, 70), (None, 50)]]
+    plan = plan_study(given)
+    for name, model in built.models.items():
+        training = plan.train_settings(SimpleNamespace(model=name))["training"]
+        assert type(model.training).model_validate(training) == model.training
+
+
 @pytest.mark.parametrize(
     ("own", "said"),
     [
+        ({"epochs": 1, "steps": 2}, "training.first_iteration: epochs 1 and steps 2 are both given"),
         ({"epochs": 0}, "training.first_iteration.epochs: 0 is not allowed: it must be more than 0"),
         ({"epoch": 1}, "training.first_iteration: unknown key 'epoch'; did you mean 'epochs'?"),
         ({"first_iteration": {"epochs": 1}}, "training.first_iteration: unknown key 'first_iteration'"),

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from selfloop.config.section import Paths, Section
+from selfloop.config.training_length import TrainingLength
 
 
 class Data(Section):
@@ -75,11 +76,10 @@ class Model(Section):
     """Dimensions of the latent."""
 
 
-class Training(Section):
+class Training(TrainingLength):
     """How each model is trained."""
 
-    epochs: Annotated[float, Field(gt=0)] = 100.0
-    """Passes over the training set; may be a fraction."""
+    epochs: Annotated[float, Field(gt=0)] | None = 100.0
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Images per optimizer step, over all processes; no more than there are images. Steps have more where a process
     would have a single one.
@@ -94,7 +94,8 @@ class Training(Section):
     """Peak learning rate of Adam."""
     schedule: Literal["exponential", "cosine", "constant", "plateau"] = "exponential"
     """The learning rate over the run: `exponential` (times `decay` after every epoch), `cosine`, `constant`, or
-    `plateau` (times `decay` where the test loss has stopped falling).
+    `plateau` (times `decay` where the test loss has stopped falling). With `steps`, epochs of larger training sets are
+    fewer, so that exponential lowers the rate less for them; cosine and constant are the same for all.
     """
     decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     """The factor of the schedules exponential and plateau."""

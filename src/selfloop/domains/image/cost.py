@@ -31,7 +31,7 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
     written = BYTES_PER_VALUE * BANDS[data.color] * data.size**2
 
     def train(training: Training, amount: float) -> Work:
-        seen = training.epochs * amount * train_rows
+        seen = training.seen(amount * train_rows, training.batch_size)
         evaluated = training.evaluations * test_rows
         return Work(seen, (3 * seen + evaluated) * (encoder + decoder), 4 * parameter_count(data, model))
 

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from selfloop.config.section import Paths, Section
+from selfloop.config.training_length import TrainingLength
 
 
 class Data(Section):
@@ -76,13 +77,11 @@ class Model(Section):
     """
 
 
-class Training(Section):
+class Training(TrainingLength):
     """How each model is trained."""
 
-    unsaid: ClassVar = frozenset({"first_iteration"})
+    unsaid: ClassVar = TrainingLength.unsaid | {"first_iteration"}
 
-    epochs: Annotated[float, Field(gt=0)] = 1.0
-    """Passes over the training set; may be a fraction."""
     packing: bool = False
     """Fill rows of the whole `context` with document after document, instead of one document per row."""
     compile: Literal["auto", True, False] = "auto"
@@ -116,8 +115,8 @@ class Training(Section):
     case.
     """
     first_iteration: dict[str, object] | None = None
-    """Keys of `training` that the model of iteration 1 has in place of the others, such as `{epochs: 3}`: does a better
-    or worse first model change what follows (the paper's Fig. 14)? null for none.
+    """Keys of `training` that the model of iteration 1 has in place of the others, such as `{epochs: 3}` or
+    `{steps: 900}`: does a better or worse first model change what follows (the paper's Fig. 14)? null for none.
     """
 
 

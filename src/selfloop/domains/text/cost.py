@@ -59,7 +59,8 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
     test = sizes.test_rows * forward_flops(model, test_length - 1)
 
     def train(training: Training, amount: float) -> Work:
-        seen = training.epochs * amount * sizes.rows
+        documents = context / (length - 1) if training.packing else 1.0  # per row of a batch
+        seen = training.seen(amount * sizes.rows, training.batch_size * documents)
         curve = min(1.0, (training.evaluation_rows or math.inf) / sizes.test_rows)
         flops = 3 * seen * forward_flops(model, length - 1) + training.evaluations * curve * test
         return Work(seen * (length - 1), flops, 4 * parameters)

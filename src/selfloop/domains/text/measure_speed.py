@@ -42,7 +42,7 @@ def measure_speed(
     batch = training.batch_size
     if kind == "cpu":
         batch = max(1, min(batch, int(CPU_STEP / (3 * flops))))
-    training = training.changed(epochs=1.0, batch_size=batch, evaluations=1, packing=False, compile=False)
+    training = training.changed(epochs=1.0, steps=None, batch_size=batch, evaluations=1, packing=False, compile=False)
     threads = usable_threads(threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

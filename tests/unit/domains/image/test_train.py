@@ -72,6 +72,14 @@ def test_no_process_has_a_single_image_of_a_batch(batch: int, processes: int) ->
             assert len(steps) == math.ceil(rows / batch)
 
 
+def test_steps_go_round_the_training_set_whatever_its_size() -> None:
+    for rows in (9, 30, 60):
+        one = task(rows=rows, epochs=None, steps=12)
+        assert one.steps == 12
+        assert seen(one, range(one.batches_per_epoch)) != list(range(rows))
+        assert sorted(seen(one, range(one.batches_per_epoch))) == list(range(rows))
+
+
 def test_an_odd_image_trains_with_batches_of_two_and_an_encoder_that_ends_at_a_pixel() -> None:
     one, model = task(rows=5, batch_size=2), build(Shape(8, "gray", (4, 4, 4), 4), 0)
     assert all(torch.isfinite(one.loss(model, one.batch(step))) for step in range(one.steps))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from selfloop.config.training_length import TrainingLength
 from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model import batches
@@ -13,7 +14,6 @@ from selfloop.domains.text.model.batches import DocumentTask, Order, PackedTask
 from selfloop.domains.text.model.loss import IGNORED, cross_entropy
 from selfloop.domains.text.model.network import build
 from selfloop.training.distributed import ProcessGroup
-from selfloop.training.lr_schedule import steps_of
 
 CPU = torch.device("cpu")
 DOCUMENTS = 103
@@ -31,7 +31,7 @@ def store() -> TokenStore:
 
 
 def task(store: TokenStore, epochs: float = 2, batch_size: int = 8, seed: int = 1) -> DocumentTask:
-    return DocumentTask(store, store, Order(epochs, batch_size, seed), CPU)
+    return DocumentTask(store, store, Order(TrainingLength(epochs=epochs), batch_size, seed), CPU)
 
 
 def numbers(task: DocumentTask, steps: range) -> list[int]:
@@ -45,6 +45,14 @@ def test_every_epoch_sees_every_document_once(store: TokenStore) -> None:
     for epoch in (range(13), range(13, 26)):
         assert sorted(numbers(one, epoch)) == list(range(DOCUMENTS))
     assert numbers(one, range(13)) != numbers(one, range(13, 26))
+
+
+def test_steps_go_round_the_training_set_as_epochs_do(store: TokenStore) -> None:
+    three = task(store, epochs=3)
+    steps = DocumentTask(store, store, Order(TrainingLength(steps=35), 8, 1), CPU)
+    assert steps.steps == 35
+    for step in range(35):
+        assert all(torch.equal(*both) for both in zip(steps.batch(step), three.batch(step), strict=True))
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(0.5, 7), (1, 13), (1.1, 15), (3, 39)])
@@ -94,8 +102,11 @@ def test_the_shares_of_the_processes_make_up_the_batch_and_its_loss(store: Token
     """Also where a batch has fewer documents than there are processes: the last one has 103 - 17 * 6 = 1."""
     sizes = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32, "context": 32, "vocabulary": 300}
     model = build(Model(architecture="llama", initializer_range=0.2, **sizes), 0)
-    alone = DocumentTask(store, store, Order(1, 6, 1), CPU)
-    shared = [DocumentTask(store, store, Order(1, 6, 1, ProcessGroup(rank, size)), CPU) for rank in range(size)]
+    alone = DocumentTask(store, store, Order(TrainingLength(epochs=1), 6, 1), CPU)
+    shared = [
+        DocumentTask(store, store, Order(TrainingLength(epochs=1), 6, 1, ProcessGroup(rank, size)), CPU)
+        for rank in range(size)
+    ]
     assert alone.steps == 18
     with torch.inference_mode():
         for step in range(alone.steps):
@@ -111,7 +122,7 @@ def test_the_shares_of_the_processes_make_up_the_batch_and_its_loss(store: Token
 
 
 def packed(store: TokenStore, batch_size: int = 4, seed: int = 1, epochs: float = 2) -> PackedTask:
-    return PackedTask(store, store, Order(epochs, batch_size, seed), 16, CPU)
+    return PackedTask(store, store, Order(TrainingLength(epochs=epochs), batch_size, seed), 16, CPU)
 
 
 def test_packed_rows_are_full_and_hold_every_document_once(store: TokenStore) -> None:
@@ -154,7 +165,7 @@ def test_a_document_that_was_cut_keeps_its_last_token_when_packed_and_does_not_e
     """What a packed model learns to predict are the documents' own tokens, as where a document has a row."""
     cut = TokenStore(np.array([0, 5, 6, 7, 0, 8, 0, 0, 9], dtype="<u2"), np.array([0, 4, 7, 9]))  # two have no end
     for seed in range(6):  # all orders
-        one = PackedTask(cut, cut, Order(1, 8, seed), context, CPU)
+        one = PackedTask(cut, cut, Order(TrainingLength(epochs=1), 8, seed), context, CPU)
         inputs, targets = one.batch(0)
         real = targets != IGNORED
         assert sorted(targets[real].tolist()) == [0, 5, 6, 7, 8, 9]
@@ -165,4 +176,4 @@ def test_a_document_that_was_cut_keeps_its_last_token_when_packed_and_does_not_e
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1.0, 50), (1.1, 55), (2.2, 110), (0.01, 1), (0.03, 2), (1.001, 51)])
 def test_a_part_of_an_epoch_is_the_batches_that_it_begins(epochs: float, steps: int) -> None:
-    assert steps_of(epochs, 50) == steps
+    assert TrainingLength(epochs=epochs).optimizer_steps(50) == steps

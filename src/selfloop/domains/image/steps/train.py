@@ -21,7 +21,7 @@ from selfloop.jobs.job import Job
 from selfloop.training.devices import prepare_torch
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup, process_group
 from selfloop.training.loop import TrainParams, train_and_save
-from selfloop.training.lr_schedule import OptimizerConfig, steps_of
+from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.malloc import keep_freed_memory
 
 COLORS = {1: "gray", 3: "rgb"}
@@ -71,7 +71,7 @@ class ImageTask:
         most = max(1, self.rows // (2 * group.size))  # two images per rank
         self.batches_per_epoch = min(math.ceil(self.rows / training.batch_size), most)
         self.steps_per_epoch = float(self.batches_per_epoch)
-        self.steps = steps_of(training.epochs, self.batches_per_epoch)
+        self.steps = training.optimizer_steps(self.batches_per_epoch)
         self._train = train
         self._resident = _on_device(train, device)
         self._epoch = lru_cache(maxsize=2)(self._batches)

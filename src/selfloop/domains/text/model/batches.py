@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from selfloop.config.training_length import TrainingLength
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.domains.text.model.loss import IGNORED, cross_entropy, summed_loss, to_batch
 from selfloop.domains.text.model.network import Transformer
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
-from selfloop.training.lr_schedule import steps_of
 
 BATCHES_SORTED_TOGETHER = 50
 
@@ -24,13 +24,13 @@ class Order:
     """Order and sharding of the training documents.
 
     Attributes:
-        epochs: passes over the training set; may be a fraction.
+        length: epochs or optimizer steps.
         batch_size: rows per optimizer step, over all ranks.
         seed: of the permutations.
         group: the ranks that share each batch.
     """
 
-    epochs: float
+    length: TrainingLength
     batch_size: int
     seed: int
     group: ProcessGroup = SINGLE_PROCESS
@@ -47,7 +47,7 @@ class LanguageTask:
         self.test, self.order, self.device = test, order, device
         self.batches_per_epoch = batches_per_epoch
         self.steps_per_epoch = float(batches_per_epoch)
-        self.steps = steps_of(order.epochs, batches_per_epoch)
+        self.steps = order.length.optimizer_steps(batches_per_epoch)
         self.tokens_per_batch = tokens / batches_per_epoch
 
     def rows(self, step: int) -> Sequence[np.ndarray]:

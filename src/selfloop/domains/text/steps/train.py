@@ -63,7 +63,7 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
         raise UserError(f"{folder} has {len(train)} documents, fewer than training.batch_size, {training.batch_size}.")
     identity = job.params.identity
     model = build(config, stream(identity, "weights"))
-    order = Order(training.epochs, training.batch_size, stream(identity, "batches"), group)
+    order = Order(training, training.batch_size, stream(identity, "batches"), group)
     curve = test.first(training.evaluation_rows)
     task: LanguageTask
     if training.packing:

@@ -8,10 +8,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from selfloop.analysis.read import groups, in_order, over_seeds, regimes_in_order, require, select
+from selfloop.analysis.read import by_seed, groups, in_order, over_seeds, regimes_in_order, require, select
 from selfloop.analysis.style import (
     PANEL,
     LineStyle,
@@ -28,7 +27,8 @@ from selfloop.analysis.style import (
 from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
 
-BAND = "lowest to highest seed"
+SEEDS, INTERVAL = "a seed", "95% interval of the mean"
+SEED_MARK: dict[str, Any] = {"marker": ".", "markersize": 3, "alpha": 0.6, "linestyle": "none", "markeredgewidth": 0}
 PAPER = "the paper, same setting"
 PAPER_MARK: dict[str, Any] = {"marker": "*", "markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
 LEGEND_LINE, LEGEND_SPACE = 0.12, 0.05  # inches: height of a legend's line, and space between entries
@@ -45,8 +45,8 @@ def headline_figure(
 ) -> Figure:
     """A quantity against the iteration, one panel per regime and one line per model (the paper's Fig. 2).
 
-    Lines are means over seeds, bands the range of the seeds. Dash patterns tell samplings apart. Missing and NaN values
-    are gaps.
+    Lines are means over seeds, points the seeds, bars the 95% interval of the mean. Dash patterns tell samplings apart.
+    Missing and NaN values are gaps.
 
     Args:
         metrics: the tidy table of measurements.
@@ -64,12 +64,12 @@ def headline_figure(
     dashes = line_styles(in_order(rows["sampling"]))
     regimes = regimes_in_order(rows["regime"])
     figure, panels = _panels(len(regimes), share_y=True)
-    banded = False
+    several = False
     for regime, axes in zip(regimes, panels, strict=True):
         axes.set_title(wrapped(regime_title(regime), 24))
         own = rows[rows["regime"] == regime]
         for (label, sampling, series), line in groups(own, ["label", "sampling", "series"]):
-            banded |= _line(axes, line, series, marks[label], dashes[sampling])
+            several |= _line(axes, line, series, marks[label], dashes[sampling])
         for value in published:
             of = own[(own["experiment"] == value["experiment"]) & (own["sampling"] == value["sampling"])]
             if len(of) and value["regime"] == regime:
@@ -78,7 +78,7 @@ def headline_figure(
         _mark_iterations(axes, rows["iteration"])
     figure.supylabel(axis_label(quantity), fontsize="medium")
     add_title(figure, title)
-    _legends(figure, "Model", marks, dashes, banded, bool(published))
+    _legends(figure, "Model", marks, dashes, several, bool(published))
     return figure
 
 
@@ -108,27 +108,27 @@ def synthetic_figure(metrics: pd.DataFrame, domain: str, quantities: Sequence[Qu
     dashes = line_styles(in_order(everything["series"]))
     drawn = {regime: marks[regime] for regime in regimes_in_order(everything["regime"])}
     figure, panels = _panels(len(shown), share_y=False)
-    banded = False
+    several = False
     for (quantity, rows), axes in zip(shown.items(), panels, strict=True):
         axes.set_title(wrapped(quantity.axis, 30))
         for regime, mark in drawn.items():
             for (series,), line in groups(rows[rows["regime"] == regime], ["series"]):
-                banded |= _line(axes, line, f"{regime}, {series}", mark, dashes[series])
+                several |= _line(axes, line, f"{regime}, {series}", mark, dashes[series])
         _mark_iterations(axes, everything["iteration"])
     add_title(figure, title)
-    _legends(figure, "Regime", {regime_title(regime): mark for regime, mark in drawn.items()}, dashes, banded)
+    _legends(figure, "Regime", {regime_title(regime): mark for regime, mark in drawn.items()}, dashes, several)
     return figure
 
 
 def _line(axes: Axes, rows: pd.DataFrame, name: str, mark: Mark, dash: LineStyle) -> bool:
-    """Draw the mean over seeds and the band around it; True if there is a band."""
+    """Draw the mean over seeds, its interval, and the seeds as points; True if there are several."""
     points = over_seeds(rows)
     axes.plot(points.index, points["mean"], label=name, color=mark.colour, marker=mark.marker, linestyle=dash)
     if rows["seed"].nunique() < 2:
         return False
-    axes.fill_between(points.index, points["low"], points["high"], color=mark.colour, alpha=0.2, linewidth=0)
-    if points["mean"].notna().sum() == 1:  # a band has no width at a single iteration
-        axes.vlines(points.index, points["low"], points["high"], color=mark.colour, linewidth=1)
+    axes.vlines(points.index, points["low"], points["high"], color=mark.colour, linewidth=0.8)
+    seeds = by_seed(rows)
+    axes.plot(seeds.index.get_level_values("iteration"), seeds, color=mark.colour, **SEED_MARK)
     return True
 
 
@@ -159,17 +159,19 @@ def _legends(
     heading: str,
     marks: Mapping[str, Mark],
     dashes: Mapping[str, LineStyle],
-    banded: bool,
+    several: bool,
     paper: bool = False,
 ) -> None:
-    """Right of the panels: colours above; dash patterns (if several), band and stars below."""
+    """Right of the panels: colours above; dash patterns (if several), seeds and stars below."""
     lines = [Line2D([], [], color=mark.colour, marker=mark.marker, label=name) for name, mark in marks.items()]
     titles = [wrapped(name, 24) for name in marks]
     figure.legend(lines, titles, title=heading, loc="outside right upper")
     notes: list[Artist] = []
     if len(dashes) > 1:
         notes += [Line2D([], [], color="#555555", linestyle=dash, label=name) for name, dash in dashes.items()]
-    notes += [Patch(color="#555555", alpha=0.3, linewidth=0, label=BAND)] if banded else []
+    if several:
+        notes += [Line2D([], [], color="#555555", label=SEEDS, **SEED_MARK)]
+        notes += [Line2D([], [], color="#555555", label=INTERVAL, linestyle="none", marker="|", markersize=9)]
     notes += [Line2D([], [], color="#555555", label=PAPER, **PAPER_MARK)] if paper else []
     names = [wrapped(str(note.get_label()), 24) for note in notes]
     if notes:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.special import stdtrit
 
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN
@@ -134,20 +135,27 @@ def _describe(rows: pd.DataFrame, most: int = 5) -> str:
     return "; ".join(texts) + (f" and {len(seen) - most} more" if len(seen) > most else "")
 
 
-def over_seeds(rows: pd.DataFrame, outside: float = 0.0) -> pd.DataFrame:
-    """Mean over seeds and range of the seeds, by iteration; parts of one model are averaged first.
+def by_seed(rows: pd.DataFrame) -> pd.Series:
+    """Values by iteration and seed; the parts of one model are averaged."""
+    return rows.groupby(["iteration", "seed"])["value"].mean()
+
+
+def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds and its 95% confidence interval by Student's t, by iteration.
 
     NaN values are left out. An iteration without any value, or missing between two others, is a row of NaN: a gap.
 
     Args:
         rows: columns iteration, seed, value.
-        outside: the share of seeds that the range leaves out at either end.
 
     Returns:
-        index iteration (every integer from the first to the last), columns mean, low, high, seeds (with a value).
+        index iteration (every integer from the first to the last), columns mean, low and high (NaN below three seeds),
+        seeds (with a value).
     """
-    by_seed = rows.groupby(["iteration", "seed"])["value"].mean().groupby("iteration")
-    ends = {"low": by_seed.quantile(outside), "high": by_seed.quantile(1 - outside)}
-    points = pd.DataFrame({"mean": by_seed.mean(), **ends, "seeds": by_seed.count()})
+    seeds = by_seed(rows).groupby("iteration")
+    mean, count = seeds.mean(), seeds.count()
+    # Of two seeds, it would be 13 standard errors to either side.
+    half = (stdtrit(np.maximum(count - 1, 1), 0.975) * seeds.std() / np.sqrt(count)).where(count >= 3)
+    points = pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "seeds": count})
     points = points.reindex(pd.RangeIndex(points.index.min(), points.index.max() + 1, name="iteration"))
     return points.fillna({"seeds": 0}).astype({"seeds": int})

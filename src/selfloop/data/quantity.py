@@ -31,6 +31,24 @@ class Quantity:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     @property
+    def baseline(self) -> "Quantity":
+        """The same quantity of a predictor that learns nothing."""
+        return replace(self, split=f"{self.split}-baseline")
+
+    @property
+    def exact(self) -> "Quantity":
+        """The mean that theory gives for a simulated quantity."""
+        return replace(self, split=f"{self.split}-theory")
+
+    @property
     def simulated(self) -> "Quantity":
         """The same quantity of the simulated chains."""
         return replace(self, split=SIMULATION, label=f"{self.label}, simulated")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a first model must reach before a loop is judged: a quantity that is at most this."""
+
+    quantity: Quantity
+    most: float

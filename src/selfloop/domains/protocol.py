@@ -32,7 +32,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from selfloop.config.models import Experiment
 from selfloop.config.section import Section
-from selfloop.data.quantity import Quantity
+from selfloop.data.quantity import Limit, Quantity
 
 E = TypeVar("E", bound=Experiment)
 D = TypeVar("D", bound=Section)
@@ -108,6 +108,7 @@ class Domain(ABC, Generic[E, D, M, S]):
         curve: what learning curves show, or None where models are not trained step by step.
         synthetic: what is shown of the sampled parts; nothing is, if it is empty.
         others: further quantities that claims are checked with.
+        adequate: what a first model must reach before a loop is judged.
         samples: whether there is a table of samples.
         preload: packages that its steps import and that take long to import; steps fork from a process that has them.
     """
@@ -120,6 +121,7 @@ class Domain(ABC, Generic[E, D, M, S]):
     curve: Quantity | None = None
     synthetic: tuple[Quantity, ...] = ()
     others: tuple[Quantity, ...] = ()
+    adequate: tuple[Limit, ...] = ()
     samples: bool = False
     preload: tuple[str, ...] = PRELOAD
 
@@ -172,6 +174,10 @@ class Domain(ABC, Generic[E, D, M, S]):
 
     def analyses(self, experiments: Mapping[str, E]) -> Sequence[Analysis]:
         """Of the domain's experiments by name, its own figures and tables."""
+        return ()
+
+    def without_mean(self, experiments: Mapping[str, E]) -> Sequence[tuple[str, str, str]]:
+        """Of the domain's experiments by name, the (experiment, model, regime) whose headline loss has no mean."""
         return ()
 
     def samplings(self, experiment: E) -> Sequence[S]:

@@ -12,13 +12,13 @@ from bokeh.models import AdaptiveTicker, ColumnDataSource, HoverTool
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 
-from selfloop.analysis.read import in_order, over_seeds, regimes_in_order
+from selfloop.analysis.read import by_seed, in_order, over_seeds, regimes_in_order
 from selfloop.analysis.style import LINES, Mark, regime_marks
 
 # Bokeh's names of the markers of `analysis.style`.
 MARKERS = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond", "v": "inverted_triangle"}
 MARKERS |= {"P": "plus", "X": "x", "*": "star", "h": "hex", "1": "y"}
-MOST_SEEDS = 10  # with more seeds, the range says little, and the band is the interquartile range
+MOST_SEEDS = 10  # more are not drawn as points
 MOST_SERIES = 8  # more lines per regime are hard to tell apart
 
 
@@ -29,7 +29,7 @@ class Chart:
     Attributes:
         regimes: the colours of the regimes to toggle, by name.
         series: the dash patterns of the series to toggle, by name.
-        band: what bands show.
+        spread: what shows how seeds differ.
         item: the argument of `Bokeh.embed`; its glyphs have tags [regime, series].
         left_out: the number of series that are not drawn.
         published: whether the paper's values are drawn.
@@ -37,7 +37,7 @@ class Chart:
 
     regimes: Mapping[str, str]
     series: Mapping[str, str]
-    band: str
+    spread: str
     item: Mapping[str, Any]
     left_out: int
     published: bool
@@ -50,7 +50,7 @@ def library() -> str:
 
 
 def headline_chart(rows: pd.DataFrame, regimes: Sequence[str], published: Sequence[Mapping[str, Any]] = ()) -> Chart:
-    """A quantity against the iteration: a line per regime and series, its band the range of the seeds.
+    """A quantity against the iteration: a line per regime and series, with the 95% interval and the seeds as points.
 
     Args:
         rows: as `read.select` gives them.
@@ -75,14 +75,14 @@ def headline_chart(rows: pd.DataFrame, regimes: Sequence[str], published: Sequen
     plot.xaxis.ticker = AdaptiveTicker(mantissas=[1, 2, 5], min_interval=1, num_minor_ticks=0)
     plot.xgrid.grid_line_color = plot.ygrid.grid_line_color = "#E3E3E3"
     size = 3 if rows["iteration"].max() > 20 else 8
-    outside = 0.25 if rows["seed"].nunique() > MOST_SEEDS else 0.0
+    as_points = rows["seed"].nunique() <= MOST_SEEDS
     shown = regimes_in_order(rows["regime"])
     hovered = []
     for regime in shown:
         for name, dash in dashes.items():
             own = rows[(rows["regime"] == regime) & (rows["series"] == name)]
             if own["value"].notna().any():
-                hovered.append(_line(plot, own, [regime, name], marks[regime], dash, size, outside))
+                hovered.append(_line(plot, own, [regime, name], marks[regime], dash, size, as_points))
     places = dict(zip(zip(rows["experiment"], rows["sampling"], strict=True), rows["series"], strict=True))
     values = [value for value in published if (value["experiment"], value["sampling"]) in places]
     for value in values:
@@ -95,13 +95,14 @@ def headline_chart(rows: pd.DataFrame, regimes: Sequence[str], published: Sequen
         ("", "@regime, @series"),
         ("iteration", "@iteration"),
         ("mean", "@mean{0.[0000]}"),
-        ("seeds", "@seeds, from @low{0.[0000]} to @high{0.[0000]}"),
+        ("95% interval", "@low{0.[0000]} to @high{0.[0000]}"),
+        ("seeds", "@seeds"),
     ]
     plot.add_tools(HoverTool(renderers=hovered, tooltips=tooltips, mode="mouse", visible=False))
     return Chart(
         regimes={name: marks[name].colour for name in shown},
         series=dashes,
-        band="the middle half of the seeds" if outside else "the range from the lowest to the highest seed",
+        spread="points seeds, bars the 95% interval of the mean" if as_points else "bands its 95% interval",
         item=json_item(plot),
         left_out=len(every) - len(dashes),
         published=bool(values),
@@ -114,11 +115,16 @@ def _wide(rows: pd.DataFrame) -> bool:
     return bool(len(means)) and bool(means.min() > 0) and bool(means.max() / means.min() > 30)
 
 
-def _line(plot: Any, own: pd.DataFrame, tags: list[str], mark: Mark, dash: str, size: int, outside: float) -> Any:
-    """Draw a line, its band and its markers; returns the markers."""
-    points = over_seeds(own, outside).reset_index().assign(regime=tags[0], series=tags[1])
+def _line(plot: Any, own: pd.DataFrame, tags: list[str], mark: Mark, dash: str, size: int, as_points: bool) -> Any:
+    """Draw a line, its interval, its seeds and its markers; returns the markers."""
+    points = over_seeds(own).reset_index().assign(regime=tags[0], series=tags[1])
     source = ColumnDataSource({str(name): values.tolist() for name, values in points.items()})
-    if own["seed"].nunique() > 1:
+    if own["seed"].nunique() > 1 and as_points:
+        plot.segment("iteration", "low", "iteration", "high", source=source, color=mark.colour, tags=tags)
+        seeds = by_seed(own).reset_index()
+        values = ColumnDataSource({name: seeds[name].tolist() for name in ("iteration", "value")})
+        plot.scatter("iteration", "value", source=values, size=3, color=mark.colour, alpha=0.6, tags=tags)
+    elif own["seed"].nunique() > 1:
         plot.varea("iteration", "low", "high", source=source, fill_color=mark.colour, fill_alpha=0.15, tags=tags)
     plot.line("iteration", "mean", source=source, color=mark.colour, line_width=2, line_dash=dash, tags=tags)
     marker = {"color": mark.colour, "marker": MARKERS[mark.marker], "size": size}

@@ -18,20 +18,36 @@ from markupsafe import Markup
 
 from selfloop.analysis.read import regimes_in_order, select
 from selfloop.analysis.table import Table, read_table
-from selfloop.data.quantity import Quantity
+from selfloop.data.quantity import Limit, Quantity
+from selfloop.data.regimes import BUILT_IN
 from selfloop.jobs.steps import step_module
 from selfloop.numbers import duration, measured
 from selfloop.paper.claims import claims
 from selfloop.paper.evidence import Evidence
 from selfloop.paper.published import PAPER, SAME_SETTING
 from selfloop.report import charts, step_times
-from selfloop.report.content import Clause, Gap, Line, answer, cannot_say, gaps, lines
+from selfloop.report.content import (
+    Gap,
+    Judged,
+    Line,
+    answer,
+    cannot_say,
+    first_table,
+    gaps,
+    interval,
+    judged,
+    lines,
+    percent,
+    share,
+)
 from selfloop.report.places import ASSETS, CAPTIONS
-from selfloop.report.verdicts import RULE
+from selfloop.report.verdicts import DEFINITION, RULE
 from selfloop.versions import versions
 
 PLAIN = " !$()*+,-./:;=?@[]^_{|}~'"  # need no percent-encoding in a data URL, besides letters and digits
 LARGEST_SVG = 400_000  # bytes; of a larger figure the page shows the PNG
+CONTROLS = {name for name, regime in BUILT_IN.items() if regime.control}
+MOST_SIMULATED = 12  # rows of a domain's simulations in the first table
 LARGEST_TABLE = 200  # rows shown of a table; its file has all
 
 
@@ -68,15 +84,21 @@ class Sources:
 
 @dataclass(frozen=True)
 class Part:
-    """One quantity of a domain: its verdicts and its chart."""
+    """One quantity of a domain: its words and its chart.
+
+    Attributes:
+        lines: the effects, and with them the words.
+        limits: what the words cannot say.
+        json: the chart; its texts cannot end the script element that holds them.
+    """
 
     id: str
     quantity: Quantity
-    answer: list[Clause]
-    lines: list[Line]
+    simulated: bool
+    lines: list[Judged]
     limits: list[str]
     chart: charts.Chart
-    json: Markup  # the chart; its texts cannot end the script element that holds them
+    json: Markup
 
 
 @dataclass(frozen=True)
@@ -106,7 +128,8 @@ def render(sources: Sources) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"measured": measured, "duration": duration}
+    environment.filters |= {"measured": measured, "duration": duration, "share": share, "interval": interval}
+    environment.filters |= {"percent": percent}
     return environment.get_template("page.html").render(_context(sources))
 
 
@@ -118,7 +141,9 @@ def headlines(spec: Mapping[str, Any]) -> dict[str, Quantity]:
 def _context(sources: Sources) -> dict[str, Any]:
     spec, metrics, experiments = sources.spec, sources.metrics, sources.spec["experiments"]
     regimes = regimes_in_order({*metrics["regime"], *(r for e in experiments.values() for r in e["regimes"])})
-    domains = [_domain(sources, domain, regimes) for domain in spec["domains"]]
+    parts = _parts(sources, regimes)
+    domains = [_domain(sources, domain, parts[domain["name"]]) for domain in spec["domains"]]
+    rows = [row for domain in domains for row in domain["rows"]]
     shown = [exhibit.name for domain in domains for exhibit in (*domain["figures"], *domain["tables"])]
     asked = [name for d in spec["domains"] for each in d["shown"] for name in (*each["figures"], *each["tables"])]
     evidence = Evidence(
@@ -138,6 +163,11 @@ def _context(sources: Sources) -> dict[str, Any]:
     logs, provenance = sources.results / "logs", step_times.provenance(sources.results / "provenance.json")
     return {
         "domains": domains,
+        "rows": rows,
+        "regimes": [name for name in regimes if name not in CONTROLS],
+        "controls": [name for name in regimes if name in CONTROLS],
+        "answer": answer([row for row in rows if not row.simulated] or rows),
+        "definition": DEFINITION,
         "claims": claims(evidence),
         "paper": PAPER,
         "same_setting": SAME_SETTING if any(domain["published"] for domain in spec["domains"]) else "",
@@ -158,25 +188,42 @@ def _context(sources: Sources) -> dict[str, Any]:
     }
 
 
-def _domain(sources: Sources, domain: Mapping[str, Any], regimes: list[str]) -> dict[str, Any]:
+def _parts(sources: Sources, regimes: list[str]) -> dict[str, list[Part]]:
+    """By domain, what it measures; the words of all loops are corrected together, and those of all simulations."""
+    found: dict[str, list[Part]] = {domain["name"]: [] for domain in sources.spec["domains"]}
+    for simulated in (False, True):
+        effects: list[tuple[Mapping[str, Any], Quantity, list[Line]]] = []
+        for domain in sources.spec["domains"]:
+            headline = Quantity(**domain["headline"])
+            quantity = headline.simulated if simulated else headline
+            limits = [Limit(Quantity(**each["quantity"]), each["most"]) for each in domain["adequate"]]
+            without_mean = [tuple(key) for key in domain["without_mean"]]
+            own = lines(sources.metrics, domain["name"], quantity, () if simulated else limits, without_mean)
+            effects += [(domain, quantity, own)] if own else []
+        words = iter(judged([line for _, _, own in effects for line in own]))
+        for domain, quantity, own in effects:
+            name, said = domain["name"], [next(words) for _ in own]
+            rows = select(sources.metrics, name, quantity)
+            curves = select(sources.curves, name, quantity)
+            chart = charts.headline_chart(rows, regimes, [] if simulated else domain["published"])
+            unsaid, item = cannot_say(said, curves, quantity), Markup(_json(chart.item))
+            found[name].append(Part(f"{name}-{quantity.split}", quantity, simulated, said, unsaid, chart, item))
+    return found
+
+
+def _domain(sources: Sources, domain: Mapping[str, Any], parts: list[Part]) -> dict[str, Any]:
     """One domain's part of the page."""
-    name, headline = domain["name"], Quantity(**domain["headline"])
-    parts = []
-    for quantity in (headline, headline.simulated):
-        rows = select(sources.metrics, name, quantity)
-        if len(rows):
-            found = lines(rows, quantity)
-            chart = charts.headline_chart(rows, regimes, domain["published"] if quantity is headline else [])
-            said = answer(found, quantity), found, cannot_say(found, quantity)
-            parts.append(Part(f"{name}-{quantity.split}", quantity, *said, chart, Markup(_json(chart.item))))
-    # The headline answer is the loop's, unless only its simulation has enough seeds for a verdict.
-    decided = [part for part in parts if any(line.verdict.word != "no verdict" for line in part.lines)]
+    rows = []
+    for part in parts:
+        own = first_table(domain["title"], domain["name"], part.lines, part.simulated)
+        rows += own[:MOST_SIMULATED] if part.simulated else own
     return {
-        "name": name,
+        "name": domain["name"],
         "title": domain["title"],
         "setting": _setting(sources.spec["experiments"], domain),
         "parts": parts,
-        "answer": next(iter(decided or parts), None),
+        "rows": rows,
+        "limits": list(dict.fromkeys(text for part in parts if not part.simulated for text in part.limits)),
         "figures": [figure for shown in domain["shown"] for figure in _figures(sources, shown)],
         "tables": [table for shown in domain["shown"] for table in _tables(sources, domain, shown)],
     }

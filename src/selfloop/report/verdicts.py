@@ -1,176 +1,122 @@
-"""Does a loop collapse? The rule behind the page's verdicts: a pure function of tidy rows."""
+"""What a loop does to a model, in a word: the rule behind the page's words, a pure function of effects."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import pandas as pd
+from selfloop.analysis.effect import NOTABLE, Effect, half_of
+from selfloop.analysis.estimates import holm
+from selfloop.numbers import MINUS
 
-from selfloop.analysis.trends import mean_interval, slopes
+Word = Literal[
+    "better",
+    "no notable change",
+    "worse, still rising",
+    "worse, flat",
+    "worse, late trend open",
+    "useless",
+    "undecided",
+    "no word",
+]
+FEWEST_SEEDS = 3
+LEVEL = 0.05  # of Holm's correction: the share of studies in which any "worse" or "better" may be wrong
 
-Word = Literal["bounded", "rising", "collapsed", "undecided", "no verdict"]
-
-NOTABLE = 0.10  # a rise by less than this share of the first model's value is not notable
-USELESS = 1.00  # a rise by this share, a doubling, is a collapse
-LEVELLING = 6  # iterations without which no chain counts as levelled off
-
+DEFINITION = (
+    "Model collapse, as the paper's abstract defines it: “performance progressively degrades with each model-data "
+    "feedback iteration until fitted models become useless”."
+)
 RULE = (
-    "Within each seed, a straight line is fitted to the loss over iterations; its slope is averaged over seeds, with a "
-    "95% confidence interval (Student's t). Changes are relative to the first model's loss; for a cross-entropy, which "
-    "is a logarithm, the change in perplexity is used instead. Seeds are compared up to the last iteration that all of "
-    "them reach; first and last are means over the seeds that have both.",
-    "Bounded: the slope's interval does not lie above zero, and even at its upper end the loss would rise by less than "
-    "10% over the whole chain; or the chain has levelled off: it has at least 6 iterations, rose less than half as "
-    "fast over its later half as over its earlier half, and even at the upper end of its interval the later slope adds "
-    "less than 10%.",
-    "Collapsed: the slope's interval lies above zero, the chain has not levelled off, and the loss at the last "
-    "iteration is at least twice that at the first.",
-    "Rising: the slope's interval lies above zero, and the loss has neither levelled off nor doubled.",
-    "Undecided: the slope's interval contains both zero and a notable rise; or a chain of 6 iterations or more rose, "
-    "the interval of its later slope contains zero, and it has not levelled off. These seeds cannot tell. A chain is "
-    "also undecided, rather than bounded, if a seed has a value that is not finite or ends before the others: it may "
-    "have diverged.",
-    "No verdict: one seed gives no interval, and one iteration no slope.",
+    f"The scale. E = (L_n {MINUS} L_1) / (L_0 {MINUS} L_1) is the share of what model 1 had learnt that is lost at "
+    "iteration n: L_n is the test loss of iteration n, and L_0 that of a predictor that learns nothing. 0 is model 1, "
+    "1 is useless. "
+    "Losses are paired by seed; intervals are 95% confidence intervals over seeds (Student's t), and all regimes of "
+    "one experiment are judged at the same iteration N, the last that all of them reach.",
+    "Useless: the interval of E at N lies above 1.",
+    "Worse: E at N is above 0, after Holm's correction for all words of the study, and its interval does not lie "
+    "within ±5%. Still rising: the change from half the chain to N is above 0. Flat since t, at most half the "
+    "chain: every change from then on up to N lies within ±5%. Late trend open: neither.",
+    "Better: the same with E below 0.",
+    "No notable change: the interval of E at N lies within ±5% (two one-sided tests).",
+    "Undecided: none of these; these seeds cannot tell. A chain that would be better or without notable change is "
+    "undecided if one of its seeds has a loss that is not finite, or ends before the others: it may have diverged.",
+    "No word: fewer than three seeds, one iteration, or a first model that has not learnt enough for a loop to lose.",
+    f"Law: from eight iterations on, the exponent p of late increments that fall like n^{MINUS}p, apart from the step "
+    "from real to synthetic data, by generalised least squares. p = 0 is linear, 1 logarithmic; bounded only if the "
+    "interval of p lies above 1. In shorter chains linear, logarithmic and bounded growth cannot be told apart.",
+    "Scope: training and sampling randomness, given one draw of the real data and of the test set.",
 )
 
 
 @dataclass(frozen=True)
-class Trend:
-    """How one quantity moves over the iterations of one model and regime; NaN where unknown.
+class Verdict:
+    """A word of the rule.
 
     Attributes:
-        seeds: those with a finite value at two or more iterations.
-        iterations: the last iteration that all seeds reach.
-        broken: seeds with a value that is not finite, or that end before others.
-        asked: seeds with any value.
-        first, last: means at iteration 1 and at the last, over the seeds that are finite at both.
-        slope, low, high: the mean over seeds of the slopes per iteration, and its 95% confidence interval.
-        early, late: mean slopes over the earlier and the later half of the iterations.
-        late_low, late_high: the later slope's interval.
-        not_finite: number of values left out.
-        logarithmic: the quantity is a logarithm, in nats.
+        word: the word.
+        since: for "worse, flat", the iteration since when.
+        p: p-value of E_N = 0 after Holm's correction; NaN where there is no test.
+        reason: why there is no word or no other one, in a sentence; empty where the numbers say it.
     """
-
-    seeds: int
-    iterations: int
-    broken: int
-    asked: int
-    first: float
-    last: float
-    slope: float
-    low: float
-    high: float
-    early: float
-    late: float
-    late_low: float
-    late_high: float
-    not_finite: int
-    logarithmic: bool
-
-    def relative(self, change: float) -> float:
-        """A change relative to the first model's value, or to its exponential if it is a logarithm."""
-        if self.logarithmic:
-            return math.expm1(min(change, 700.0))
-        return change / self.first if self.first > 0 else math.nan
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A word of the rule, and the reason in one sentence."""
 
     word: Word
-    reason: str
+    since: int | None = None
+    p: float = math.nan
+    reason: str = ""
+
+    @property
+    def text(self) -> str:
+        """The word for readers."""
+        return f"worse, flat since {self.since}" if self.since is not None else self.word
 
 
-def trend(rows: pd.DataFrame, logarithmic: bool) -> Trend:
-    """The trend of one chain of experiments over its seeds.
+def verdicts(effects: Sequence[Effect], inadequate: Sequence[str] = ()) -> list[Verdict]:
+    """The words of a study, which are corrected for their number.
 
     Args:
-        rows: columns seed, iteration, value; one value per seed and iteration. Values that are not finite are left out,
-            and those after the last iteration that all seeds reach.
-        logarithmic: whether the values are logarithms, in nats.
+        effects: of all models and regimes of the study.
+        inadequate: for each of them why its model 1 has not learnt enough, or an empty string; by default none.
     """
-    is_finite = np.isfinite(rows["value"].to_numpy(float))
-    reach = rows.groupby("seed")["iteration"].max()
-    last = int(reach.min())
-    broken = {*rows["seed"][~is_finite], *reach.index[reach < reach.max()]}
-    finite = rows[is_finite & (rows["iteration"] <= last)]
-    ends = finite[finite["iteration"].isin([1, last])]
-    ends = ends[ends.groupby("seed")["iteration"].transform("nunique") == len({1, last})]
-    middle = (last + 1) // 2
-    table = finite.pivot(index="seed", columns="iteration", values="value")
-    each = slopes(table)
-    late = mean_interval(slopes(table.loc[:, table.columns >= middle]))
-    mean, low, high = mean_interval(each)
-    return Trend(
-        seeds=int(each.notna().sum()) if last > 1 else int(finite["seed"].nunique()),
-        iterations=last,
-        broken=len(broken),
-        asked=len(reach),
-        first=_mean(ends, 1),
-        last=_mean(ends, last),
-        slope=mean,
-        low=low,
-        high=high,
-        early=mean_interval(slopes(table.loc[:, table.columns <= middle]))[0],
-        late=late[0],
-        late_low=late[1],
-        late_high=late[2],
-        not_finite=int((~is_finite).sum()),
-        logarithmic=logarithmic,
-    )
+    reasons = [no or _no_word(of) for no, of in zip(inadequate or [""] * len(effects), effects, strict=True)]
+    tested = [math.nan if reason else of.total.p for of, reason in zip(effects, reasons, strict=True)]
+    return [
+        Verdict("no word", reason=reason) if reason else _word(of, p)
+        for of, reason, p in zip(effects, reasons, holm(tested), strict=True)
+    ]
 
 
-def verdict(of: Trend) -> Verdict:
-    """The rule's word for a trend."""
-    found = _of_slopes(of)
-    if found.word == "bounded" and of.broken:
-        reason = f"{of.broken} of {of.asked} seeds diverged or ended early; without them: {found.reason}"
-        return Verdict("undecided", reason)
-    return found
+def _no_word(of: Effect) -> str:
+    if of.horizon < 2:
+        return "One iteration: nothing has been trained on samples yet."
+    if of.broken == of.asked:
+        return f"No seed is finite up to iteration {of.horizon}."
+    if math.isnan(of.learned):
+        return "The loss of a predictor that learns nothing has not been measured."
+    if of.learned <= 0:
+        return "Model 1 is no better than a predictor that learns nothing: there is nothing that a loop could lose."
+    if of.total.seeds < FEWEST_SEEDS:
+        return f"{of.total.seeds} of {FEWEST_SEEDS} seeds that a word needs."
+    return ""
 
 
-def _of_slopes(of: Trend) -> Verdict:
-    span = of.iterations - 1
-    if of.iterations < 2:
-        return Verdict("no verdict", "One iteration has no slope.")
-    if math.isnan(of.first) or math.isnan(of.last):
-        return Verdict("no verdict", f"No seed is finite at both iteration 1 and iteration {of.iterations}.")
-    if of.seeds < 2:
-        moved = "rose" if of.last > of.first else "fell" if of.last < of.first else "stayed"
-        return Verdict("no verdict", f"One seed has no confidence interval; its loss {moved}{_change(of)}.")
-    if math.isnan(of.relative(0.0)):
-        return Verdict("no verdict", "The first model's value is not positive, so changes cannot be relative to it.")
-    if of.low <= 0:
-        most = of.relative(of.high * span)
-        if most < NOTABLE:
-            moved = "Significant decrease" if of.high < 0 else "No significant increase"
-            return Verdict("bounded", f"{moved}; at most {most:+.0%} over {span} steps.")
-        return Verdict("undecided", f"From {of.relative(of.low * span):+.0%} to {most:+.0%} over {span} steps.")
-    if _levelled(of):
-        return Verdict("bounded", f"It rose{_change(of)} and has levelled off.")
-    if of.iterations >= LEVELLING and of.late_low <= 0:
-        return Verdict("undecided", f"It rose{_change(of)}; these seeds cannot tell whether it still rises.")
-    if of.relative(of.last - of.first) >= USELESS:
-        return Verdict("collapsed", f"Significant increase{_change(of, 'of')}.")
-    return Verdict("rising", f"Significant increase{_change(of, 'of')}.")
+def _word(of: Effect, p: float) -> Verdict:
+    total, late = of.total, of.late
+    if total.low >= 1:
+        return Verdict("useless", p=p)
+    if total.within(NOTABLE):
+        return Verdict("no notable change", p=p) if not of.broken else _diverged(of, p)
+    if not p < LEVEL:
+        lone = total.p < LEVEL
+        reason = "It differs from 0 alone, but not among all words of the study." if lone else ""
+        return Verdict("undecided", p=p, reason=reason)
+    if total.value < 0:
+        return Verdict("better", p=p) if not of.broken else _diverged(of, p)
+    if late.low > 0 and not late.within(NOTABLE):
+        return Verdict("worse, still rising", p=p)
+    if of.flat_since is not None and of.flat_since <= half_of(of.horizon):
+        return Verdict("worse, flat", of.flat_since, p)
+    return Verdict("worse, late trend open", p=p)
 
 
-def _levelled(of: Trend) -> bool:
-    later = of.iterations - (of.iterations + 1) // 2
-    slows = of.late < of.early / 2
-    return of.iterations >= LEVELLING and slows and of.relative(of.late_high * later) < NOTABLE
-
-
-def _change(of: Trend, word: str = "by") -> str:
-    change = of.relative(of.last - of.first)
-    if math.isnan(change):
-        return ""
-    if change >= 1.5:
-        return f" to {change + 1:.1f} times the first model's" + (" perplexity" if of.logarithmic else "")
-    return f" {word} {abs(change):.0%}" + (" in perplexity" if of.logarithmic else "")
-
-
-def _mean(rows: pd.DataFrame, iteration: int) -> float:
-    return float(rows["value"][rows["iteration"] == iteration].mean())
+def _diverged(of: Effect, p: float) -> Verdict:
+    return Verdict("undecided", p=p, reason=f"{of.broken} of {of.asked} seeds diverged or ended early.")

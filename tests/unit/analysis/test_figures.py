@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfloop.analysis.figures import BAND, headline_figure, synthetic_figure
+from selfloop.analysis.figures import INTERVAL, SEEDS, headline_figure, synthetic_figure
 from selfloop.analysis.plot_learning_curves import learning_figure
 from selfloop.analysis.style import regime_marks, save
 from selfloop.data.quantity import Quantity
@@ -32,35 +32,36 @@ def legend_texts(figure):
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
-def test_headline_draws_a_panel_per_regime_with_the_mean_over_seeds_and_its_range(metrics, loss):
+def test_headline_draws_a_panel_per_regime_with_the_mean_over_seeds_and_the_seeds(metrics, loss):
     figure = headline_figure(metrics, "text", loss, title="Costs $5 and $6")
     assert [axes.get_title() for axes in figure.axes] == ["Replace", "Accumulate", "Replace-Multiple"]
     replace = figure.axes[0]
     line = lines_of(replace)["GPT-2 (0.5M)"]
     np.testing.assert_allclose(line.get_xdata(), [1, 2, 3, 4, 5])
     np.testing.assert_allclose(line.get_ydata(), [2.1, 2.6, 3.1, 3.6, 4.1])
-    band = replace.collections[0].get_datalim(replace.transData)
-    np.testing.assert_allclose([band.y0, band.y1], [2.0, 4.2])
+    seeds = replace.get_lines()[-1]
+    np.testing.assert_allclose(sorted(seeds.get_ydata())[::9], [2.0, 4.2])  # two seeds at each of five iterations
     assert list(replace.get_xticks()) == [1, 2, 3, 4, 5]
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
     assert figure.legends[0].get_title().get_text() == "Model"
-    assert legend_texts(figure) == ["GPT-2 (0.5M)", BAND]
+    assert legend_texts(figure) == ["GPT-2 (0.5M)", SEEDS, INTERVAL]
     assert figure.get_suptitle() == "Costs $5 and $6"
     assert figure.get_supylabel() == "Test cross-entropy\n(nats per token)"
 
 
-def test_one_seed_has_no_band_and_the_legend_names_none(make_metrics, loss):
+def test_one_seed_has_no_interval_and_the_legend_names_none(make_metrics, loss):
     figure = headline_figure(make_metrics(seeds=1), "text", loss)
     assert not any(axes.collections for axes in figure.axes)
     assert legend_texts(figure) == ["GPT-2 (0.5M)"]
 
 
-def test_one_iteration_of_one_regime_shows_its_spread(make_metrics, loss):
-    (axes,) = headline_figure(make_metrics(iterations=1, regimes=("replace",)), "text", loss).axes
+def test_three_seeds_have_the_interval_of_their_mean(make_metrics, loss):
+    (axes,) = headline_figure(make_metrics(seeds=3, iterations=1, regimes=("replace",)), "text", loss).axes
     assert list(axes.get_xticks()) == [1]
     assert lines_of(axes)["GPT-2 (0.5M)"].get_marker() == "o"
-    (spread,) = axes.collections[1].get_segments()
-    np.testing.assert_allclose(spread, [[1, 2.0], [1, 2.2]])
+    (interval,) = axes.collections[0].get_segments()
+    half = 4.3027 * 0.2 / math.sqrt(3)  # t(97.5%, 2 degrees of freedom), of 2.0, 2.2 and 2.4
+    np.testing.assert_allclose(interval, [[1, 2.2 - half], [1, 2.2 + half]], atol=1e-4)
 
 
 def test_values_that_are_nan_or_missing_are_gaps(make_metrics, loss):
@@ -90,7 +91,7 @@ def test_models_differ_by_colour_and_marker_and_samplings_by_dash(make_metrics, 
     assert a_hot.get_color() == a_cold.get_color() != b_hot.get_color()
     assert a_hot.get_marker() == a_cold.get_marker() != b_hot.get_marker()
     assert a_hot.get_linestyle() == b_hot.get_linestyle() != a_cold.get_linestyle()
-    assert legend_texts(figure) == ["A", "B", "temperature=1.0", "temperature=0.3", BAND]
+    assert legend_texts(figure) == ["A", "B", "temperature=1.0", "temperature=0.3", SEEDS, INTERVAL]
 
 
 def test_synthetic_draws_a_panel_per_quantity_there_is_and_a_line_per_regime(make_metrics):
@@ -99,7 +100,7 @@ def test_synthetic_draws_a_panel_per_quantity_there_is_and_a_line_per_regime(mak
     wanted = [Quantity("distinct_1", "synthetic", "Distinct-1"), Quantity("distinct_2", "synthetic", "Distinct-2")]
     (axes,) = synthetic_figure(pd.concat(parts), "text", wanted).axes
     assert axes.get_title() == "Distinct-2"
-    replace, accumulate, _ = axes.get_lines()
+    replace, accumulate, _ = lines_of(axes).values()
     np.testing.assert_allclose(replace.get_ydata(), [2.6, 3.1, 3.6, 4.1, 4.6])
     assert replace.get_color() != accumulate.get_color()
     with pytest.raises(UserError, match=r"distinct_1 .*; there is text \(gpt2\): distinct_2/synthetic"):

@@ -63,15 +63,16 @@ def test_regimes_come_in_the_papers_order_and_then_by_name():
 
 def test_over_seeds_averages_parts_first_and_leaves_gaps():
     rows = pd.DataFrame(
-        [(1, 0, 1.0), (1, 0, 3.0), (1, 1, 5.0), (2, 0, math.nan), (2, 1, math.nan), (4, 0, math.nan), (4, 1, 7.0)],
+        [(1, 0, 1.0), (1, 0, 3.0), (1, 1, 5.0), (1, 2, 8.0), (2, 0, math.nan), (2, 1, math.nan), (4, 1, 7.0)],
         columns=["iteration", "seed", "value"],
     )
     points = over_seeds(rows)
     assert list(points.index) == [1, 2, 3, 4]
-    assert list(points.loc[1]) == [3.5, 2.0, 5.0, 2]  # not 3, the mean of the three rows
+    half = 4.3027 * 3.0 / math.sqrt(3)  # t(97.5%, 2 degrees of freedom); of 2, 5 and 8: not of the four rows
+    assert list(points.loc[1]) == pytest.approx([5.0, 5.0 - half, 5.0 + half, 3], abs=1e-3)
     assert points.loc[[2, 3], ["mean", "low", "high"]].isna().all(axis=None)
-    assert list(points.loc[4]) == [7.0, 7.0, 7.0, 1]
-    assert list(over_seeds(rows, outside=0.25).loc[1]) == [3.5, 2.75, 4.25, 2]
+    assert points.loc[4, "mean"] == 7.0
+    assert points.loc[4, ["low", "high"]].isna().all()
 
 
 def test_the_tables_open_and_a_missing_column_is_named(metrics, tmp_path: Path):

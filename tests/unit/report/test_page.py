@@ -49,8 +49,8 @@ def test_every_part_of_a_domain_is_there(page: Callable[..., str]) -> None:
     for said in (
         "Does the loop collapse?",
         "Test cross-entropy",
-        "collapsed",
-        "bounded",
+        "worse, still rising",
+        "no notable change",
         "Against the paper",
         "The rule",
     ):
@@ -95,11 +95,11 @@ def test_a_table_shows_its_first_rows_and_says_how_many_more_there_are(
     ("metrics", "said"),
     [
         (pd.DataFrame(columns=METRICS.names), "Nothing has been measured yet."),
-        (measured(seeds=[0]), "One seed:"),
+        (measured(seeds=[0]), "1 of 3 seeds that a word needs."),
         (measured({"replace": [4.0], "accumulate": [4.0]}), "One iteration:"),
         (measured({"replace": [4.0, 4.4]}), "One regime (replace):"),
         (measured({"replace": [4.0, math.nan, 5.0, math.inf]}), "is not finite and is left out"),
-        (measured({"replace": [math.nan, math.nan]}), "No seed is finite at both iteration 1 and iteration 2."),
+        (measured({"replace": [math.nan, math.nan]}), "No seed is finite up to iteration 2."),
         (measured().query("iteration < 3 or seed == 0"), "2 of 4 iterations; not yet 3, 4"),
     ],
 )

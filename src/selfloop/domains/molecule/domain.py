@@ -8,7 +8,7 @@ from pydantic import Field
 
 from selfloop.config import models
 from selfloop.config.section import first_of
-from selfloop.data.quantity import Quantity
+from selfloop.data.quantity import Limit, Quantity
 from selfloop.domains.molecule.config import Data, Model, Sampling, Training
 from selfloop.domains.molecule.data import sources
 from selfloop.domains.protocol import Analysis, Artifacts, Domain
@@ -62,6 +62,9 @@ def shown(artifacts: Sequence[Artifacts]) -> Sequence[Artifacts]:
     return chosen
 
 
+BROKEN = Quantity("broken_bonds", "test", "Samples with broken bonds")
+
+
 class Molecule(Domain[Experiment, Data, Model, Sampling]):
     """What the study asks of molecule data."""
 
@@ -79,9 +82,11 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
         Quantity("cov_r_0.5", "test", "COV-R at 0.5 Å"),
         Quantity("cov_p_0.5", "test", "COV-P at 0.5 Å"),
         Quantity("bond_error", "test", "Mean bond length error", "Å"),
-        Quantity("broken_bonds", "test", "Samples with broken bonds"),
+        BROKEN,
         Quantity("clashes", "test", "Samples with clashes"),
     )
+
+    adequate = (Limit(BROKEN, 0.2),)
 
     def input_files(self, data: Data) -> list[str]:
         return sources.input_files(data)

@@ -1,17 +1,20 @@
 """What becomes of image files of all modes and sizes, and of broken ones."""
 
 import io
+import struct
+import tracemalloc
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from selfloop.domains.image.data import readers
-from selfloop.domains.image.data.conversion import Tally, convert, converted
+from selfloop.domains.image.data.conversion import Tally, _plain, convert, converted
 from selfloop.errors import UserError
 
 from .conftest import png, settings
@@ -54,6 +57,131 @@ def test_every_mode_becomes_gray_or_rgb(image: Image.Image, color: str, expected
     picture = convert(saved(image), 4, None, color)
     assert picture.pixels.shape == (len(expected), 4, 4)
     assert np.abs(picture.pixels.astype(int) - np.array(expected)[:, None, None]).max() <= 1
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def transparent_png(depth: int, color: int, row: str, value: str, palette: str = "") -> bytes:
+    """A PNG of 8x8 pixels, every row the same, with a transparent value (of a palette, an alpha per entry)."""
+    header = struct.pack(">IIBBBBB", 8, 8, depth, color, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"PLTE", bytes.fromhex(palette)), (b"tRNS", bytes.fromhex(value))]
+    data = zlib.compress((b"\0" + bytes.fromhex(row)) * 8)
+    pieces = [chunk(*each) for each in [*chunks, (b"IDAT", data), (b"IEND", b"")] if each[1] or each[0] == b"IEND"]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(pieces)
+
+
+@pytest.mark.parametrize(
+    ("content", "left", "right"),
+    [
+        (transparent_png(1, 0, "0f", "0000"), 255, 255),
+        (transparent_png(1, 0, "0f", "0001"), 0, 255),
+        (transparent_png(2, 0, "55aa", "0001"), 255, 170),
+        (transparent_png(2, 0, "55aa", "0002"), 85, 255),
+        (transparent_png(4, 0, "55557777", "0005"), 255, 119),
+        (transparent_png(8, 0, "05050505 06060606", "0005"), 255, 6),
+        (transparent_png(16, 0, "0705" * 4 + "0806" * 4, "0705"), 255, 8),
+        (transparent_png(16, 0, "0000" * 4 + "0100" * 4, "0000"), 255, 1),
+        (transparent_png(8, 2, "050505" * 4 + "060606" * 4, "000500050005"), 255, 6),
+        (transparent_png(16, 2, "070507050705" * 4 + "080608060806" * 4, "070507050705"), 255, 8),
+        (transparent_png(4, 3, "00001111", "00", "000000 070707"), 255, 7),
+        (transparent_png(8, 3, "00" * 4 + "01" * 4, "00ff", "000000 070707"), 255, 7),
+        (transparent_png(8, 3, "00" * 4 + "01" * 4, "ff00", "060606 070707"), 6, 255),
+    ],
+)
+@pytest.mark.parametrize("color", ["gray", "rgb"])
+def test_a_transparent_value_of_a_png_of_any_depth_is_white(content: bytes, left: int, right: int, color: str) -> None:
+    pixels = convert(content, 8, None, color).pixels
+    assert (pixels[:, :, :4] == left).all()
+    assert (pixels[:, :, 4:] == right).all()
+
+
+def palette_with_alpha() -> Image.Image:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 255, 9, 9, 9, 0], "RGBA")
+    return image
+
+
+@pytest.mark.parametrize("color", ["gray", "rgb"])
+@pytest.mark.parametrize(
+    "image", [palette_with_alpha(), *(Image.new(mode, (4, 4)) for mode in ("LA", "La", "PA", "RGBA", "RGBa"))]
+)
+def test_transparency_is_white_in_every_mode_of_pillow(image: Image.Image, color: str) -> None:
+    assert (np.asarray(_plain(image).convert({"gray": "L", "rgb": "RGB"}[color])) == 255).all()
+
+
+@pytest.mark.parametrize("color", ["gray", "rgb"])
+def test_a_tiff_in_lab_colours_is_used(color: str) -> None:
+    assert (convert(saved(Image.new("LAB", (4, 4), (128, 128, 128)), "TIFF"), 4, None, color).pixels == 119).all()
+
+
+def test_texts_and_profiles_of_a_png_which_are_not_used_may_be_of_any_size() -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("comment", "x" * (2 * PngImagePlugin.MAX_TEXT_CHUNK), zip=True)
+    content = saved(Image.fromarray(ORANGE), pnginfo=texts, icc_profile=bytes(2 * PngImagePlugin.MAX_TEXT_CHUNK))
+    assert np.array_equal(convert(content, 6, None, "rgb").pixels, ORANGE.transpose(2, 0, 1))
+
+
+def test_a_limit_is_not_called_damage(folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder({"a.png": png(ORANGE[:4, :4]), "b.png": png(ORANGE)})
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 17)
+    with pytest.raises(
+        UserError, match=r"b\.png: the image is beyond a limit: Image size \(36 pixels.*Make it smaller"
+    ):
+        run(path, size=4)
+    rows, _, tally = run(path, size=4, broken="drop")
+    assert (rows, len(tally.broken), len(tally.beyond)) == ([0], 0, 1)
+    assert list(tally.lines("train"))[-1].startswith("train: 1 images beyond a limit dropped: ")
+
+
+@pytest.fixture
+def traced() -> Iterator[Callable[[], int]]:
+    """The peak of Python's memory since the last `tracemalloc.reset_peak()`, in bytes."""
+    tracemalloc.start()
+    yield lambda: tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_file_that_is_too_large_for_an_image_is_refused_before_it_is_read(
+    folder: Callable[..., Path],
+    tmp_path: Path,
+    as_zip: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    traced: Callable[[], int],
+) -> None:
+    monkeypatch.setattr(readers, "LARGEST", 10_000_000)
+    path = folder({"a.png": png(ORANGE), "b.png": bytes(20_000_000)})
+    if as_zip:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as file:
+            for name in ("a.png", "b.png"):
+                file.write(path / name, name)
+        path = tmp_path / "a.zip"
+    images = readers.of_path(path, "train", None)
+    tracemalloc.reset_peak()
+    with pytest.raises(readers.BeyondLimit, match=r"20\.0 MB \(allowed: at most 10\.0 MB\)"):
+        images.read(1)
+    assert traced() < 10_000_000
+    with pytest.raises(UserError, match=r"b\.png: the image is beyond a limit: .*20\.0 MB"):
+        run(path, size=4)
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_member_of_a_zip_that_unpacks_to_more_than_its_directory_says_does_not_fill_memory(
+    tmp_path: Path, kind: int, traced: Callable[[], int]
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", kind) as file:
+        file.writestr("a.png", bytes(100_000_000))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(struct.pack("<I", 100_000_000), struct.pack("<I", 1000)))
+    images = readers.of_path(path, "train", None)
+    tracemalloc.reset_peak()
+    with pytest.raises(UserError, match="it cannot be read: "):
+        images.read(0)
+    assert traced() < 90_000_000
 
 
 def test_the_centre_is_cut_and_resized() -> None:

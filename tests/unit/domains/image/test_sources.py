@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,41 @@ def test_several_sources_are_one(folder: Callable[..., Path], tmp_path: Path) ->
     assert len(train) + len(test) == 10
     assert {Image.open(io.BytesIO(train.read(row))).size for row in range(len(train))} == {(12, 12)}
     assert not set(train.persons or ()) & set(test.persons or ())
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_an_empty_folder_or_zip_among_others_adds_nothing_and_is_counted(
+    folder: Callable[..., Path], tmp_path: Path, as_zip: bool
+) -> None:
+    empty = zipped(tmp_path / "empty.zip", {}) if as_zip else tmp_path / "empty"
+    if not as_zip:
+        empty.mkdir()
+    images = folder(people(3, 2))
+    train, test, lines = split(source="files", train=[str(empty), str(images)], person="folder")
+    assert len(train) + len(test) == 6
+    assert "train: 1 empty folders or zips" in lines
+    with pytest.raises(UserError, match=r"data\.train: none of .*empty.* holds an image"):
+        split(source="files", train=[str(empty), str(empty)])
+
+
+def test_a_zip_that_holds_a_name_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.zip"
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path, "w") as file:
+        for image in blobs(2, size=12)[:, 0]:
+            file.writestr("a.png", png(image))
+    with pytest.raises(UserError, match=r"twice\.zip' holds 'a\.png' twice"):
+        split(source="files", train=str(path))
+
+
+def test_a_fifo_in_place_of_a_file_is_refused_before_it_is_opened(folder: Callable[..., Path], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.zip")
+    found = settings(source="files", train=str(tmp_path / "pipe.zip"))
+    assert sources.problems(found) == [f"data.train: '{tmp_path / 'pipe.zip'}' is a FIFO (allowed are files)"]
+    images = folder({"a.png": png(blobs(1, size=12)[0, 0])})
+    os.mkfifo(images / "b.png")
+    train, test, _ = split(source="files", train=str(images))
+    with pytest.raises(UserError, match="it is a FIFO"):
+        [one.read(0) for one in (train, test)]
 
 
 def test_linked_sub_folders_are_read_once_and_links_in_a_circle_end(folder: Callable[..., Path]) -> None:
@@ -209,6 +245,39 @@ def test_a_folder_laid_out_like_celeba_may_lie_at_home(tmp_path: Path, monkeypat
     monkeypatch.setenv("HOME", str(tmp_path))
     assert len(split(source="celeba", path="~/c")[0]) == 6
     assert str(tmp_path / "c" / "list_eval_partition.txt") in sources.input_files(settings(source="celeba", path="~/c"))
+
+
+def test_lists_of_celeba_with_byte_order_marks_and_crlf_are_read(tmp_path: Path) -> None:
+    path = celeba(tmp_path / "c", csv=True)
+    for name in ("list_eval_partition.csv", "identity_CelebA.txt"):
+        content = (path / name).read_bytes()
+        (path / name).write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    train, test, _ = split(source="celeba", path=str(path))
+    assert (len(train), len(test)) == (6, 2)
+    assert train.persons is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"000001.jpg 2\n", r"line 10: 000001\.jpg is listed for the second time"),
+        (b"gro\xdf.jpg 2\n", r"line 10: byte 0xdf at column 4 is not valid UTF-8"),
+    ],
+)
+def test_a_line_of_celebas_lists_that_cannot_be_used_is_named(tmp_path: Path, line: bytes, said: str) -> None:
+    path = celeba(tmp_path / "c")
+    with (path / "list_eval_partition.txt").open("ab") as file:
+        file.write(line)
+    with pytest.raises(UserError, match=rf"list_eval_partition\.txt, {said}"):
+        split(source="celeba", path=str(path))
+
+
+def test_an_image_of_celeba_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = celeba(tmp_path / "c")
+    (path / "img_align_celeba" / "copies").mkdir()
+    (path / "img_align_celeba" / "copies" / "000001.jpg").write_bytes(png(blobs(1, size=12)[0, 0]))
+    with pytest.raises(UserError, match=r"holds 000001\.jpg twice"):
+        split(source="celeba", path=str(path))
 
 
 def test_a_damaged_folder_laid_out_like_celeba_is_named(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path, PurePosixPath
 
 from selfloop.data import hub
+from selfloop.data.user_files import irregular, place, text_lines
 from selfloop.domains.image.config import Data
 from selfloop.errors import UserError
+from selfloop.numbers import size
 
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -34,6 +36,11 @@ CELEBA_IMAGES = ("img_align_celeba", "img_align_celeba.zip")
 UNREADABLE = (
     OSError, RuntimeError, EOFError, ValueError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError
 )  # fmt: skip
+LARGEST = 2**29  # bytes of an image file
+
+
+class BeyondLimit(UserError):
+    """A file that is too large to be an image."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,9 @@ def packaged(name: str) -> ImageFiles:
     return of_path(folder, "name", FOLDER, frozenset({PACKAGED[name][2]}))
 
 
-def of_path(path: Path, key: str, person: str | None, suffixes: frozenset[str] = SUFFIXES) -> ImageFiles:
+def of_path(
+    path: Path, key: str, person: str | None, suffixes: frozenset[str] = SUFFIXES, may_be_empty: bool = False
+) -> ImageFiles:
     """All images of a folder, recursively, or of a zip, sorted by name.
 
     Args:
@@ -100,14 +109,18 @@ def of_path(path: Path, key: str, person: str | None, suffixes: frozenset[str] =
         key: for messages.
         person: None, "folder", or a regular expression whose group captures the person in a file's name.
         suffixes: of images, lower case, with their dots.
+        may_be_empty: whether it may hold no file at all.
 
     Raises:
-        UserError: no image, a damaged zip, a name that is not UTF-8 or does not give the person.
+        UserError: no image, a damaged zip, a name that is there twice, is not UTF-8 or does not give the person.
     """
     names, read = _of_zip(path) if path.is_file() else _of_folder(path)
     images = sorted(name for name in names if _suffix(name) in suffixes)
     others = Counter(_suffix(name) or "no suffix" for name in names if _suffix(name) not in suffixes)
-    if not images:
+    twice = next((one for one, other in pairwise(images) if one == other), None)
+    if twice is not None:
+        raise UserError(f"data.{key}: '{path}' holds {twice!r} twice, and which of them is meant is unknown")
+    if not images and not (may_be_empty and not others):
         held = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(others.items())) or "no file at all"
         raise UserError(
             f"data.{key}: '{path}' holds no image (it holds {held}; allowed: {', '.join(sorted(suffixes))})"
@@ -117,7 +130,7 @@ def of_path(path: Path, key: str, person: str | None, suffixes: frozenset[str] =
             name.encode()
         except UnicodeEncodeError:  # surrogate escapes, which Parquet cannot store
             raise UserError(f"data.{key}: '{path}' holds {name!r}, whose name is not UTF-8; rename it") from None
-    if person == FOLDER:
+    if person == FOLDER and images:
         persons: list[str] | None = _folders_as_persons(images, path)
     else:
         persons = None if person is None else [_person(name, person, path) for name in images]
@@ -154,10 +167,15 @@ def celeba(folder: Path, split: str) -> ImageFiles:
         UserError: a list is damaged or empty, or an image or identity is missing.
     """
     lists = next(folder / name for name in PARTITION_FILES if (folder / name).is_file())
-    images = next(folder / name for name in CELEBA_IMAGES if (folder / name).exists())
-    wanted = [name for name, part in _listed(lists, set(PARTITIONS.values())) if part == PARTITIONS[split]]
+    images = next(folder / name for name in CELEBA_IMAGES if (folder / name).is_file() or (folder / name).is_dir())
+    wanted = [name for name, part in _listed(lists, set(PARTITIONS.values())).items() if part == PARTITIONS[split]]
     names, read = _of_zip(images) if images.is_file() else _of_folder(images)
     paths = {PurePosixPath(name).name: name for name in names}
+    if len(paths) < len(names):
+        counts = Counter(PurePosixPath(name).name for name in names)
+        twice = next((name for name in wanted if counts[name] > 1), None)
+        if twice is not None:
+            raise UserError(f"data.path: {images} holds {twice} twice, and which of them is meant is unknown")
     missing = [name for name in wanted if name not in paths]
     if missing:
         raise UserError(
@@ -168,7 +186,7 @@ def celeba(folder: Path, split: str) -> ImageFiles:
         raise UserError(f"data.path: {lists} lists no image of the split {split}")
     persons = None
     if (folder / IDENTITY_FILE).is_file():
-        known = dict(_listed(folder / IDENTITY_FILE, None))
+        known = _listed(folder / IDENTITY_FILE, None)
         unknown = [name for name in wanted if name not in known]
         if unknown:
             raise UserError(f"data.path: {folder / IDENTITY_FILE} does not name the person of {unknown[0]}")
@@ -197,7 +215,7 @@ def hub_images(data: Data, split_key: str) -> ImageFiles:
         if value is None:
             raise UserError("there is no image")
         stored: bytes | None = value["bytes"]
-        return Path(value["path"]).read_bytes() if stored is None else stored
+        return _file_content(Path(value["path"])) if stored is None else stored
 
     return ImageFiles(where, [f"row {row + 1}" for row in range(len(table))], persons, read, {})
 
@@ -222,13 +240,19 @@ def _of_folder(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
         inside = Path(folder).relative_to(path)
         names += [(inside / name).as_posix() for name in files if not name.startswith(".")]
 
-    def read(name: str) -> bytes:
-        try:
-            return (path / name).read_bytes()
-        except OSError as error:
-            raise UserError(f"it cannot be read: {error.strerror}") from error
+    return names, lambda name: _file_content(path / name)
 
-    return names, read
+
+def _file_content(path: Path) -> bytes:
+    try:
+        kind = irregular(path)
+        if kind:
+            raise UserError(f"it is {kind} (allowed are files)")
+        if path.stat().st_size > LARGEST:
+            raise BeyondLimit(f"it has {size(path.stat().st_size)} (allowed: at most {size(LARGEST)})")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"it cannot be read: {error.strerror}") from error
 
 
 def _of_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
@@ -243,8 +267,14 @@ def _of_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
     ]
 
     def read(name: str) -> bytes:
+        member = file.getinfo(name)
+        if member.file_size > LARGEST:
+            raise BeyondLimit(f"it unpacks to {size(member.file_size)} (allowed: at most {size(LARGEST)})")
         try:
-            return file.read(name)
+            # In steps: a member that unpacks to more than the directory says is cut, but not before a step is unpacked.
+            step = 2**20 if member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else 2**12
+            with file.open(member) as stream:
+                return b"".join(iter(lambda: stream.read(step), b""))
         except UNREADABLE as error:
             raise UserError(f"it cannot be read: {error}") from error
 
@@ -283,15 +313,18 @@ def _person(name: str, person: str, path: Path) -> str:
     return match[1]
 
 
-def _listed(path: Path, allowed: set[str] | None) -> list[tuple[str, str]]:
-    """Pairs (file name, value) of one of CelebA's lists."""
-    pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        words = line.replace(",", " ").split()
-        if not words or (number == 1 and words[0] == "image_id"):
+def _listed(path: Path, allowed: set[str] | None) -> dict[str, str]:
+    """File names and values of one of CelebA's lists."""
+    values: dict[str, str] = {}
+    for text, line in text_lines(path):
+        words = text.replace(",", " ").split()
+        if not words or ((line.number == 1 or line.joined) and words[0] == "image_id"):
             continue
+        where = f"data.path: {place(path, line.number)}"
         if len(words) != 2 or (allowed is not None and words[1] not in allowed):
-            values = f" and one of {', '.join(sorted(allowed))}" if allowed else " and a number"
-            raise UserError(f"data.path: {path}, line {number}: {line[:60]!r} is not a file name{values}")
-        pairs.append((words[0], words[1]))
-    return pairs
+            expected = f" and one of {', '.join(sorted(allowed))}" if allowed else " and a number"
+            raise UserError(f"{where}: {text[:60]!r} is not a file name{expected}")
+        if words[0] in values:
+            raise UserError(f"{where}: {words[0]} is listed for the second time; list each image once")
+        values[words[0]] = words[1]
+    return values

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selfloop.config.section import given
 from selfloop.data import hub
+from selfloop.data.user_files import unreadable
 from selfloop.domains.image.config import Data
 from selfloop.domains.image.data import readers
 from selfloop.domains.image.data.readers import ImageFiles
@@ -70,7 +71,7 @@ def splits(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles]:
     messages = problems(data)
     if messages:
         raise UserError("\n".join(messages))
-    train, test = _collections(data)
+    train, test = _collections(data, log)
     for name, split in (("train", train), ("test", test)):
         if split is not None and split.others:
             left = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(split.others.items()))
@@ -82,7 +83,7 @@ def splits(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles]:
     return _drawn(train, data, "rows"), _drawn(test, data, "test_rows")
 
 
-def _collections(data: Data) -> tuple[ImageFiles, ImageFiles | None]:
+def _collections(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles | None]:
     if data.source == "packaged":
         return readers.packaged(given(data.name)), None
     if data.source == "celeba":
@@ -91,11 +92,18 @@ def _collections(data: Data) -> tuple[ImageFiles, ImageFiles | None]:
     if data.source == "hub":
         train, test_split = readers.hub_images(data, "train_split"), data.test_split
         return train, None if test_split is None else readers.hub_images(data, "test_split")
-    split = {
-        key: [readers.of_path(path, key, data.person) for path in _paths(getattr(data, key))]
-        for key in ("train", "test")
-    }
-    return readers.concatenated(split["train"]), readers.concatenated(split["test"]) if split["test"] else None
+    return _of_files(data, "train", log), _of_files(data, "test", log) if _paths(data.test) else None
+
+
+def _of_files(data: Data, key: str, log: Log) -> ImageFiles:
+    paths = _paths(getattr(data, key))
+    collections = [readers.of_path(path, key, data.person, may_be_empty=len(paths) > 1) for path in paths]
+    filled = [images for images in collections if len(images)]
+    if not filled:
+        raise UserError(f"data.{key}: none of {', '.join(map(str, paths))} holds an image")
+    if len(filled) < len(collections):
+        log(f"{key}: {len(collections) - len(filled)} empty folders or zips")
+    return readers.concatenated(filled)
 
 
 def _held_out(images: ImageFiles, fraction: float, seed: int, log: Log) -> tuple[ImageFiles, ImageFiles]:
@@ -164,7 +172,11 @@ def _file_problems(data: Data) -> list[str]:
         for path in _paths(getattr(data, key)):
             if not path.exists():
                 messages.append(f"data.{key}: '{path}' does not exist (relative to {os.getcwd()})")
-            elif path.is_file() and not zipfile.is_zipfile(path):
+            elif path.is_dir():
+                continue
+            elif problem := unreadable(path):
+                messages.append(f"data.{key}: {problem}")
+            elif not zipfile.is_zipfile(path):
                 messages.append(f"data.{key}: '{path}' is not a zip (allowed: folders and zips of images)")
     for path in _paths(data.test):
         for other in _paths(data.train):
@@ -196,7 +208,10 @@ def _celeba_problems(data: Data) -> list[str]:
     folder = Path(given(data.path)).expanduser()
     if not folder.is_dir():
         return [*messages, f"data.path: '{folder}' is not a folder (relative to {os.getcwd()})"]
-    for names in (readers.PARTITION_FILES, readers.CELEBA_IMAGES):
-        if not any((folder / name).exists() for name in names):
+    for names, tests in (
+        (readers.PARTITION_FILES, (Path.is_file,)),
+        (readers.CELEBA_IMAGES, (Path.is_file, Path.is_dir)),
+    ):
+        if not any(test(folder / name) for name in names for test in tests):
             messages.append(f"data.path: '{folder}' lacks CelebA's {' or '.join(names)}")
     return messages

@@ -184,6 +184,20 @@ def report(
     print(f"{output}: {size / 1e6:.1f} MB" + ("" if finished else " (the study is not finished)"))
 
 
+@app.command(epilog="Example: selfloop verify results")
+def verify(
+    folder: Annotated[Path, Argument(help="Results of a study, or one artifact in them.")] = Path("results"),
+) -> None:
+    """Compare all artifacts with their checksums.
+
+    It names each file that is damaged, missing or added, and changes nothing. Exit code 1 if there is one.
+    """
+    from selfloop.operations.verify import verify as verify_folder
+
+    if verify_folder(folder):
+        raise typer.Exit(1)
+
+
 @app.command("export-sdf", epilog="Example: selfloop export-sdf results/models/.../parts/... samples.sdf")
 def export_sdf(
     folder: Annotated[Path, Argument(help="Sampled or real conformations: a folder of Parquet shards.")],

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from selfloop.checksums import is_shadow
 from selfloop.errors import UserError
+from selfloop.jobs.damage import check
 
 T = TypeVar("T")  # a domain's section `training`
 S = TypeVar("S")  # and an entry of its `sampling`
@@ -63,12 +64,19 @@ AnyEffort: TypeAlias = Effort[Any, Any]
 
 
 def prepared_shards(real: Path) -> tuple[list[Path], list[Path]] | None:
-    """The shards of the prepared train and test splits below `real`; None if they do not exist yet."""
+    """The shards of the prepared train and test splits below `real`; None if they do not exist yet.
+
+    Raises:
+        UserError: they are damaged.
+    """
     train, test = (
         sorted(path for path in (real / split).glob("*.parquet") if not is_shadow(path.name))
         for split in ("train", "test")
     )
-    return (train, test) if train and test else None
+    if not (train and test):
+        return None
+    check([real / "train", real / "test"])
+    return train, test
 
 
 def unknown_size(what: str, rule: str) -> UserError:

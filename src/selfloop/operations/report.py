@@ -13,6 +13,7 @@ from selfloop.analysis.show import write
 from selfloop.data import collect
 from selfloop.data.atomic import atomic_file
 from selfloop.errors import UserError
+from selfloop.jobs.damage import Check, check
 from selfloop.jobs.steps import step_module
 from selfloop.planning.paths import CHAINS, RESULTS
 from selfloop.planning.rules import Plan
@@ -27,12 +28,13 @@ def write_page(plan: Plan, output: Path) -> tuple[int, bool]:
     """Write the page of the study in the working folder; returns its bytes, and whether the study is finished.
 
     Raises:
-        UserError: what is there cannot be shown.
+        UserError: what is there cannot be shown; a figure or table is damaged.
     """
     shows = plan.shows
+    check(file for file in shows.files() if Path(file).exists())
     spec = shows.report()
     made_of = plan.rows(), plan.simulation_rows()
-    metrics, curves = (table.to_pandas() for table in collect.tables(*made_of, usable=_is_whole))
+    metrics, curves = (table.to_pandas() for table in collect.tables(*made_of, usable=is_usable))
     waits = not_simulated(plan.simulation_rows())
     is_whole = not (gaps(spec["experiments"], metrics, headlines(spec)) or waits)
     finished = is_whole and are_current(shows.files(tidy=True), shows.files(tidy=False), *made_of)
@@ -74,9 +76,12 @@ def are_current(
     return last_measured <= tables <= min(map(os.path.getmtime, drawn), default=tables)
 
 
-def _is_whole(load: Callable[[str], object], path: str) -> bool:
-    """Whether a file is there and can be loaded; a log line names one that cannot."""
+def is_usable(load: Callable[[str], object], path: str) -> bool:
+    """Whether a file is there, is as it was written, and can be loaded; a log line names one that is not."""
     if not Path(path).is_file():
+        return False
+    for damage in Check().damages(Path(path)):
+        log.warning("left out: %s", damage)
         return False
     try:
         load(path)

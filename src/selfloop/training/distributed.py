@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from selfloop.checksums import hidden_sibling
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import join_shards
 from selfloop.jobs import group as processes
@@ -71,7 +72,7 @@ def rank_folder(data_set: Path, group: ProcessGroup) -> Iterator[Path]:
 
     An error on any rank leaves no data set.
     """
-    folders = [data_set.with_name(f"{data_set.name}.share{rank}") for rank in range(group.size)]
+    folders = [hidden_sibling(data_set, f"{rank}.partial") for rank in range(group.size)]
     folder = folders[group.rank]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from selfloop.cli import main
+from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.cost import Work
 from selfloop.domains.linear import config as linear
@@ -44,8 +45,8 @@ def attention(positions: int) -> int:
 def real(tmp_path: Path) -> Path:
     """Prepared data: 10 train rows of 6 tokens, 4 test rows of 5."""
     for split, rows, length in (("train", 10, 6), ("test", 4, 5)):
-        (tmp_path / "tokenized" / split).mkdir(parents=True)
-        with ShardWriter(tmp_path / "tokenized" / split, SCHEMA, rows_per_shard=4) as writer:
+        target = tmp_path / "tokenized" / split
+        with atomic_folder(target) as scratch, ShardWriter(scratch, SCHEMA, rows_per_shard=4) as writer:
             for row in range(rows):
                 ids = [0, *range(1, length - 1), 0]
                 writer.append({"text": "abc", "input_ids": ids, "iteration": 0, "part": 0, "row": row})
@@ -88,11 +89,10 @@ def test_a_part_is_measured_under_its_model_and_the_first_one(real: Path) -> Non
 
 def test_each_document_is_cut_to_the_context(real: Path) -> None:
     """10 rows of 6 tokens and 5 of 2: in a context of 4 they have 4 and 2."""
-    (real / "more").mkdir()
-    with ShardWriter(real / "more", SCHEMA) as writer:
-        for row in range(5):
-            writer.append({"text": "", "input_ids": [0, 0], "iteration": 0, "part": 0, "row": row})
-    next((real / "more").iterdir()).rename(real / "train" / "shard-more.parquet")
+    with atomic_folder(real / "train") as scratch, ShardWriter(scratch, SCHEMA) as writer:
+        for row in range(15):
+            ids = [0] * (6 if row % 3 else 2)
+            writer.append({"text": "", "input_ids": ids, "iteration": 0, "part": 0, "row": row})
     work = effort(DATA, MODEL.changed(context=4), real).train(ONCE, 1.0)
     assert work.units == pytest.approx(10 * 3 + 5 * 1)
 

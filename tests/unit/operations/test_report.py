@@ -1,5 +1,6 @@
 """Whether figures that lie there show the study that a page is made of."""
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ import pandas as pd
 import pytest
 
 from selfloop.data import collect
+from selfloop.data.atomic import atomic_file
 from selfloop.data.tidy import CURVES
-from selfloop.operations.report import are_current, draw
+from selfloop.operations.report import are_current, draw, is_usable
 from selfloop.report.content import Gap, not_simulated
 
 from ..report.conftest import measured, plan
@@ -82,3 +84,17 @@ def test_what_can_be_drawn_of_an_unfinished_study_is_drawn_with_its_steps_functi
         *("text-headline.svg", "text-headline.png", "text-headline.csv"),
         *("text-trend.csv", "text-paper.csv"),
     }
+
+
+@pytest.mark.parametrize("text", ["[]", "[", ""])
+def test_measurements_that_are_not_as_they_were_written_are_left_out_and_named(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("selfloop"), "propagate", True)
+    path = tmp_path / "measurements.json"
+    with atomic_file(path) as scratch:
+        scratch.write_text("{}", encoding="utf-8")
+    assert is_usable(collect.measurements, str(path))
+    path.write_text(text, encoding="utf-8")
+    assert not is_usable(collect.measurements, str(path))
+    assert f"left out: {path} is damaged" in caplog.text

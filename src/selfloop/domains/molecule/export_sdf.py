@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from selfloop.checksums import record_file
 from selfloop.data.atomic import atomic_file
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.molecule.data.chemistry import mol_of
 from selfloop.domains.molecule.data.conformations import COLUMNS, Conformations
 from selfloop.errors import UserError
+from selfloop.jobs.damage import check
 
 
 def write_sdf(folder: Path, target: Path) -> int:
@@ -17,10 +19,12 @@ def write_sdf(folder: Path, target: Path) -> int:
         target: the file, written atomically.
 
     Raises:
-        UserError: the folder holds no conformations.
+        UserError: the folder holds no conformations, or they are damaged.
     """
     from rdkit.Chem import SDWriter
 
+    if record_file(folder).exists():  # it may have been copied from elsewhere without
+        check([folder])
     count = 0
     try:
         paths = shard_paths(folder)

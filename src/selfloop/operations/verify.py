@@ -1,0 +1,78 @@
+"""`selfloop verify`: whether every artifact of a results folder is as it was written."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+from tqdm import tqdm
+
+from selfloop.checksums import files, is_shadow, record_file
+from selfloop.errors import UserError
+from selfloop.jobs.damage import Check
+from selfloop.numbers import size
+from selfloop.planning import paths
+
+_MODEL = "*/seed*/iteration*"
+# What steps read, as patterns of paths.
+KINDS = (
+    *(paths.real("*/*", split) for split in ("train", "test")),
+    paths.tokenizer("*", "*"),
+    paths.baseline("*/*", "*"),
+    paths.training_set(_MODEL),
+    paths.checkpoint(_MODEL),
+    paths.learning_curve(_MODEL),
+    paths.model_measurements(_MODEL),
+    paths.part(_MODEL, "*"),  # and its measurements
+    paths.simulation("*"),
+    *(paths.METRICS, paths.LEARNING_CURVES, paths.CHAINS),
+)
+SHOWN = (paths.FIGURES, paths.TABLES)  # where users may have files of their own
+
+
+def artifacts(folder: Path) -> list[Path]:
+    """The artifacts of a results folder; the folder itself, if it is one."""
+    if record_file(folder).exists():
+        return [folder]
+    found = {path for pattern in KINDS for path in _matches(folder, pattern)}
+    found |= {path for kind in SHOWN for path in _matches(folder, f"{kind}/*") if record_file(path).exists()}
+    return sorted(found)
+
+
+def _matches(folder: Path, pattern: str) -> Iterator[Path]:
+    below = str(PurePath(pattern).relative_to(paths.RESULTS))
+    return (path for path in folder.glob(below) if not is_shadow(path.name))
+
+
+def verify(folder: Path) -> int:
+    """Compare all artifacts below a folder with their checksums; print what is damaged, and return how many are.
+
+    Raises:
+        UserError: there is no artifact.
+    """
+    found = artifacts(folder)
+    if not found:
+        raise UserError(f"{folder} holds no artifact of a study (allowed: a folder {paths.RESULTS}, or one artifact).")
+    began, damaged = time.monotonic(), 0
+    with tqdm(total=sum(_sizes(found)), unit="B", unit_scale=True, disable=None, file=sys.stderr) as bar:
+        done = Check(bar.update)
+        for artifact in found:
+            damages = list(done.damages(artifact))
+            damaged += bool(damages)
+            for damage in damages:
+                bar.write(str(damage))
+    seconds = time.monotonic() - began
+    rate = f"{size(done.bytes)} in {seconds:.1f} s, {size(done.bytes / max(seconds, 1e-9))}/s"
+    print(f"{len(found):,} artifacts, {done.files:,} files ({rate}): {damaged or 'none'} damaged.")
+    return damaged
+
+
+def _sizes(found: list[Path]) -> Iterator[int]:
+    """Bytes of all files, each once."""
+    seen = set()
+    for path in (artifact / name for artifact in found for name in files(artifact)):
+        if path.exists():
+            status = path.stat()
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                yield status.st_size

@@ -25,11 +25,12 @@ sys.path.insert(0, os.path.join(workflow.basedir, "src"))
 from selfloop.planning import paths
 from selfloop.planning.rules import Plan, Request, expose_library, plan_study
 from selfloop.planning.shown import looks
-from selfloop.session.compat import plan_faster
+from selfloop.session.compat import ignore_dates, plan_faster
 from selfloop.session.session import Session
 
 expose_library()
 plan_faster(Plan, Request)
+ignore_dates()
 
 # A config given on the command line replaces the default study; they are not merged.
 if not workflow.overwrite_configfiles:
@@ -37,7 +38,12 @@ if not workflow.overwrite_configfiles:
     configfile: f"{workflow.basedir}/config/config.yaml"
 
 
-study = plan_study(config, files=workflow.configfiles, given=workflow.config_settings.config)
+study = plan_study(
+    config,
+    files=workflow.configfiles,
+    given=workflow.config_settings.config,
+    in_job=not workflow.is_main_process,
+)
 session = Session(workflow, study)
 
 
@@ -53,6 +59,10 @@ rule all:
         rules.write_report.output,
         rules.collect_metrics.output,
         study.shows.files(),
+        # Each on its own: what is shown is looked for in what has been measured, with or without records of it.
+        study.measurement_files,
+        study.curve_files,
+        study.simulation_files,
 
 
 # Around the jobs: one Snakemake per folder, this machine's GPUs, the forkserver; see selfloop.session.session.

@@ -295,7 +295,7 @@ def test_planning_a_study_imports_no_heavy_package() -> None:
         "import json, sys, yaml\n"
         "from selfloop.planning.rules import plan_study\n"
         "plan = plan_study(yaml.safe_load(open('config/config.yaml')))\n"
-        "codes = {plan.code('train', model.domain) for model in plan.models.values()}\n"
+        "codes = {plan.sampled_code('train', model.domain) for model in plan.models.values()}\n"
         "print(json.dumps([len(plan.models), len(codes), sorted(sys.modules)]))\n"
     )
     done = subprocess.run(

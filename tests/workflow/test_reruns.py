@@ -8,6 +8,8 @@ The expected sets are worked out by hand. The tiny study has one seed and one te
 """
 
 import os
+import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,19 @@ def experiment(name: str, **entries: Any) -> Callable[[Workflow], None]:
     return config(lambda study: study["experiments"].setdefault(name, {}).update(entries))
 
 
+def forget(workflow: Workflow) -> None:
+    """Lose Snakemake's records, as a folder that is copied without hidden files does."""
+    shutil.rmtree(workflow.folder / ".snakemake")
+
+
+def shuffle_dates(workflow: Workflow) -> None:
+    """Give all results dates in no order, as `cp -r` does, some in the future, some before 1970."""
+    dates = random.Random(0)
+    for path in [*(workflow.folder / "results").rglob("*")]:
+        date = dates.uniform(-1e9, 4e9)
+        os.utime(path, (date, date), follow_symlinks=False)
+
+
 LIBRARY = "src/selfloop"
 
 NOTHING_CHANGED = {
@@ -104,6 +119,8 @@ NOTHING_CHANGED = {
         "tiny-llama", model={"initializer_range": 0.02, "architecture": "llama"}
     ),
     "number written otherwise": experiment("tiny", sampling=[{"temperature": 1}]),
+    "dates of results": shuffle_dates,
+    "no records of Snakemake's": forget,
 }
 
 
@@ -117,7 +134,7 @@ def test_large_data_of_the_user_s_are_prepared_again_when_changed_and_not_when_t
     workflow = Workflow.fresh(tmp_path / "tiny", "tests/studies/tiny.yaml")
     data = workflow.folder / "mine.txt"
     data.write_text("Once upon a time there was a word.\n<|endoftext|>\n" * 40_000)
-    assert data.stat().st_size > 1_000_000  # up to which Snakemake looks into files without being told
+    os.utime(data, (4e9, 4e9))  # in the future: Snakemake would call it a clock skew, and delete what it has made
     experiment("tiny", data={"source": "files", "train": "mine.txt", "rows": 64, "test_rows": 16})(workflow)
     assert workflow.snakemake("--until", "prepare_data").jobs == ["prepare_data"]
     touch("mine.txt")(workflow)
@@ -219,6 +236,48 @@ def test_a_change_reruns_what_depends_on_it(
 ) -> None:
     change(copy)
     assert copy.would_run() == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["temperature", "one model's layers", "a seed", "an iteration", "fewer iterations", "a figure's title"]
+)
+def test_a_changed_setting_reruns_the_same_without_records_of_what_results_were_made_from(
+    copy: Workflow, name: str
+) -> None:
+    change, expected = CHANGED[name]
+    forget(copy)
+    change(copy)
+    assert copy.would_run() == expected
+
+
+def test_what_is_shown_is_of_the_study_asked_for_with_and_without_records(tmp_path: Path) -> None:
+    shown = ("figures", "tables", "study", "metrics.parquet", "learning_curves.parquet", "chains.csv")
+
+    def results(workflow: Workflow) -> dict[str, str]:
+        workflow.snakemake()
+        return {name: digest for name, digest in workflow.results().items() if name.startswith(shown)}
+
+    def other(study: dict[str, Any]) -> None:
+        study["experiments"]["linear"].update(iterations=2, seeds=[1], training={"ridge": 0.1})
+
+    first = Workflow.fresh(tmp_path / "first", "tests/studies/linear.yaml")
+    first.change(
+        lambda study: study["experiments"]["linear"].update(simulation=None, regimes=["replace"], iterations=1)
+    )
+    before = results(first)
+    known, unknown = first.copy(tmp_path / "known"), first.copy(tmp_path / "unknown")
+    known.change(other)
+    after = results(known)
+    forget(unknown)
+    unknown.change(other)
+    assert {name for name, digest in results(unknown).items() if digest != after.get(name)} <= {
+        name
+        for name in before
+        if name.startswith("study/")  # its marks go with the next study's
+    }
+    forget(unknown)
+    shutil.copy(first.folder / first.config, unknown.folder / unknown.config)
+    assert results(unknown) == before
 
 
 def test_a_deleted_checkpoint_is_made_again_where_it_is_needed(copy: Workflow) -> None:

@@ -10,6 +10,7 @@ rule collect_metrics:
         metrics=paths.METRICS,
         learning_curves=paths.LEARNING_CURVES,
         chains=paths.CHAINS,
+        mark=study.shows.tables_mark,
     log:
         paths.log("collect_metrics"),
     localrule: True
@@ -18,7 +19,7 @@ rule collect_metrics:
     params:
         chains=study.rows(),
         simulations=study.simulation_rows(),
-        code=study.code("collect_metrics"),
+        code=study.measured_code("collect_metrics"),
     script:
         "../scripts/step.py"
 
@@ -52,6 +53,7 @@ for shown in study.shows.rules:
                 subcategory="Tables",
             ),
             pages=shown.files("tables", "md"),
+            mark=shown.mark(),
         log:
             shown.log,
         localrule: True

@@ -6,9 +6,8 @@ wildcard_constraints:
     tokenizer="[0-9a-f]{16}",
 
 
+# The user's files are no inputs: what they hold is in the name of the data and in the params, and no date counts.
 rule prepare_data:
-    input:
-        lambda w: study.data[w.data].domain.input_files(study.data[w.data].data),
     output:
         train=directory(paths.real(paths.documents("{data}"), "train")),
         test=directory(paths.real(paths.documents("{data}"), "test")),

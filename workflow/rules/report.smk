@@ -6,12 +6,14 @@ rule write_report:
         metrics=paths.METRICS,
         learning_curves=paths.LEARNING_CURVES,
         shown=study.shows.files(),
+        marks=study.shows.marks,
     output:
         page=report(
             paths.PAGE,
             caption="../../src/selfloop/report/captions/write_report.rst",
             category="The page",
         ),
+        mark=study.shows.page_mark,
     log:
         paths.log("write_report"),
     localrule: True
@@ -20,6 +22,6 @@ rule write_report:
     params:
         study=study.shows.report(),
         looks=looks(),
-        code=study.code("write_report"),
+        code=study.measured_code("write_report"),
     script:
         "../scripts/step.py"

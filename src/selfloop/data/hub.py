@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from selfloop.errors import UserError
@@ -37,6 +38,12 @@ def problems(data: HubData) -> list[str]:
             "which holds out data.test_fraction of the train split)"
         ]
     return []
+
+
+def input_files(data: HubData) -> list[str]:
+    """The files of a local folder that `datasets` opens; none of a data set of the hub."""
+    folder = Path(data.name or "")
+    return sorted(str(path) for path in folder.rglob("*") if path.is_file()) if data.name and folder.is_dir() else []
 
 
 def load_split(data: HubData, split_key: str, column_keys: tuple[str, ...]) -> "datasets.Dataset":

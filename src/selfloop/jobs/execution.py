@@ -24,6 +24,7 @@ from selfloop.jobs import group, launch
 from selfloop.jobs.damage import check
 from selfloop.jobs.job import Job, StepParams
 from selfloop.jobs.logs import logger, open_log
+from selfloop.jobs.marks import marked, unmarked
 from selfloop.jobs.record import Record
 from selfloop.jobs.spec import JobSpec
 from selfloop.jobs.steps import step
@@ -78,7 +79,9 @@ def _execute(spec: JobSpec) -> None:
                 check_inputs(spec, log)
             module = importlib.import_module(spec.module)
             ready = time.time()
-            module.run(_job(spec, module, log, record, partial(Bar, record.progress, file=file, disable=not leads)))
+            bar = partial(Bar, record.progress, file=file, disable=not leads)
+            with marked(spec.output):
+                module.run(_job(spec, module, log, record, bar))
         except BaseException as error:
             _note(error, log, record)
             raise
@@ -153,7 +156,7 @@ def _job(
     """What the step gets."""
     return Job(
         input=spec.input,
-        output=spec.output,
+        output=unmarked(spec.output),
         params=getattr(module, "Params", StepParams).model_validate(spec.params),
         threads=max(1, spec.threads // spec.processes),
         gpus=spec.gpus,

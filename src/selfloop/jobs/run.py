@@ -11,6 +11,7 @@ from typing import Any
 
 from selfloop.jobs import forkserver, gpus
 from selfloop.jobs.execution import execute, say
+from selfloop.jobs.marks import unmarked
 from selfloop.jobs.processes import end_with_others
 from selfloop.jobs.spec import JobSpec
 from selfloop.jobs.steps import step, step_module
@@ -64,7 +65,7 @@ def job_spec(snakemake: Any) -> JobSpec:
         rule=snakemake.rule,
         module=step_module(snakemake.rule, params.get("domain")),
         folder=str(Path.cwd()),
-        input=_plain(snakemake.input),
+        input=unmarked(_plain(snakemake.input)),
         output=_plain(snakemake.output),
         params=params,
         threads=snakemake.threads,

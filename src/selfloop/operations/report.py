@@ -4,7 +4,7 @@ import importlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +14,9 @@ from selfloop.data import collect
 from selfloop.data.atomic import atomic_file
 from selfloop.errors import UserError
 from selfloop.jobs.damage import Check, check
+from selfloop.jobs.marks import remove
 from selfloop.jobs.steps import step_module
-from selfloop.planning.paths import CHAINS, RESULTS
+from selfloop.planning.paths import PAGE, RESULTS
 from selfloop.planning.rules import Plan
 from selfloop.planning.shown import Shown
 from selfloop.report.content import gaps, not_simulated
@@ -37,43 +38,22 @@ def write_page(plan: Plan, output: Path) -> tuple[int, bool]:
     metrics, curves = (table.to_pandas() for table in collect.tables(*made_of, usable=is_usable))
     waits = not_simulated(plan.simulation_rows())
     is_whole = not (gaps(spec["experiments"], metrics, headlines(spec)) or waits)
-    finished = is_whole and are_current(shows.files(tidy=True), shows.files(tidy=False), *made_of)
+    finished = is_whole and are_current(plan)
     with tempfile.TemporaryDirectory() as folder:
         if not finished:
             draw(shows.entries, {"metrics": metrics, "learning_curves": curves}, Path(folder))
         page = render(Sources(spec, metrics, curves, Path(RESULTS), Path(folder), not finished, waits))
+    if not finished and output.resolve() == Path(PAGE).resolve():
+        remove(Path(shows.page_mark))  # Snakemake's page of any study has been replaced
     with atomic_file(output, checksum=False) as scratch:
         scratch.write_text(page, encoding="utf-8")
     return len(page.encode()), finished
 
 
-def are_current(
-    drawn: Sequence[str],
-    others: Sequence[str],
-    chains: Sequence[collect.Chain],
-    simulations: Sequence[Mapping[str, str]],
-) -> bool:
-    """Whether figures and tables show this study, and all that has been measured of it.
-
-    They do if they are there, if the index of chains is this study's, not another's or this one's before a change, if
-    it (and with it the tidy tables) is newer than every measurement, and if the figures that are drawn from the tidy
-    tables are newer than it. Others, such as grids of samples, wait for no measurement.
-
-    Args:
-        drawn: the figures and tables that are drawn from the tidy tables.
-        others: those that show artifacts as they are.
-        chains, simulations: the rows that the rule collect_metrics is given.
-    """
-    index = Path(CHAINS)
-    if not index.is_file() or index.read_text(encoding="utf-8") != collect.index(chains):
-        return False
-    made_of = {file for chain in chains for file in (*collect.measurement_files(chain), collect.curve_file(chain))}
-    made_of |= {each["file"] for each in simulations}
-    if not all(map(os.path.isfile, (*drawn, *others, *made_of))):
-        return False
-    tables = index.stat().st_mtime
-    last_measured = max(map(os.path.getmtime, made_of), default=0.0)
-    return last_measured <= tables <= min(map(os.path.getmtime, drawn), default=tables)
+def are_current(plan: Plan) -> bool:
+    """Whether all that a study measures and shows is there, and figures and tables are this study's by their marks."""
+    measured = (*plan.measurement_files, *plan.curve_files, *plan.simulation_files)
+    return all(map(os.path.isfile, (*measured, *plan.shows.files(), *plan.shows.marks)))
 
 
 def is_usable(load: Callable[[str], object], path: str) -> bool:

@@ -3,6 +3,8 @@
 Names are those that a `Study` gives; a rule passes a wildcard ("{model}") in place of a name.
 """
 
+from selfloop.identity import short
+
 RESULTS = "results"
 DATA = f"{RESULTS}/data"
 MODELS = f"{RESULTS}/models"
@@ -11,6 +13,7 @@ LOGS = f"{RESULTS}/logs"
 STATE = f"{RESULTS}/state"
 FIGURES = f"{RESULTS}/figures"
 TABLES = f"{RESULTS}/tables"
+STUDY = f"{RESULTS}/study"
 
 METRICS = f"{RESULTS}/metrics.parquet"
 LEARNING_CURVES = f"{RESULTS}/learning_curves.parquet"
@@ -97,6 +100,11 @@ def figure(domain: str, name: str, file_format: str) -> str:
 def table(domain: str, name: str, file_format: str) -> str:
     """A table of one domain."""
     return f"{TABLES}/{domain}-{name}.{file_format}"
+
+
+def mark(shown: str, identity: str) -> str:
+    """The mark of what a rule shows of one study; see `selfloop.jobs.marks`."""
+    return f"{STUDY}/{shown}-{short(identity)}"
 
 
 def log(rule: str, *names: str) -> str:

@@ -10,8 +10,10 @@ from typing import Any
 
 from selfloop.code_digest import code_digest
 from selfloop.config.load import check_keys, read_scalars
+from selfloop.data.regimes import REAL
 from selfloop.domains.protocol import AnyDomain
 from selfloop.errors import UserError
+from selfloop.identity import digest, short
 from selfloop.jobs.steps import step_module
 from selfloop.planning import paths
 from selfloop.planning import study as studies
@@ -65,9 +67,29 @@ class Plan(studies.Study):
             return self.data[wildcards.data].domain.name
         return self.simulations[wildcards.simulation].domain.name
 
-    def code(self, step: str, domain: AnyDomain | None = None) -> str:
-        """Digest of the code that a step runs; of a domain's own module where there is a domain."""
-        return step_code(step, None if domain is None else domain.name)
+    # No date of a file counts (see `session.compat`), and no name holds code. So the digest of a job's code covers the
+    # steps that its inputs come from as well: what a killed run has left half renewed shows in the params alone.
+
+    def _real_steps(self, domain: AnyDomain) -> tuple[str, ...]:
+        tokenized = any(e.tokenizer is not None for e in self.experiments if e.domain.name == domain.name)
+        return ("prepare_data", "train_tokenizer", "tokenize") if tokenized else ("prepare_data",)
+
+    def _set_steps(self, model: studies.Model) -> tuple[str, ...]:
+        sampled = any(take.iteration != REAL for take, _ in model.takes)
+        return (*self._real_steps(model.domain), "concatenate", *(("train", "generate") if sampled else ()))
+
+    def sampled_code(self, step: str, domain: AnyDomain) -> str:
+        """Digest of the code of a step that shows models and what they sample."""
+        return steps_code(domain.name, *self._real_steps(domain), "concatenate", "train", "generate", step)
+
+    def measured_code(self, step: str, domain: AnyDomain | None = None) -> str:
+        """Digest of the code of a step that shows what is measured in the study."""
+        measured = []
+        for each in self.domains:
+            simulates = any(e.simulations for e in self.experiments if e.domain.name == each.name)
+            steps = ("measure_baseline", "evaluate_model", *(("simulate_chains",) if simulates else ()))
+            measured += [self.sampled_code("evaluate_part", each), steps_code(each.name, *steps)]
+        return short(digest([*measured, steps_code(None if domain is None else domain.name, step)]))
 
     # Inputs that the wildcards do not spell, and what else a job's result depends on. One function per job for each of
     # the two, not one per file and value: Snakemake takes longer to call a function than the function takes, and a
@@ -100,34 +122,39 @@ class Plan(studies.Study):
     def prepare_data_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule prepare_data."""
         experiment = self.data[wildcards.data]
-        return {**self._of("prepare_data", experiment), "data": experiment.data.plain}
+        read = {"data": experiment.data.plain, "contents": experiment.contents}
+        return {**_of(experiment, "prepare_data"), **read}
 
     def train_tokenizer_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule train_tokenizer."""
         experiment = self.tokenizers[wildcards.data, wildcards.tokenizer]
-        return {**self._of("train_tokenizer", experiment), "tokenizer": experiment.tokenizer}
+        steps = ("prepare_data", "train_tokenizer")
+        return {**_of(experiment, *steps), "tokenizer": experiment.tokenizer}
 
     def tokenize_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule tokenize."""
-        return self._of("tokenize", self.data[wildcards.data])
+        return _of(self.data[wildcards.data], "prepare_data", "train_tokenizer", "tokenize")
 
     def measure_baseline_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule measure_baseline."""
         experiment = self.baselines[wildcards.real, wildcards.baseline]
-        return {**self._of("measure_baseline", experiment), "model": experiment.baseline}
+        return {
+            **_of(experiment, *self._real_steps(experiment.domain), "measure_baseline"),
+            "model": experiment.baseline,
+        }
 
     def concatenate_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule concatenate."""
         model = self.models[wildcards.model]
         settings = {"identity": model.identity, "takes": model.take_table, "budget": model.budget}
-        return {**settings, "code": self.code("concatenate")}
+        return {**settings, "code": steps_code(model.domain.name, *self._set_steps(model))}
 
     def train_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule train."""
         model = self.models[wildcards.model]
         experiment = model.experiment
         return {
-            **self._of("train", experiment),
+            **_of(experiment, *self._set_steps(model), "train"),
             "identity": model.identity,
             "model": experiment.model.plain,
             "training": model.training.plain,
@@ -139,7 +166,7 @@ class Plan(studies.Study):
         model, part = self.models[wildcards.model], self.parts[wildcards.model, wildcards.part]
         experiment = model.experiment
         return {
-            **self._of("generate", experiment),
+            **_of(experiment, *self._set_steps(model), "train", "generate"),
             "identity": part.identity,
             "data": experiment.data.plain,
             "sampling": part.sampling.plain,
@@ -150,23 +177,20 @@ class Plan(studies.Study):
 
     def evaluate_model_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule evaluate_model."""
-        return self._of("evaluate_model", self.models[wildcards.model].experiment)
+        model = self.models[wildcards.model]
+        return _of(model.experiment, *self._set_steps(model), "train", "evaluate_model")
 
     def evaluate_part_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule evaluate_part."""
-        experiment = self.models[wildcards.model].experiment
-        part = self.parts[wildcards.model, wildcards.part]
+        model, part = self.models[wildcards.model], self.parts[wildcards.model, wildcards.part]
         sampled = {"identity": part.identity, "sampling": part.sampling.plain, "part": part.index}
-        return {**self._of("evaluate_part", experiment), **sampled}
+        return {**_of(model.experiment, *self._set_steps(model), "train", "generate", "evaluate_part"), **sampled}
 
     def simulate_chains_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule simulate_chains."""
         simulation = self.simulations[wildcards.simulation]
-        code = self.code("simulate_chains", simulation.domain)
-        return {"domain": simulation.domain.name, "code": code, "simulation": simulation.settings}
-
-    def _of(self, step: str, experiment: studies.Experiment) -> dict[str, object]:
-        return {"domain": experiment.domain.name, "code": self.code(step, experiment.domain)}
+        domain = simulation.domain.name
+        return {"domain": domain, "code": steps_code(domain, "simulate_chains"), "simulation": simulation.settings}
 
     @property
     def measurement_files(self) -> list[str]:
@@ -188,7 +212,7 @@ class Plan(studies.Study):
     @cached_property
     def shows(self) -> Showing:
         """The figures, tables and page of the study."""
-        return Showing(self, self.checked, self.code)
+        return Showing(self, self.checked, self.sampled_code, self.measured_code)
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity: a plan has no hash
@@ -217,16 +241,29 @@ def step_code(step: str, domain: str | None) -> str:
     return code_digest(step_module(step, domain))
 
 
+@cache
+def steps_code(domain: str | None, *steps: str) -> str:
+    """Digest of the code of several steps of a domain, each counted once."""
+    return short(digest([step_code(step, domain) for step in dict.fromkeys(steps)]))
+
+
+def _of(experiment: studies.Experiment, *steps: str) -> dict[str, object]:
+    """What the params of all steps of a domain hold; `steps` are the job's own and those that its inputs come from."""
+    return {"domain": experiment.domain.name, "code": steps_code(experiment.domain.name, *steps)}
+
+
 def plan_study(
     config: dict[str, Any],
     resources: Path = RESOURCES,
     files: Iterable[Path | str] = (),
     given: Mapping[str, Any] | None = None,
+    in_job: bool = False,
 ) -> Plan:
     """The plan of a config, whose steps ask for what the file `resources` says.
 
     Snakemake has read the config from `files`, and of two entries of one key has kept the last; `given` is what its
-    option `--config` has added, with nested numbers as strings, which are read as numbers in `config`, too.
+    option `--config` has added, with nested numbers as strings, which are read as numbers in `config`, too. `in_job`
+    says that this process runs a job of a study that has begun already.
 
     Raises:
         SystemExit: the config is wrong; the message is shown alone, and the exit code is 1. Around the message of any
@@ -237,7 +274,7 @@ def plan_study(
             check_keys(Path(file))
         read_scalars(config, given or {})
         checked = check(config)
-        plan = Plan(studies.build(checked).experiments)
+        plan = Plan(studies.experiments(checked, in_job))
         plan.resources = Resources(resources)
         plan.checked = checked
         check_titles(checked.study.figures.titles, plan.shows.titled)

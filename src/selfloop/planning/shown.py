@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol
 
 from selfloop.config import models
 from selfloop.domains.protocol import Analysis, AnyDomain, Artifacts, first_seeds
+from selfloop.identity import digest
+from selfloop.jobs.marks import MARKS
 from selfloop.paper.published import comparisons, published
 from selfloop.planning import paths
 from selfloop.planning import study as studies
@@ -66,7 +68,8 @@ class Shown:
         analysis: what is drawn.
         artifacts: those that the analysis reads, without the paths that it does not read.
         titles: the titles of its figures, by name.
-        code: digest of its step's code.
+        code: digest of the code of its step, and of all that it shows.
+        tables: digest of the tidy tables that it is drawn from, or an empty string.
     """
 
     rule: str
@@ -75,6 +78,7 @@ class Shown:
     artifacts: list[dict[str, object]]
     titles: dict[str, str]
     code: str
+    tables: str = ""
 
     @property
     def tidy(self) -> str | None:
@@ -114,11 +118,26 @@ class Rule:
 
     name: str
     by_domain: Mapping[str, Shown]
+    tables_mark: str
 
     @property
     def first(self) -> Shown:
         """What it shows of the first of its domains."""
         return next(iter(self.by_domain.values()))
+
+    @property
+    def identity(self) -> str:
+        """Digest of what it shows of the study, in all its domains."""
+        return digest([[entry.params, entry.tables] for entry in self.by_domain.values()])
+
+    def mark(self, domain: str = "") -> str:
+        """The mark of what it shows; `domain` is the domain's name, in place of the wildcard."""
+        return paths.mark(f"{self.name}-{domain or self.domain}", self.identity)
+
+    @property
+    def marks(self) -> list[str]:
+        """Its marks, one for each of its domains."""
+        return [self.mark(domain) for domain in self.by_domain]
 
     @property
     def domain(self) -> str:
@@ -132,8 +151,9 @@ class Rule:
 
     @property
     def tidy(self) -> dict[str, str]:
-        """The tidy table among its inputs, by name."""
-        return {name: file for name, file in TIDY.items() if name == self.first.tidy}
+        """The tidy table among its inputs, by name, with the mark of all of them."""
+        found = {name: file for name, file in TIDY.items() if name == self.first.tidy}
+        return {**found, MARKS: self.tables_mark} if found else {}
 
     def files(self, kind: Kind, *formats: str) -> list[str]:
         """Its figures or tables in each format."""
@@ -153,11 +173,39 @@ class Rule:
 
 @dataclass(frozen=True)
 class Showing:
-    """What a study shows: the study, its checked config, and the digest of the code that a rule runs in a domain."""
+    """What a study shows.
+
+    Attributes:
+        study, checked: the study, and its checked config.
+        sampled_code, measured_code: digests of the code of a step that shows models and samples, and of one that shows
+            measurements.
+    """
 
     study: studies.Study
     checked: Checked
-    code: Callable[[str, AnyDomain], str]
+    sampled_code: Callable[[str, AnyDomain], str]
+    measured_code: Callable[[str, AnyDomain | None], str]
+
+    @cached_property
+    def tables(self) -> str:
+        """Digest of what the tidy tables hold."""
+        return digest([self.study.rows(), self.study.simulation_rows(), self.measured_code("collect_metrics", None)])
+
+    @property
+    def tables_mark(self) -> str:
+        """The mark of the tidy tables."""
+        return paths.mark("collect_metrics", self.tables)
+
+    @cached_property
+    def page_mark(self) -> str:
+        """The mark of the page."""
+        code = self.measured_code("write_report", None)
+        return paths.mark("write_report", digest([self.report(), looks(), code, self.marks]))
+
+    @property
+    def marks(self) -> list[str]:
+        """The marks of the tidy tables, and of all figures and tables."""
+        return [self.tables_mark, *(mark for rule in self.rules for mark in rule.marks)]
 
     @cached_property
     def entries(self) -> list[Shown]:
@@ -168,13 +216,13 @@ class Showing:
         """What is shown of one domain."""
         return [entry for entry in self.entries if entry.domain is domain]
 
-    @property
+    @cached_property
     def rules(self) -> list[Rule]:
         """The rules that show it all."""
         found: dict[str, dict[str, Shown]] = {}
         for entry in self.entries:
             found.setdefault(entry.rule, {})[entry.domain.name] = entry
-        return [Rule(name, by_domain) for name, by_domain in found.items()]
+        return [Rule(name, by_domain, self.tables_mark) for name, by_domain in found.items()]
 
     @property
     def formats(self) -> list[str]:
@@ -263,7 +311,10 @@ class Showing:
     def _entry(self, rule: str, domain: AnyDomain, analysis: Analysis) -> Shown:
         given = self.checked.study.figures.titles
         titles = {name: given.get(_title_key(domain, analysis, name), "") for name in analysis.figures}
-        return Shown(rule, domain, analysis, self.chosen(domain, analysis), titles, self.code(rule, domain))
+        drawn = any(name in TIDY for name in analysis.reads)
+        code = self.measured_code(rule, domain) if drawn else self.sampled_code(rule, domain)
+        artifacts = self.chosen(domain, analysis)
+        return Shown(rule, domain, analysis, artifacts, titles, code, self.tables if drawn else "")
 
 
 def _title_key(domain: AnyDomain, analysis: Analysis, figure: str) -> str:

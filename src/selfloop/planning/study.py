@@ -14,6 +14,7 @@ from functools import cached_property
 from selfloop.config import models
 from selfloop.config.section import Section
 from selfloop.data import regimes
+from selfloop.data.contents import Contents
 from selfloop.domains.protocol import AnyDomain, load_domain
 from selfloop.errors import UserError
 from selfloop.identity import digest, short
@@ -36,6 +37,7 @@ class Experiment:
     seeds: tuple[int, ...]
     simulations: tuple[Mapping[str, object], ...] = ()
     first_iteration: Mapping[str, object] = field(default_factory=dict)  # in place of keys of `training`
+    contents: str | None = None  # digest of the user's files that `data` reads, or None where it reads none
 
     @cached_property
     def first_training(self) -> Section:
@@ -46,10 +48,16 @@ class Experiment:
         """How the model of an iteration is trained."""
         return self.first_training if iteration == 1 else self.training
 
+    @property
+    def data_read(self) -> str:
+        """Digest of the settings of its data."""
+        return _data_read(self.domain, self.data)
+
     @cached_property
     def data_identity(self) -> str:
         """Digest of what the prepared data depend on."""
-        return digest([self.domain.name, self.data.plain])
+        depends_on = [self.domain.name, self.data.plain]
+        return digest(depends_on if self.contents is None else [*depends_on, self.contents])
 
     @cached_property
     def data_name(self) -> str:
@@ -102,6 +110,7 @@ class Experiment:
     def named(self) -> dict[str, str]:
         """What each name of this experiment stands for."""
         names = {self.data_name: self.data_identity, self.setting_name: self.setting_identity}
+        names[paths.baseline(self.real_name, self.baseline_name)] = digest(self.baseline)
         return names if self.tokenizer is None else {**names, self.real_name: digest(self.tokenizer)}
 
 
@@ -353,12 +362,34 @@ class Study:
         return self.parts.setdefault((part.model, part.name), part)
 
 
-def build(checked: Checked) -> Study:
-    """The study of a config."""
-    return Study(tuple(_experiment(name, entry, checked.regimes) for name, entry in checked.experiments.items()))
+def _data_read(domain: AnyDomain, data: Section) -> str:
+    return digest([domain.name, data.plain])
 
 
-def _experiment(name: str, entry: models.Experiment, known: Mapping[str, regimes.Regime]) -> Experiment:
+def build(checked: Checked, in_job: bool = False) -> Study:
+    """The study of a config.
+
+    Args:
+        checked: the config.
+        in_job: whether this process runs a job of a study, whose data files hold what they held when it began.
+
+    Raises:
+        UserError: a data file changes while it is read, or two settings would have one name.
+    """
+    return Study(experiments(checked, in_job))
+
+
+def experiments(checked: Checked, in_job: bool = False) -> tuple[Experiment, ...]:
+    """The experiments of a config; see `build`."""
+    contents = Contents(in_job)
+    found = tuple(_experiment(name, entry, checked.regimes, contents) for name, entry in checked.experiments.items())
+    contents.keep()
+    return found
+
+
+def _experiment(
+    name: str, entry: models.Experiment, known: Mapping[str, regimes.Regime], contents: Contents
+) -> Experiment:
     domain = load_domain(entry.domain)
     return Experiment(
         name=name,
@@ -372,4 +403,5 @@ def _experiment(name: str, entry: models.Experiment, known: Mapping[str, regimes
         iterations={regime: entry.iterations_of(regime) for regime in entry.regimes},
         seeds=tuple(entry.seeds),
         simulations=tuple(domain.simulations(entry)),
+        contents=contents.read_by(_data_read(domain, entry.data), lambda: domain.input_files(entry.data)),
     )

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from selfloop.data import contents
 from selfloop.errors import UserError
 from selfloop.jobs import forkserver, gpus, processes, stopping
 from selfloop.jobs.logs import last_lines
@@ -47,6 +48,7 @@ class Session:
         gc.enable()
         try:
             folder_lock.claim()
+            contents.promise({e.data_read: e.contents for e in self.plan.experiments})
             if not is_writable(Path(RESULTS)):
                 sys.exit(1)
             for message in provenance.changes(self.plan):

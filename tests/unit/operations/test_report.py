@@ -1,76 +1,59 @@
 """Whether figures that lie there show the study that a page is made of."""
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
-from selfloop.data import collect
 from selfloop.data.atomic import atomic_file
 from selfloop.data.tidy import CURVES
 from selfloop.operations.report import are_current, draw, is_usable
+from selfloop.planning.rules import Plan
 from selfloop.report.content import Gap, not_simulated
 
 from ..report.conftest import measured, plan
 
-CHAIN: dict[str, Any] = {"experiment": "mine", "domain": "linear", "model": "Linear regression", "regime": "replace"}
-CHAIN |= {"sampling": "gaussian", "seed": 0, "iteration": 1, "model_folder": "m", "part_folders": ["m/parts/p"]}
-SAMPLES = "results/figures/image-samples.svg"  # waits for no measurement
-FIGURE = "results/figures/linear-headline.svg"
-SIMULATION = "results/simulations/s.parquet"
-SIMULATIONS = [{"experiment": "mine", "domain": "linear", "file": SIMULATION}]
+SIMULATIONS = [{"experiment": "mine", "domain": "linear", "file": "results/simulations/s.parquet"}]
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A finished study, each file a second after the one before."""
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A finished study."""
     monkeypatch.chdir(tmp_path)
-    measured = ["m/measurements.json", "m/learning_curve.parquet", "m/parts/p.measurements.json", SIMULATION]
-    for second, name in enumerate([SAMPLES, *measured, "results/chains.csv", FIGURE]):
+    made = plan()
+    measured = (*made.measurement_files, *made.curve_files, *made.simulation_files)
+    for name in (*measured, *made.shows.files(), *made.shows.marks):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(collect.index([CHAIN]) if name.endswith(".csv") else "x", encoding="utf-8")
-        os.utime(name, (second, second))
+        Path(name).touch()
+    return made
 
 
-def current(chain: dict[str, Any] = CHAIN) -> bool:
-    return are_current([FIGURE], [SAMPLES], [chain], SIMULATIONS)
+def test_figures_of_a_finished_study_are_current(study: Plan) -> None:
+    assert are_current(study)
 
 
-@pytest.mark.usefixtures("study")
-def test_figures_of_a_finished_study_are_current() -> None:
-    assert current()
-
-
-@pytest.mark.usefixtures("study")
 @pytest.mark.parametrize(
-    "change",
+    "gone",
     [
-        lambda: os.utime("m/measurements.json", (9, 9)),
-        lambda: os.utime("m/parts/p.measurements.json", (9, 9)),
-        lambda: os.utime(SIMULATION, (9, 9)),
-        lambda: os.utime("results/chains.csv", (9, 9)),  # the tables are new, the figures not yet
-        lambda: Path(SIMULATION).unlink(),
-        lambda: Path("m/learning_curve.parquet").unlink(),
-        lambda: Path(FIGURE).unlink(),
-        lambda: Path("results/chains.csv").unlink(),
+        lambda study: study.measurement_files[0],
+        lambda study: study.measurement_files[-1],
+        lambda study: study.curve_files[0],
+        lambda study: study.shows.files()[0],
+        lambda study: study.shows.tables_mark,  # they show another study, or this one before a change
+        lambda study: study.shows.marks[-1],
     ],
 )
-def test_figures_are_not_current_where_something_is_missing_or_was_measured_later(change: Callable[[], Any]) -> None:
-    change()
-    assert not current()
+def test_figures_are_not_current_where_something_is_missing(study: Plan, gone: Callable[[Plan], str]) -> None:
+    Path(gone(study)).unlink()
+    assert not are_current(study)
 
 
-@pytest.mark.usefixtures("study")
-def test_figures_of_another_study_in_the_same_folder_are_not_this_ones() -> None:
-    assert not current(CHAIN | {"experiment": "other"})
-
-
-@pytest.mark.usefixtures("study")
-def test_settings_that_are_not_simulated_are_missing() -> None:
+def test_settings_that_are_not_simulated_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(SIMULATIONS[0]["file"]).parent.mkdir(parents=True)
+    Path(SIMULATIONS[0]["file"]).touch()
     assert not_simulated(SIMULATIONS) == []
     more = [*SIMULATIONS, {**SIMULATIONS[0], "file": "results/simulations/t.parquet"}]
     assert not_simulated(more) == [Gap("mine, simulated", "1 of 2 settings")]

@@ -1,8 +1,10 @@
 """Which artifacts a study consists of, what they share, and what a change of the config renames."""
 
 import copy
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -250,6 +252,23 @@ def test_a_digest_sees_values_and_not_the_order_of_keys() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
     assert digest({"a": 1, "b": [2]}) != digest({"a": 1, "b": [3]})
     assert digest([1, 2]) != digest([2, 1])
+
+
+def test_what_the_users_files_hold_is_in_every_name_and_where_they_lie_in_time_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "mine.txt"
+
+    def named(text: str, date: float) -> set[str]:
+        file.write_text(text * 20)
+        os.utime(file, (date, date))
+        return names(of(data={"source": "files", "train": "mine.txt"}, training={"batch_size": 2}))
+
+    text, other = ("A story.\n<|endoftext|>\n", "A fable.\n<|endoftext|>\n")
+    before = named(text, 0.0)
+    assert named(text, 4e9) == before
+    assert named(other, 0.0).isdisjoint(before)
 
 
 def test_every_name_holds_64_bits_or_more_of_its_digest() -> None:

@@ -1,12 +1,24 @@
 """What a plan spares Snakemake, against what Snakemake works out itself."""
 
+import asyncio
 import inspect
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from selfloop.session.compat import common, dag, once_per_rule, plan_faster, resources
+from selfloop.session import compat
+from selfloop.session.compat import (
+    RerunTrigger,
+    common,
+    dag,
+    ignore_dates,
+    io,
+    once_per_rule,
+    plan_faster,
+    resources,
+)
 
 
 class Sizes:
@@ -36,6 +48,26 @@ def test_methods_that_take_wildcards_are_parsed_no_more() -> None:
     told = [hasattr(method, common.FUNC_OVERWRITE_PARAMS_ATTR) for method in (Sizes.of, Sizes.all, evaluate)]
     assert told == [True, False, True]
     assert list(common.get_function_params(evaluate)) == list(inspect.signature(evaluate).parameters)[1:]
+
+
+def test_no_date_of_a_file_reruns_or_refuses_anything(tmp_path: Path) -> None:
+    """Whatever --rerun-triggers says: the pinned Snakemake compares dates in any case."""
+    ignore_dates()
+    (tmp_path / "input").touch()
+    assert not asyncio.run(io._IOFile(str(tmp_path / "input"), None).is_newer(0.0))
+    assert asyncio.run(dag.DAG.check_output_mtime(None, None, [])) is None
+    asked = SimpleNamespace(dag_settings=SimpleNamespace(rerun_triggers=RerunTrigger.all()))
+    triggers = compat.snakemake.workflow.Workflow.rerun_triggers.fget
+    assert triggers(asked) == {RerunTrigger.PARAMS, RerunTrigger.INPUT}
+    asked.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
+    assert triggers(asked) == set()
+
+
+def test_the_pinned_snakemake_asks_what_is_answered_here() -> None:
+    """A release that asks something else would bring dates back."""
+    source = inspect.getsource(dag.DAG)
+    assert "await f.is_newer(output_mintime_)" in source
+    assert source.count("self.check_output_mtime(") == 1
 
 
 def test_the_script_of_a_rule_is_looked_for_once() -> None:

@@ -234,6 +234,11 @@ def walked(path: Path) -> Iterator[tuple[str, list[str]]]:
         yield folder, files
 
 
+def images_of(folder: Path) -> list[Path]:
+    """The images below a folder, sorted by name."""
+    return [folder / name for name in sorted(_of_folder(folder)[0]) if _suffix(name) in SUFFIXES]
+
+
 def _of_folder(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
     names = []
     for folder, files in walked(path):

@@ -47,10 +47,9 @@ def problems(data: Data) -> list[str]:
 
 
 def input_files(data: Data) -> list[str]:
-    """The rule's input files: zips, lists and folders, whose mtime changes when files are added or removed.
-
-    An image that is overwritten in place goes unnoticed.
-    """
+    """The user's files that are read: zips, lists, and the images of folders."""
+    if data.source == "hub":
+        return hub.input_files(data)
     if data.source == "files":
         named = [path for key in ("train", "test") for path in _paths(getattr(data, key))]
     elif data.source == "celeba":
@@ -59,7 +58,7 @@ def input_files(data: Data) -> list[str]:
         named = [folder / name for name in names if (folder / name).exists()]
     else:
         return []
-    return [str(inner) for path in named for inner in ([path] if path.is_file() else _folders(path))]
+    return [str(inner) for path in named for inner in ([path] if path.is_file() else readers.images_of(path))]
 
 
 def splits(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles]:
@@ -150,10 +149,6 @@ def _drawn(images: ImageFiles, data: Data, key: str) -> ImageFiles:
 
 def _paths(value: str | list[str] | None) -> list[Path]:
     return [Path(path).expanduser() for path in ([value] if isinstance(value, str) else value or [])]
-
-
-def _folders(path: Path) -> list[Path]:
-    return [Path(folder) for folder, _ in readers.walked(path)]
 
 
 def _packaged_problems(data: Data) -> list[str]:

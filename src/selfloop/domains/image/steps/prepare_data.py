@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from selfloop.data.atomic import atomic_folder
+from selfloop.data.contents import unchanged
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.image.config import Data
 from selfloop.domains.image.data import sources
@@ -18,16 +19,18 @@ class Params(StepParams):
     """What the step takes of its params."""
 
     data: Data
+    contents: str | None = None
 
 
 def run(job: Job[Params]) -> None:
     """Read the source that `job.params.data` names, and write both splits."""
     data = job.params.data
-    train, test = sources.splits(data, job.log.info)
-    seen = {
-        name: _write(name, split, data, Path(job.output[name]), job)
-        for name, split in (("train", train), ("test", test))
-    }
+    with unchanged(job.params.contents, lambda: sources.input_files(data)):
+        train, test = sources.splits(data, job.log.info)
+        seen = {
+            name: _write(name, split, data, Path(job.output[name]), job)
+            for name, split in (("train", train), ("test", test))
+        }
     twice = sum(digest in seen["train"] for digest in seen["test"])
     if twice:
         job.log.info("warning: %d test images are in the train split too, pixel for pixel; they are kept", twice)

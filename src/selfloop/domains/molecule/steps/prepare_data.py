@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from selfloop.data.contents import unchanged
 from selfloop.data.paths import matching_files
 from selfloop.domains.molecule.config import Data
-from selfloop.domains.molecule.data import readers
+from selfloop.domains.molecule.data import readers, sources
 from selfloop.domains.molecule.data.chemistry import describe, graph_of
 from selfloop.domains.molecule.data.conformations import Conformation, write_conformations
 from selfloop.domains.molecule.data.readers import Molecule
@@ -22,10 +23,16 @@ class Params(StepParams):
     """What the step takes of its params."""
 
     data: Data
+    contents: str | None = None
 
 
 def run(job: Job[Params]) -> None:
     """Read the source that `job.params.data` names, and write both splits."""
+    with unchanged(job.params.contents, lambda: sources.input_files(job.params.data)):
+        _prepare(job)
+
+
+def _prepare(job: Job[Params]) -> None:
     data = job.params.data
     left_out: Counter[str] = Counter()
     notes: Counter[str] = Counter()

@@ -88,7 +88,9 @@ def known_train_rows(data: Data) -> int | None:
 
 
 def input_files(data: Data) -> list[str]:
-    """Local files for the rule's input; none for packaged and hub data."""
+    """The user's files that are read; none for packaged data and those of the hub."""
+    if data.source == "hub":
+        return hub.input_files(data)
     if data.source != "files":
         return []
     return [str(path) for key in ("train", "test") for path in matching_files(getattr(data, key))[0]]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from selfloop.data.atomic import atomic_folder
+from selfloop.data.contents import unchanged
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.text.config import Data
 from selfloop.domains.text.data import sources
@@ -18,13 +19,15 @@ class Params(StepParams):
     """What the step takes of its params."""
 
     data: Data
+    contents: str | None = None
 
 
 def run(job: Job[Params]) -> None:
     """Read the source that `job.params.data` names, and write both splits."""
-    train, test = sources.documents(job.params.data, job.log.info)
-    _write(train, Path(job.output["train"]))
-    _write(test, Path(job.output["test"]))
+    with unchanged(job.params.contents, lambda: sources.input_files(job.params.data)):
+        train, test = sources.documents(job.params.data, job.log.info)
+        _write(train, Path(job.output["train"]))
+        _write(test, Path(job.output["test"]))
 
 
 def _write(texts: Iterable[str], folder: Path) -> None:

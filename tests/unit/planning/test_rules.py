@@ -1,0 +1,78 @@
+"""What Snakemake is told that results depend on, besides names."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from selfloop.planning import rules
+from selfloop.planning.rules import Plan, plan_study
+
+from .test_study import BASE
+
+STEPS = ("prepare_data", "train_tokenizer", "tokenize", "concatenate", "train", "generate", "evaluate_part")
+
+
+class Named(SimpleNamespace):
+    """A job's wildcards."""
+
+    def keys(self) -> list[str]:
+        return list(vars(self))
+
+
+def codes(plan: Plan) -> dict[str, str]:
+    """The digest of the code of jobs, by name: of iteration 1, and of iteration 2, which learns from samples."""
+    first, second = (plan.chains[0].models[n] for n in (0, 1))
+    own = {"model": first.name, "part": plan.chains[0].parts[0][0].name, "data": first.experiment.data_name}
+    wildcards: Any = Named(**own, tokenizer=first.experiment.tokenizer_name)
+    found = {step: getattr(plan, f"{step}_settings")(wildcards)["code"] for step in (*STEPS, "evaluate_model")}
+    wildcards.model = second.name
+    found |= {
+        f"{step}, later": getattr(plan, f"{step}_settings")(wildcards)["code"] for step in ("concatenate", "train")
+    }
+    shown = {entry.rule: entry.code for entry in plan.shows.entries}
+    return found | {rule: shown[rule] for rule in ("plot_headline", "write_samples")}
+
+
+LOOP = {"concatenate, later", "train, later"}
+SHOWN = {"plot_headline", "write_samples"}
+OF_MODEL = {"train", "generate", "evaluate_part", "evaluate_model"}
+DEPENDING = {
+    "tokenize": {"tokenize", "concatenate", *OF_MODEL, *LOOP, *SHOWN},
+    "train": {*OF_MODEL, *LOOP, *SHOWN},
+    "generate": {"generate", "evaluate_part", *LOOP, *SHOWN},
+    "evaluate_part": {"evaluate_part", "plot_headline"},
+    "plot_headline": {"plot_headline"},
+}
+
+
+@pytest.mark.parametrize("changed", DEPENDING)
+def test_the_code_of_a_step_is_in_the_params_of_all_jobs_downstream(
+    changed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed after it has renewed a step goes on with all that depends on it, though no date counts."""
+    before = codes(plan_study(BASE))
+    real = rules.step_code
+    monkeypatch.setattr(rules, "step_code", lambda step, of: "new" if step == changed else real(step, of))
+    rules.steps_code.cache_clear()
+    try:
+        after = codes(plan_study(BASE))
+    finally:
+        rules.steps_code.cache_clear()
+    assert {name for name in before if before[name] != after[name]} == DEPENDING[changed]
+
+
+def test_marks_say_what_is_shown() -> None:
+    def marks(**figures: Any) -> dict[str, str]:
+        shows = plan_study(BASE | figures).shows
+        return {mark.rpartition("-")[0]: mark for mark in [*shows.marks, shows.page_mark]}
+
+    def changed(**config: Any) -> set[str]:
+        after = marks(**config)
+        return {name.removeprefix("results/study/") for name in before if before[name] != after[name]}
+
+    before = marks()
+    assert changed() == set()
+    assert changed(figures={"titles": {"text-headline": "Mine"}}) == {"plot_headline-text", "write_report"}
+    more = {"experiments": {"a": BASE["experiments"]["a"] | {"iterations": 4}}}
+    assert len(changed(**more)) == len(before)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from selfloop.data import collect
 from selfloop.data.atomic import atomic_file
 from selfloop.data.tidy import CURVES
 from selfloop.operations.report import are_current, draw, is_usable

@@ -3,8 +3,9 @@
 import builtins
 import os
 import pickle
+import signal
 import subprocess
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from selfloop.domains.molecule.data.pickles import KNOWN, read_pickle
+from selfloop.domains.molecule.config import Data
+from selfloop.domains.molecule.data import readers
+from selfloop.domains.molecule.data.pickles import KNOWN, in_child, read_pickle
 from selfloop.errors import UserError
 
 
@@ -102,6 +105,46 @@ def test_a_damaged_pickle_is_one_clear_message(content: bytes, tmp_path: Path) -
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"damaged\.pickle: it is not a whole pickle"):
         read_pickle(path)
+
+
+def crash(path: Path) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def length(path: Path) -> int:
+    return len(path.read_bytes())
+
+
+def test_a_pickle_whose_reading_crashes_is_one_clear_message_and_the_next_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.pickle"
+    path.write_bytes(b"four")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"damaged\.pickle: it is damaged: the process that read it crashed"):
+            in_child(crash, path)
+        assert in_child(length, path) == 4
+
+
+def test_no_flipped_bits_end_the_process(
+    tmp_path: Path, mol: Callable[..., Chem.Mol], data: Callable[..., Data]
+) -> None:
+    """Of flips in such pickles, one in a hundred crashed the process that read them."""
+    content = {"conformers": [{"rd_mol": mol("CC(C)CC(=O)OCCc1ccncc1", 1), "boltzmannweight": 0.5} for _ in range(3)]}
+    whole = pickle.dumps(content)
+    draw = np.random.default_rng(1)
+    path = tmp_path / "flipped.pickle"
+    outcomes = Counter[str]()
+    for _ in range(250):
+        damaged = bytearray(whole)
+        for place in draw.integers(len(whole), size=4):
+            damaged[place] ^= 1 << draw.integers(8)
+        path.write_bytes(damaged)
+        try:
+            in_child(readers._geom_conformers, path, "x", data())
+            outcomes["read"] += 1
+        except UserError as error:
+            assert str(error).startswith(str(path))
+            outcomes["crashed" if "crashed" in str(error) else "refused"] += 1
+    assert outcomes["refused"] > 20
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -505,6 +505,20 @@ def test_in_geoms_layout_conformers_of_another_molecule_are_left_out(geom: Path,
     assert left_out["conformers that do not match their molecule"] == left_out["without a molecule"] == 1
 
 
+def test_geoms_table_of_contents_may_begin_with_a_byte_order_mark_and_has_each_molecule_once(geom: Path) -> None:
+    summary = geom / "summary_drugs.json"
+    content = summary.read_text(encoding="utf-8")
+    summary.write_text("\ufeff" + content, encoding="utf-8")
+    train, test, _ = read(geom_section(geom))
+    assert train and test
+    key = next(iter(json.loads(content)))
+    summary.write_text(content.replace("{", f"{{{json.dumps(key)}: {{}}, ", 1), encoding="utf-8")
+    with pytest.raises(
+        UserError, match=r"summary_drugs\.json is not a table of molecules in JSON \(it has '.*' twice\)"
+    ):
+        read(geom_section(geom))
+
+
 def test_a_hostile_pickle_in_geoms_layout_stops_the_step_and_does_not_run(geom: Path, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
 

@@ -1,16 +1,29 @@
 """Safe reading of molecule pickles (GEOM's archive, GeoDiff's splits).
 
 A pickle may call any function of any module. This unpickler has an allowlist of names, each with a harmless stand-in,
-and refuses everything else before anything is called.
+and refuses everything else before anything is called. Damaged bytes may still crash the unpickler, or rdkit, both
+written in C: a child process reads them.
 """
 
+import faulthandler
 import io
+import multiprocessing
+import os
 import pickle
+import signal
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 
+from selfloop.data.user_files import unreadable
 from selfloop.errors import UserError
+from selfloop.jobs.processes import die_with_parent
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _ERRORS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 
@@ -89,6 +102,37 @@ class Reader(pickle.Unpickler):
         raise UserError("it refers to objects outside itself")
 
 
+def in_child(read: Callable[Concatenate[Path, P], T], path: Path, *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of `read(path, …)`, a function of a module, in a child process that may crash.
+
+    Raises:
+        UserError: whatever `read` raises; or the child crashed, or ran out of memory.
+    """
+    try:
+        return _child().submit(read, path, *args, **kwargs).result()
+    except BrokenProcessPool:
+        _child.cache_clear()
+        raise UserError(f"{path}: it is damaged: the process that read it crashed (or was killed).") from None
+    except UserError:
+        raise
+    except Exception as error:  # of rdkit, about a molecule that contradicts itself
+        reason = " ".join(str(error).split()) or "no more is known"
+        raise UserError(f"{path}: it is damaged ({type(error).__name__}: {reason}).") from error
+
+
+@cache
+def _child() -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("fork")
+    return ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
+
+
+def _begin(parent: int) -> None:
+    die_with_parent(parent)
+    faulthandler.disable()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the parent handles them
+        signal.signal(number, signal.SIG_IGN)
+
+
 def read_pickle(source: Path | bytes | IO[bytes]) -> Any:
     """The lists, dicts, numbers, strings and rdkit molecules of a pickle; other allowed objects as `Record`.
 
@@ -96,6 +140,9 @@ def read_pickle(source: Path | bytes | IO[bytes]) -> Any:
         UserError: it is damaged, or names what is not allowed; the message begins with the file's path, if any.
     """
     if isinstance(source, Path):
+        problem = unreadable(source)
+        if problem:
+            raise UserError(problem)
         try:
             with source.open("rb") as file:
                 return read_pickle(file)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from selfloop.config.section import given
-from selfloop.data.user_files import LONGEST, lines, place, too_long
+from selfloop.data.user_files import LONGEST, json_object, lines, place, too_long
 from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import sources
 from selfloop.domains.molecule.data.chemistry import Rejected, check, conformations_of
 from selfloop.domains.molecule.data.conformations import Conformation
-from selfloop.domains.molecule.data.pickles import Record, read_pickle
+from selfloop.domains.molecule.data.pickles import Record, in_child, read_pickle
 from selfloop.errors import UserError
 
 if TYPE_CHECKING:
@@ -218,7 +218,9 @@ def of_geom(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]
             "archive rdkit_folder.tar.gz unpacks to."
         )
     try:
-        contents = json.loads(summary.read_text(encoding="utf-8"))
+        contents = json.loads(summary.read_text(encoding="utf-8-sig"), object_pairs_hook=json_object)
+        if getattr(contents, "twice", None):
+            raise ValueError(f"it has {min(contents.twice)!r} twice")
         entries = [(str(smiles), dict(entry)) for smiles, entry in contents.items()]
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{summary} is not a table of molecules in JSON ({error}).") from None
@@ -234,16 +236,23 @@ def of_geom(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]
         if not path.is_file():
             left_out["whose pickle is not there"] += 1
             continue
-        read = read_pickle(path)
-        conformers = read.get("conformers") if isinstance(read, dict) else None
-        if not isinstance(conformers, list) or not all(isinstance(conformer, dict) for conformer in conformers):
-            raise UserError(f"{path} holds no list of conformers.")
-        weights = np.array([_number(conformer.get("boltzmannweight")) for conformer in conformers])
-        chosen = np.argsort(-weights, kind="stable")[: _most_conformers(data)]
-        mols = [conformers[k].get("rd_mol") for k in chosen]
-        conformations = list(_matching(mols, smiles, data, left_out))
+        conformations = list(_matching(in_child(_geom_conformers, path, smiles, data), left_out))
         if conformations:
             yield Molecule(conformations)
+
+
+Converted = tuple[list[Conformation], str | None]  # conformations of a molecule object, and why others are left out
+
+
+def _geom_conformers(path: Path, smiles: str, data: Data) -> list[Converted]:
+    """The likeliest conformers of one of GEOM's pickles."""
+    read = read_pickle(path)
+    conformers = read.get("conformers") if isinstance(read, dict) else None
+    if not isinstance(conformers, list) or not all(isinstance(conformer, dict) for conformer in conformers):
+        raise UserError(f"{path} holds no list of conformers.")
+    weights = np.array([_number(conformer.get("boltzmannweight")) for conformer in conformers])
+    chosen = np.argsort(-weights, kind="stable")[: _most_conformers(data)]
+    return [_converted(conformers[k].get("rd_mol"), smiles, data) for k in chosen]
 
 
 def of_geodiff(paths: list[Path], data: Data, left_out: Counter[str], notes: Counter[str]) -> Iterator[Molecule]:
@@ -260,37 +269,53 @@ def of_geodiff(paths: list[Path], data: Data, left_out: Counter[str], notes: Cou
     Raises:
         UserError: a pickle is damaged, refused, or not such a list.
     """
-    molecules: dict[str, list[Any]] = {}
+    molecules: dict[str, list[Converted]] = {}
     for path in paths:
-        entries = read_pickle(path)
-        if not isinstance(entries, list) or not all(isinstance(entry, Record) for entry in entries):
-            raise UserError(f"{path} is not a list of torch-geometric 1.x Data.")
-        notes["empty files"] += not entries
-        for entry in entries:
-            molecules.setdefault(str(getattr(entry, "smiles", "")), []).append(getattr(entry, "rdmol", None))
-    for smiles, mols in molecules.items():
-        conformations = list(_matching(mols, smiles, data, left_out))
+        conformers = in_child(_geodiff_conformers, path, data)
+        notes["empty files"] += not conformers
+        for smiles, converted in conformers:
+            molecules.setdefault(smiles, []).append(converted)
+    for of_one in molecules.values():
+        conformations = list(_matching(of_one, left_out))
         if conformations:
             yield Molecule(conformations)
 
 
-def _matching(mols: list[Any], name: str, data: Data, left_out: Counter[str]) -> Iterator[Conformation]:
-    """The conformers of the same molecule as the first usable one; the others are counted."""
+def _geodiff_conformers(path: Path, data: Data) -> list[tuple[str, Converted]]:
+    """The SMILES and conformers of one of GeoDiff's pickles."""
+    entries = read_pickle(path)
+    if not isinstance(entries, list) or not all(isinstance(entry, Record) for entry in entries):
+        raise UserError(f"{path} is not a list of torch-geometric 1.x Data.")
+    named = [(str(getattr(entry, "smiles", "")), getattr(entry, "rdmol", None)) for entry in entries]
+    return [(smiles, _converted(mol, smiles, data)) for smiles, mol in named]
+
+
+def _converted(mol: object, name: str, data: Data) -> Converted:
     from rdkit import Chem
 
+    conformations: list[Conformation] = []
+    try:
+        if not isinstance(mol, Chem.Mol):
+            raise Rejected("without a molecule")
+        _check_size(mol, data)
+        conformations.extend(conformations_of(mol, name))
+    except Rejected as reason:
+        return conformations, str(reason)
+    return conformations, None
+
+
+def _matching(read: list[Converted], left_out: Counter[str]) -> Iterator[Conformation]:
+    """The conformers of the same molecule as the first usable one; the others are counted."""
     first: str | None = None
-    for mol in mols:
-        try:
-            if not isinstance(mol, Chem.Mol):
-                raise Rejected("without a molecule")
-            _check_size(mol, data)
-            for conformation in conformations_of(mol, name):
-                first = first or conformation.smiles
-                if conformation.smiles != first:
-                    raise Rejected("conformers that do not match their molecule")
-                yield conformation
-        except Rejected as reason:
-            left_out[str(reason)] += 1
+    for conformations, reason in read:
+        for conformation in conformations:
+            first = first or conformation.smiles
+            if conformation.smiles != first:
+                reason = "conformers that do not match their molecule"
+                break
+            yield conformation
+        if reason:
+            left_out[reason] += 1
 
 
 def _most_conformers(data: Data) -> int | None:

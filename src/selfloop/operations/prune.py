@@ -8,6 +8,7 @@ again, and iterations, seeds, regimes and temperatures added, without repeating 
 code has to train the deleted models again.
 """
 
+import os
 import re
 import shutil
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from selfloop.checksums import record_file
+from selfloop.checksums import hidden_sibling, record_file
 from selfloop.errors import UserError
 from selfloop.jobs.record import is_running, recorded_logs
 from selfloop.numbers import size
@@ -26,6 +27,7 @@ from selfloop.planning.rules import Plan
 from selfloop.planning.study import Study
 from selfloop.session import folder_lock
 
+DELETING = ".deleting"  # the end of the name of what is being deleted
 MODEL = re.compile(r"[^/]+/seed\d+/iteration\d+-[0-9a-f]+")  # a model's name, in any path
 
 
@@ -103,7 +105,7 @@ def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:
             yield path, f"sampled data {why}"
     real = {Path(DATA, experiment.real_name) for experiment in plan.experiments}
     tokenizers = {Path(e.tokenizer_file) for e in plan.experiments if e.tokenizer_file is not None}
-    yield from ((path, f"data {why}") for path in sorted(Path(DATA).glob("*")) if path.name not in plan.data)
+    yield from ((path, f"data {why}") for path in sorted(Path(DATA).glob("[!.]*")) if path.name not in plan.data)
     for path in sorted([*Path(DATA).glob("*/tokenized-*"), *Path(DATA).glob("*/tokenizer-*.json")]):
         if path not in real | tokenizers:
             yield path, f"data {why}"
@@ -130,27 +132,53 @@ def _is_evaluated(model: str) -> bool:
 
 
 def _scratch() -> Iterator[tuple[Path, str]]:
-    for path in sorted(Path(RESULTS).rglob(".*.partial")):
-        yield path, "scratch files of killed steps"
+    seen = set()
+    for place, folders, files in os.walk(RESULTS, followlinks=True):  # each folder once, also linked ones
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(folders)
+        for name in [] if real in seen else sorted([*folders, *files]):
+            if name.startswith(".") and name.endswith((".partial", DELETING)):
+                yield Path(place, name), "scratch files of killed steps, and what was being deleted"
+        seen.add(real)
 
 
 def disk_usage(path: Path) -> int:
     """Bytes of a file, or of all files below a folder, without links."""
+    if path.is_symlink():
+        return 0
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())
 
 
 def delete(item: Item) -> None:
-    """Delete an item, its checksums, and the folders around it that become empty."""
-    if item.path.is_dir():
-        shutil.rmtree(item.path)
-    else:
-        item.path.unlink()
-    record_file(item.path).unlink(missing_ok=True)
-    for parent in item.path.parents:
-        if parent == Path(RESULTS) or any(parent.iterdir()):
-            return
-        parent.rmdir()
+    """Delete an item, its checksums, and the folders around it that become empty; of a link, the link alone.
+
+    A folder is renamed before: a kill leaves none that looks whole and is not.
+
+    Raises:
+        UserError: it cannot be deleted.
+    """
+    path = item.path
+    if not os.path.lexists(path):  # went with another item
+        return
+    try:
+        if path.is_dir() and not path.is_symlink():
+            aside = path if path.suffix == DELETING else hidden_sibling(path, DELETING.removeprefix("."))
+            if aside != path:
+                if aside.exists():
+                    shutil.rmtree(aside)
+                path.rename(aside)
+                record_file(path).unlink(missing_ok=True)
+            shutil.rmtree(aside)
+        else:
+            path.unlink()
+            record_file(path).unlink(missing_ok=True)
+        for parent in path.parents:
+            if parent == Path(RESULTS) or parent.is_symlink() or any(parent.iterdir()):
+                return
+            parent.rmdir()
+    except OSError as error:
+        raise UserError(f"{path} cannot be deleted: {error.strerror}") from error
 
 
 def _agreed() -> bool:
@@ -162,13 +190,26 @@ def prune(plan: Plan, ask: bool) -> bool:
     """Show, ask, delete; meanwhile no Snakemake can begin in this folder. Returns whether the user agreed.
 
     Raises:
-        UserError: a Snakemake works there, or one of another machine has left its locks.
+        UserError: a Snakemake works there, or one of another machine has left its locks; nothing there is of this
+            study; or something cannot be deleted.
     """
     _hold_folder()
     try:
+        _check_is_there(plan)
         return _prune(plan, ask)
     finally:
         folder_lock.release()
+
+
+def _check_is_there(plan: Plan) -> None:
+    """Raise `UserError` where only other studies have models or simulations: the config is hardly the one meant."""
+    own = [*map(Path, plan.simulation_files), *(Path(paths.model(name)) for name in plan.models)]
+    others = [*Path(MODELS).glob("*/seed*/iteration*"), *Path(SIMULATIONS).glob("[!.]*")]
+    if others and not any(path.exists() for path in own):
+        raise UserError(
+            f"nothing was deleted: {RESULTS} holds no model of this study, and {len(others)} of others, such as "
+            f"{min(others)}. Name the config of what is to stay with --configfile."
+        )
 
 
 def _hold_folder() -> None:

@@ -192,6 +192,88 @@ def test_checkpoints_stay_from_which_one_more_iteration_samples_further_parts(pl
     }
 
 
+def delete_all(plan: Plan) -> None:
+    for item in prunable(plan):
+        prune.delete(item)
+
+
+def test_a_kill_while_a_folder_is_deleted_leaves_none_that_looks_whole(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Path("results/models", plan.chains[0].models[1].name, "checkpoint")
+    made(checkpoint / "config.json")
+    made(record_file(checkpoint))
+
+    def killed(path: Path) -> None:
+        (path / "model.safetensors").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prune.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            delete_all(plan)
+    assert not checkpoint.exists() and not record_file(checkpoint).exists()
+    left = checkpoint.with_name(".checkpoint.deleting")
+    assert pruned(plan) == {str(left)}
+    delete_all(plan)
+    assert not left.exists() and pruned(plan) == set()
+
+
+def test_a_folder_that_was_made_again_is_deleted_beside_what_a_kill_has_left_of_it(plan: Plan) -> None:
+    folder = Path("results/models", plan.chains[0].models[1].name)
+    made(folder / ".checkpoint.deleting/model.safetensors")
+    delete_all(plan)
+    assert {path.name for path in folder.iterdir()}.isdisjoint({"checkpoint", ".checkpoint.deleting"})
+
+
+def test_of_a_link_the_link_alone_is_deleted(plan: Plan, tmp_path: Path) -> None:
+    elsewhere = made(tmp_path / "disk/strange-1/checkpoint/model.safetensors")
+    seeds = Path("results/models/strange/seed0")
+    seeds.mkdir(parents=True)
+    (seeds / "iteration1-0").symlink_to(elsewhere.parents[1])
+    assert {item.path: item.size for item in prunable(plan)}[seeds / "iteration1-0"] == 0
+    delete_all(plan)
+    assert not os.path.lexists(seeds) and elsewhere.exists()
+
+
+def test_linked_folders_of_results_are_pruned_like_others_and_stay_linked(plan: Plan, tmp_path: Path) -> None:
+    models = Path("results/models")
+    models.rename(tmp_path / "disk")
+    models.symlink_to(tmp_path / "disk")
+    left = made(models / plan.chains[0].models[0].name / "parts/.t1.partial/shard")
+    assert str(left.parent) in pruned(plan)
+    delete_all(plan)
+    assert not left.parent.exists() and models.is_symlink()
+    config = deepcopy(CONFIG)
+    config["experiments"]["line"]["seeds"] = [1]
+    delete_all(plan_study(config))
+    assert models.is_symlink() and not any(models.iterdir())
+
+
+@pytest.mark.parametrize("ask", [True, False])
+def test_a_config_of_which_nothing_is_there_deletes_nothing(plan: Plan, ask: bool) -> None:
+    config = deepcopy(CONFIG)
+    config["experiments"]["line"]["seeds"] = [7]
+    before = sorted(Path("results").rglob("*"))
+    with pytest.raises(UserError, match=r"nothing was deleted: results holds no model of this study, and 3 of others"):
+        prune.prune(plan_study(config), ask=ask)
+    assert sorted(Path("results").rglob("*")) == before
+
+
+def test_an_empty_folder_has_nothing_to_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert prune.prune(plan_study(deepcopy(CONFIG)), ask=False)
+
+
+def test_what_cannot_be_deleted_is_named(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(UserError, match=r"checkpoint cannot be deleted: Permission denied"):
+        prune.prune(plan, ask=False)
+
+
 def test_checksums_go_with_what_they_are_of(plan: Plan) -> None:
     strange = Path("results/simulations/other.parquet")
     with atomic_file(strange) as scratch:

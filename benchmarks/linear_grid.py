@@ -194,7 +194,7 @@ def report_subsample(measured: dict[Scenario, Moments]) -> None:
     print(f"{'d':>4} {'T':>5} {'n=1':>7} {'n=10':>7} {'n=100':>7} {'median':>7}")
     mine = [s for s in measured if s.regime == theory.SUBSAMPLE and s.sigma2 == 1.0]
     for scenario in sorted(mine, key=lambda s: (s.d, s.T)):
-        ratio = measured[scenario].mean / linear_reference.subsample_limit(scenario.d, scenario.T, 1.0, ITERATIONS)
+        ratio = measured[scenario].mean / theory.subsample_limit(scenario.d, scenario.T, 1.0, ITERATIONS)
         accumulate = measured[replace(scenario, regime="accumulate")]
         cells = " ".join(f"{ratio[n]:>7.2f}" for n in (0, 9, 99))
         print(f"{scenario.d:>4} {scenario.T:>5} {cells} {measured[scenario].median[-1] / accumulate.median[-1]:>7.2f}")

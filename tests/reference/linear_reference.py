@@ -121,34 +121,6 @@ def fits_from_noise(regime: str, X: Array, noise: Sequence[Array], w_star: Array
     return np.asarray(w_star + change.T)
 
 
-def subsample_limit(d: int, T: int, sigma2: float, iterations: int) -> Array:
-    """What accumulate-subsample's error tends to as T grows with d fixed, shape (iterations,). Exact at n = 1 only.
-
-    To leading order in 1/T all Gram matrices are TΣ, so û_n = ŵ_n - w* obeys û_n = (1/n) Σ_{i<n} û_i + ξ_n (û_0 = 0):
-    the pool's mean prediction plus the mean noise of the picked rows. A row picked at iteration k is in the pick of a
-    later l with probability 1/l, so Var ξ_k = sigma2Σ⁻¹/T and Cov(ξ_k, ξ_l) = Var/l for k < l. The recursion solves to
-    û_n = ξ_n + Σ_{k<n} ξ_k/(k+1), and E‖û_n‖²_Σ → sigma2 d/(T-d-1) · a_n with, H the harmonic numbers,
-
-        a_n = 1 + Σ_{k<n} 1/(k+1)² + 2(H_n - 1)/n + 2 Σ_{l<n} (H_l - 1)/(l(l+1))   →   π²/2 - 2 = 2.93…
-
-    (T-d-1 for T keeps the limit, makes n = 1 exact, and n > 1 closer.) So a fixed budget of the accumulated pool does
-    not collapse either; it ends near 1.8 times accumulate's plateau. At finite T the error is larger, as a pick of T
-    rows holds only about 0.63 T distinct ones, and its mean over seeds is not even finite: from iteration T/(d+1) on, a
-    pick may hold just d+1 distinct rows or fewer, however rarely.
-
-    Raises:
-        UserError: T < d + 2, sigma2 ≤ 0, no iteration.
-    """
-    theory.check(d, T, sigma2)
-    theory.check_iterations(iterations)
-    n = np.arange(1.0, iterations + 1)
-    harmonic = np.cumsum(1 / n)
-    # Sums over k < n: the term of index n counts from the next iteration on.
-    earlier = np.cumsum(1 / (n + 1) ** 2 + 2 * (harmonic - 1) / (n * (n + 1)))
-    limit: Array = sigma2 * d / (T - d - 1) * (1 + np.r_[0.0, earlier[:-1]] + 2 * (harmonic - 1) / n)
-    return limit
-
-
 def errors_from_rows(scenario: Scenario, X: Array, noise: Sequence[Array], picks: Sequence[Integers] = ()) -> Array:
     """The fast path's errors (iterations,) for recorded data instead of drawn ones.
 

@@ -107,6 +107,7 @@ def _linear(of: Evidence, place: str, most: int, scale: str) -> Claim:
     """Ratios to iteration 1, in which the theory's prefactor cancels: n, the sum of 1/k², the sum of 1/k."""
     quantity = of.headlines.get("linear")
     rows = EMPTY if quantity is None else select(of.metrics, "linear", quantity.simulated)
+    rows = rows[~rows["model"].str.contains("ridge=")]  # the laws are those of least squares
     laws: dict[str, Callable[[int], float]] = {
         "replace": float,
         "accumulate": lambda n: sum(1 / k**2 for k in range(1, n + 1)),

@@ -51,9 +51,9 @@ class Sampling(Section):
 
 
 class Grid(Section):
-    """Dimensions, rows and noise variances to combine; what is left out is that of `data`."""
+    """Dimensions, rows, noise variances and penalties to combine; what is left out is that of `data` and `training`."""
 
-    unsaid: ClassVar = frozenset({"dimension", "rows", "noise_variance"})
+    unsaid: ClassVar = frozenset({"dimension", "rows", "noise_variance", "ridge"})
 
     dimension: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
     """Dimensions d."""
@@ -61,6 +61,8 @@ class Grid(Section):
     """Numbers of rows T."""
     noise_variance: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
     """Noise variances σ²."""
+    ridge: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)] | None = None
+    """Ridge penalties λ, 0 for least squares."""
 
 
 class Simulation(Section):
@@ -69,8 +71,8 @@ class Simulation(Section):
     """
 
     grid: Annotated[list[Grid], Field(min_length=1)] = [Grid()]
-    """The settings. Each entry stands for all combinations of its lists `dimension`, `rows` and `noise_variance`, and
-    for the value in `data` of a key that it leaves out. One job per scenario and regime.
+    """The settings. Each entry stands for all combinations of its lists `dimension`, `rows`, `noise_variance` and
+    `ridge`, and for the value in `data` or `training` of a key that it leaves out. One job per scenario and regime.
     """
     iterations: Annotated[int, Field(ge=1)] = 100
     """Model-fitting iterations of every simulated chain."""
@@ -78,9 +80,9 @@ class Simulation(Section):
     """Number of seeds per scenario, counted from 0."""
     theory: Distinct[str] | None = None
     """Regimes whose predicted test error is drawn over the simulation and compared with it; null for all of the
-    experiment's that have a formula (all but `accumulate-subsample`, each without ridge); `[]` for none. A
-    prediction needs `rows` ≥ `dimension` + 2: with fewer, the expected error is infinite, and a simulation runs with
-    `theory: []` only.
+    experiment's; `[]` for none. All but `accumulate-subsample` have laws, of least squares and of ridge; of least
+    squares under `accumulate-subsample` the median is approximated. Without ridge, a prediction needs `rows` ≥
+    `dimension` + 2: with fewer, the expected error is infinite, and a simulation runs with `theory: []` only.
     """
 
 

@@ -33,7 +33,8 @@ def combinations(experiment: Experiment, asked: Simulation, regime: str) -> Iter
     data = experiment.data
     for place, line in enumerate(asked.grid):
         lists = (line.dimension or [data.dimension], line.rows or [data.rows])
-        for dimension, rows, noise in product(*lists, line.noise_variance or [data.noise_variance]):
+        penalties = line.ridge or [experiment.training.ridge]
+        for dimension, rows, noise, ridge in product(*lists, line.noise_variance or [data.noise_variance], penalties):
             yield (
                 f"simulation.grid[{place}]",
                 Chains(
@@ -44,7 +45,7 @@ def combinations(experiment: Experiment, asked: Simulation, regime: str) -> Iter
                     decay=data.decay,
                     w_star=data.w_star,
                     regime=regime,
-                    ridge=experiment.training.ridge,
+                    ridge=ridge,
                     iterations=asked.iterations,
                     seeds=asked.seeds,
                 ),
@@ -52,12 +53,8 @@ def combinations(experiment: Experiment, asked: Simulation, regime: str) -> Iter
 
 
 def theory_regimes(experiment: Experiment, asked: Simulation) -> list[str]:
-    """The regimes whose prediction is shown beside the simulation."""
-    from selfloop.domains.linear.theory import UPDATES
-
-    if asked.theory is not None:
-        return asked.theory
-    return [] if experiment.training.ridge else [name for name in experiment.regimes if name in UPDATES]
+    """The regimes whose prediction is shown beside the simulation, where there is one."""
+    return experiment.regimes if asked.theory is None else asked.theory
 
 
 def _data_problems(experiment: Experiment) -> Iterator[str]:
@@ -91,19 +88,9 @@ def _simulation_problems(experiment: Experiment, asked: Simulation) -> Iterator[
             return
     shown = theory_regimes(experiment, asked)
     for regime in shown:
-        try:
-            theory.update_of(regime)
-        except UserError as error:
-            yield f"simulation.theory: {error}"
-            return
         if regime not in experiment.regimes:
-            yield f"simulation.theory: '{regime}' is not among the experiment's regimes."
-    ridge = experiment.training.ridge
-    if shown and ridge:
-        yield (
-            f"simulation.theory: [{', '.join(shown)}] is asked for with training.ridge {ridge}; "
-            "the formulas are those of least squares, ridge 0. Write [] to simulate without theory."
-        )
+            known = ", ".join(experiment.regimes)
+            yield f"simulation.theory: '{regime}' is not among the experiment's regimes ({known})."
     seen: list[Chains] = []
     for key, chains in combinations(experiment, asked, experiment.regimes[0]):
         if chains in seen:
@@ -112,8 +99,8 @@ def _simulation_problems(experiment: Experiment, asked: Simulation) -> Iterator[
         seen.append(chains)
         try:
             scenario_of(chains)
-            for regime in shown[:1]:
-                theory.expected_error(regime, chains.dimension, chains.rows, chains.noise_variance, 1)
+            if not chains.ridge and not theory.UPDATES.keys().isdisjoint(shown):
+                theory.check(chains.dimension, chains.rows, chains.noise_variance)
         except UserError as error:
             without = " Leave it out, or write simulation.theory: [] to simulate without theory." if shown else "."
             yield f"{key}: {error}{without}"
@@ -178,11 +165,15 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
         ]
         if not asked:
             return []
-        return [
+        found = [
             Analysis("plot_theory", figures=("theory-linear", "theory-log"), asked=asked),
             Analysis("plot_spread", figures=("spread",), asked=asked),
             Analysis("write_theory", tables=("theory",), asked=asked),
         ]
+        settings = [Chains.model_validate(each) for entry in experiments.values() for each in self.simulations(entry)]
+        if any(each.ridge and each.regime in ("replace", "accumulate") for each in settings):
+            found.insert(2, Analysis("plot_ridge", figures=("ridge",), asked=asked))
+        return found
 
 
 DOMAIN = Linear()

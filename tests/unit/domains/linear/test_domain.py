@@ -80,22 +80,15 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
         {"simulation": {"grid": [{}, {"dimension": [10], "rows": [5]}], "theory": []}},
         ["experiments.a.simulation.grid[1]: T is 5 with d=10; least squares needs T >= d"],
     ),
-    (
-        {"simulation": {"theory": ["accumulate-subsample"]}},
-        [
-            "experiments.a.simulation.theory: regime 'accumulate-subsample' has no closed form",
-            "formulas exist for replace, accumulate, replace-multiple",
-        ],
-    ),
     ({"simulation": {"theory": ["accumulate"]}}, ["simulation.theory: 'accumulate' is not among the experiment's"]),
-    ({"simulation": {"theory": ["replac"]}}, ["simulation.theory: regime 'replac' has no closed form"]),
-    (
-        {"simulation": {"theory": ["replace"]}, "training": {"ridge": 0.1}},
-        ["experiments.a.simulation.theory: [replace] is asked for with training.ridge 0.1", "Write []"],
-    ),
+    ({"simulation": {"theory": ["replac"]}}, ["simulation.theory: 'replac' is not among the experiment's regimes"]),
+    ({"simulation": {"grid": [{"ridge": [0.1, -1]}]}}, ["simulation.grid[0].ridge[1]: -1 is not allowed"]),
     (
         {"simulation": {"grid": [{}, {"noise_variance": [1.0]}]}},
-        ["experiments.a.simulation.grid[1]: dimension 3, rows 20, noise_variance 1.0 stands in the grid twice"],
+        [
+            "experiments.a.simulation.grid[1]: dimension 3, rows 20, noise_variance 1.0, ridge 0.0",
+            "stands in the grid twice",
+        ],
     ),
     ({"simulation": {"grid": [{"rows": []}]}}, ["simulation.grid[0].rows: [] is not allowed"]),
     ({"simulation": {"seeds": 0}}, ["experiments.a.simulation.seeds: 0 is not allowed: it must be at least 1"]),
@@ -150,12 +143,17 @@ def test_a_grid_is_every_combination_of_each_line_under_every_regime() -> None:
     assert {(s["iterations"], s["seeds"], s["ridge"]) for s in asked} == {(5, 6, 0.0)}
 
 
-def test_theory_is_that_of_the_regimes_that_have_one() -> None:
+def test_a_penalty_of_the_grid_takes_the_place_of_the_trainings() -> None:
+    asked = DOMAIN.simulations(checked(simulation={"grid": [{"ridge": [0, 0.5]}, {}]}, training={"ridge": 0.1}))
+    assert [s["ridge"] for s in asked] == [0.0, 0.0, 0.5, 0.5, 0.1, 0.1]
+
+
+def test_theory_is_that_of_the_experiments_regimes_unless_told() -> None:
     def of(entry: Experiment) -> list[str]:
         return theory_regimes(entry, entry.simulation)
 
-    assert of(checked()) == ["replace"]
-    assert of(checked(training={"ridge": 0.1})) == []
+    assert of(checked()) == ["replace", "accumulate-subsample"]
+    assert of(checked(simulation={"theory": ["replace"]}, training={"ridge": 0.1})) == ["replace"]
     assert of(checked(simulation={"theory": []})) == []
 
 
@@ -180,4 +178,7 @@ def test_the_domain_shows_figures_of_its_own_only_where_something_is_simulated()
     assert [analysis.step for analysis in DOMAIN.analyses(entries)] == ["plot_theory", "plot_spread", "write_theory"]
     assert [asked["experiment"] for asked in DOMAIN.analyses(entries)[0].asked] == ["a"]
     assert list(DOMAIN.analyses({"b": entries["b"]})) == []
+    penalised = checked(simulation={"grid": [{"ridge": [0, 0.1]}]})
+    steps = [analysis.step for analysis in DOMAIN.analyses({"a": penalised})]
+    assert steps == ["plot_theory", "plot_spread", "plot_ridge", "write_theory"]
     assert (DOMAIN.curve, DOMAIN.samples) == (None, False)

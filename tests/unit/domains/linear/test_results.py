@@ -16,7 +16,8 @@ from selfloop.data.quantity import Quantity
 from selfloop.data.tidy import METRICS
 from selfloop.domains.linear import theory
 from selfloop.domains.linear.config import Chains
-from selfloop.domains.linear.figures import spread_figure, theory_figure
+from selfloop.domains.linear.figures import ridge_figure, spread_figure, theory_figure
+from selfloop.domains.linear.simulation.prediction import approximate_median
 from selfloop.domains.linear.simulation.results import Result, comparison, comparison_summary, law_quantiles, results_of
 from selfloop.domains.linear.simulation.scenario import Scenario, scenario_of
 from selfloop.domains.linear.simulation.simulate import simulate
@@ -38,9 +39,10 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def run_of(regime: str, d: int = 3, T: int = 10, iterations: int = 20, sigma2: float = 2.0, **more: Any) -> Result:
+def run_of(
+    regime: str, d: int = 3, T: int = 10, iterations: int = 20, sigma2: float = 2.0, predicted: bool = True, **more: Any
+) -> Result:
     scenario = Scenario(d, T, sigma2, regime, iterations, **more)
-    predicted = regime in theory.UPDATES and not scenario.ridge and d + 2 <= T
     return Result("e", scenario, predicted, simulate(scenario, range(12)).error)
 
 
@@ -66,7 +68,7 @@ def test_simulations_are_collected_under_every_experiment_that_asked(metrics: An
     path, _ = metrics
     table = pq.read_table(path)
     assert table.schema.equals(METRICS)
-    assert table.num_rows == 4 * 5 * 4
+    assert table.num_rows == 4 * 5 * 4 + 3 * 4 + 4  # theory of three simulations, and the error of w = 0
     first = table.slice(1, 1).to_pylist()[0]
     value = simulate(scenario_of(Chains(**SETTINGS, regime="replace")), range(5)).error[0, 1]
     assert first == {
@@ -125,7 +127,7 @@ def test_measured_over_predicted_by_hand() -> None:
 def test_the_summary_names_the_worst_iteration_and_counts_those_within_three_errors() -> None:
     predicted = theory.expected_error("accumulate", 2, 100, 1.0, 4)
     scenario = Scenario(2, 100, 1.0, "accumulate", 4)
-    spread = Result("e", scenario, True, np.ones((1, 4))).relative_deviation()
+    spread = Result("e", scenario, True, np.ones((1, 4))).relative_error()[0]
     error = np.tile(predicted * (1 + np.array([1, -4, 2, 0]) * spread / 10), (100, 1))
     (row,) = comparison_summary(comparison([Result("e", scenario, True, error)])).to_dict("records")
     assert row["worst_iteration"] == 2
@@ -145,8 +147,33 @@ def test_an_infinite_variance_has_no_standard_error_and_no_verdict() -> None:
 
 
 def test_what_has_no_prediction_has_no_row() -> None:
-    assert len(comparison([run_of("accumulate-subsample")])) == 0
-    assert shown(comparison([run_of("accumulate-subsample")])).rows == []
+    for result in (run_of("accumulate-subsample", T=4), run_of("replace", predicted=False)):
+        assert len(comparison([result])) == 0
+        assert shown(comparison([result])).rows == []
+
+
+def test_a_median_is_compared_with_its_approximation_without_a_verdict() -> None:
+    result = run_of("accumulate-subsample")
+    table = comparison([result])
+    assert set(table["prediction"]) == {"median, approximation"}
+    assert np.allclose(table["measured"], np.median(result.error, axis=0))
+    assert np.allclose(table["predicted"], approximate_median(result.scenario))
+    assert table["z"].isna().all()
+    assert shown(table).rows[0][4] == "median, approximation"
+
+
+def test_ridge_is_compared_with_its_own_law_by_the_spread_of_the_seeds() -> None:
+    result = run_of("accumulate", ridge=0.2)
+    table = comparison([result])
+    predicted = theory.ridge_error("accumulate", 3, 10, 2.0, 0.2, 20)
+    assert np.allclose(table["predicted"], predicted)
+    assert np.allclose(table["standard_error"], result.error.std(axis=0, ddof=1) / 12**0.5 / predicted)
+    assert set(table["ridge"]) == {0.2}
+
+
+def test_a_single_seed_under_ridge_has_no_standard_error() -> None:
+    table = comparison([Result("e", Scenario(3, 10, 1.0, "replace", 2, ridge=0.1), True, np.ones((1, 2)))])
+    assert table["standard_error"].isna().all()
 
 
 def test_the_laws_quantiles_are_those_of_the_f_distribution() -> None:
@@ -186,11 +213,15 @@ def test_the_theory_figure_has_a_mean_a_curve_and_a_bound() -> None:
     assert np.allclose(bound.get_ydata(), 3 / 26 * np.pi**2 / 6)
     assert [len(found[name, "d = 1"].lines) for name in ("Replace", "Replace-Multiple")] == [4, 4]
     subsample = found["Accumulate-Subsample", "d = 1"].lines
-    assert len(subsample) == 2
+    assert len(subsample) == 4
     result = next(
         r for r in results if (r.scenario.regime, r.scenario.d, r.scenario.T) == ("accumulate-subsample", 1, 10)
     )
-    assert np.allclose(subsample[1].get_ydata(), np.median(result.error, axis=0) / 2)
+    assert np.allclose(subsample[2].get_ydata(), np.median(result.error, axis=0) / 2)
+    assert np.allclose(subsample[3].get_ydata(), approximate_median(result.scenario) / 2)
+    assert subsample[3].get_linestyle() not in (predicted.get_linestyle(), bound.get_linestyle())
+    legend = [text.get_text() for each in figure.legends for text in each.get_texts()]
+    assert legend[-3:] == ["predicted mean", "approximate median", "bound: π²/6 times n=1"]
     assert {axes.get_yscale() for axes in found.values()} == {"log"}
     assert caption(figure) == "Lines are means over seeds; medians for Accumulate-Subsample, where no mean exists."
 
@@ -220,7 +251,32 @@ def test_noise_variances_are_averaged_together_unless_a_penalty_feels_them() -> 
     for figure in (theory_figure(both, scale="log"), spread_figure(both)):
         assert "Seeds of σ² = 0.5, 2 are taken together." in caption(figure)
     penalised = [run_of("replace", sigma2=sigma2, ridge=0.1) for sigma2 in (0.5, 2.0)]
-    assert len(theory_figure(penalised, scale="log").axes[0].lines) == 2
+    lines = theory_figure(penalised, scale="log").axes[0].lines
+    assert len(lines) == 4
+    for law, sigma2 in zip(lines[1::2], (0.5, 2.0), strict=True):
+        assert np.allclose(law.get_ydata() * sigma2, theory.ridge_error("replace", 3, 10, sigma2, 0.1, 20))
+
+
+def test_ridge_has_neither_the_bound_nor_the_quantiles_of_least_squares() -> None:
+    result = run_of("accumulate", ridge=0.1)
+    assert len(theory_figure([result], scale="log").axes[0].lines) == 2
+    assert len(spread_figure([result]).axes[0].lines) == 1
+    assert "law" not in caption(spread_figure([result]))
+
+
+def test_the_ridge_figure_has_a_line_and_a_law_per_penalty_and_the_bound_of_accumulate() -> None:
+    plain = [run_of(regime, d=3, T=10) for regime in ("replace", "accumulate", "accumulate-subsample")]
+    penalised = [run_of(regime, d=3, T=10, ridge=0.3) for regime in ("replace", "accumulate")]
+    figure = ridge_figure([*plain, run_of("accumulate", d=3, T=12), *penalised])
+    replaced, accumulated = figure.axes
+    assert (replaced.get_ylabel(), accumulated.get_ylabel()) == ("Replace", "Accumulate")
+    assert replaced.get_title() == "d=3, T=10, sigma2=2.0"
+    assert (len(replaced.lines), len(accumulated.lines)) == (4, 5)
+    means = penalised[1].error.mean(axis=0)
+    law = theory.ridge_error("accumulate", 3, 10, 2.0, 0.3, 20)
+    assert np.allclose(accumulated.lines[2].get_ydata(), means / means[0])
+    assert np.allclose(accumulated.lines[3].get_ydata(), law / law[0])
+    assert np.allclose(accumulated.lines[4].get_ydata(), np.pi**2 / 6)
 
 
 def test_the_spread_figure_has_quantiles_of_the_seeds_and_of_the_law() -> None:

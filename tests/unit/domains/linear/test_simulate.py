@@ -167,7 +167,7 @@ def test_it_runs_where_theory_has_nothing_to_say():
 def test_tidy_rows_are_those_of_the_metrics_table():
     simulation = simulate(Scenario(3, 8, 1.0, "replace", 4), [5, 2])
     table = tidy_rows(simulation)
-    assert table.num_rows == 8
+    assert table.num_rows == 8 + 4 + 1
     assert table.slice(6, 1).to_pylist() == [
         {
             "model": "d=3, T=8, sigma2=1.0",
@@ -180,6 +180,17 @@ def test_tidy_rows_are_those_of_the_metrics_table():
             "value": simulation.error[1, 2],
         }
     ]
+    *predicted, baseline = table.slice(8).to_pylist()
+    assert [row["value"] for row in predicted] == theory.expected_error("replace", 3, 8, 1.0, 4).tolist()
+    assert [row["iteration"] for row in predicted] == [1, 2, 3, 4]
+    assert {(row["split"], row["seed"]) for row in predicted} == {("simulation-theory", 0)}
+    assert [baseline[key] for key in ("split", "seed", "iteration")] == ["simulation-baseline", 0, 0]
+    assert baseline["value"] == pytest.approx(1)
+
+
+def test_where_no_law_is_known_no_prediction_is_listed():
+    for scenario in (Scenario(3, 8, 1.0, theory.SUBSAMPLE, 4), Scenario(3, 4, 1.0, "replace", 4)):
+        assert tidy_rows(simulate(scenario, [0])).num_rows == 4 + 1
 
 
 def test_labels_tell_settings_apart():

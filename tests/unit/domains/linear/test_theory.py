@@ -1,10 +1,18 @@
 """The closed forms: as the paper writes them, as the stacked loop finds them, and as simulations average to them."""
 
+from dataclasses import replace
+
 import linear_reference
 import numpy as np
 import pytest
 
 from selfloop.domains.linear import theory
+from selfloop.domains.linear.simulation.prediction import (
+    approximate_median,
+    expected_error,
+    has_mean,
+    untrained_error,
+)
 from selfloop.domains.linear.simulation.scenario import Scenario
 from selfloop.domains.linear.simulation.simulate import simulate
 from selfloop.errors import UserError
@@ -78,7 +86,7 @@ def test_the_deviation_is_infinite_where_the_variance_is():
 
 
 def test_the_large_T_limit_of_subsampling_begins_as_the_others_and_ends_at_a_plateau():
-    limit = linear_reference.subsample_limit(3, 20, 0.5, 100_000) / theory.expected_error("replace", 3, 20, 0.5, 1)
+    limit = theory.subsample_limit(3, 20, 0.5, 100_000) / theory.expected_error("replace", 3, 20, 0.5, 1)
     assert limit[0] == pytest.approx(1)
     assert limit[-1] == pytest.approx(np.pi**2 / 2 - 2, rel=1e-3)
 
@@ -86,7 +94,89 @@ def test_the_large_T_limit_of_subsampling_begins_as_the_others_and_ends_at_a_pla
 def test_subsampling_at_large_T_is_near_its_limit():
     # Standard error 1.8% per point, finite-T excess about 1%; accumulate's curve is 40% lower at n = 10.
     errors = simulate(Scenario(2, 300, 1.0, theory.SUBSAMPLE, 10), range(3000)).error.mean(axis=0)
-    np.testing.assert_allclose(errors, linear_reference.subsample_limit(2, 300, 1.0, 10), rtol=0.08)
+    np.testing.assert_allclose(errors, theory.subsample_limit(2, 300, 1.0, 10), rtol=0.08)
+
+
+@pytest.mark.parametrize(
+    ("d", "T", "plateau"), [(10, 32, 4.76), (32, 100, 4.62), (10, 100, 3.30), (3, 100, 3.06), (3, 10, 5.50)]
+)
+def test_the_approximation_of_subsampling_begins_at_1_and_ends_where_poisson_multiplicities_say(d, T, plateau):
+    curve = theory.subsample_approximation(d, T, 3000)
+    assert curve[0] == pytest.approx(1)
+    assert curve[-1] == pytest.approx(plateau, abs=0.01)
+
+
+@pytest.mark.parametrize(("d", "T"), [(10, 32), (10, 100), (3, 100)])
+def test_medians_of_subsampling_lie_near_the_approximation_and_far_from_the_limit_of_many_rows(d, T):
+    errors = np.median(simulate(Scenario(d, T, 1.0, theory.SUBSAMPLE, 60), range(500)).error, axis=0)
+    ratios = errors / approximate_median(Scenario(d, T, 1.0, theory.SUBSAMPLE, 60))
+    assert np.abs(ratios - 1).max() < 0.2
+    if (d, T) == (10, 32):
+        limit = theory.subsample_limit(d, T, 1.0, 60)
+        assert (errors[20:] / errors[0] > 1.25 * limit[20:] / limit[0]).all()
+
+
+RIDGE = [
+    Scenario(3, 10, 1.0, "replace", 30, ridge=0.1),
+    Scenario(10, 32, 0.5, "replace-multiple", 30, ridge=0.01),
+    Scenario(10, 32, 1.0, "accumulate", 30, ridge=0.3),
+    Scenario(3, 12, 2.0, "accumulate", 30, SIGMA, 0.3, (1.0, -2.0, 0.5)),
+    Scenario(9, 3, 1.0, "accumulate", 30, ridge=0.5),  # fewer rows than dimensions
+    Scenario(3, 2, 1.0, "replace", 30, SIGMA, 0.1, (1.0, -2.0, 0.5)),
+]
+
+
+@pytest.mark.parametrize("scenario", RIDGE, ids=lambda scenario: f"{scenario.regime}, {scenario.label}")
+def test_the_simulated_mean_under_ridge_is_that_of_its_law_and_not_that_of_another_penalty(scenario):
+    errors = simulate(scenario, range(4000)).error
+    error = errors.std(axis=0) / 4000**0.5
+    predicted = expected_error(scenario)
+    # The law's average over X has an error of its own, below 1%.
+    assert (np.abs(errors.mean(axis=0) - predicted) < 4 * error + 0.01 * predicted).all()
+    other = expected_error(replace(scenario, ridge=1.3 * scenario.ridge))
+    assert (np.abs(errors.mean(axis=0) - other) > 4 * error + 0.01 * other).any()
+
+
+def test_the_law_of_a_general_covariance_is_that_of_the_identity_where_they_are_the_same():
+    plain = theory.ridge_error("accumulate", 3, 20, 0.5, 0.2, 10)
+    general = theory.ridge_error("accumulate", 3, 20, 0.5, 0.2, 10, np.eye(3))
+    np.testing.assert_allclose(general, plain, rtol=0.01)
+
+
+def test_under_ridge_replacing_is_bounded_and_accumulating_passes_the_bound_of_least_squares():
+    replaced = theory.ridge_error("replace", 10, 100, 1.0, 0.3, 300)
+    assert replaced[-1] == pytest.approx(replaced[-2], rel=1e-6)
+    accumulated = theory.ridge_error("accumulate", 10, 100, 1.0, 0.3, 100)
+    assert accumulated[-1] / accumulated[0] > 2 * np.pi**2 / 6
+
+
+def test_a_tiny_penalty_has_the_law_of_least_squares():
+    tiny = theory.ridge_error("replace-multiple", 3, 40, 2.0, 1e-9, 10)
+    np.testing.assert_allclose(tiny, theory.expected_error("replace-multiple", 3, 40, 2.0, 10), rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "mean", "law", "approximation"),
+    [
+        (Scenario(3, 8, 1.0, "replace", 2), True, True, False),
+        (Scenario(3, 4, 1.0, "replace", 2), False, False, False),
+        (Scenario(3, 4, 1.0, "replace", 2, ridge=0.1), True, True, False),
+        (Scenario(3, 8, 1.0, theory.SUBSAMPLE, 2), False, False, True),
+        (Scenario(3, 4, 1.0, theory.SUBSAMPLE, 2), False, False, False),
+        (Scenario(3, 8, 1.0, theory.SUBSAMPLE, 2, ridge=0.1), True, False, False),
+    ],
+)
+def test_what_is_known_of_a_scenario(scenario, mean, law, approximation):
+    assert has_mean(scenario) == mean
+    assert (expected_error(scenario) is not None) == law
+    assert (approximate_median(scenario) is not None) == approximation
+
+
+def test_what_has_learnt_nothing_has_the_error_of_zero_parameters():
+    assert untrained_error(Scenario(4, 8, 1.0, "replace")) == pytest.approx(1)
+    assert untrained_error(Scenario(3, 8, 1.0, "replace", covariance=SIGMA, w_star=(1.0, 0.0, 2.0))) == pytest.approx(
+        18
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,6 +194,7 @@ def test_subsampling_at_large_T_is_near_its_limit():
         (lambda: theory.expected_error("replace", 2, 9, 1.0, 5, [[1, 0.5], [0, 1]]), r"not a symmetric"),
         (lambda: theory.expected_error("replace", 2, 9, 1.0, 5, np.eye(3)), r"shape \(3, 3\).*\(2, 2\)"),
         (lambda: theory.expected_error(theory.SUBSAMPLE, 3, 9, 1.0, 5), r"'accumulate-subsample' has no closed form"),
+        (lambda: theory.ridge_error("replace", 3, 9, 1.0, 0.0, 5), r"ridge is 0.0.*above 0"),
         (lambda: theory.growth("fresh", 5), r"'fresh' has no closed form.*replace, accumulate, replace-multiple"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,12 @@ import pandas as pd
 
 from selfloop.domains.linear import theory
 from selfloop.domains.linear.config import Chains
+from selfloop.domains.linear.simulation import prediction
 from selfloop.domains.linear.simulation.scenario import Scenario, scenario_of
-from selfloop.domains.linear.theory import SUBSAMPLE, Array
+from selfloop.domains.linear.theory import Array
 from selfloop.errors import UserError
 
-LAW_DRAWS = 200_000  # the 5% quantile is then accurate to 2%, invisible in a figure
+LAW, APPROXIMATION = "mean", "median, approximation"  # what a measurement is compared with
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,44 @@ class Result:
 
     @property
     def has_mean(self) -> bool:
-        """Whether the error has a finite mean at every iteration.
+        """Whether the error has a finite mean at every iteration."""
+        return prediction.has_mean(self.scenario)
 
-        Least squares needs T ≥ d+2 (Lemma 3), and a subsample may hold too few distinct rows, however rarely.
+    @property
+    def has_law(self) -> bool:
+        """Whether the study requests its theory, and the error's whole law is known: that of least squares."""
+        return self.predicted and self.has_mean and self.scenario.regime in theory.UPDATES and not self.scenario.ridge
+
+    @property
+    def middle(self) -> Array:
+        """The mean over seeds, or where the error has none, the median, (iterations,)."""
+        return np.asarray(self.error.mean(axis=0) if self.has_mean else np.median(self.error, axis=0))
+
+    @cached_property
+    def expected(self) -> Array | None:
+        """The predicted mean (iterations,), if the study requests it and there is one."""
+        return prediction.expected_error(self.scenario) if self.predicted else None
+
+    @cached_property
+    def approximate(self) -> Array | None:
+        """The approximate median (iterations,), if the study requests it and there is one."""
+        return prediction.approximate_median(self.scenario) if self.predicted else None
+
+    def relative_error(self) -> Array:
+        """The standard error of the mean over its predicted value, (iterations,).
+
+        By the law of least squares, the same at each iteration and missing where the variance is infinite, T < d+4; of
+        the seeds themselves under ridge; missing for a median.
         """
-        scenario = self.scenario
-        return scenario.ridge > 0 or (scenario.d + 2 <= scenario.T and scenario.regime != SUBSAMPLE)
-
-    def expected(self) -> Array:
-        """The predicted mean (iterations,); eqs. 3, 4, 11."""
+        seeds, iterations = self.error.shape
         s = self.scenario
-        return theory.expected_error(s.regime, s.d, s.T, s.sigma2, s.iterations, s.covariance)
-
-    def relative_deviation(self) -> float:
-        """Predicted standard deviation over predicted mean, the same at each iteration; infinite for T < d+4."""
-        s = self.scenario
-        return float(theory.error_deviation(s.regime, s.d, s.T, s.sigma2, 1)[0] / self.expected()[0])
+        if self.has_law:
+            first = theory.error_deviation(s.regime, s.d, s.T, s.sigma2, 1)
+            first /= theory.expected_error(s.regime, s.d, s.T, s.sigma2, 1)
+            return np.asarray(np.full(iterations, first[0] if np.isfinite(first[0]) else np.nan) / seeds**0.5)
+        if self.expected is not None and seeds > 1:
+            return np.asarray(self.error.std(axis=0, ddof=1) / seeds**0.5 / self.expected)
+        return np.full(iterations, np.nan)
 
 
 def results_of(
@@ -85,41 +108,35 @@ def law_quantiles(regime: str, d: int, T: int, iterations: int, shares: Sequence
     Raises:
         UserError: the regime has no formula.
     """
-    return np.outer(np.quantile(_ratios(d, T), shares), theory.growth(regime, iterations))
-
-
-@lru_cache(maxsize=100)
-def _ratios(d: int, T: int) -> Array:
-    generator = np.random.default_rng([d, T])
-    return np.asarray(generator.chisquare(d, LAW_DRAWS) / generator.chisquare(T - d + 1, LAW_DRAWS))
+    return np.outer(np.quantile(theory.error_ratios(d, T), shares), theory.growth(regime, iterations))
 
 
 def comparison(results: Sequence[Result]) -> pd.DataFrame:
-    """Measured over predicted mean error.
+    """Measured over predicted error: means by the laws of least squares and ridge, and medians by the approximation.
 
     Returns:
         a row per result with a prediction and iteration: experiment, model, regime, dimension, rows, noise_variance,
-        seeds, iteration, measured (mean over seeds), predicted, ratio, standard_error (of the ratio, by the law of the
-        error; missing where its variance is infinite, T < d+4), and z, the ratio's distance from 1 in standard errors.
+        ridge, seeds, prediction (LAW or APPROXIMATION), iteration, measured (over seeds), predicted, ratio,
+        standard_error (of the ratio, as `Result.relative_error`), and z, its distance from 1 in standard errors.
     """
     tables = []
     for result in results:
-        if result.predicted:
+        law = result.expected
+        predicted = result.approximate if law is None else law
+        if predicted is not None:
             seeds, iterations = result.error.shape
-            measured, predicted = result.error.mean(axis=0), result.expected()
-            spread = result.relative_deviation() / seeds**0.5
-            spread = spread if np.isfinite(spread) else np.nan
+            spread, ratio = result.relative_error(), result.middle / predicted
             s = result.scenario
             place: dict[str, object] = {"experiment": result.experiment, "model": s.label, "regime": s.regime}
-            place |= {"dimension": s.d, "rows": s.T, "noise_variance": s.sigma2, "seeds": seeds}
-            values = {"iteration": np.arange(1, iterations + 1), "measured": measured, "predicted": predicted}
-            ratio = measured / predicted
+            place |= {"dimension": s.d, "rows": s.T, "noise_variance": s.sigma2, "ridge": s.ridge, "seeds": seeds}
+            place["prediction"] = APPROXIMATION if law is None else LAW
+            values = {"iteration": np.arange(1, iterations + 1), "measured": result.middle, "predicted": predicted}
             tables.append(
                 pd.DataFrame({**place, **values, "ratio": ratio, "standard_error": spread, "z": (ratio - 1) / spread})
             )
     if not tables:
-        names = ["experiment", "model", "regime", "dimension", "rows", "noise_variance", "seeds", "iteration"]
-        return pd.DataFrame(columns=[*names, "measured", "predicted", "ratio", "standard_error", "z"])
+        names = ["experiment", "model", "regime", "dimension", "rows", "noise_variance", "ridge", "seeds", "prediction"]
+        return pd.DataFrame(columns=[*names, "iteration", "measured", "predicted", "ratio", "standard_error", "z"])
     return pd.concat(tables, ignore_index=True)
 
 
@@ -127,13 +144,13 @@ def comparison_summary(table: pd.DataFrame) -> pd.DataFrame:
     """`comparison` with a row per scenario and regime instead of one per iteration.
 
     Returns:
-        experiment, model, regime, seeds, iterations, ratio_first, ratio_last (at the first and the last iteration),
-        standard_error, within (the share of iterations within 3 standard errors), worst_iteration, worst_ratio and
-        worst_z.
+        experiment, model, regime, seeds, prediction, iterations, ratio_first, ratio_last (at the first and the last
+        iteration), standard_error (at the last), within (the share of iterations within 3 standard errors),
+        worst_iteration, worst_ratio and worst_z.
     """
     lines = []
-    for key, points in table.groupby(["experiment", "model", "regime", "seeds"], sort=False):
-        ends, error = points["ratio"].iloc[[0, -1]], points["standard_error"].iloc[0]
+    for key, points in table.groupby(["experiment", "model", "regime", "seeds", "prediction"], sort=False):
+        ends, error = points["ratio"].iloc[[0, -1]], points["standard_error"].iloc[-1]
         if points["z"].isna().all():
             worst: tuple[object, ...] = (np.nan, pd.NA, np.nan, np.nan)
         else:
@@ -141,5 +158,7 @@ def comparison_summary(table: pd.DataFrame) -> pd.DataFrame:
             at = points.iloc[int(distance.argmax())]
             worst = ((distance <= 3).mean(), int(at["iteration"]), at["ratio"], at["z"])
         lines.append((*key, len(points), *ends, error, *worst))
-    names = ["experiment", "model", "regime", "seeds", "iterations", "ratio_first", "ratio_last", "standard_error"]
-    return pd.DataFrame(lines, columns=[*names, "within", "worst_iteration", "worst_ratio", "worst_z"])
+    names = ["experiment", "model", "regime", "seeds", "prediction", "iterations", "ratio_first", "ratio_last"]
+    return pd.DataFrame(
+        lines, columns=[*names, "standard_error", "within", "worst_iteration", "worst_ratio", "worst_z"]
+    )

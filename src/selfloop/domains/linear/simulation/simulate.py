@@ -135,13 +135,8 @@ def _run_least_squares(scenario: Scenario, block: int) -> Array:
 
 
 def _run_ridge(scenario: Scenario, block: int) -> Array:
-    d, rank = scenario.d, min(scenario.T, scenario.d)
-    data = generator(scenario, "triangular", block, DATA)
-    R = np.zeros((LANES, rank, d))
-    diagonal, above = np.arange(rank), np.triu_indices(rank, 1, d)
-    shapes = (scenario.T - diagonal) / 2
-    R[:, diagonal, diagonal] = np.sqrt(2 * data.standard_gamma(shapes, (LANES, rank)))
-    R[:, above[0], above[1]] = data.standard_normal((LANES, len(above[0])))
+    rank = min(scenario.T, scenario.d)
+    R = theory.triangular(generator(scenario, "triangular", block, DATA), LANES, scenario.d, scenario.T)
     noise = generator(scenario, "triangular", block, NOISE).standard_normal((scenario.iterations, LANES, rank))
     _, singular, right = np.linalg.svd(R @ scenario.factor.T, full_matrices=False)
     return ridge_errors(scenario, singular, right.swapaxes(1, 2), noise.swapaxes(0, 1))

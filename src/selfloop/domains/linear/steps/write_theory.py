@@ -13,13 +13,25 @@ from selfloop.jobs.job import Job
 
 def page(table: pd.DataFrame, _: Quantity) -> Table:
     """`results.comparison` to read: a row per scenario and regime, and how often theory holds."""
-    headings = ["Experiment", "Setting", "Regime", "Seeds", "n=1", "Last n", "± SE", "Within 3 SE", "Worst z", "at n"]
+    headings = [
+        "Experiment",
+        "Setting",
+        "Regime",
+        "Seeds",
+        "Prediction",
+        "n=1",
+        "Last n",
+        "± SE",
+        "Within 3 SE",
+        "Worst z",
+        "at n",
+    ]
     lines = []
     for row in comparison_summary(table).to_dict("records"):
         known = not pd.isna(row["standard_error"])
         lines.append(
             [
-                *(str(row[name]) for name in ("experiment", "model", "regime", "seeds")),
+                *(str(row[name]) for name in ("experiment", "model", "regime", "seeds", "prediction")),
                 f"{row['ratio_first']:.3f}",
                 f"{row['ratio_last']:.3f}",
                 f"{row['standard_error']:.3f}" if known else "",
@@ -29,10 +41,11 @@ def page(table: pd.DataFrame, _: Quantity) -> Table:
             ]
         )
     notes = [
-        "Mean test error over seeds divided by its prediction (replace: eq. 4, accumulate: eq. 3, replace-multiple: "
-        "eq. 11), at the first and the last iteration. SE: the standard error of that ratio by the error's law; it is "
-        "the same at each iteration, and blank where the error's variance is infinite (T < d+4). accumulate-subsample "
-        "has no closed form."
+        "Mean test error over seeds divided by its prediction (least squares: eqs. 4, 3 and 11 for replace, accumulate "
+        "and replace-multiple; ridge: its own law, averaged over X), at the first and the last iteration. SE: the "
+        "standard error of that ratio at the last iteration, by the error's law, and for ridge by the spread of the "
+        "seeds; blank where the error's variance is infinite (T < d+4). accumulate-subsample has neither mean nor "
+        "closed form: its median is divided by an approximation, which promises no precision."
     ]
     points = table.dropna(subset=["z"])
     if len(points):

@@ -28,7 +28,7 @@ from selfloop.planning.shown import looks
 from selfloop.session.compat import ignore_dates, plan_faster
 from selfloop.session.session import Session
 
-expose_library()
+expose_library(workflow.basedir)
 plan_faster(Plan, Request)
 ignore_dates()
 

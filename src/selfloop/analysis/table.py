@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +17,14 @@ _ACTIVE = re.compile(r"[&<>|`*\[\]\\~$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|@|(?<=w
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # Bidirectional controls would reorder the rest of the line.
 _DIRECTIONS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+# Of a text's beginning. Apostrophes before it are counted, so that reading takes away just what writing has added.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]")
+_QUOTED_FORMULA = re.compile(rf"\A'(?={_FORMULA.pattern})")
+FORMULA_NOTE = (
+    "In the CSV file, a text that begins with =, +, - or @ has an apostrophe (') before it, so that no spreadsheet "
+    "takes it for a formula."
+)
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,14 @@ class Table:
 
 
 def save_table(data: pd.DataFrame, shown: Table, paths: Sequence[Path]) -> None:
-    """Write the data as CSV (UTF-8; numbers read back equal) and the table for readers as Markdown, atomically."""
-    texts = {".csv": data.to_csv(index=False, lineterminator="\n"), ".md": shown.markdown()}
+    """Write the data as CSV (UTF-8; numbers read back equal) and the table for readers as Markdown, atomically.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it in the CSV, and a note says so.
+    """
+    safe = data.assign(**{name: data[name].map(_no_formula) for name in data if name in TEXTS})
+    if not safe.equals(data):
+        shown = replace(shown, notes=[*shown.notes, FORMULA_NOTE])
+    texts = {".csv": safe.to_csv(index=False, lineterminator="\n"), ".md": shown.markdown()}
     for path in paths:
         with atomic_file(path) as scratch:
             scratch.write_text(texts[path.suffix], encoding="utf-8", newline="")
@@ -52,11 +66,15 @@ def read_table(path: Path) -> pd.DataFrame:
     frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     for name, texts in frame.items():
         if name in TEXTS:
-            frame[name] = texts.where(texts != "", None)
+            frame[name] = texts.str.replace(_QUOTED_FORMULA, "", regex=True).where(texts != "", None)
         else:
             is_whole = texts.str.fullmatch(r"-?\d+").all()
             frame[name] = texts.map(int) if is_whole else texts.replace("", "nan").map(float)
     return frame
+
+
+def _no_formula(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
 
 def plain(text: str) -> str:

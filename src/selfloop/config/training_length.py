@@ -15,7 +15,7 @@ class TrainingLength(Section):
 
     unsaid: ClassVar = frozenset({"steps"})
 
-    epochs: Annotated[float, Field(gt=0)] | None = 1.0
+    epochs: Annotated[float, Field(ge=0.0001)] | None = 1.0
     """Passes over the training set; may be a fraction. The default holds where `steps` is not given."""
     steps: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps in place of `epochs`: as many for every training set, however large, which is gone round as often

@@ -25,8 +25,14 @@ LIBRARY = Path(__file__).resolve().parents[2]  # the folder that holds this pack
 RESOURCES = LIBRARY.parent / "config/resources.yaml"
 
 
-def expose_library() -> None:
-    """Let the processes that Snakemake starts for jobs import this package, and no module of the study's folder."""
+def expose_library(workflow: str) -> None:
+    """Let the processes that Snakemake starts for jobs import this package, and no module of the study's folder.
+
+    Raises:
+        SystemExit: `workflow`, the folder of the Snakefile, has a name in whose files Snakemake would find wildcards.
+    """
+    if set(workflow) & set("{}"):
+        sys.exit(f"selfloop: {workflow}: Snakemake takes braces in this path for wildcards; rename or move the folder.")
     library = str(LIBRARY)
     left_out = ("", library, os.getcwd())
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in left_out]

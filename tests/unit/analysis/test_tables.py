@@ -182,6 +182,22 @@ def test_no_sample_at_all_is_an_error():
         samples_table([])
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1.5", "@SUM(A1)", "'=1+1", "''-", "'tis", "a=b", "\uff1d1"])
+def test_no_sample_is_a_formula_in_a_spreadsheet_and_all_read_back_equal(tmp_path: Path, text: str, loss: Quantity):
+    table = samples_table([("m", "replace", "temperature=1.0", 1, 0, text)])
+    target = written(table, loss, tmp_path / "samples")
+    cell = target.with_suffix(".csv").read_text(encoding="utf-8").splitlines()[1].split(",")[-1]
+    formula = text.lstrip("'")[0] in "=+-@\uff1d"
+    assert cell == (f"'{text}" if formula else text)
+    assert read_table(target.with_suffix(".csv"))["text"].tolist() == [text]
+    assert ("begins with =, +, - or @" in target.with_suffix(".md").read_text(encoding="utf-8")) == formula
+
+
+def test_a_negative_number_stays_a_number_in_the_csv(metrics, loss, tmp_path: Path):
+    target = written(headline_table(metrics, "text", loss), loss, tmp_path / "headline")
+    assert (pd.read_csv(target.with_suffix(".csv"))["difference"] < 0).any()
+
+
 def test_samples_survive_the_csv_unescaped(tmp_path: Path):
     table = samples_table([("m", "replace", "t", 1, 0, 'a, "b"\n<c> | d\ud800')])
     target = written(table, LOSS, tmp_path / "text-samples")

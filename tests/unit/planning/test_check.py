@@ -109,7 +109,7 @@ WRONG: list[tuple[str, str, list[str]]] = [
     ("regimes.replace", "{parts: [{from: real}]}", ["regimes.replace: 'replace' is a built-in regime", "another name"]),
     # numbers out of range
     ("experiments.a.iterations", "0", ["experiments.a.iterations: 0 is not allowed: it must be at least 1"]),
-    ("experiments.a.training.epochs", "0", ["experiments.a.training.epochs: 0 is not allowed: it must be more than 0"]),
+    ("experiments.a.training.epochs", "1.0e-9", ["epochs: 1.0e-09 is not allowed: it must be at least 0.0001"]),
     (
         "experiments.a.training",
         "{epochs: 2, steps: 100}",
@@ -560,7 +560,7 @@ def test_steps_take_the_place_of_epochs_that_another_experiment_or_iteration_has
     ("own", "said"),
     [
         ({"epochs": 1, "steps": 2}, "training.first_iteration: epochs 1 and steps 2 are both given"),
-        ({"epochs": 0}, "training.first_iteration.epochs: 0 is not allowed: it must be more than 0"),
+        ({"epochs": 0}, "training.first_iteration.epochs: 0 is not allowed: it must be at least 0.0001"),
         ({"epoch": 1}, "training.first_iteration: unknown key 'epoch'; did you mean 'epochs'?"),
         ({"first_iteration": {"epochs": 1}}, "training.first_iteration: unknown key 'first_iteration'"),
         ({"batch_size": 101}, "training.first_iteration.batch_size: 101 is more than the 100 documents"),

@@ -79,7 +79,7 @@ class Model(Section):
 class Training(TrainingLength):
     """How each model is trained."""
 
-    epochs: Annotated[float, Field(gt=0)] | None = 100.0
+    epochs: Annotated[float, Field(ge=0.0001)] | None = 100.0
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Images per optimizer step, over all processes; no more than there are images. Steps have more where a process
     would have a single one.

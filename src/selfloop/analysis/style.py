@@ -3,6 +3,7 @@
 import itertools
 import math
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from selfloop.analysis import fonts
 from selfloop.analysis.read import regimes_in_order
 from selfloop.data.atomic import atomic_file
 from selfloop.data.quantity import Quantity
@@ -141,13 +143,14 @@ def scale_values(axes: Axes, scale: Scale) -> None:
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Run a function under this module's settings, independent of the user's matplotlibrc."""
+    """Run a function under this module's settings; of the user's matplotlibrc, only its fonts count."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
         with matplotlib.rc_context():
+            chosen: dict[Any, Any] = {key: matplotlib.rcParamsOrig[key] for key in fonts.KEYS}
             matplotlib.rcdefaults()
-            matplotlib.rcParams.update(_RC)
+            matplotlib.rcParams.update({**chosen, **_RC})
             return draw(*args, **kwargs)
 
     return drawn
@@ -163,6 +166,9 @@ def save(figure: Figure, paths: Sequence[Path]) -> None:
     for path in paths:
         if path.suffix not in _METADATA:
             raise ValueError(f"{path}: a figure's file ends in {' or '.join(_METADATA)}")
+    if paths:
+        fonts.use_installed(figure, paths[0].stem)
     for path in paths:
-        with atomic_file(path) as scratch:
+        with atomic_file(path) as scratch, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # said above
             figure.savefig(scratch, format=path.suffix[1:], dpi=PNG_DPI, metadata=_METADATA[path.suffix])

@@ -1,11 +1,18 @@
 """What the figures draw, and that they are written with the same bytes each time."""
 
+import logging
 import math
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib.font_manager import fontManager
 
 from selfloop.analysis.figures import INTERVAL, SEEDS, headline_figure, synthetic_figure
 from selfloop.analysis.plot_learning_curves import learning_figure
@@ -222,8 +229,6 @@ def test_more_regimes_than_colours_still_draw():
 
 
 def test_a_saved_figure_has_the_same_bytes_each_time_and_names_no_date(metrics, loss, tmp_path: Path):
-    import matplotlib
-
     first, second = ([tmp_path / f"{name}.{form}" for form in ("png", "svg")] for name in "ab")
     save(headline_figure(metrics, "text", loss), first)
     with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9}):  # a user's own settings change nothing
@@ -234,6 +239,72 @@ def test_a_saved_figure_has_the_same_bytes_each_time_and_names_no_date(metrics, 
     assert first[0].read_bytes().startswith(b"\x89PNG")
     save(headline_figure(metrics, "text", loss, title="Changed"), [tmp_path / "c.svg"])
     assert (tmp_path / "c.svg").read_bytes() != first[1].read_bytes()
+
+
+@pytest.fixture
+def font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Installs a font of a name that has the characters given, each a square."""
+
+    def install(name: str, characters: str) -> None:
+        pen = TTGlyphPen(None)
+        pen.moveTo((100, 0))
+        for corner in ((100, 700), (800, 700), (800, 0)):
+            pen.lineTo(corner)
+        pen.closePath()
+        square = pen.glyph()
+        glyphs = [".notdef", *(f"u{ord(character):x}" for character in characters)]
+        builder = FontBuilder(1000)
+        builder.setupGlyphOrder(glyphs)
+        builder.setupCharacterMap({ord(character): f"u{ord(character):x}" for character in characters})
+        builder.setupGlyf(dict.fromkeys(glyphs, square))
+        builder.setupHorizontalMetrics(dict.fromkeys(glyphs, (1000, 100)))
+        builder.setupHorizontalHeader(ascent=800, descent=-200)
+        builder.setupNameTable({"familyName": name, "styleName": "Regular"})
+        builder.setupOS2(usWeightClass=400)
+        builder.setupPost()
+        builder.save(tmp_path / f"{name}.ttf")
+        fontManager.addfont(tmp_path / f"{name}.ttf")
+
+    monkeypatch.setattr(fontManager, "ttflist", [*fontManager.ttflist])
+    monkeypatch.setattr("selfloop.analysis.fonts.findSystemFonts", list)
+    return install
+
+
+TITLE = "\u6545\u4e8b \u640d\u5931 5$ or 10$"  # Chinese and Japanese
+
+
+def test_a_title_falls_back_to_installed_fonts_that_have_its_characters(
+    metrics, loss, font, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    font("Two", "\u6545\u4e8b")
+    font("Three Sans", "\u6545\u640d\u5931")
+    figure = headline_figure(metrics, "text", loss, title=TITLE)
+    save(figure, [tmp_path / "text-headline.png"])
+    assert figure._suptitle.get_fontfamily() == ["sans-serif", "Three Sans", "Two"]
+    assert all(text.get_fontfamily() == ["sans-serif"] for text in figure.axes[0].get_xticklabels())
+    assert "font" not in "".join(capfd.readouterr())
+
+
+def test_characters_that_no_font_has_are_said_once_with_the_title(
+    metrics, loss, font, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(logging.getLogger("selfloop"), "propagate", True)
+    font("One", "\u6545")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(
+            headline_figure(metrics, "text", loss, title=TITLE),
+            [tmp_path / f"text-headline.{x}" for x in ("png", "svg")],
+        )
+    (message,) = caplog.messages
+    assert message.startswith(f"text-headline: no installed font has the characters \u4e8b\u5931\u640d of '{TITLE}'")
+    assert "figures.titles" in message
+
+
+def test_the_fonts_of_the_user_s_matplotlibrc_are_kept(metrics, loss, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(matplotlib.rcParamsOrig, "font.family", ["serif"])
+    figure = headline_figure(metrics, "text", loss, title="Title")
+    assert figure._suptitle.get_fontfamily() == ["serif"]
 
 
 def test_a_figure_of_another_kind_is_refused_before_anything_is_written(metrics, loss, tmp_path: Path):

@@ -1,9 +1,9 @@
 """The preloaded process and its forks: what they pass through, and that nobody outlives anybody."""
 
 import os
-import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,15 @@ from selfloop.jobs import forkserver
 from selfloop.jobs.spec import JobSpec
 sys.exit(forkserver.run_in_fork(JobSpec.from_json(sys.argv[1])))
 """
+IMPATIENT = """
+import sys, time
+from selfloop.jobs import forkserver
+from selfloop.jobs.spec import JobSpec
+forkserver.PATIENCE = 1.0
+began = time.monotonic()
+code = forkserver.run_in_fork(JobSpec.from_json(sys.argv[1]))
+print(time.monotonic() - began, code)
+"""
 PARENT = """
 import os, signal
 from selfloop.jobs import forkserver
@@ -82,8 +91,7 @@ def server(probe: str) -> Iterator[dict[str, str]]:
         forkserver.stop(process)
         assert process.returncode is not None
         assert forkserver.VARIABLE not in os.environ
-        with socket.socket(socket.AF_UNIX) as connection, pytest.raises(ConnectionRefusedError):
-            connection.connect(f"\0{name}")
+        assert not Path(name).exists()
         del os.environ[forkserver.PYTHON]
 
 
@@ -209,9 +217,31 @@ def test_without_a_server_a_step_runs_where_it_is(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv(forkserver.VARIABLE, raising=False)
     assert forkserver.run_in_fork(probe_job(tmp_path, "nothing")) is None
     # One that has died.
-    monkeypatch.setenv(forkserver.VARIABLE, "selfloop-which-nobody-listens-to")
+    monkeypatch.setenv(forkserver.VARIABLE, str(tmp_path / "nobody-listens.socket"))
     monkeypatch.setenv(forkserver.PYTHON, sys.prefix)
     assert forkserver.run_in_fork(probe_job(tmp_path, "nothing")) is None
+
+
+def test_a_server_that_is_stopped_is_waited_for_once_and_its_late_fork_does_nothing(probe: str, tmp_path: Path) -> None:
+    around = {**environment(), "PYTHONPATH": probe}
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], env=around, stdout=subprocess.PIPE, encoding="utf-8")
+    assert parent.stdout is not None
+    pid, path, python = (parent.stdout.readline().strip() for _ in range(3))
+    around |= {forkserver.VARIABLE: path, forkserver.PYTHON: python}
+    command = [sys.executable, "-c", IMPATIENT, probe_job(tmp_path, "wait").to_json()]
+    server = psutil.Process(int(pid))
+    server.suspend()
+    for seconds in (1.0, 0.0):  # the second does not wait
+        with (tmp_path / "output").open("w") as output:  # not a pipe, whose end waits in the server's socket
+            subprocess.run(command, env=around, stdout=output, check=True)
+        took, code = (tmp_path / "output").read_text().split()
+        assert code == "None" and seconds <= float(took) < seconds + 0.9
+    server.resume()
+    time.sleep(0.2)
+    wait_until(lambda: not server.children(), "the end of the fork")
+    assert not (tmp_path / "pid").exists()
+    parent.kill()
+    parent.communicate()
 
 
 def test_a_step_of_another_environment_runs_where_it_is(

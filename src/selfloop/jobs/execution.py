@@ -60,11 +60,11 @@ def execute(spec: JobSpec) -> int:
                 return _execute_in_group(spec)
             _execute(spec)
         except BaseException as error:
-            text = explain(error, spec, stop.arrived)
+            text = explain(error, stop.arrived)
             if text is None:
                 raise
             if group.rank() == 0 or not stop.arrived:
-                say(spec, text)
+                say(spec, f"{text}\nSee {spec.log}." if isinstance(error, UserError) else text)
             return 1
     return 0
 
@@ -90,15 +90,13 @@ def _execute(spec: JobSpec) -> None:
         log.info("%s is done: %.2f s of work, %.2f s of start-up", spec.rule, work, start_up)
 
 
-def explain(error: BaseException, spec: JobSpec, stopped: bool) -> str | None:
+def explain(error: BaseException, stopped: bool) -> str | None:
     """The message for the user instead of a traceback, or None.
 
     Args:
         stopped: whether a stop signal has arrived; other errors after it are taken for its consequences.
     """
-    if isinstance(error, UserError):
-        return f"{error}\nSee {spec.log}."
-    if isinstance(error, Stopped):
+    if isinstance(error, UserError | Stopped):
         return str(error)
     if is_out_of_space(error):
         text = f"no space left for the step's outputs ({error}). Only an earlier resume checkpoint was kept."

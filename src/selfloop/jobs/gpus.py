@@ -6,12 +6,12 @@ on the same machine wait for the same locks. On a cluster, SLURM assigns GPUs. D
 
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from selfloop.jobs.locks import lock
+from selfloop.jobs.own_folder import ensure_own, open_own, own_folder
 
 DEVICES = "SELFLOOP_GPUS"  # the devices to share, such as "0,1"; default: all
 FOLDER = "SELFLOOP_GPU_LOCKS"
@@ -31,11 +31,16 @@ def devices() -> list[str]:
 
 
 def offer() -> int:
-    """Let the steps that this process starts share this machine's GPUs; returns how many there are."""
+    """Let the steps that this process starts share this machine's GPUs; returns how many there are.
+
+    Raises:
+        UserError: there is no folder for their locks.
+    """
     names = devices()
     if names:
         os.environ[DEVICES] = ",".join(names)
-        os.environ.setdefault(FOLDER, os.path.join(tempfile.gettempdir(), f"selfloop-gpus-of-user-{os.getuid()}"))
+        if FOLDER not in os.environ:
+            os.environ[FOLDER] = str(own_folder())
     return len(names)
 
 
@@ -44,6 +49,9 @@ def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = 
 
     A step that asks for none sees none, also on clusters that do not hide them; likewise with `SELFLOOP_GPUS=`. On a
     machine without GPUs, nothing changes.
+
+    Raises:
+        UserError: others may write to the folder of the locks.
     """
     if count == 0 or (DEVICES in os.environ and not devices()):
         os.environ[VISIBLE] = ""
@@ -51,8 +59,7 @@ def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = 
     if FOLDER not in os.environ or DEVICES not in os.environ:
         return []
     names = os.environ[DEVICES].split(",")
-    folder = Path(os.environ[FOLDER])
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = ensure_own(Path(os.environ[FOLDER]))
     taken: list[str] | None = None
     while taken is None:
         taken = _try(folder, names, min(count, len(names)))
@@ -65,11 +72,11 @@ def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = 
 def _try(folder: Path, names: Sequence[str], count: int) -> list[str] | None:
     """Lock `count` of the devices, or none of them."""
     # One step at a time: two that each hold one of two GPUs and want both would deadlock.
-    with (folder / "choosing").open("w") as choosing:
+    with os.fdopen(open_own(folder / "choosing")) as choosing:
         lock(choosing.fileno(), wait=True)
         found: dict[str, int] = {}
         for name in names:
-            descriptor = os.open(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = open_own(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock")
             if not lock(descriptor):
                 os.close(descriptor)
                 continue

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from selfloop.jobs import forkserver, gpus
-from selfloop.jobs.execution import execute, say
 from selfloop.jobs.marks import unmarked
 from selfloop.jobs.processes import end_with_others
 from selfloop.jobs.spec import JobSpec
 from selfloop.jobs.steps import step, step_module
-from selfloop.jobs.stopping import Stopped, caught
+from selfloop.jobs.stopping import caught
 
 
 def run(snakemake: Any) -> None:
@@ -28,11 +27,15 @@ def run(snakemake: Any) -> None:
     # One thread wherever a step runs: sums over several threads round differently. numpy reads it when imported.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     spec = job_spec(snakemake)
-    with caught(is_last=True):
+    with caught(is_last=True) as stop:
         try:
             code = _run(spec)
-        except Stopped as stopped:
-            say(spec, str(stopped))
+        except BaseException as error:
+            from selfloop.jobs.execution import explain, say
+
+            if (text := explain(error, stop.arrived)) is None:
+                raise
+            say(spec, text)
             code = 1
     if code == 0:
         spec.file.unlink(missing_ok=True)
@@ -46,7 +49,11 @@ def _run(spec: JobSpec) -> int:
     with suppress(OSError):  # the step itself reports a full disk
         spec.save()
     code = forkserver.run_in_fork(spec) if spec.processes == 1 else None
-    return execute(spec) if code is None else code
+    if code is None:
+        from selfloop.jobs.execution import execute  # a third of a second that a script with a fork does not need
+
+        code = execute(spec)
+    return code
 
 
 def job_spec(snakemake: Any) -> JobSpec:

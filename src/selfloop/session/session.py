@@ -5,15 +5,18 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from selfloop.code_digest import is_module
 from selfloop.data import contents
 from selfloop.errors import UserError
 from selfloop.jobs import forkserver, gpus, processes, stopping
 from selfloop.jobs.logs import last_lines
 from selfloop.jobs.record import failed_steps
 from selfloop.jobs.spec import spec_file
+from selfloop.jobs.steps import step_module
 from selfloop.planning.paths import LOGS, RESULTS
 from selfloop.planning.rules import Plan
 from selfloop.session import compat, folder_lock, provenance, signals, slurm
@@ -63,12 +66,27 @@ class Session:
             processes.announce()
             signals.pass_on()
             compat.begin_shells_with(signals.SHELL_OF_MAIN)
-            count = gpus.offer()
+            try:
+                count = gpus.offer()
+            except UserError as error:
+                sys.exit(f"selfloop: {error}")
             if count and "gpu" not in self.workflow.global_resources:
                 self.workflow.register_resource("gpu", count)
-            self._server = forkserver.start(
-                dict.fromkeys(module for domain in self.plan.domains for module in domain.preload)
-            )
+            try:
+                self._server = forkserver.start(
+                    dict.fromkeys(module for domain in self.plan.domains for module in domain.preload), self._modules()
+                )
+            except (OSError, UserError) as error:
+                print(f"selfloop: every step imports its packages itself, which takes longer: {error}", file=sys.stderr)
+
+    def _modules(self) -> list[str]:
+        """What the steps of pending jobs import of the library."""
+        found = {"selfloop.jobs.execution": True}
+        for rule in dict.fromkeys(job.rule.name for job in self.workflow.dag.needrun_jobs()):
+            for domain in self.plan.domains:
+                with suppress(KeyError):  # of another domain
+                    found[step_module(rule, domain.name)] = True
+        return [module for module in found if is_module(module)]
 
     def _submitted_to(self) -> tuple[set[str], set[str]]:
         """The partitions of the cluster at hand that pending jobs name, and the other clusters."""

@@ -17,7 +17,12 @@ def matching_files(patterns: str | list[str] | None) -> tuple[list[Path], list[s
         expanded = os.path.expanduser(pattern)
         names = [expanded] if os.path.exists(expanded) else sorted(glob.glob(expanded, recursive=True))
         for path in map(Path, names):
-            found.setdefault(path.resolve(), path)
+            found.setdefault(real(path), path)
         if not names:
             unmatched.append(pattern)
     return list(found.values()), unmatched
+
+
+def real(path: Path) -> Path:
+    """`path.resolve()`, but links in a circle are left as they are."""
+    return Path(os.path.realpath(path))

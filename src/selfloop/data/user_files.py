@@ -111,12 +111,15 @@ def lines(path: Path) -> Iterator[Line]:
                 break
             if len(raw) > LONGEST:
                 raise UserError(too_long("line", place(path, number + 1)))
-            for content in raw.rstrip(b"\r\n").split(b"\r"):
+            whole = raw.rstrip(b"\r\n")
+            for content in whole.split(b"\r") if b"\r" in whole else (whole,):
                 number += 1
-                marked = content.startswith(BOM)
-                while content.startswith(BOM):
-                    content = content[len(BOM) :]
-                yield Line(content, number, marked and number > 1)
+                if content.startswith(BOM):
+                    while content.startswith(BOM):
+                        content = content[len(BOM) :]
+                    yield Line(content, number, number > 1)
+                else:
+                    yield Line(content, number, False)
         if number == 0 and compression(path) and path.stat().st_size == 0:
             raise damaged(path, EOFError("it has no bytes"))
 
@@ -128,16 +131,20 @@ def text_lines(path: Path) -> Iterator[tuple[str, Line]]:
         UserError: as `lines`, or a line is not UTF-8 or holds a NUL.
     """
     for line in lines(path):
-        content, where = line.content, place(path, line.number)
-        if line.number == 1 and content.startswith(BOM_UTF_16):
-            raise UserError(f"{where}: begins with the byte order mark of UTF-16 (allowed is text in UTF-8)")
-        if b"\0" in content:
-            raise UserError(f"{where}: holds a NUL character (allowed is text in UTF-8)")
-        try:
-            yield content.decode("utf-8"), line
-        except UnicodeDecodeError as error:
-            message = f"byte {content[error.start]:#04x} at column {error.start + 1} is not valid UTF-8"
-            raise UserError(f"{where}: {message} (allowed is text in UTF-8)") from None
+        content, number, _ = line
+        problem = None
+        if number == 1 and content.startswith(BOM_UTF_16):
+            problem = "begins with the byte order mark of UTF-16"
+        elif b"\0" in content:
+            problem = "holds a NUL character"
+        else:
+            try:
+                text = content.decode("utf-8")
+            except UnicodeDecodeError as error:
+                problem = f"byte {content[error.start]:#04x} at column {error.start + 1} is not valid UTF-8"
+        if problem:
+            raise UserError(f"{place(path, number)}: {problem} (allowed is text in UTF-8)")
+        yield text, line
 
 
 def place(path: Path, number: int) -> str:
@@ -155,7 +162,14 @@ def damaged(path: Path, error: BaseException, allowed: str = "") -> UserError:
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         return UserError(f"'{path}' cannot be read: {error.strerror}")
     first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    if any(word in first_line.lower() for word in ("limit", "too much memory")):
+        return UserError(f"'{path}' cannot be read, for it is beyond a limit of its decoder: {first_line}")
     return UserError(f"'{path}' is truncated or damaged: {first_line}{allowed and f' (allowed are {allowed})'}")
+
+
+def json_integer(digits: str) -> int | float:
+    """For `json.loads(…, parse_int=json_integer)`: Python reads no integers of thousands of digits."""
+    return int(digits) if len(digits) < 1000 else float(digits)
 
 
 class JsonObject(dict[str, Any]):

@@ -508,6 +508,21 @@ def test_a_link_that_leads_nowhere_is_a_problem(tmp_path: Path, held_out: str, s
     assert problem.startswith("data.train: '") and problem.endswith("cannot be read: No such file or directory")
 
 
+def test_links_in_a_circle_are_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "circle.txt").symlink_to("circle.txt")
+    (problem,) = sources.problems(section(train=str(tmp_path / "*.txt")))
+    assert problem == f"data.train: '{tmp_path / 'circle.txt'}' cannot be read: Too many levels of symbolic links"
+
+
+def test_a_limit_of_python_is_not_called_damage(tmp_path: Path, held_out: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "One.", "number": ' + "9" * 5000 + "}\n")  # which is not used
+    assert read(section(train=str(path), test=held_out))[0] == ["One."]
+    path.write_text('{"text": "One.", "list": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
+    with pytest.raises(UserError, match=r"rows\.jsonl, line 1: nested more deeply than Python reads JSON"):
+        read(section(train=str(path), test=held_out))
+
+
 def test_one_split_of_the_hub_for_train_and_test_is_a_problem() -> None:
     (problem,) = sources.problems(section(source="hub", name="a/b", test_split="train"))
     assert problem.startswith("data.test_split: 'train' has rows of data.train_split, 'train'")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selfloop.config.section import given
 from selfloop.data import hub
+from selfloop.data.paths import real
 from selfloop.data.user_files import unreadable
 from selfloop.domains.image.config import Data
 from selfloop.domains.image.data import readers
@@ -175,7 +176,7 @@ def _file_problems(data: Data) -> list[str]:
                 messages.append(f"data.{key}: '{path}' is not a zip (allowed: folders and zips of images)")
     for path in _paths(data.test):
         for other in _paths(data.train):
-            test, train = path.resolve(), other.resolve()
+            test, train = real(path), real(other)
             if test.is_relative_to(train):
                 messages.append(f"data.test: '{path}' is in data.train too (allowed: other images, or null)")
             elif train.is_relative_to(test):

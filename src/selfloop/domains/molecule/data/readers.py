@@ -165,7 +165,7 @@ def entries(path: Path) -> Iterator[Entry]:
 
     for line in lines(path):
         content = line.content
-        closed = content.rstrip().endswith(b"$$$$") or content.startswith(b"$$$$")
+        closed = b"$$$$" in content and (content.startswith(b"$$$$") or content.rstrip().endswith(b"$$$$"))
         if line.joined and any(part.strip() for part in block):
             yield entry()
             block, ends, start, length, properties = [], [], line.number, 0, False

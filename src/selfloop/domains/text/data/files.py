@@ -17,6 +17,7 @@ from selfloop.data.user_files import (
     JsonObject,
     compression,
     damaged,
+    json_integer,
     json_object,
     opened,
     place,
@@ -172,6 +173,8 @@ class Separator:
 
     def split(self, line: str) -> list[str]:
         """The pieces of a line between separators; the line alone if it holds none."""
+        if self.text[:1] not in line:  # the first character of a marker is punctuation, which has one case
+            return [line]
         if line.strip() == self.text:
             return ["", ""]
         return [line] if self.marker is None else self.marker.split(line)
@@ -196,7 +199,7 @@ def _txt_documents(path: Path, separator: str, notes: Counter[str]) -> Raw:
         separators += len(others)
         if others and (first.strip() or any(map(str.strip, others))):
             notes["lines hold the separator beside other text; a document ends there"] += 1
-        elif not others and ends.text and ends.text in text:
+        elif ends.text and not others and ends.text in text:
             notes[f"lines hold the separator {ends.text!r} beside other text; no document ends there"] += 1
     rest = "\n".join(document).strip()
     if separators == 0 and rest:
@@ -228,8 +231,10 @@ def twice(column: str, where: str) -> str:
 
 def _json_object(text: str, where: str) -> JsonObject:
     try:
-        record = json.loads(text, object_pairs_hook=json_object)
-    except (ValueError, RecursionError) as error:
+        record = json.loads(text, object_pairs_hook=json_object, parse_int=json_integer)
+    except RecursionError:
+        raise UserError(f"{where}: nested more deeply than Python reads JSON (allowed is less)") from None
+    except ValueError as error:
         mark = text.find("\ufeff")
         hint = f"; column {mark + 1} is a byte order mark, where another file begins" if mark >= 0 else ""
         raise UserError(f"{where}: not valid JSON, {error}{hint} (allowed is one object per line)") from None

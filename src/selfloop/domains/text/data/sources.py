@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from selfloop.config.section import given
 from selfloop.data import hub
-from selfloop.data.paths import matching_files
+from selfloop.data.paths import matching_files, real
 from selfloop.data.user_files import compression, unreadable
 from selfloop.domains.text.config import Data
 from selfloop.domains.text.data import files, shakespeare
@@ -114,8 +114,8 @@ def _file_problems(data: Data) -> list[str]:
                 messages.append(f"data.{key}: '{path}' has an unknown extension (allowed are {files.ALLOWED})")
             else:
                 messages += _column_problems(path, data.text_column)
-    train = {path.resolve() for path in paths["train"]}
-    for path in (path for path in paths["test"] if path.resolve() in train):
+    train = {real(path) for path in paths["train"]}
+    for path in (path for path in paths["test"] if real(path) in train):
         messages.append(f"data.test: '{path}' is among the files of data.train too (allowed: other files, or null)")
     return messages
 

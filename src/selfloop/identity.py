@@ -1,4 +1,4 @@
-"""Names that depend on just what a thing depends on, and the random streams derived from them."""
+"""Names that depend on just what a thing depends on, and the seeds of random streams."""
 
 import hashlib
 import json
@@ -24,10 +24,11 @@ def slug(name: str, default: str = "data") -> str:
     return whole.encode()[:SLUG_BYTES].decode(errors="ignore").strip("-") or default
 
 
-def stream(identity: str, purpose: str) -> int:
-    """A seed in [0, 2⁶³) for one purpose of one artifact: streams of different names are never shared.
+def stream(streams: str, purpose: str) -> int:
+    """The seed in [0, 2⁶³) of the stream for one purpose among `streams`; others have other seeds.
 
-    The identity of an artifact holds the study's seed and the whole history that led to it, so the seed is a function
-    of (seed, chain, iteration, part) and of nothing else.
+    Steps of the loop are told their `streams` by the study: those of a model are a digest of the architecture, the
+    chain's seed and the iteration; those of a part, of these and its number. Settings and history are no part of it:
+    what two regimes do alike they do with the same random numbers.
     """
-    return int.from_bytes(hashlib.sha256(f"{identity}/{purpose}".encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(f"{streams}/{purpose}".encode()).digest()[:8], "big") >> 1

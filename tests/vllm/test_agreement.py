@@ -74,11 +74,11 @@ def sample(
     checkpoint: Path,
     prompts: np.ndarray,
     sampling: Sampling,
-    identity: str = "part",
+    streams: str = "part",
     tokens: int | None = None,
 ) -> list[np.ndarray]:
     """Documents, in float32."""
-    request = Request(checkpoint, prompts, sampling, identity, precision="float32", threads=1, tokens=tokens)
+    request = Request(checkpoint, prompts, sampling, streams, precision="float32", threads=1, tokens=tokens)
     return list(ENGINES[engine].sample(request))
 
 

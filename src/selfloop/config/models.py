@@ -63,7 +63,10 @@ class Experiment(Section):
     example `{replace: 8, accumulate: 4}`.
     """
     seeds: Annotated[Distinct[Seed], Field(min_length=1)]
-    """One chain is run per seed. A list of integers from 0 to 2⁶³ - 1."""
+    """One chain is run per seed. A list of integers from 0 to 2⁶³ - 1. What chains of one seed do alike, whatever their
+    regime, sampling and training, they do with the same random numbers: initial weights, the order of equally many
+    rows, and what is drawn for a sample.
+    """
 
     def iterations_of(self, regime: str) -> int:
         """Model-fitting iterations of the chains of one of its regimes."""

@@ -9,6 +9,7 @@ No row is ever copied, except where no links can be made: n accumulated iteratio
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ from selfloop.links import log_copies, relative_link
 
 
 class Take(BaseModel):
-    """Rows taken from one input folder; amount and skip in multiples of its rows."""
+    """Rows taken from one input folder; amount and skip in multiples of its rows. See `regimes.Take`."""
 
+    iteration: int
+    part: int
     amount: float
     skip: float
     weight: float
@@ -39,7 +42,7 @@ class Take(BaseModel):
 class Params(StepParams):
     """What the step takes of its params; the budget is in multiples of the rows of `real`."""
 
-    identity: str
+    streams: str
     takes: list[Take]
     budget: float | None
 
@@ -51,18 +54,22 @@ def run(job: Job[Params]) -> None:
         UserError: an input folder or the training set is empty.
     """
     folders = [Path(folder) for folder in job.input["parts"]]
-    identity = job.params.identity
+    streams = job.params.streams
     masks = []
-    for index, (folder, take) in enumerate(zip(folders, job.params.takes, strict=True)):
+    drawn: Counter[tuple[int, int]] = Counter()
+    for folder, take in zip(folders, job.params.takes, strict=True):
         rows = count_rows(folder)
         if rows == 0:
             raise UserError(f"{folder} has no rows; it cannot become training data.")
         if take.weight != 1 or take.filter is not None:
             raise ValueError("weight and filter of a take are not implemented")
-        masks.append(_draw(rows, take.amount, take.skip, stream(identity, f"take {index}")))
+        origin = take.iteration, take.part
+        purpose = f"rows of iteration {take.iteration}, part {take.part}, draw {drawn[origin]}"
+        drawn[origin] += take.amount < 1
+        masks.append(_draw(rows, take.amount, take.skip, stream(streams, purpose)))
     if job.params.budget is not None:
         limit = round(job.params.budget * count_rows(Path(job.input["real"])))
-        masks = _limit(masks, limit, stream(identity, "budget"))
+        masks = _limit(masks, limit, stream(streams, "budget"))
     if not any(mask.any() for mask in masks):
         raise UserError(
             f"{job.output['training_set']} takes no row of its {len(folders)} data sets; raise the amounts."
@@ -94,14 +101,14 @@ def rows(folder: Path, columns: Sequence[str], batch_rows: int = ROWS_PER_GROUP)
 
 
 def _draw(count: int, amount: float, skip: float, seed: int) -> np.ndarray:
-    """Mask of the rows that a take selects of `count`; a fraction is sampled without replacement."""
+    """Mask of the rows that a take selects of `count`; a fraction is drawn, and a larger one has those of a smaller."""
     mask = np.zeros(count, dtype=bool)
     first = round(skip * count)
     wanted = round(amount * count)
     if wanted >= count - first:
         mask[first:] = True
     else:
-        mask[first + np.random.default_rng(seed).choice(count - first, size=wanted, replace=False)] = True
+        mask[first + np.random.default_rng(seed).permutation(count - first)[:wanted]] = True
     return mask
 
 

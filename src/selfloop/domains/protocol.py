@@ -145,6 +145,10 @@ class Domain(ABC, Generic[E, D, M, S]):
         """The name of an entry of `sampling` in tables and figures."""
         return self.sampling_slug(sampling)
 
+    def architecture(self, data: D, model: M) -> object:
+        """What decides the shapes of a model's weights, as a JSON value: models alike in it share random numbers."""
+        return model.plain
+
     def input_files(self, data: D) -> list[str]:
         """The user's own files that a `data` section reads; a change of them reruns everything."""
         return []

@@ -152,7 +152,7 @@ class Plan(studies.Study):
     def concatenate_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule concatenate."""
         model = self.models[wildcards.model]
-        settings = {"identity": model.identity, "takes": model.take_table, "budget": model.budget}
+        settings = {"streams": model.streams, "takes": model.take_table, "budget": model.budget}
         return {**settings, "code": steps_code(model.domain.name, *self._set_steps(model))}
 
     def train_settings(self, wildcards: Wildcards) -> dict[str, object]:
@@ -161,7 +161,7 @@ class Plan(studies.Study):
         experiment = model.experiment
         return {
             **_of(experiment, *self._set_steps(model), "train"),
-            "identity": model.identity,
+            "streams": model.streams,
             "model": experiment.model.plain,
             "training": model.training.plain,
             "state": paths.state(model.name),
@@ -173,7 +173,7 @@ class Plan(studies.Study):
         experiment = model.experiment
         return {
             **_of(experiment, *self._set_steps(model), "train", "generate"),
-            "identity": part.identity,
+            "streams": part.streams,
             "data": experiment.data.plain,
             "sampling": part.sampling.plain,
             "precision": getattr(model.training, "precision", "auto"),
@@ -189,7 +189,7 @@ class Plan(studies.Study):
     def evaluate_part_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule evaluate_part."""
         model, part = self.models[wildcards.model], self.parts[wildcards.model, wildcards.part]
-        sampled = {"identity": part.identity, "sampling": part.sampling.plain, "part": part.index}
+        sampled = {"streams": part.streams, "sampling": part.sampling.plain, "part": part.index}
         return {**_of(model.experiment, *self._set_steps(model), "train", "generate", "evaluate_part"), **sampled}
 
     def simulate_chains_settings(self, wildcards: Wildcards) -> dict[str, object]:

@@ -97,6 +97,11 @@ class Experiment:
         return short(digest(self.baseline))
 
     @cached_property
+    def architecture(self) -> object:
+        """What decides the shapes of its models' weights."""
+        return self.domain.architecture(self.data, self.model)
+
+    @cached_property
     def setting_identity(self) -> str:
         """Digest of what all models of this experiment have in common."""
         return digest([self.domain.name, self.real_name, self.model.plain, self.training.plain])
@@ -143,10 +148,15 @@ class Model:
         return self.experiment.training_of(self.iteration)
 
     @property
+    def streams(self) -> str:
+        """What the seeds of its random streams derive from, besides their purposes (`identity.stream`)."""
+        experiment = self.experiment
+        return digest([experiment.domain.name, experiment.architecture, self.seed, self.iteration])
+
+    @property
     def take_table(self) -> list[dict[str, object]]:
         """How many rows it takes from each folder, and which, as JSON values."""
-        table = [asdict(take) for take, _ in self.takes]
-        return [{key: row[key] for key in ("amount", "skip", "weight", "filter")} for row in table]
+        return [asdict(take) for take, _ in self.takes]
 
     @property
     def tokenizer_input(self) -> dict[str, str]:
@@ -167,6 +177,7 @@ class Part:
     index: int
     identity: str
     slug: str
+    streams: str  # as those of a model
 
     @property
     def name(self) -> str:
@@ -357,7 +368,14 @@ class Study:
 
     def _part(self, experiment: Experiment, model: Model, sampling: Section, index: int) -> Part:
         identity = digest([model.name, sampling.plain, index])
-        part = Part(model.name, sampling, index, identity, experiment.domain.sampling_slug(sampling))
+        part = Part(
+            model.name,
+            sampling,
+            index,
+            identity,
+            experiment.domain.sampling_slug(sampling),
+            digest([model.streams, "part", index]),
+        )
         self._claim(part.folder, identity)
         return self.parts.setdefault((part.model, part.name), part)
 

@@ -180,10 +180,10 @@ def fit(
 
 
 class TrainParams(StepParams):
-    """What every training takes of its params: the folder of its resume checkpoint and the identity of its streams."""
+    """What every training takes of its params: the folder of its resume checkpoint, and its random streams."""
 
     state: str
-    identity: str
+    streams: str
 
 
 def train_and_save(

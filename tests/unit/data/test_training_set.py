@@ -21,7 +21,7 @@ from selfloop.errors import UserError
 from selfloop.jobs.job import Job
 
 SCHEMA = pa.schema([("text", pa.string()), ("source", pa.string()), ("row", pa.int64())])
-ALL = {"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}
+ALL = {"iteration": 1, "part": 0, "amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}
 
 
 @pytest.fixture(autouse=True)
@@ -43,13 +43,13 @@ def concatenate(
     parts: list[str],
     takes: list[dict[str, Any]] | None = None,
     budget: float | None = None,
-    identity: str = "abc",
+    streams: str = "abc",
     output: str = "results/models/m/training-set",
 ) -> Path:
     job = Job(
         input={"real": parts[0], "parts": parts},
         output={"training_set": output},
-        params=training_set.Params(identity=identity, takes=takes or [ALL for _ in parts], budget=budget),
+        params=training_set.Params(streams=streams, takes=takes or [ALL for _ in parts], budget=budget),
     )
     training_set.run(job)
     return Path(output)
@@ -127,11 +127,11 @@ def test_an_amount_draws_so_many_rows_each_once_and_in_their_order() -> None:
     assert rows != list(range(25))
 
 
-def test_what_is_drawn_is_decided_by_the_identity() -> None:
+def test_what_is_drawn_is_decided_by_the_streams() -> None:
     part, half = data_set("a"), [{**ALL, "amount": 0.5}]
     first, again, other = (
-        read(concatenate([part], half, identity=identity, output=f"results/models/{place}"))
-        for place, identity in enumerate(["one", "one", "other"])
+        read(concatenate([part], half, streams=streams, output=f"results/models/{place}"))
+        for place, streams in enumerate(["one", "one", "other"])
     )
     assert first == again != other
 
@@ -153,6 +153,25 @@ def test_the_real_rows_taken_twice_and_a_half_are_linked_three_times_and_copied_
     links = sorted((folder / "shards").iterdir())
     assert [link.resolve() for link in links] == 3 * [path.resolve() for path in shard_paths(Path(part))]
     assert len(pd.read_parquet(folder / "shards")) == 300
+
+
+def test_what_two_training_sets_draw_from_the_same_data_set_is_the_same() -> None:
+    """Whatever else they take, and before or after it."""
+    real, other = data_set("real"), data_set("other")
+    half, rest = {**ALL, "iteration": 0, "amount": 0.5}, {**ALL, "iteration": 2, "amount": 0.5}
+    alone = read(concatenate([real], [half], output="results/models/one"))
+    after = read(concatenate([other, real, real], [rest, {**half, "amount": 1.0}, half], output="results/models/two"))
+    assert alone == after[150:]
+    assert [row for _, row in after[:50]] != [row for _, row in alone]
+
+
+def test_a_larger_amount_has_the_rows_of_a_smaller_one() -> None:
+    part = data_set("a")
+    few, many = (
+        set(read(concatenate([part], [{**ALL, "amount": amount}], output=f"results/models/{amount}")))
+        for amount in (0.2, 0.3)
+    )
+    assert few < many
 
 
 def test_skip_leaves_out_the_first_rows() -> None:

@@ -5,15 +5,19 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from selfloop import identity
 from selfloop.errors import UserError
 from selfloop.identity import digest, slug, stream
 from selfloop.planning import study
 from selfloop.planning.check import check
+from selfloop.planning.rules import plan_study
 
 BASE: dict[str, Any] = {
     "experiments": {
@@ -236,16 +240,81 @@ def test_every_model_takes_from_folders_of_the_study() -> None:
 
 
 def test_random_streams_never_collide() -> None:
-    built = of(seeds=list(range(10)), iterations=6, sampling=[{}, {"temperature": 0.3}])
-    identities = [model.identity for model in built.models.values()] + [part.identity for part in built.parts.values()]
-    purposes = ["weights", "batches", "budget", "take 0", "take 1", *(f"block {number}" for number in range(5))]
-    seeds = {stream(identity, purpose) for identity in identities for purpose in purposes}
-    assert len(seeds) == len(identities) * len(purposes) > 1000
+    def two_architectures(config: dict[str, Any]) -> None:
+        config["experiments"]["a"].update(seeds=list(range(10)), iterations=6)
+        config["experiments"]["b"] = {"like": "a", "model": {"architecture": "llama"}}
+
+    built = build(two_architectures)
+    models = {(m.experiment.name, m.seed, m.iteration): m.streams for m in built.models.values()}
+    parts = {(built.models[p.model].streams, p.index): p.streams for p in built.parts.values()}
+    assert (len(models), len(parts)) == (2 * 10 * 6, 2 * 10 * (2 + 3 + 4 + 5 + 6 + 1))
+    purposes = ["weights", "batches", "order", "budget", "rows of iteration 0, part 0, draw 0", "step 0", "step 1"]
+    purposes += [f"block {number}" for number in range(5)]
+    named = [*models.values(), *parts.values()]
+    seeds = {stream(streams, purpose) for streams in named for purpose in purposes}
+    assert len(seeds) == len(named) * len(purposes) > 1000
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_a_stream_is_a_function_of_identity_and_purpose() -> None:
-    assert stream("0123456789", "weights") == stream("0123456789", "weights")
+def test_streams_of_other_purposes_parts_iterations_and_seeds_are_independent() -> None:
+    """Of 1,000 numbers each; correlations of independent ones stay below 5 standard errors in all 276 pairs."""
+    built = of(regimes=["replace-multiple"], seeds=[0, 1], iterations=2)
+    named = [model.streams for model in built.models.values()] + [part.streams for part in built.parts.values()]
+    purposes = ("weights", "batches")
+    drawn = [np.random.default_rng(stream(s, purpose)).random(1000) for s in named for purpose in purposes]
+    torch_drawn = [torch.rand(1000, generator=torch.Generator().manual_seed(stream(s, "block 0"))) for s in named]
+    numbers = np.array([*drawn, *(one.numpy() for one in torch_drawn)])
+    assert len(numbers) == 3 * (4 + 6)
+    between = np.corrcoef(numbers)[np.triu_indices(len(numbers), 1)]
+    assert np.abs(between).max() < 5 / 1000**0.5
+
+
+def streams(study: study.Study) -> dict[tuple[int, int, int | None], set[str]]:
+    """By seed, iteration and part (None for the model): the streams of all chains."""
+    found: dict[tuple[int, int, int | None], set[str]] = {}
+    for one in study.chains:
+        for model, parts in zip(one.models, one.parts, strict=True):
+            found.setdefault((one.seed, model.iteration, None), set()).add(model.streams)
+            for part in parts:
+                found.setdefault((one.seed, model.iteration, part.index), set()).add(part.streams)
+    return found
+
+
+def test_regimes_samplings_and_settings_of_a_training_share_the_streams_of_a_seed() -> None:
+    def everything(config: dict[str, Any]) -> None:
+        regimes = ["replace", "accumulate", "replace-multiple", "real", "real-multiple", "mine"]
+        config["regimes"] = {"mine": {"parts": [{"from": "real", "amount": 0.5}, {"from": "all"}], "budget": 1.0}}
+        config["experiments"]["a"].update(regimes=regimes, seeds=[0, 1], sampling=[{}, {"temperature": 0.3}])
+        for key, value in {
+            **{"learning_rate": 1e-3, "epochs": 2, "steps": 9, "batch_size": 4, "evaluations": 1, "evaluation_rows": 5},
+            **{"compile": True, "packing": True, "precision": "float32", "first_iteration": {"epochs": 3}},
+        }.items():
+            config["experiments"][f"with-{key.replace('_', '-')}"] = {"like": "a", "training": {key: value}}
+        config["experiments"]["written"] = {"like": "a", "model": {"intermediate_size": 64, "initializer_range": 0.04}}
+
+    found = streams(build(everything))
+    assert {len(each) for each in found.values()} == {1}
+    assert len(set.union(*found.values())) == len(found) == 2 * (3 + 2 + 3 + 1)
+
+
+@pytest.mark.parametrize(
+    ("section", "entry"), [("model", {"layers": 2}), ("model", {"vocabulary": 400}), ("model", {"context": 16})]
+)
+def test_models_of_other_shapes_have_streams_of_their_own(section: str, entry: dict[str, Any]) -> None:
+    after = build(lambda config: config["experiments"]["a"][section].update(entry))
+    assert not set.union(*streams(build()).values()) & set.union(*streams(after).values())
+
+
+def test_a_training_is_told_the_same_whatever_led_to_its_rows() -> None:
+    """Under the control real, model 2 has the same rows with another model 1; where it lies is all that differs."""
+    told = []
+    for first in ({}, {"first_iteration": {"epochs": 3}}):
+        plan = plan_study({"experiments": {"a": {**BASE["experiments"]["a"], "regimes": ["real"], "training": first}}})
+        name = next(name for name, model in plan.models.items() if model.iteration == 2)
+        told.append((plan.train_settings(SimpleNamespace(model=name)), name))
+    (one, one_name), (other, other_name) = told
+    assert one_name != other_name
+    assert {**one, "state": ""} == {**other, "state": ""}
 
 
 def test_a_digest_sees_values_and_not_the_order_of_keys() -> None:

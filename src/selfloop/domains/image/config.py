@@ -114,7 +114,9 @@ class Training(TrainingLength):
     clip: Annotated[float, Field(gt=0)] = 1.0
     """The gradient's norm is clipped to this."""
     evaluations: Annotated[int, Field(ge=1)] = 20
-    """Points of the learning curve, evenly over the run; the last one is at its end."""
+    """Points of the learning curve, evenly over the run; the last one is at its end. They change the model only where
+    the schedule `plateau` waits for them.
+    """
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Compute dtype: `bfloat16`, `float32`, or auto, bfloat16 where the hardware has it. Small models on CPUs are as
     fast in float32.

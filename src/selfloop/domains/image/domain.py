@@ -70,6 +70,9 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
     )
     others = (Quantity("reconstruction_mse", "test", "Reconstruction error", role="reconstruction"),)
 
+    def architecture(self, data: Data, model: Model) -> list[object]:
+        return [model.plain, data.size, data.color]
+
     def input_files(self, data: Data) -> list[str]:
         return sources.input_files(data)
 

@@ -5,7 +5,7 @@ numpy is imported where something is checked, since studies of other domains loa
 
 from collections.abc import Iterator, Mapping
 from itertools import product
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -124,6 +124,10 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
     def data_slug(self, data: Data) -> str:
         """For example d10-t100."""
         return f"d{data.dimension}-t{data.rows}"
+
+    def architecture(self, data: Data, model: Model) -> dict[str, Any]:
+        """The data: there are no weights to begin with, and experiments on other data draw noise of their own."""
+        return data.plain
 
     def model_slug(self, model: Model) -> str:
         """The only model there is."""

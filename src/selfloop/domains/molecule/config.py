@@ -118,7 +118,9 @@ class Training(Section):
     clip: Annotated[float, Field(gt=0)] = 30000.0
     """The gradient's norm is clipped to this."""
     evaluations: Annotated[int, Field(ge=1)] = 82
-    """Points of the learning curve, evenly over the run; the last one is at its end."""
+    """Points of the learning curve, evenly over the run; the last one is at its end. They change the model only where
+    the schedule `plateau` waits for them.
+    """
     precision: Literal["float32"] = "float32"
     """Compute dtype; distances need all of it."""
 

@@ -88,6 +88,9 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
 
     adequate = (Limit(BROKEN, 0.2),)
 
+    def architecture(self, data: Data, model: Model) -> list[object]:
+        return [model.hidden_size, model.global_layers, model.local_layers, model.edge_encoder]
+
     def input_files(self, data: Data) -> list[str]:
         return sources.input_files(data)
 

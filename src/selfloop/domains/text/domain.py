@@ -1,6 +1,6 @@
 """What the study asks of the text domain while it is planned: names, sizes, and what is wrong with the settings."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -11,7 +11,7 @@ from selfloop.data.quantity import Quantity
 from selfloop.domains.protocol import PRELOAD, Domain
 from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.data import sources
-from selfloop.domains.text.model.shape import parameter_count
+from selfloop.domains.text.model.shape import parameter_count, shape_of
 from selfloop.domains.text.sampling.vllm_python import find_vllm
 from selfloop.errors import UserError
 from selfloop.identity import slug
@@ -82,6 +82,9 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
     )
     samples = True
     preload = (*PRELOAD, "tokenizers")
+
+    def architecture(self, data: Data, model: Model) -> dict[str, object]:
+        return asdict(shape_of(model))
 
     def input_files(self, data: Data) -> list[str]:
         return sources.input_files(data)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from selfloop.data import training_set
+from selfloop.data.atomic import atomic_file, atomic_folder
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.text.config import Model, Sampling, Training
 from selfloop.domains.text.cost import forward_flops
@@ -48,17 +49,18 @@ def measure_speed(
         folder = Path(name)
         tokenizer = train_tokenizer(["a b c"], model.vocabulary)
         tokenizer.add_tokens([f"<{id_}>" for id_ in range(tokenizer.get_vocab_size(), model.vocabulary)])
-        tokenizer.save(str(folder / "tokenizer.json"))
+        with atomic_file(folder / "tokenizer.json") as scratch:
+            tokenizer.save(str(scratch))
         real, test = folder / "real", folder / "test"
         rows = max(STEPS * batch, DOCUMENTS[kind])
         _write(real, rows, length, model.vocabulary)
         _write(test, batch, length, model.vocabulary)
-        take = training_set.Take(amount=STEPS * batch / rows, skip=0.0, weight=1.0, filter=None)
+        take = training_set.Take(iteration=0, part=0, amount=STEPS * batch / rows, skip=0.0, weight=1.0, filter=None)
         training_set.run(
             Job(
                 input={"parts": [str(real)], "real": str(real)},
                 output={"training_set": str(folder / "training-set")},
-                params=training_set.Params(identity="speed", takes=[take], budget=None),
+                params=training_set.Params(streams="speed", takes=[take], budget=None),
             )
         )
         checkpoint = str(folder / "checkpoint")
@@ -71,7 +73,7 @@ def measure_speed(
                     "tokenizer": str(folder / "tokenizer.json"),
                 },
                 output={"checkpoint": checkpoint, "learning_curve": str(folder / "curve.parquet")},
-                params=train.Params(identity="speed", model=model, training=training, state=str(folder / "state")),
+                params=train.Params(streams="speed", model=model, training=training, state=str(folder / "state")),
                 threads=threads,
                 every_seconds=3600.0,
                 progress=meter,
@@ -82,7 +84,7 @@ def measure_speed(
         params = generate.Params(
             sampling=sampling.changed(max_length=length, engine="torch"),
             precision=training.precision,
-            identity="speed",
+            streams="speed",
             iteration=1,
             part=0,
         )
@@ -104,9 +106,8 @@ def measure_speed(
 
 def _write(folder: Path, rows: int, length: int, vocabulary: int) -> None:
     """Documents of random tokens between begin- and end-of-text."""
-    folder.mkdir()
     generator = np.random.default_rng(0)
-    with ShardWriter(folder, SCHEMA) as writer:
+    with atomic_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
         for row in range(rows):
             middle = generator.integers(1, vocabulary, length - 2).tolist()
             ids = [END_OF_TEXT_ID, *middle, END_OF_TEXT_ID]

@@ -31,6 +31,19 @@ def checked(**sections: dict[str, Any]) -> Experiment:
     return found
 
 
+def test_what_decides_the_shapes_of_the_weights_is_an_architecture_of_its_own() -> None:
+    def architecture(**sections: dict[str, Any]) -> object:
+        entry = checked(**sections)
+        return DOMAIN.architecture(entry.data, entry.model)
+
+    for section in ({"rows": 50}, {"seed": 3}, {"crop": 60}):
+        assert architecture(data=section) == architecture()
+    others: list[dict[str, dict[str, Any]]] = [{"data": {"size": 16}}, {"data": {"color": "rgb"}}]
+    others += [{"model": {"latent": 16}}, {"model": {"channels": [16, 64]}}]
+    for changes in others:
+        assert architecture(**changes) != architecture()
+
+
 def test_names_tell_the_data_and_the_model() -> None:
     entry = checked()
     assert DOMAIN.data_slug(entry.data) == "orl-32"

@@ -21,8 +21,8 @@ def model() -> Autoencoder:
     return build(Shape(8, "rgb", (4, 8), 6), 0).eval()
 
 
-def sampled(model: Autoencoder, count: int, identity: str = "p", temperature: float = 1.0) -> np.ndarray:
-    return np.concatenate(list(sampler.sample(model, count, temperature, identity, CPU)))
+def sampled(model: Autoencoder, count: int, streams: str = "p", temperature: float = 1.0) -> np.ndarray:
+    return np.concatenate(list(sampler.sample(model, count, temperature, streams, CPU)))
 
 
 def test_an_image_depends_on_the_part_and_its_block_alone(model: Autoencoder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,11 +36,11 @@ CPU = torch.device("cpu")
 TRAINING = Training(epochs=3.0, batch_size=8, kl_weight=0.001, decay=0.9, evaluations=3, precision="float32")
 
 
-def task(rows: int = 21, identity: str = "a", group: ProcessGroup = SINGLE_PROCESS, **training: Any) -> ImageTask:
+def task(rows: int = 21, streams: str = "a", group: ProcessGroup = SINGLE_PROCESS, **training: Any) -> ImageTask:
     """A task whose images are all different and, the first column aside, gray."""
     images = np.full((rows, 1, 8, 8), 100, dtype=np.uint8)
     images[:, 0, :, 0] = np.arange(rows)[:, None]
-    return ImageTask(images, blobs(5), TRAINING.changed(**training), 4, identity, CPU, group)
+    return ImageTask(images, blobs(5), TRAINING.changed(**training), 4, streams, CPU, group)
 
 
 def seen(task: ImageTask, steps: range) -> list[int]:
@@ -86,7 +86,7 @@ def test_an_odd_image_trains_with_batches_of_two_and_an_encoder_that_ends_at_a_p
 
 
 def test_a_batch_is_a_function_of_its_step_and_the_training_alone() -> None:
-    forwards, backwards, other = task(), task(), task(identity="b")
+    forwards, backwards, other = task(), task(), task(streams="b")
     expected = [forwards.batch(step) for step in range(9)]
     torch.manual_seed(3)
     for step in reversed(range(9)):
@@ -137,15 +137,15 @@ def write(folder: Path, images: np.ndarray) -> Path:
 def job(tmp_path: Path) -> Job:
     """A training of 60 made-up images."""
     real, test = write(tmp_path / "real", blobs(60)), write(tmp_path / "test", blobs(12, seed=1))
-    takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
-    concatenate = training_set.Params(identity="t", takes=takes, budget=None)
+    takes = [{"iteration": 0, "part": 0, "amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
+    concatenate = training_set.Params(streams="t", takes=takes, budget=None)
     target = tmp_path / "training-set"
     training_set.run(Job({"real": str(real), "parts": [str(real)]}, {"training_set": str(target)}, concatenate))
     return Job(
         input={"training_set": str(target), "test": str(test)},
         output={"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(tmp_path / "curve.parquet")},
         params=train.Params(
-            identity="a", model=Model(channels=[4, 8], latent=4), training=TRAINING, state=str(tmp_path / "state")
+            streams="a", model=Model(channels=[4, 8], latent=4), training=TRAINING, state=str(tmp_path / "state")
         ),
         progress=tqdm,
     )
@@ -183,6 +183,14 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_bits(job: Job, monkeypat
     assert [path.name for path in Path(job.params.state).iterdir()] == ["state.safetensors"]  # until it is evaluated
 
 
+def test_what_is_measured_during_a_training_changes_no_byte_of_the_model(job: Job) -> None:
+    found = set()
+    for evaluations in (1, 4):
+        train.run(trained_otherwise(job, evaluations=evaluations))
+        found.add((Path(job.output["checkpoint"]) / "model.safetensors").read_bytes())
+    assert len(found) == 1
+
+
 def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,7 +219,7 @@ def test_too_few_images_for_a_batch_are_named(job: Job) -> None:
 def test_a_part_has_as_many_images_as_the_real_split_and_is_measured(job: Job, tmp_path: Path) -> None:
     train.run(job)
     inputs = {"checkpoint": job.output["checkpoint"], "real": str(tmp_path / "real")}
-    params = generate.Params(identity="p", sampling=Sampling(), precision="float32", iteration=3, part=2)
+    params = generate.Params(streams="p", sampling=Sampling(), precision="float32", iteration=3, part=2)
     sampling = Job(inputs, {"part": str(tmp_path / "part")}, params, progress=tqdm)
     generate.run(sampling)
     assert count_rows(tmp_path / "part") == 60

@@ -76,8 +76,8 @@ def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
         raise KeyboardInterrupt
 
     real, target, curve = str(prepare(tmp_path) / "train"), str(tmp_path / "training-set"), tmp_path / "curve.parquet"
-    takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
-    concatenate = training_set.Params(identity="t", takes=takes, budget=None)
+    takes = [{"iteration": 0, "part": 0, "amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
+    concatenate = training_set.Params(streams="t", takes=takes, budget=None)
     training_set.run(Job({"real": real, "parts": [real]}, {"training_set": target}, concatenate))
     outputs = {"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(curve)}
     monkeypatch.setattr(train, "save_checkpoint", killed)
@@ -95,8 +95,9 @@ def test_too_few_distinct_rows_are_fitted_with_the_shortest_parameters(drawn: tu
 
 def test_a_data_set_of_which_no_row_is_drawn_is_no_part_of_the_fit(tmp_path: Path) -> None:
     parts = [str(prepare(tmp_path / str(place), seed=place) / "train") for place in range(2)]
-    takes = [{"amount": amount, "skip": 0.0, "weight": 1.0, "filter": None} for amount in (0.001, 1.0)]
-    params = training_set.Params(identity="abc", takes=takes, budget=None)
+    whole = {"iteration": 0, "part": 0, "amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}
+    takes = [{**whole, "amount": 0.001}, whole]
+    params = training_set.Params(streams="abc", takes=takes, budget=None)
     folder, outputs = (
         str(tmp_path / "training-set"),
         {name: str(tmp_path / name) for name in ("checkpoint", "learning_curve")},
@@ -154,13 +155,13 @@ def test_decay_is_the_spectrums_exponent() -> None:
     assert np.allclose(factor(DATA.changed(decay=2.0)) ** 2, np.diag([1, 1 / 4, 1 / 9]))
 
 
-def sample(folder: Path, w: np.ndarray, identity: str, part: int = 0) -> tuple[Path, list[np.ndarray]]:
+def sample(folder: Path, w: np.ndarray, streams: str, part: int = 0) -> tuple[Path, list[np.ndarray]]:
     """A part sampled from w for the data in `folder`."""
     save(w, folder / "checkpoint")
-    params = generate.Params(identity=identity, data=DATA, iteration=2, part=part)
+    params = generate.Params(streams=streams, data=DATA, iteration=2, part=part)
     inputs = {"real": str(folder / "train"), "checkpoint": str(folder / "checkpoint")}
-    generate.run(Job(inputs, {"part": str(folder / identity)}, params))
-    return folder / identity, list(read_rows(folder / identity))
+    generate.run(Job(inputs, {"part": str(folder / streams)}, params))
+    return folder / streams, list(read_rows(folder / streams))
 
 
 def test_parts_have_the_same_x_and_noise_of_their_own(tmp_path: Path) -> None:

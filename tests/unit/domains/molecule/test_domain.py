@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+import torch
 
-from selfloop.domains.molecule.config import Data, Sampling
+from selfloop.domains.molecule.config import Data, Model, Sampling
 from selfloop.domains.molecule.domain import DOMAIN, SHAPING, shown
+from selfloop.domains.molecule.model.network import build
 from selfloop.errors import UserError
 from selfloop.planning.check import check
 
@@ -23,6 +25,22 @@ def study(**changes: Any) -> dict[str, Any]:
     for section, keys in changes.items():
         entry[section] = keys if isinstance(keys, list) else {**entry.get(section, {}), **keys}
     return {"experiments": {"m": entry}}
+
+
+def test_what_decides_the_shapes_of_the_weights_is_an_architecture_of_its_own() -> None:
+    def architecture(**model: Any) -> object:
+        entry = check(study(model=model)).experiments["m"]
+        return DOMAIN.architecture(entry.data, entry.model)
+
+    def shapes(**model: Any) -> list[torch.Size]:
+        return [weights.shape for weights in build(Model(**model), 0).parameters()]
+
+    for key, value in {"cutoff": 5.0, "timesteps": 100, "beta_start": 1e-6, "beta_end": 0.01}.items():
+        assert architecture(**{key: value}) == architecture()
+        assert shapes(**{key: value}) == shapes()
+    for key, value in {"hidden_size": 64, "global_layers": 2, "local_layers": 2, "edge_encoder": "shared"}.items():
+        assert architecture(**{key: value}) != architecture()
+        assert shapes(**{key: value}) != shapes()
 
 
 def test_a_study_that_is_right_has_the_originals_settings_as_defaults() -> None:

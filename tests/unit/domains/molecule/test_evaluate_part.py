@@ -30,7 +30,7 @@ def test_a_sample_counts_for_its_own_isomer_alone(
     monkeypatch.setattr(evaluate_part, "sample", lambda *_: (samples, np.zeros(len(samples), dtype=bool)))
     monkeypatch.setattr(evaluate_part, "load_checkpoint", lambda *_: (None, {}))
     inputs = {"real": str(real), "part": str(real), "test": str(real), "checkpoint": ""}
-    params = evaluate_part.Params(part=0, sampling=Sampling(), identity="a")
+    params = evaluate_part.Params(part=0, sampling=Sampling(), streams="a")
     target = tmp_path / "measurements.json"
     evaluate_part.run(Job(inputs, {"measurements": str(target)}, params, progress=_Quiet))
     rows = json.loads(target.read_text(encoding="utf-8"))

@@ -116,16 +116,26 @@ def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
 
     real, target, curve = str(tmp_path / "real"), str(tmp_path / "training-set"), tmp_path / "curve.parquet"
     write_conformations((molecules[row] for row in range(len(molecules))), Path(real))
-    takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
-    concatenate = training_set.Params(identity="t", takes=takes, budget=None)
+    takes = [{"iteration": 0, "part": 0, "amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
+    concatenate = training_set.Params(streams="t", takes=takes, budget=None)
     training_set.run(Job({"real": real, "parts": [real]}, {"training_set": target}, concatenate))
     training = TRAINING.changed(steps=2, batch_size=4)
-    params = training_step.Params(identity="a", model=MODEL, training=training, state=str(tmp_path / "state"))
+    params = training_step.Params(streams="a", model=MODEL, training=training, state=str(tmp_path / "state"))
     outputs = {"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(curve)}
     monkeypatch.setattr(training_step, "save_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
         training_step.run(Job({"training_set": target, "test": real}, outputs, params, progress=_Quiet))
     assert not curve.exists()
+
+
+def test_what_is_measured_during_a_training_changes_no_bit_of_the_model(molecules: Conformations) -> None:
+    found = []
+    for evaluations in (1, 4):
+        config = OptimizerConfig.of(TRAINING.changed(schedule="cosine", evaluations=evaluations))
+        one = task(molecules, steps=6)
+        found.append(fit(build(MODEL, 3), one, config, ResumeCheckpoint(Path("nowhere"), "x", 1e9), CPU, _Quiet))
+    assert [len(each.curve) for each in found] == [1, 4]
+    assert all(torch.equal(tensor, found[1].weights[name]) for name, tensor in found[0].weights.items())
 
 
 def test_training_lowers_the_test_loss(molecules: Conformations) -> None:

@@ -116,7 +116,7 @@ ANSWERS = """
 import json, os, numpy
 folder = sys.argv[-1] + "/"
 task = json.load(open(folder + "task.json"))
-assert task["identity"] == "part" and task["sampling"]["engine"] == "vllm" and task["parent"] == os.getppid()
+assert task["streams"] == "part" and task["sampling"]["engine"] == "vllm" and task["parent"] == os.getppid()
 assert numpy.load(folder + "prompts.npy").tolist() == [[0], [0], [0]]
 print("selfloop-tokens 0")
 print("vLLM says something", file=sys.stderr)

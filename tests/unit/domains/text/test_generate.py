@@ -61,14 +61,14 @@ def job(tmp_path: Path) -> Job:
     return Job(
         input={"checkpoint": str(checkpoint), "real": str(real)},
         output={"part": str(tmp_path / "part")},
-        params=generate.Params(sampling=SAMPLING, identity="x", precision="float32", iteration=1, part=2),
+        params=generate.Params(sampling=SAMPLING, streams="x", precision="float32", iteration=1, part=2),
         progress=lambda **_: Bar(),
     )
 
 
 def with_sampling(job: Job, **changes: object) -> Job:
     """The job with other random numbers, and other values of some keys of `sampling`."""
-    return replace(job, params=job.params.model_copy(update={"sampling": SAMPLING.changed(**changes), "identity": "n"}))
+    return replace(job, params=job.params.model_copy(update={"sampling": SAMPLING.changed(**changes), "streams": "n"}))
 
 
 def documents(folder: Path) -> list[tuple[int, list[int], str]]:

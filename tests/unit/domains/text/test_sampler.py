@@ -35,8 +35,8 @@ def begin(count: int) -> torch.Tensor:
     return torch.full((count, 1), END_OF_TEXT_ID)
 
 
-def draw(model: Transformer, prompts: torch.Tensor, identity: str = "part", **changes: Any) -> list[list[int]]:
-    return [ids.tolist() for ids in sample(model, prompts, PLAIN.changed(**changes), identity)]
+def draw(model: Transformer, prompts: torch.Tensor, streams: str = "part", **changes: Any) -> list[list[int]]:
+    return [ids.tolist() for ids in sample(model, prompts, PLAIN.changed(**changes), streams)]
 
 
 # --- one token -----------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def test_the_maximum_length_is_the_models_context_unless_told() -> None:
 
 def test_the_same_part_gets_the_same_documents_and_another_part_others() -> None:
     model = random_model("llama", vocabulary=300)
-    one, same, other = (draw(model, begin(50), identity=identity) for identity in ("one", "one", "other"))
+    one, same, other = (draw(model, begin(50), streams=streams) for streams in ("one", "one", "other"))
     assert one == same
     assert sum(a == b for a, b in zip(one, other, strict=True)) <= 2
 

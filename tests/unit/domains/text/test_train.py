@@ -1,9 +1,11 @@
 """What a training leaves behind, and in which order."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from tqdm import tqdm
 
@@ -12,6 +14,7 @@ from selfloop.data.atomic import atomic_file, atomic_folder
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
+from selfloop.domains.text.model.batches import DocumentTask
 from selfloop.domains.text.steps import train
 from selfloop.jobs.job import Job
 from selfloop.planning.check import check
@@ -39,14 +42,14 @@ def job(tmp_path: Path) -> Job:
     with atomic_file(tmp_path / "tokenizer.json") as scratch:
         train_tokenizer(["a b c"], 300).save(str(scratch))
     target = str(tmp_path / "training-set")
-    takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
-    concatenate = training_set.Params(identity="t", takes=takes, budget=None)
+    takes = [{"iteration": 0, "part": 0, "amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
+    concatenate = training_set.Params(streams="t", takes=takes, budget=None)
     training_set.run(Job({"real": str(real), "parts": [str(real)]}, {"training_set": target}, concatenate))
     state = str(tmp_path / "state")
     return Job(
         input={"training_set": target, "test": str(real), "tokenizer": str(tmp_path / "tokenizer.json")},
         output={"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(tmp_path / "curve.parquet")},
-        params=train.Params(identity="a", model=entry.model, training=entry.training, state=state),
+        params=train.Params(streams="a", model=entry.model, training=entry.training, state=state),
         progress=tqdm,
     )
 
@@ -61,3 +64,35 @@ def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
     with pytest.raises(KeyboardInterrupt):
         train.run(job)
     assert not Path(job.output["learning_curve"]).exists()
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_what_is_measured_during_a_training_changes_no_byte_of_the_model(
+    job: Job[train.Params], tmp_path: Path, packing: bool
+) -> None:
+    found = set()
+    for changes in ({"evaluations": 1}, {"evaluations": 4}, {"evaluations": 4, "evaluation_rows": 3}):
+        training = job.params.training.changed(packing=packing, **changes)
+        train.run(replace(job, params=job.params.model_copy(update={"training": training})))
+        found.add((tmp_path / "checkpoint/model.safetensors").read_bytes())
+    assert len(found) == 1
+
+
+def test_trainings_of_the_same_streams_begin_alike_and_see_their_rows_in_the_same_order(
+    job: Job[train.Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever their settings, and wherever their rows lie."""
+    seen = []
+
+    def noted(_: Any, model: torch.nn.Module, task: DocumentTask, *__: Any) -> None:
+        rows = [ids.tolist() for step in range(4) for ids in task.rows(step)]
+        seen.append((torch.cat([weight.flatten() for weight in model.parameters()]).tolist(), rows))
+
+    monkeypatch.setattr(train, "train_and_save", noted)
+    for changes in ({}, {"learning_rate": 1.0e-2, "epochs": 5}, {"epochs": None, "steps": 9, "clip": 2.0}):
+        params = job.params.model_copy(update={"training": job.params.training.changed(**changes)})
+        train.run(replace(job, params=params))
+    train.run(replace(job, params=job.params.model_copy(update={"streams": "b"})))
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[0][0] != seen[3][0]
+    assert seen[0][1] != seen[3][1]

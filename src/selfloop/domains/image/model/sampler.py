@@ -28,7 +28,7 @@ def sample(
     model: Autoencoder,
     count: int,
     temperature: float,
-    identity: str,
+    streams: str,
     device: torch.device,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[np.ndarray]:
@@ -38,7 +38,7 @@ def sample(
         model: in evaluation mode, in the dtype and on the device to sample with.
         count: images of the part.
         temperature: standard deviation of the latents; 1 is the prior.
-        identity: of the part; its random streams derive from it.
+        streams: of the part, see `identity.stream`.
         group: the ranks that share the part; this one samples consecutive blocks.
 
     Yields:
@@ -50,7 +50,7 @@ def sample(
     first, end = share(count, group)
     for number in range(first, end):
         begin = number * BLOCK
-        generator = torch.Generator().manual_seed(stream(identity, f"block {number}"))
+        generator = torch.Generator().manual_seed(stream(streams, f"block {number}"))
         latents = temperature * torch.randn(min(BLOCK, count - begin), model.shape.latent, generator=generator)
         pixels = torch.cat([model.decode(chunk) for chunk in torch.split(latents.to(device), AT_ONCE[device.type])])
         if not torch.isfinite(pixels).all():

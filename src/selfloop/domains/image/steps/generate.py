@@ -23,7 +23,7 @@ class Params(StepParams):
 
     sampling: Sampling
     precision: str
-    identity: str
+    streams: str
     iteration: int
     part: int
 
@@ -42,7 +42,7 @@ def sample_share(job: Job[Params], group: ProcessGroup, device: torch.device, fo
     dtype = compute_dtype(job.params.precision, device)
     model, _ = load_checkpoint(Path(job.input["checkpoint"]), dtype, str(device))
     origin = {"iteration": job.params.iteration, "part": job.params.part}
-    blocks = sample(model, count, job.params.sampling.temperature, job.params.identity, device, group)
+    blocks = sample(model, count, job.params.sampling.temperature, job.params.streams, device, group)
     first = share(count, group)[0] * BLOCK
     with (
         job.progress(desc="sample", unit=" images", unit_scale=True) as bar,

@@ -46,7 +46,7 @@ class ImageTask:
         test: uint8 of the same shape, the real test images.
         training: the config's section.
         latent: dimensions of the model's latent.
-        identity: of the training; random streams derive from it and the step.
+        streams: of the model, see `identity.stream`.
         device: of the model.
         group: the ranks that share every batch. BatchNorm uses the statistics of its own shard.
     """
@@ -59,7 +59,7 @@ class ImageTask:
         test: np.ndarray,
         training: Training,
         latent: int,
-        identity: str,
+        streams: str,
         device: torch.device,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
@@ -67,7 +67,7 @@ class ImageTask:
         self.rows = len(train)
         self.test = torch.from_numpy(test)
         self.kl_weight, self.flip, self.latent = training.kl_weight, training.flip, latent
-        self.identity, self.device = identity, device
+        self.streams, self.device = streams, device
         most = max(1, self.rows // (2 * group.size))  # two images per rank
         self.batches_per_epoch = min(math.ceil(self.rows / training.batch_size), most)
         self.steps_per_epoch = float(self.batches_per_epoch)
@@ -77,13 +77,13 @@ class ImageTask:
         self._epoch = lru_cache(maxsize=2)(self._batches)
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
-        order = np.random.default_rng([stream(self.identity, "order"), epoch]).permutation(self.rows)
+        order = np.random.default_rng([stream(self.streams, "order"), epoch]).permutation(self.rows)
         return np.array_split(order, self.batches_per_epoch)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, int]:
         """This rank's images, uint8 [rows, bands, size, size], and noise [rows, latent], and the whole batch's size."""
         rows = self._epoch(step // self.batches_per_epoch)[step % self.batches_per_epoch]
-        generator = torch.Generator(self.device).manual_seed(stream(self.identity, f"step {step}"))
+        generator = torch.Generator(self.device).manual_seed(stream(self.streams, f"step {step}"))
         noise = torch.randn(len(rows), self.latent, generator=generator, device=self.device)
         flipped = torch.rand(len(rows), generator=generator, device=self.device) < 0.5
         count, share = len(rows), slice(self.group.rank, None, self.group.size)
@@ -152,11 +152,11 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
         raise UserError(
             f"training.batch_size: {training.batch_size} is less than 2 images for each of {group.size} processes."
         )
-    identity = job.params.identity
+    streams = job.params.streams
     shape = Shape.of(train.shape[2], COLORS[train.shape[1]], job.params.model)
-    model = build(shape, stream(identity, "weights"))
+    model = build(shape, stream(streams, "weights"))
     job.log.info("%s parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}")
-    task = ImageTask(train, test, training, shape.latent, identity, device, group)
+    task = ImageTask(train, test, training, shape.latent, streams, device, group)
     keep_freed_memory()  # every step allocates the same blocks
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:

@@ -15,7 +15,7 @@ class Params(StepParams):
     """What the step takes of its params."""
 
     data: Data
-    identity: str
+    streams: str
     iteration: int
     part: int
 
@@ -24,7 +24,7 @@ def run(job: Job[Params]) -> None:
     """Write y = Xŵ + noise for the real X; parts of one model differ in the noise alone."""
     X, _, _ = read_rows(Path(job.input["real"]))
     w = load_checkpoint(Path(job.input["checkpoint"]))
-    generator = np.random.default_rng(stream(job.params.identity, "noise"))
+    generator = np.random.default_rng(stream(job.params.streams, "noise"))
     noise = generator.normal(scale=job.params.data.noise_variance**0.5, size=len(X))
     write_rows(Path(job.output["part"]), X, w, noise, job.params.iteration, job.params.part)
     job.did(len(X), "labels")

@@ -72,7 +72,7 @@ def sample(
     sampling: Sampling,
     molecules: Conformations,
     rows: Sequence[int],
-    identity: str,
+    streams: str,
     progress: Callable[[int], object] = lambda _: None,
     device: str = "cpu",
 ) -> tuple[list[Floats], npt.NDArray[np.bool_]]:
@@ -86,7 +86,7 @@ def sample(
         sampling: an entry of the config's `sampling`.
         molecules: their own coordinates are not used.
         rows: indices into `molecules`; a repeated one gets several samples.
-        identity: names the random streams, one per entry of `rows`.
+        streams: see `identity.stream`; each entry of `rows` has one.
         progress: called with the number of newly sampled conformations.
         device: to compute on.
 
@@ -98,7 +98,7 @@ def sample(
     times = visited_times(sampling.schedule, sampling.steps, config.timesteps)
     size = sampling.batch_size
     samples: list[Floats] = []
-    seeds = [stream(identity, f"conformation {index}") for index in range(len(rows))]
+    seeds = [stream(streams, f"conformation {index}") for index in range(len(rows))]
 
     def sample_batch(indices: Sequence[int], clip_local: float | None) -> list[Floats]:
         chosen = [rows[index] for index in indices]

@@ -26,7 +26,7 @@ class Params(StepParams):
     """What the step takes of its params."""
 
     sampling: Sampling
-    identity: str
+    streams: str
     part: int
 
 
@@ -53,7 +53,7 @@ def _on_test(job: Job[Params]) -> dict[str, float]:
     rows = [int(row) for members in molecules for row in np.tile(members, PER_REFERENCE)]
     with job.progress(desc="sample", total=len(rows), unit="conformation") as bar:
         samples, again = sample(
-            model, config, job.params.sampling, test, rows, f"{job.params.identity}/test", bar.update, device
+            model, config, job.params.sampling, test, rows, f"{job.params.streams}/test", bar.update, device
         )
     finite = [bool(np.isfinite(points).all()) for points in samples]
     job.log.info(

@@ -18,7 +18,7 @@ class Params(StepParams):
     """What the step takes of its params."""
 
     sampling: Sampling
-    identity: str
+    streams: str
     iteration: int
     part: int
 
@@ -35,7 +35,7 @@ def run(job: Job[Params]) -> None:
     model, config = load_checkpoint(checkpoint, device)
     rows = range(len(real))
     with job.progress(desc="sample", total=len(real), unit="conformation") as bar:
-        samples, again = sample(model, config, job.params.sampling, real, rows, job.params.identity, bar.update, device)
+        samples, again = sample(model, config, job.params.sampling, real, rows, job.params.streams, bar.update, device)
     finite = [row for row in rows if np.isfinite(samples[row]).all()]
     job.log.info(
         "%d conformations sampled; %d needed a second attempt with clipped local forces; %d non-finite ones dropped",

@@ -119,9 +119,9 @@ def run(job: Job[Params]) -> None:
         raise UserError(
             f"{folder} has {len(train)} conformations, fewer than training.batch_size, {training.batch_size}."
         )
-    identity = job.params.identity
-    model = build(config, stream(identity, "weights"))
-    seed = stream(identity, "batches")
+    streams = job.params.streams
+    model = build(config, stream(streams, "weights"))
+    seed = stream(streams, "batches")
     task = ConformationTask(train, test, sigmas(config), training.steps, training.batch_size, seed, device)
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:

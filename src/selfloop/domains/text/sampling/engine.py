@@ -24,7 +24,7 @@ class Request:
         checkpoint: the model's folder.
         prompts: int64 [documents, prompt length], begin-of-text first.
         sampling: the config's `sampling` entry.
-        identity: of the part; its random streams derive from it.
+        streams: of the part, see `identity.stream`.
         precision: compute dtype: "auto", "bfloat16" or "float32".
         threads: CPU threads to use.
         gpus: GPUs that the step requested; 0 for any.
@@ -38,7 +38,7 @@ class Request:
     checkpoint: Path
     prompts: "np.ndarray"
     sampling: Sampling
-    identity: str
+    streams: str
     precision: str = "auto"
     threads: int = 1
     gpus: int = 0

@@ -48,7 +48,7 @@ def sample(
     model: Transformer,
     prompts: Tensor,
     sampling: Sampling,
-    identity: str,
+    streams: str,
     on_tokens: Callable[[int], None] = lambda count: None,
     first_row: int = 0,
     kv_dtype: torch.dtype | None = None,
@@ -61,7 +61,7 @@ def sample(
         model: in the dtype and on the device to sample with.
         prompts: int64 [documents, prompt length], begin-of-text first.
         sampling: the config's `sampling` entry.
-        identity: of the part; random streams derive from it and a document's row.
+        streams: of the part, see `identity.stream`; documents have numbers of their own.
         on_tokens: called with the number of tokens of each step.
         first_row: index of the first document within the part, a multiple of `BLOCK`.
         kv_dtype: dtype of the KV cache and attention; the model's own unless given.
@@ -74,7 +74,7 @@ def sample(
     longest = sampling.max_length or model.shape.context
     documents: dict[int, np.ndarray] = {}
     cohorts: list[Cohort] = []
-    uniforms = Uniforms(identity, first_row, longest)
+    uniforms = Uniforms(streams, first_row, longest)
     batch = min(batch, len(prompts))
     memory = CacheMemory(model.shape, batch, longest, kv_dtype or next(model.parameters()).dtype, prompts.device)
     begun, steps = 0, 0
@@ -104,8 +104,8 @@ def sample(
 class Uniforms:
     """One uniform number per document and position, independent of the sampling order."""
 
-    def __init__(self, identity: str, first_row: int, longest: int) -> None:
-        self.identity = identity
+    def __init__(self, streams: str, first_row: int, longest: int) -> None:
+        self.streams = streams
         self.first_row = first_row
         self.longest = longest
         self.blocks: dict[int, Tensor] = {}
@@ -121,7 +121,7 @@ class Uniforms:
         return torch.cat([self.blocks[number] for number in numbers])[begin - start : end - start]
 
     def _draw(self, number: int) -> Tensor:
-        generator = torch.Generator().manual_seed(stream(self.identity, f"block {number}"))
+        generator = torch.Generator().manual_seed(stream(self.streams, f"block {number}"))
         return torch.rand(BLOCK, self.longest, generator=generator)
 
 

@@ -46,7 +46,7 @@ def sample(request: Request) -> Iterator[np.ndarray]:
             model,
             prompts,
             request.sampling,
-            request.identity,
+            request.streams,
             count,
             rows.start,
             kv_dtype,

@@ -36,7 +36,7 @@ def sample(request: Request) -> Sequence[np.ndarray]:
         task = {
             "checkpoint": str(request.checkpoint.resolve()),
             "sampling": request.sampling.plain,
-            "identity": request.identity,
+            "streams": request.streams,
             "first_row": request.first_row,
             "precision": request.precision,
             "tokens": request.tokens,

@@ -47,8 +47,7 @@ def main(folder: Path) -> int:
 def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
     """A document per prompt, int32: prompt, sampled tokens, end-of-text if it ended within the maximum length.
 
-    Every document has its own random stream, derived from the task's identity and its row, so the composition of
-    batches affects nothing but rounding.
+    Every document has a random stream of its own, so the composition of batches affects nothing but rounding.
 
     Raises:
         Refused: vLLM has no kernel for the model's heads.
@@ -73,7 +72,7 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
     while True:
         # Enough to keep the batch full; queueing a whole part would cost kilobytes per document.
         while unfinished < 2 * most and (row := next(waiting, None)) is not None:
-            seed = stream(task["identity"], f"document {task['first_row'] + row}")
+            seed = stream(task["streams"], f"document {task['first_row'] + row}")
             engine.add_request(str(row), {"prompt_token_ids": prompts[row].tolist()}, _params(options, seed))
             unfinished += 1
         if unfinished == 0:

@@ -32,7 +32,7 @@ class Params(StepParams):
 
     sampling: Sampling
     precision: str
-    identity: str
+    streams: str
     iteration: int
     part: int
 
@@ -103,7 +103,7 @@ def sample_share(job: Job[Params], group: ProcessGroup, folder: Path) -> torch.T
             checkpoint,
             prompts,
             sampling,
-            job.params.identity,
+            job.params.streams,
             job.params.precision,
             job.threads,
             job.gpus,

@@ -61,9 +61,9 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
     )  # fmt: skip
     if len(train) < training.batch_size and not training.packing:
         raise UserError(f"{folder} has {len(train)} documents, fewer than training.batch_size, {training.batch_size}.")
-    identity = job.params.identity
-    model = build(config, stream(identity, "weights"))
-    order = Order(training, training.batch_size, stream(identity, "batches"), group)
+    streams = job.params.streams
+    model = build(config, stream(streams, "weights"))
+    order = Order(training, training.batch_size, stream(streams, "batches"), group)
     curve = test.first(training.evaluation_rows)
     task: LanguageTask
     if training.packing:

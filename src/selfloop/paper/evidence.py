@@ -1,19 +1,41 @@
-"""What the paper's claims are checked against: a study's tables, and how a loss changes along its chains."""
+"""What the paper's claims are checked against: how a study's chains move, seed by seed, and what a check may say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from selfloop.analysis.read import select
+from selfloop.analysis.effect import NOTABLE, lost, table_of
+from selfloop.analysis.estimates import Estimate, mean
+from selfloop.analysis.read import by_seed, groups, select
 from selfloop.data.quantity import Quantity
-from selfloop.numbers import measured
+from selfloop.data.tidy import SERIES
 
-LEVEL = 0.02  # a rise by less than this share of the first value counts as none ("equal or lower")
+Word = Literal["consistent", "contradicted", "too noisy", "not tested"]
+Judge = Callable[[Estimate], Word]
 EMPTY = pd.DataFrame(columns=["experiment", "model", "sampling", "series", "regime", "seed", "iteration", "value"])
-Pair = tuple[float, float]
+FEWEST_SEEDS = 2  # one has no interval
+
+
+@dataclass(frozen=True)
+class Check:
+    """One part of a claim in one series (a model in one experiment and sampling).
+
+    Attributes:
+        part: what is checked, such as "replace rises".
+        series: the series.
+        estimate: the effect over seeds, paired.
+        word: what it says of the part.
+        unit: "E" for a share of what model 1 had learnt, "share" for another one, else a unit.
+    """
+
+    part: str
+    series: str
+    estimate: Estimate
+    word: Word
+    unit: str = "E"
 
 
 @dataclass(frozen=True)
@@ -21,13 +43,13 @@ class Claim:
     """One row of the section "Against the paper".
 
     Attributes:
-        place: the figure or table.
+        place: the figures and tables that it covers.
         claim: what the paper says there, paraphrased.
         counterpart: names of our figures and tables on the page.
         setting: the setting of our experiments.
         paper: the paper's values, if it gives any.
-        ours: this study's values, or why there are none.
-        holds: "holds", "does not hold", "in part" or "not here".
+        checks: its parts, by series.
+        note: what else there is to say, or why nothing is checked.
     """
 
     place: str
@@ -35,30 +57,36 @@ class Claim:
     counterpart: tuple[str, ...]
     setting: str
     paper: str
-    ours: str
-    holds: str
-
-
-@dataclass(frozen=True)
-class Checks:
-    """How often a claim was true, and values to show for it."""
-
-    results: Sequence[bool] = ()
-    values: Sequence[str] = ()
+    checks: tuple[Check, ...]
+    note: str
 
     @property
-    def holds(self) -> str:
-        """See `Claim`."""
-        if not self.results:
-            return "not here"
-        return "holds" if all(self.results) else "in part" if any(self.results) else "does not hold"
+    def word(self) -> Word:
+        """Contradicted if any part is, in any series; consistent if all are."""
+        words = {check.word for check in self.checks}
+        if not words:
+            return "not tested"
+        return "contradicted" if "contradicted" in words else "consistent" if words == {"consistent"} else "too noisy"
 
-    def ours(self, none: str, most: int) -> str:
-        """The values, and in how many cases the claim is true; `none` if there are none."""
-        if not self.results:
-            return none
-        shown = [*self.values[:most], *([f"and {len(self.values) - most} more"] if len(self.values) > most else [])]
-        return f"{'; '.join(shown)}. True in {sum(self.results)} of {len(self.results)} (series and seeds)."
+
+def above(limit: float) -> Judge:
+    """Consistent if the whole interval lies above a limit, contradicted if it lies below."""
+    return lambda of: "consistent" if of.low > limit else "contradicted" if of.high < limit else "too noisy"
+
+
+def below(limit: float) -> Judge:
+    """Consistent if the whole interval lies below a limit, contradicted if it lies above."""
+    return lambda of: "consistent" if of.high < limit else "contradicted" if of.low > limit else "too noisy"
+
+
+def rises(of: Estimate) -> Word:
+    """A rise is surely there, and notable; contradicted if it is surely not notable."""
+    if of.low > 0 and of.value > NOTABLE:
+        return "consistent"
+    return "contradicted" if of.high < NOTABLE else "too noisy"
+
+
+does_not_rise = below(NOTABLE)
 
 
 @dataclass(frozen=True)
@@ -72,6 +100,7 @@ class Evidence:
         quantities: by domain, its other quantities.
         samplings: by experiment and title, the settings of a sampling.
         names: the figures and tables on the page.
+        inadequate: by domain and series, why its model 1 has not learnt enough; nothing is checked of these.
     """
 
     metrics: pd.DataFrame
@@ -81,92 +110,75 @@ class Evidence:
     quantities: Mapping[str, Sequence[Quantity]]
     samplings: Mapping[tuple[str, str], Mapping[str, Any]]
     names: Sequence[str]
+    inadequate: Mapping[tuple[str, str], str]
 
-    def rows(self, domain: str) -> pd.DataFrame:
-        """The headline quantity of a domain; empty if the study lacks the domain."""
-        return select(self.metrics, domain, self.headlines[domain]) if domain in self.headlines else EMPTY
+    def lost(self, domain: str, role: str = "") -> "Chains":
+        """E_n of the domain's headline quantity, or of the one with a role; empty if the study has none."""
+        quantity = self._quantity(domain, role)
+        if quantity is None:
+            return {}
+        rows = select(self.metrics, domain, quantity)
+        baselines = select(self.metrics, domain, quantity.baseline).groupby([*SERIES, "regime"])["value"].mean()
+        found: Chains = {}
+        for key, own in groups(rows, [*SERIES, "regime"]):
+            table = table_of(own)
+            shares = lost(table.to_numpy(), float(baselines.get(key, np.nan)))
+            series = str(own["series"].iloc[0])
+            if (domain, series) not in self.inadequate:
+                found.setdefault(series, {})[key[-1]] = pd.DataFrame(shares, table.index, table.columns)
+        return found
 
-    def of_role(self, domain: str, role: str) -> tuple[pd.DataFrame, str]:
-        """The values and the label of the domain's quantity with a role; empty if there is none."""
-        found = [quantity for quantity in self.quantities.get(domain, ()) if quantity.role == role]
-        return (select(self.metrics, domain, found[0]), found[0].label) if found else (EMPTY, "")
+    def values(self, domain: str, role: str) -> "Chains":
+        """The values of the quantity with a role, themselves; the parts of one model are averaged."""
+        quantity = self._quantity(domain, role)
+        rows = EMPTY if quantity is None else select(self.metrics, domain, quantity)
+        found: Chains = {}
+        for (series, regime), own in groups(rows, ["series", "regime"]):
+            if (domain, series) not in self.inadequate:
+                found.setdefault(series, {})[regime] = table_of(by_seed(own).reset_index())
+        return found
+
+    def _quantity(self, domain: str, role: str) -> Quantity | None:
+        if not role:
+            return self.headlines.get(domain)
+        return next((quantity for quantity in self.quantities.get(domain, ()) if quantity.role == role), None)
 
     def claim(
-        self, place: str, domain: str, claim: str, paper: str, shown: Sequence[str], checks: Checks,
-        none: str = "", most: int = 6,
+        self, place: str, domain: str, claim: str, paper: str, shown: Sequence[str], checks: Iterable[Check],
+        note: str = "",
     ) -> Claim:  # fmt: skip
         """A row about a domain.
 
         Args:
             place, claim, paper: as in `Claim`.
             domain: the domain.
-            shown: our counterparts of the figure or table, without the domain's name.
+            shown: our counterparts of the figures and tables, without the domain's name.
             checks: the outcome.
-            none: why nothing was checked, if not because replace and accumulate cannot be compared.
-            most: the number of values to show.
+            note: what else there is to say, or why nothing is checked, if not because regimes or iterations lack.
         """
+        found = tuple(checks)
         if domain not in self.headlines:
-            none = f"This study has no {domain} experiment."
-        none = none or "Nothing to compare: this needs replace and accumulate over at least two iterations."
+            note = f"This study has no {domain} experiment."
+        elif not found and not note:
+            weak = [reason for (of, _), reason in self.inadequate.items() if of == domain]
+            note = weak[0] if weak else "It needs these regimes over at least two iterations, and a measured baseline."
         names = tuple(name for each in shown if (name := f"{domain}-{each}") in self.names)
-        return Claim(place, claim, names, self.settings.get(domain, ""), paper, checks.ours(none, most), checks.holds)
+        return Claim(place, claim, names, self.settings.get(domain, ""), paper, found, note)
 
 
-def changes_of(rows: pd.DataFrame, regime: str, iteration: int | None = None) -> dict[tuple[str, int], Pair]:
-    """By series and seed, the values at iteration 1 and at `iteration` (if None, the last), where both are finite."""
-    found = {}
-    for (series, seed), chain in rows[rows["regime"] == regime].groupby(["series", "seed"], sort=False):
-        values = chain.set_index("iteration")["value"].dropna()
-        last = int(values.index.max()) if iteration is None and len(values) else iteration
-        if last is not None and last != 1 and {1, last} <= set(values.index):
-            found[str(series), int(str(seed))] = (float(values[1]), float(values[last]))
-    return found
+# By series and regime, a value for every seed (index) and iteration (columns).
+Chains = dict[str, dict[str, pd.DataFrame]]
 
 
-def of_series(changes: Mapping[tuple[str, int], Pair], series: str) -> list[Pair]:
-    """The pairs of one series among the results of `changes_of`."""
-    return [pair for (name, _), pair in changes.items() if name == series]
+def common(regimes: Mapping[str, pd.DataFrame], *names: str) -> int:
+    """The last iteration that all these regimes have; 1 if one of them is missing."""
+    known = [regimes[name].dropna(axis=1, how="all").columns for name in names if name in regimes]
+    return min(int(max(columns, default=1)) for columns in known) if len(known) == len(names) else 1
 
 
-def first_to_last(name: str, pairs: Sequence[Pair]) -> str:
-    """A name with the means over pairs of a first and a last value."""
-    first, last = (float(np.mean(side)) for side in zip(*pairs, strict=True))
-    return f"{name} {measured(first)} → {measured(last)}"
-
-
-def rises_and_does_not(rows: pd.DataFrame, slower: bool = False) -> Checks:
-    """Replace rises; accumulate does not (or, `slower`, by less), up to the last iteration that both have."""
-    both_have = rows[rows["regime"].isin(["replace", "accumulate"]) & rows["value"].notna()]
-    chains = both_have.groupby(["series", "seed", "iteration"])["regime"].transform("nunique")
-    both_have = both_have[chains == 2]
-    replaced, accumulated = changes_of(both_have, "replace"), changes_of(both_have, "accumulate")
-    both = [key for key in replaced if key in accumulated]
-    results = []
-    for key in both:
-        rise, other = (last - first for first, last in (replaced[key], accumulated[key]))
-        allowed = rise if slower else LEVEL * abs(accumulated[key][0])
-        results.append(rise > 0 and other < min(rise, allowed))
-    values = [
-        f"{series}: {first_to_last('replace', of_series(replaced, series))}, "
-        f"{first_to_last('accumulate', of_series(accumulated, series))}"
-        for series in dict.fromkeys(series for series, _ in both)
-    ]
-    return Checks(results, values)
-
-
-def ends_in_order(rows: pd.DataFrame, label: str, lower: str, higher: str) -> Checks:
-    """At the last iteration that both have, a quantity is lower under one regime than under another."""
-    results, values = [], []
-    for series, own in rows[rows["value"].notna() & (rows["iteration"] > 1)].groupby("series", sort=False):
-        low, high = (
-            own[own["regime"] == regime].pivot_table(index="iteration", columns="seed", values="value")
-            for regime in (lower, higher)
-        )
-        common = low.index.intersection(high.index)
-        if len(common):
-            last = common.max()
-            low, high = low.loc[last], high.loc[last]
-            results += [bool(low[seed] < high[seed]) for seed in low.index.intersection(high.index)]
-            means = f"{lower} {measured(low.mean())}, {higher} {measured(high.mean())}"
-            values.append(f"{series}, {label} at t={last}: {means}")
-    return Checks(results, values)
+def check(part: str, series: str, values: pd.Series, judge: Judge, unit: str = "E") -> Iterator[Check]:
+    """A part of a claim, from a value for each seed; nothing where no seed has one."""
+    kept = values.dropna().to_numpy(float)
+    if len(kept):
+        of = mean(kept)
+        yield Check(part, series, of, judge(of) if of.seeds >= FEWEST_SEEDS else "too noisy", unit)

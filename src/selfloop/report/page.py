@@ -23,7 +23,7 @@ from selfloop.data.regimes import BUILT_IN
 from selfloop.jobs.steps import step_module
 from selfloop.numbers import duration, measured
 from selfloop.paper.claims import claims
-from selfloop.paper.evidence import Evidence
+from selfloop.paper.evidence import Check, Evidence
 from selfloop.paper.published import PAPER, SAME_SETTING
 from selfloop.report import charts, step_times
 from selfloop.report.content import (
@@ -129,8 +129,22 @@ def render(sources: Sources) -> str:
         loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"measured": measured, "duration": duration, "share": share, "interval": interval}
-    environment.filters |= {"percent": percent}
+    environment.filters |= {"percent": percent, "effect": effect_text}
     return environment.get_template("page.html").render(_context(sources))
+
+
+def effect_text(check: Check) -> str:
+    """The effect of a check and its interval."""
+    of = check.estimate
+
+    def text(value: float) -> str:
+        if check.unit in ("E", "share"):
+            return share(value)
+        return measured(value, signed=check.unit != "ratio")
+
+    unit = "" if check.unit in ("E", "share", "ratio") else f" {check.unit}"
+    ends = "" if of.low != of.low or of.low == of.high else f" ({text(of.low)} to {text(of.high)})"
+    return f"{text(of.value)}{unit}{ends}"
 
 
 def headlines(spec: Mapping[str, Any]) -> dict[str, Quantity]:
@@ -159,6 +173,13 @@ def _context(sources: Sources) -> dict[str, Any]:
             for title, sampling in zip(titles, experiments[name]["sampling"], strict=True)
         },
         shown,
+        {
+            (name, line.series): line.verdict.reason
+            for name, own in parts.items()
+            for part in own
+            for line in part.lines
+            if line.inadequate
+        },
     )
     logs, provenance = sources.results / "logs", step_times.provenance(sources.results / "provenance.json")
     return {

@@ -269,7 +269,7 @@ def test_a_damaged_file_is_named_with_its_section(tmp_path: Path) -> None:
     assert said.startswith(f"experiments.a.data: '{path}' is truncated or damaged")
     path = tmp_path / "stories.jsonl"
     path.write_text("")
-    assert message(files_config(path)).startswith(f"experiments.a.data: '{path}' holds no line")
+    assert message(files_config(path)).startswith(f"experiments.a.data.train: '{path}' has none to train on")
 
 
 def test_fewer_documents_than_a_batch_are_counted_in_the_files(tmp_path: Path) -> None:

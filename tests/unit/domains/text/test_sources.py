@@ -246,6 +246,16 @@ def test_a_parquet_file_with_two_text_columns_is_refused(tmp_path: Path, first: 
     assert problem.startswith(f"data.text_column: 'text' is there twice in {path}")
 
 
+def test_a_column_with_a_dot_in_its_name_is_not_taken_for_a_field_of_another(tmp_path: Path, held_out: str) -> None:
+    path = write_parquet(tmp_path / "dot.parquet", a=[{"b": "JUNK"}], **{"a.b": ["One."]})
+    assert read(section(train=path, test=write_jsonl(tmp_path / "t.jsonl", [{"a.b": "Two."}]), text_column="a.b"))[
+        :2
+    ] == (
+        ["One."],
+        ["Two."],
+    )
+
+
 def test_other_columns_may_be_there_twice(tmp_path: Path, held_out: str) -> None:
     path = tmp_path / "two.parquet"
     columns = [pa.array([1]), pa.array(["One."]), pa.array([2])]

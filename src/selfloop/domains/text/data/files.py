@@ -261,7 +261,7 @@ def _parquet_documents(path: Path, column: str) -> Raw:
                 raise damaged(path, error, ALLOWED) from error
             if batch is None:
                 return
-            yield from arrow_values(batch.column(0), str(path), row)
+            yield from arrow_values(batch.column(column), str(path), row)
             row += batch.num_rows
 
 

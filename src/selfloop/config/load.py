@@ -6,7 +6,7 @@ The message names the key, what it held, and what is allowed. What sections have
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ S = TypeVar("S", bound=Section)
 LARGEST = 2**21  # bytes
 DEEPEST = 40  # lists and mappings in one another
 MOST = 200_000  # values, those of an alias (*) counted wherever it stands
+LONGEST, LONGEST_KEY = 10_000, 200  # characters of a string, and of a key
 # By the first of these keys, Snakemake takes a config for a template and runs the Python code in the others.
 CODE_KEYS = ("__use_yte__", "__definitions__", "__variables__")
 
@@ -162,24 +163,51 @@ def _with_scalars(value: object, given: object) -> object:
     return value
 
 
-def check_plain(value: object, path: tuple[str | int, ...] = (), around: tuple[int, ...] = ()) -> None:
-    """Raise for what YAML can hold and a config cannot: keys that are no strings, numbers that are not finite, and what
-    holds itself; `around` has the ids of what `value` stands in."""
+def check_plain(value: object) -> None:
+    """Raise for what YAML can hold and a config cannot: keys that are no strings, numbers that are not finite or too
+    large, strings that are too long, what holds itself, and more or deeper than a config is."""
+    if _checked(value, (), (), {}) > MOST:
+        raise UserError(f"the config: more than {MOST:,} values, those of aliases (*) counted each time.")
+
+
+def _checked(value: object, path: tuple[str | int, ...], around: tuple[int, ...], sizes: dict[int, int]) -> int:
+    """The number of values in `value`; `around` has the ids of what it stands in, `sizes` the numbers by id."""
     if id(value) in around:
         raise UserError(f"{dotted(path)}: it is an alias (*) of what it stands in; write out what is meant.")
-    around = (*around, id(value))
-    if isinstance(value, Mapping):
-        for key, entry in value.items():
-            if not isinstance(key, str):
-                raise UserError(
-                    f"{dotted(path) or 'the config'}: the key {shown(key)} is not a string; put it in quotes."
-                )
-            check_plain(entry, (*path, key), around)
-    elif isinstance(value, list):
-        for place, entry in enumerate(value):
-            check_plain(entry, (*path, place), around)
+    if id(value) in sizes:
+        return sizes[id(value)]
+    if isinstance(value, Mapping | list):
+        if len(around) > DEEPEST:
+            raise UserError(f"{dotted(path[:3])}: lists and mappings are nested more than {DEEPEST} deep.")
+        for key in value if isinstance(value, Mapping) else ():
+            _check_key(key, path)
+        entries: Iterable[tuple[str | int, object]] = value.items() if isinstance(value, Mapping) else enumerate(value)
+        around = (*around, id(value))
+        sizes[id(value)] = 1 + sum(_checked(entry, (*path, key), around, sizes) for key, entry in entries)
+        return sizes[id(value)]
+    if isinstance(value, str):
+        _check_string(value, path)
     elif isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{dotted(path)}: {shown(value)} is not a finite number.")
+    elif isinstance(value, int) and abs(value) > 10**19:
+        raise UserError(f"{dotted(path)}: it is beyond what a number can be here, 10¹⁹.")
+    return 1
+
+
+def _check_key(key: object, path: tuple[str | int, ...]) -> None:
+    where = dotted(path) or "the config"
+    if not isinstance(key, str):
+        raise UserError(f"{where}: the key {shown(key)} is not a string; put it in quotes.")
+    if len(key) > LONGEST_KEY:
+        raise UserError(f"{where}: the key {shown(key)} has {len(key):,} characters; at most {LONGEST_KEY}.")
+    _check_string(key, path)
+
+
+def _check_string(value: str, path: tuple[str | int, ...]) -> None:
+    if len(value) > LONGEST:
+        raise UserError(f"{dotted(path)}: {shown(value)} has {len(value):,} characters; at most {LONGEST:,}.")
+    if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
+        raise UserError(f"{dotted(path) or 'the config'}: {value[:60]!r} holds a character that is not one of a text.")
 
 
 def validated(section: type[S], value: object, where: tuple[str | int, ...] = ()) -> S:

@@ -24,6 +24,7 @@ KINDS = {
     "boolean": "true or false",
     "null": "null",
 }
+SHOWN = 60  # names that a message lists at most
 LIMITS = {
     "greater_than_equal": ("ge", "at least"),
     "less_than_equal": ("le", "at most"),
@@ -43,17 +44,31 @@ def dotted(path: Iterable[str | int]) -> str:
 def nearest(value: object, allowed: Iterable[str]) -> str:
     """The end of a message: the allowed name that is meant, if one is near, and all of them."""
     names = list(allowed)
+    value = str(value)[:100]
     lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(str(value).lower(), lower, n=1)
     hint = f"; did you mean '{lower[close[0]]}'?" if close else "."
-    return f"{hint} Allowed: {', '.join(names) or 'none'}."
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{hint} Allowed: {', '.join(names[:SHOWN]) or 'none'}{more}."
 
 
 def shown(value: object) -> str:
     """A value as a user would write it, in one line that is not too long."""
+    value = _beginning(value)
     text = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
     text = f"'{value}'" if isinstance(value, str) else text
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _beginning(value: object, deep: int = 4) -> object:
+    """What is shown of a value at most: its beginning."""
+    if isinstance(value, str):
+        return value[:100]
+    if isinstance(value, Mapping):
+        return {_beginning(key): _beginning(value[key], deep - 1) for key in list(value)[:40]} if deep else {}
+    if isinstance(value, list | tuple):
+        return [_beginning(entry, deep - 1) for entry in value[:40]] if deep else []
+    return value
 
 
 def first_problem(error: ValidationError, model: type[Section], value: object, where: Path = ()) -> str:
@@ -102,7 +117,7 @@ def _message(path: Path, details: ErrorDetails, schema: Schema, value: Any, wher
     own = _at(schema, path)
     if rule == "extra_forbidden":
         unknown = details["loc"][-1]
-        return f"{key}: unknown key '{unknown}'{nearest(unknown, _keys(own))}"
+        return f"{key}: unknown key {shown(unknown)}{nearest(unknown, _keys(own))}"
     if rule == "missing" or (rule == "needed" and not context["given"]):
         missing = str(context.get("key", details["loc"][-1]))
         return f"{key} lacks the key '{missing}'{_about(schema, (*path, missing))}."
@@ -128,6 +143,8 @@ def _message(path: Path, details: ErrorDetails, schema: Schema, value: Any, wher
     if rule in ("too_short", "string_too_short"):
         what = "character" if isinstance(held, str) else "entry"
         return f"{told} is not allowed: at least {context['min_length']} {what} needed{about}."
+    if rule == "too_long":
+        return f"{told} is not allowed: at most {context['max_length']} entries{about}."
     if rule == "repeated":
         return f"{told} is not allowed: {shown(context['value'])} is in it twice{about}."
     values = [entry for one in own for entry in one.get("enum", [one["const"]] if "const" in one else [])]

@@ -113,9 +113,11 @@ def descriptions(section: type[Section]) -> dict[str, str]:
 
 
 def _distinct(values: list[T]) -> list[T]:
-    for place, value in enumerate(values):
-        if value in values[:place]:
+    seen: set[T] = set()
+    for value in values:
+        if value in seen:
             raise PydanticCustomError("repeated", "repeated", {"value": value})
+        seen.add(value)
     return values
 
 

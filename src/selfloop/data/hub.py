@@ -2,10 +2,12 @@
 
 import difflib
 import importlib.util
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from selfloop.data.paths import walked
 from selfloop.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +45,9 @@ def problems(data: HubData) -> list[str]:
 def input_files(data: HubData) -> list[str]:
     """The files of a local folder that `datasets` opens; none of a data set of the hub."""
     folder = Path(data.name or "")
-    return sorted(str(path) for path in folder.rglob("*") if path.is_file()) if data.name and folder.is_dir() else []
+    if not data.name or not folder.is_dir():
+        return []
+    return sorted(os.path.join(inner, name) for inner, files in walked(folder) for name in files)
 
 
 def load_split(data: HubData, split_key: str, column_keys: tuple[str, ...]) -> "datasets.Dataset":

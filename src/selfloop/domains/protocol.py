@@ -33,6 +33,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from selfloop.config.models import Experiment
 from selfloop.config.section import Section
 from selfloop.data.quantity import Limit, Quantity
+from selfloop.numbers import short, size
 
 E = TypeVar("E", bound=Experiment)
 D = TypeVar("D", bound=Section)
@@ -192,6 +193,21 @@ class Domain(ABC, Generic[E, D, M, S]):
     def sampling_titles(self, experiments: Mapping[str, E]) -> dict[str, list[str]]:
         """By experiment, the names of its samplings in tables and figures."""
         return {name: list(map(self.sampling_title, self.samplings(entry))) for name, entry in experiments.items()}
+
+
+MOST_PARAMETERS = 10**11
+BYTES_TO_TRAIN = 16  # per parameter: weight, gradient and Adam's two moments, in float32
+
+
+def too_large(parameters: int, keys: str) -> list[str]:
+    """The problem of a model that no machine trains as this workflow does: on one device, or copies on several."""
+    if parameters <= MOST_PARAMETERS:
+        return []
+    needed = size(parameters * BYTES_TO_TRAIN) if parameters < 10**30 else "more than any machine's"
+    return [
+        f"model: it would have {short(min(parameters, 10**24))} parameters ({keys}), and need {needed} of memory; at "
+        f"most {short(MOST_PARAMETERS)} parameters."
+    ]
 
 
 AnyDomain: TypeAlias = Domain[Any, Any, Any, Any]

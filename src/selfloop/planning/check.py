@@ -9,12 +9,15 @@ from selfloop.config import models
 from selfloop.config.load import check_plain, validated
 from selfloop.config.messages import dotted, nearest, shown
 from selfloop.data import regimes
+from selfloop.data.paths import TooMany
 from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.errors import UserError
+from selfloop.planning.size import check_size
 
 SECTIONS = ("data", "model", "training", "sampling", "simulation")
 # A key of `training`, in domains that have it: keys of `training` that iteration 1 has in place of the rest.
 FIRST_ITERATION = "first_iteration"
+MOST_NAMED = 1_000  # experiments, regimes, and samplings of an experiment
 # Keys of `training` of which one holds.
 ALTERNATIVES = {"epochs": "steps", "steps": "epochs"}
 
@@ -46,12 +49,20 @@ def check(config: Mapping[str, Any]) -> Checked:
         UserError: anything that is wrong, named by its key, with what it held and what is allowed.
     """
     check_plain(config)
+    for key in ("experiments", "regimes"):
+        if isinstance(config.get(key), Mapping) and len(config[key]) > MOST_NAMED:
+            raise UserError(f"{key}: {len(config[key]):,} are more than a study can have; at most {MOST_NAMED:,}.")
     study = validated(models.Study, config)
     for name in study.regimes:
         _check_regime(name)
     known = {**regimes.BUILT_IN, **{name: regimes.from_config(name, table) for name, table in study.regimes.items()}}
     entries = config["experiments"]  # as they are written, for messages
-    return Checked(study, {name: _experiment(name, entries, known) for name in entries}, known)
+    resolved: dict[str, dict[str, Any]] = {}
+    checked = Checked(study, {name: _experiment(name, entries, known, resolved) for name in entries}, known)
+    check_size(checked.experiments, known)
+    for name, experiment in checked.experiments.items():
+        _check_training_sets(experiment, known, ("experiments", name))
+    return checked
 
 
 def check_titles(titles: Iterable[str], figures: Iterable[str]) -> None:
@@ -61,9 +72,12 @@ def check_titles(titles: Iterable[str], figures: Iterable[str]) -> None:
 
 
 def _experiment(
-    name: str, entries: Mapping[str, Mapping[str, Any]], known_regimes: Mapping[str, regimes.Regime]
+    name: str,
+    entries: Mapping[str, Mapping[str, Any]],
+    known_regimes: Mapping[str, regimes.Regime],
+    resolved: dict[str, dict[str, Any]],
 ) -> models.Experiment:
-    entry = _resolve_like(name, entries, ())
+    entry = _resolve_like(name, entries, resolved)
     where = ("experiments", name)
     if "domain" not in entry:
         validated(models.Experiment, entry, where)
@@ -71,9 +85,11 @@ def _experiment(
     domain = load_domain(entry["domain"])
     experiment = validated(domain.experiment, entry, where)
     samplings = list(experiment.sampling)
+    if len(samplings) > MOST_NAMED:
+        raise UserError(f"{dotted((*where, 'sampling'))}: {len(samplings):,} entries; at most {MOST_NAMED:,}.")
+    held = [str(sampling.plain) for sampling in samplings]
     for place, sampling in enumerate(samplings):
-        same = samplings.index(sampling)
-        if same < place:
+        if (same := held.index(held[place])) < place:
             key = dotted((*where, "sampling", place))
             raise UserError(f"{key}: {shown(sampling.plain)} is the same as sampling[{same}]; leave one of them out.")
     titles = [domain.sampling_title(sampling) for sampling in samplings]
@@ -95,9 +111,11 @@ def _experiment(
                     f"{dotted((*where, 'iterations'))}: {shown(iterations)} lacks the regime '{regime}'; "
                     f"give a number for each of {', '.join(experiment.regimes)}, or one for all."
                 )
-    for problem in domain.problems(experiment):
-        raise UserError(f"{dotted(where)}.{problem}")
-    _check_training_sets(experiment, known_regimes, where)
+    try:
+        for problem in domain.problems(experiment):
+            raise UserError(f"{dotted(where)}.{problem}")
+    except TooMany as error:
+        raise UserError(f"{dotted((*where, 'data'))}: {error}") from error
     return _with_first_iteration(experiment, where)
 
 
@@ -136,21 +154,33 @@ def _with_first_iteration(experiment: models.Experiment, where: tuple[str, ...])
     return experiment.changed(training=experiment.training.changed(**{FIRST_ITERATION: own}))
 
 
-def _resolve_like(name: str, entries: Mapping[str, Mapping[str, Any]], seen: tuple[str, ...]) -> dict[str, Any]:
-    """An experiment with everything that it takes over from the one it is like; sections are merged key by key."""
-    entry = dict(entries[name])
-    other = entry.pop("like", None)
-    if other is None:
-        return entry
-    if other != name:
-        _check_member(("experiments", name, "like"), other, [entry for entry in entries if entry != name], "experiment")
-    if other == name or other in seen:
-        raise UserError(f"experiments.{name}.like: '{other}' leads back to '{name}'; name an experiment that does not.")
-    merged = _resolve_like(other, entries, (*seen, name))
-    for key, value in entry.items():
-        both = key in merged and isinstance(merged[key], Mapping) and isinstance(value, Mapping) and key in SECTIONS
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
+def _resolve_like(
+    name: str, entries: Mapping[str, Mapping[str, Any]], resolved: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """An experiment with everything that it takes over from the one it is like; sections are merged key by key.
+
+    `resolved` has those that are known already, by name, and gets those on the way.
+    """
+    way = [name]
+    while (last := way[-1]) not in resolved and (other := entries[last].get("like")) is not None:
+        if not isinstance(other, str) or (other not in entries and other != last):
+            known = [entry for entry in entries if entry != last]
+            _check_member(("experiments", last, "like"), other, known, "experiment")
+        if other in way:
+            raise UserError(
+                f"experiments.{last}.like: '{other}' leads back to '{last}'; name an experiment that does not."
+            )
+        way.append(other)
+    for step in reversed(way):
+        if step not in resolved:
+            own = {key: value for key, value in entries[step].items() if key != "like"}
+            other = entries[step].get("like")
+            merged = {} if other is None else dict(resolved[other])
+            for key, value in own.items():
+                both = key in merged and isinstance(merged[key], Mapping) and isinstance(value, Mapping)
+                merged[key] = _merged(merged[key], value) if both and key in SECTIONS else value
+            resolved[step] = merged
+    return resolved[name]
 
 
 def _merged(others: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,4 +197,4 @@ def _check_regime(name: str) -> None:
 
 def _check_member(where: tuple[str, ...], value: str, allowed: Iterable[str], what: str) -> None:
     if value not in list(allowed):
-        raise UserError(f"{dotted(where)}: unknown {what} '{value}'{nearest(value, allowed)}")
+        raise UserError(f"{dotted(where)}: unknown {what} {shown(value)}{nearest(value, allowed)}")

@@ -70,7 +70,7 @@ class Data(Section):
 class Model(Section):
     """The autoencoder's size."""
 
-    channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [32, 64, 128, 256, 512]
+    channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=16)] = [32, 64, 128, 256, 512]
     """Channels of the encoder's blocks, each of which halves the image's sides."""
     latent: Annotated[int, Field(ge=1)] = 128
     """Dimensions of the latent."""

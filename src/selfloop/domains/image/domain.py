@@ -11,7 +11,7 @@ from selfloop.config.section import first_of
 from selfloop.data.quantity import Quantity
 from selfloop.domains.image.config import Data, Model, Sampling, Training
 from selfloop.domains.image.data import sources
-from selfloop.domains.protocol import Analysis, Artifacts, Domain, first_seeds
+from selfloop.domains.protocol import Analysis, Artifacts, Domain, first_seeds, too_large
 from selfloop.identity import slug
 
 
@@ -101,6 +101,8 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
     def problems(self, experiment: Experiment) -> list[str]:
         """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
         data, model, training = experiment.data, experiment.model, experiment.training
+        if found := too_large(parameter_count(data, model), "data.size, model.channels, latent"):
+            return found
         found = list(sources.problems(data))
         halvings = len(model.channels)
         if data.size % 2**halvings:

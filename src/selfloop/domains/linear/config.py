@@ -10,9 +10,9 @@ from selfloop.config.section import Distinct, Section
 class Distribution(Section):
     """The distribution of rows, y = x·w* + noise with x ~ N(0, Σ), and how many there are."""
 
-    dimension: Annotated[int, Field(ge=1)]
+    dimension: Annotated[int, Field(ge=1, le=10_000)]
     """The inputs' dimension d."""
-    rows: Annotated[int, Field(ge=1)]
+    rows: Annotated[int, Field(ge=1, le=100_000_000)]
     """Real rows T, and rows of every sampled part; at least `dimension`, unless there is a ridge penalty."""
     noise_variance: Annotated[float, Field(gt=0)] = 1.0
     """Variance σ² of the noise in real and sampled labels."""
@@ -55,9 +55,9 @@ class Grid(Section):
 
     unsaid: ClassVar = frozenset({"dimension", "rows", "noise_variance", "ridge"})
 
-    dimension: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
+    dimension: Annotated[list[Annotated[int, Field(ge=1, le=10_000)]], Field(min_length=1)] | None = None
     """Dimensions d."""
-    rows: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
+    rows: Annotated[list[Annotated[int, Field(ge=1, le=100_000_000)]], Field(min_length=1)] | None = None
     """Numbers of rows T."""
     noise_variance: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
     """Noise variances σ²."""
@@ -74,9 +74,9 @@ class Simulation(Section):
     """The settings. Each entry stands for all combinations of its lists `dimension`, `rows`, `noise_variance` and
     `ridge`, and for the value in `data` or `training` of a key that it leaves out. One job per scenario and regime.
     """
-    iterations: Annotated[int, Field(ge=1)] = 100
+    iterations: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Model-fitting iterations of every simulated chain."""
-    seeds: Annotated[int, Field(ge=1)] = 100
+    seeds: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Number of seeds per scenario, counted from 0."""
     theory: Distinct[str] | None = None
     """Regimes whose predicted test error is drawn over the simulation and compared with it; null for all of the

@@ -14,6 +14,7 @@ from selfloop.data.quantity import Quantity
 from selfloop.domains.linear.config import Chains, Data, Grid, Model, Sampling, Simulation, Training
 from selfloop.domains.protocol import Analysis, Domain
 from selfloop.errors import UserError
+from selfloop.numbers import size
 
 
 class Experiment(models.Experiment):
@@ -26,6 +27,10 @@ class Experiment(models.Experiment):
     sampling: Annotated[list[Sampling], Field(min_length=1)] = [Sampling()]
     simulation: Simulation | None = None
     """Chains of many seeds that are computed without files between; null for none."""
+
+
+MOST_NUMBERS = 10**9  # in a matrix of inputs, 8 bytes each
+MOST_SIMULATIONS = 10_000
 
 
 def combinations(experiment: Experiment, asked: Simulation, regime: str) -> Iterator[tuple[str, Chains]]:
@@ -55,6 +60,31 @@ def combinations(experiment: Experiment, asked: Simulation, regime: str) -> Iter
 def theory_regimes(experiment: Experiment, asked: Simulation) -> list[str]:
     """The regimes whose prediction is shown beside the simulation, where there is one."""
     return experiment.regimes if asked.theory is None else asked.theory
+
+
+def _size_problems(experiment: Experiment) -> Iterator[str]:
+    asked, data = experiment.simulation, experiment.data
+    if data.rows * data.dimension > MOST_NUMBERS:
+        yield (
+            f"data.rows: {data.rows:,} rows of dimension {data.dimension:,} are more than {MOST_NUMBERS:,} numbers, "
+            f"{size(8 * MOST_NUMBERS)} of memory."
+        )
+    for place, line in enumerate(asked.grid if asked is not None else []):
+        lists = (line.dimension or [data.dimension], line.rows or [data.rows])
+        if max(lists[0]) * max(lists[1]) > MOST_NUMBERS:
+            yield (
+                f"simulation.grid[{place}]: {max(lists[1]):,} rows of dimension {max(lists[0]):,} are more than "
+                f"{MOST_NUMBERS:,} numbers, {size(8 * MOST_NUMBERS)} of memory."
+            )
+    settings = sum(
+        len(line.dimension or [0]) * len(line.rows or [0]) * len(line.noise_variance or [0])
+        for line in (asked.grid if asked is not None else [])
+    )
+    if settings * len(experiment.regimes) > MOST_SIMULATIONS:
+        yield (
+            f"simulation.grid: {settings:,} settings under {len(experiment.regimes)} regimes are "
+            f"{settings * len(experiment.regimes):,} jobs; at most {MOST_SIMULATIONS:,}."
+        )
 
 
 def _data_problems(experiment: Experiment) -> Iterator[str]:
@@ -91,12 +121,13 @@ def _simulation_problems(experiment: Experiment, asked: Simulation) -> Iterator[
         if regime not in experiment.regimes:
             known = ", ".join(experiment.regimes)
             yield f"simulation.theory: '{regime}' is not among the experiment's regimes ({known})."
-    seen: list[Chains] = []
+    seen: set[tuple[object, ...]] = set()
     for key, chains in combinations(experiment, asked, experiment.regimes[0]):
-        if chains in seen:
-            values = ", ".join(f"{name} {getattr(chains, name)}" for name in Grid.model_fields)
+        setting = tuple(getattr(chains, name) for name in Grid.model_fields)
+        if setting in seen:
+            values = ", ".join(f"{name} {value}" for name, value in zip(Grid.model_fields, setting, strict=True))
             yield f"{key}: {values} stands in the grid twice."
-        seen.append(chains)
+        seen.add(setting)
         try:
             scenario_of(chains)
             if not chains.ridge and not theory.UPDATES.keys().isdisjoint(shown):
@@ -151,6 +182,8 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
 
     def problems(self, experiment: Experiment) -> list[str]:
         """What its sections cannot say."""
+        if found := list(_size_problems(experiment)):
+            return found
         found = list(_data_problems(experiment))
         if found or experiment.simulation is None:
             return found

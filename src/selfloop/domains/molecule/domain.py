@@ -11,7 +11,7 @@ from selfloop.config.section import first_of
 from selfloop.data.quantity import Limit, Quantity
 from selfloop.domains.molecule.config import Data, Model, Sampling, Training
 from selfloop.domains.molecule.data import sources
-from selfloop.domains.protocol import Analysis, Artifacts, Domain
+from selfloop.domains.protocol import Analysis, Artifacts, Domain, too_large
 from selfloop.identity import slug
 
 
@@ -127,6 +127,8 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
     def problems(self, experiment: Experiment) -> list[str]:
         """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
         data, model, training = experiment.data, experiment.model, experiment.training
+        if found := too_large(parameter_count(model), "model.hidden_size, global_layers, local_layers"):
+            return found
         found = list(sources.problems(data))
         if model.beta_start > model.beta_end:
             found.append(f"model.beta_start: {model.beta_start:g} is more than model.beta_end, {model.beta_end:g}.")

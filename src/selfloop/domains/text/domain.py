@@ -1,6 +1,7 @@
 """What the study asks of the text domain while it is planned: names, sizes, and what is wrong with the settings."""
 
 from dataclasses import asdict, replace
+from math import isqrt
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -8,7 +9,7 @@ from pydantic import Field
 from selfloop.config import models
 from selfloop.config.section import first_of, given
 from selfloop.data.quantity import Quantity
-from selfloop.domains.protocol import PRELOAD, Domain
+from selfloop.domains.protocol import PRELOAD, Domain, too_large
 from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.shape import parameter_count, shape_of
@@ -34,7 +35,8 @@ FAMILY = {"gpt2": "GPT-2", "llama": "Llama-2"}
 def _allowed_heads(model: Model) -> list[int]:
     hidden: int = model.hidden_size
     step = 2 if model.architecture == "llama" else 1
-    return [heads for heads in range(1, hidden + 1) if hidden % heads == 0 and hidden // heads % step == 0]
+    low = [heads for heads in range(1, isqrt(hidden) + 1) if hidden % heads == 0]
+    return [heads for heads in sorted({*low, *(hidden // heads for heads in low)}) if hidden // heads % step == 0]
 
 
 def _of_vllm(sampling: Sampling) -> list[str]:
@@ -136,6 +138,9 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
     def problems(self, experiment: Experiment) -> list[str]:
         """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
         data, model, training = experiment.data, experiment.model, experiment.training
+        keys = "model.hidden_size, layers, intermediate_size, context, vocabulary"
+        if found := too_large(parameter_count(model), keys):
+            return found
         found = [of_data(problem) for problem in sources.problems(data)]
         allowed = _allowed_heads(model)
         if model.heads not in allowed:

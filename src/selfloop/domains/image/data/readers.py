@@ -5,18 +5,18 @@ They are listed and read as bytes, not decoded. Light: the Snakefile imports thi
 
 import importlib.util
 import lzma
-import os
 import re
 import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from pathlib import Path, PurePosixPath
 
 from selfloop.data import hub
+from selfloop.data.paths import walked
 from selfloop.data.user_files import irregular, place, text_lines
 from selfloop.domains.image.config import Data
 from selfloop.errors import UserError
@@ -218,20 +218,6 @@ def hub_images(data: Data, split_key: str) -> ImageFiles:
         return _file_content(Path(value["path"])) if stored is None else stored
 
     return ImageFiles(where, [f"row {row + 1}" for row in range(len(table))], persons, read, {})
-
-
-def walked(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """`os.walk` without the folders below: follows links, visits each folder once and skips hidden ones."""
-    visited = {os.path.realpath(path)}
-    for folder, folders, files in os.walk(path, followlinks=True):
-        new = []
-        for name in sorted(name for name in folders if not name.startswith(".")):
-            real = os.path.realpath(os.path.join(folder, name))
-            if real not in visited:
-                visited.add(real)
-                new.append(name)
-        folders[:] = new
-        yield folder, files
 
 
 def images_of(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +15,14 @@ import pytest
 from selfloop.jobs.spec import JobSpec
 
 from .conftest import Workflow, environment, wait_until
+
+
+def verify(workflow: Workflow) -> "subprocess.CompletedProcess[str]":
+    """Run `selfloop verify`."""
+    arguments = [sys.executable, "-P", "-m", "selfloop", "verify"]
+    return subprocess.run(
+        arguments, cwd=workflow.folder, env=environment(), capture_output=True, encoding="utf-8", check=False
+    )
 
 
 def command(workflow: Workflow, name: str, *arguments: str, answer: str = "") -> "subprocess.CompletedProcess[str]":
@@ -191,7 +200,7 @@ def test_a_failed_step_shows_the_last_lines_of_its_log(copy: Workflow) -> None:
     shown = failed.output.partition(f"\nThe end of results/logs/train/{model.removeprefix('results/models/')}.log:\n")[
         2
     ]
-    assert "FileNotFoundError" in shown and str(copy.folder) in shown
+    assert "is missing. Delete" in shown and "training-set" in shown
     assert len(shown.splitlines()) < 25
     (job,) = re.findall(r"To run this step alone: selfloop step (\S+)", failed.output)
     spec = JobSpec.from_json((copy.folder / job).read_text(encoding="utf-8"))
@@ -261,3 +270,24 @@ def test_a_read_only_results_folder_is_one_message(copy: Workflow) -> None:
     assert len(lines) == 1 and "is read-only; results cannot be written there" in lines[0]
     assert "Traceback" not in failed.output
     assert copy.results() == before
+
+
+def test_a_damaged_part_is_not_trained_on_and_is_made_anew(copy: Workflow) -> None:
+    model = copy.model_folder("tiny", "accumulate", 2)
+    before = copy.results("models")
+    shard = max((copy.folder / model / "training-set/shards").iterdir()).resolve()
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    shutil.rmtree(copy.folder / model / "checkpoint")
+    failed = copy.snakemake(f"{model}/checkpoint", code=1)
+    assert f"selfloop: train: {shard.relative_to(copy.folder)}, which {model}/training-set/shards/" in failed.output
+    assert "Traceback" not in failed.output and not (copy.folder / model / "checkpoint").exists()
+    damaged = verify(copy)
+    assert damaged.returncode == 1 and str(shard.relative_to(copy.folder)) in damaged.stdout
+    (told,) = set(re.findall(r"Delete (\S+) and (\S+) and run Snakemake again: they are made anew\.", failed.output))
+    for name in told:
+        shutil.rmtree(copy.folder / name)
+    copy.snakemake(f"{model}/checkpoint")
+    assert copy.results("models") == before
+    assert verify(copy).stdout.endswith(": none damaged.\n")

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from .conftest import Workflow
+from .damage import unnoticed
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,8 @@ def test_how_the_grids_look_trains_nothing_and_other_samples_redraw_them(faces: 
     assert "image_plot_samples" in jobs
     assert not {job for job in jobs if job.startswith("train faces-1")}
     assert {job for job in jobs if job.startswith("generate faces-1")}
+
+
+def test_no_damage_to_an_artifact_goes_unnoticed(faces: Workflow, tmp_path: Path) -> None:
+    folder = faces.copy(tmp_path / "copy").folder
+    assert list(unnoticed(folder / "results")) == []

@@ -29,6 +29,8 @@ from selfloop.domains.linear.config import Training
 from selfloop.domains.linear.steps import train
 from selfloop.jobs.job import Job
 
+from .damage import unnoticed
+
 ROOT = Path(__file__).parents[2]
 W_STAR = [1.0, -2.0, 0.5, 3.0]
 T = 16
@@ -219,10 +221,10 @@ def test_the_metrics_hold_the_loops_errors_and_the_simulations(finished: Path) -
 
 
 def test_the_study_ends_in_its_own_figures_and_tables(finished: Path) -> None:
-    figures = {path.name for path in (finished / "results/figures").iterdir()}
+    figures = {path.name for path in (finished / "results/figures").glob("[!.]*")}
     names = ("headline", "synthetic", "theory-linear", "theory-log", "spread")
     assert figures == {f"linear-{name}.{suffix}" for name in names for suffix in ("png", "svg")}
-    tables = {path.name for path in (finished / "results/tables").iterdir()}
+    tables = {path.name for path in (finished / "results/tables").glob("[!.]*")}
     assert tables == {f"linear-{name}.{suffix}" for name in ("headline", "trend", "theory") for suffix in ("csv", "md")}
     theory_table = pd.read_csv(finished / "results/tables/linear-theory.csv")
     assert theory_table["prediction"].value_counts().to_dict() == {"mean": 2 * 5 * 5, "median, approximation": 2 * 5}
@@ -249,3 +251,8 @@ def test_more_simulated_seeds_rerun_no_model_and_a_finished_study_reruns_nothing
         "write_report",
         *("linear_plot_theory", "linear_plot_spread", "linear_write_theory", "all", "total"),
     }
+
+
+def test_no_damage_to_an_artifact_goes_unnoticed(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "results", tmp_path / "results", symlinks=True)
+    assert list(unnoticed(tmp_path / "results")) == []

@@ -13,6 +13,7 @@ from rdkit import Chem
 from selfloop.domains.molecule.export_sdf import write_sdf
 
 from .conftest import Workflow
+from .damage import unnoticed
 
 METRICS = {"mat_r", "mat_p", "cov_r_0.5", "cov_p_0.5", "cov_r_1.25", "cov_p_1.25"}
 FAULTS = {"bond_error", "broken_bonds", "clashes", "nan_rate"}
@@ -69,7 +70,7 @@ def test_every_iteration_has_its_losses_and_its_coverage_and_matching(finished: 
 
 
 def test_the_figures_are_drawn(finished: Workflow) -> None:
-    names = {path.name for path in (finished.folder / "results/figures").iterdir()}
+    names = {path.name for path in (finished.folder / "results/figures").glob("[!.]*")}
     assert {
         "molecule-losses.png",
         "molecule-conformers.png",
@@ -95,3 +96,8 @@ def test_a_part_becomes_an_sdf_file(finished: Workflow, tmp_path: Path) -> None:
     ):
         assert np.allclose(mol.GetConformer().GetPositions(), points, atol=1e-3)
         assert (mol.GetProp("_Name"), mol.GetIntProp("row")) == (name, row)
+
+
+def test_no_damage_to_an_artifact_goes_unnoticed(finished: Workflow, tmp_path: Path) -> None:
+    folder = finished.copy(tmp_path / "copy").folder
+    assert list(unnoticed(folder / "results")) == []

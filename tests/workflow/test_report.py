@@ -17,7 +17,8 @@ MOST = 5e6  # bytes
 
 def test_the_page_shows_every_figure_and_table_that_the_rules_write(finished: Workflow) -> None:
     results = finished.folder / "results"
-    written = {f"results/{kind}/{path.name}" for kind in ("figures", "tables") for path in (results / kind).iterdir()}
+    shown = [path for kind in ("figures", "tables") for path in (results / kind).glob("[!.]*")]
+    written = {str(path.relative_to(finished.folder)) for path in shown}
     study = plan_study(finished.study)
     assert set(study.shows.files()) == written
     page = results / "report/index.html"

@@ -22,6 +22,7 @@ from selfloop.jobs.spec import spec_file
 from selfloop.report.step_times import step_times
 
 from .conftest import Workflow
+from .damage import unnoticed
 
 REAL_ROWS = 64
 CHAIN = ["experiment", "domain", "model", "regime", "sampling", "seed", "iteration"]
@@ -175,7 +176,7 @@ def test_concatenation_copies_no_row(finished: Workflow) -> None:
 
 def test_every_figure_shows_something(finished: Workflow) -> None:
     figures = finished.folder / "results/figures"
-    names = {path.name for path in figures.iterdir()}
+    names = {path.name for path in figures.glob("[!.]*")}
     stems = ["text-headline", "text-synthetic"]
     stems += [f"text-learning-curves-{x}-{scale}" for x in ("epoch", "step") for scale in ("linear", "log")]
     assert names == {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")}
@@ -270,3 +271,8 @@ def test_a_step_that_fails_shows_its_message(tmp_path: Path) -> None:
     assert message.startswith("selfloop: prepare_data: data: the train split holds no document of at least")
     assert "Traceback" not in failed.output
     assert workflow.results("data", "models") == {}
+
+
+def test_no_damage_to_an_artifact_goes_unnoticed(finished: Workflow, tmp_path: Path) -> None:
+    folder = finished.copy(tmp_path / "copy").folder
+    assert list(unnoticed(folder / "results")) == []

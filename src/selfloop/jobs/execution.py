@@ -27,7 +27,6 @@ from selfloop.jobs.logs import logger, open_log
 from selfloop.jobs.marks import marked, unmarked
 from selfloop.jobs.record import Record
 from selfloop.jobs.spec import JobSpec
-from selfloop.jobs.steps import step
 from selfloop.jobs.stopping import Stopped, caught
 
 
@@ -118,12 +117,10 @@ def check_inputs(spec: JobSpec, log: logging.Logger) -> None:
     Raises:
         UserError: one is damaged, incomplete or changed.
     """
-    if step(spec.rule).reads_artifacts:
-        began = time.monotonic()
-        paths = [path for value in spec.input.values() for path in ([value] if isinstance(value, str) else value)]
-        done = check(paths)
-        seconds = time.monotonic() - began
-        log.info("checked %d input files, %.1f MB, in %.2f s", done.files, done.bytes / 1e6, seconds)
+    began = time.monotonic()
+    done = check(path for value in spec.input.values() for path in ([value] if isinstance(value, str) else value))
+    seconds = time.monotonic() - began
+    log.info("checked %d input files, %.1f MB, in %.2f s", done.files, done.bytes / 1e6, seconds)
 
 
 def _note(error: BaseException, log: logging.Logger, record: Record) -> None:

@@ -17,7 +17,6 @@ class Step:
         shares_gpus: whether one job may run in several processes, one per GPU.
         deletes_state: whether it deletes the resume checkpoints in its param `state` at its end. It starts after
             Snakemake has recorded the training, from when on no kill can cause that to be repeated.
-        reads_artifacts: whether its inputs are outputs of other steps, which have checksums; else they are the user's.
     """
 
     rule: str
@@ -25,12 +24,11 @@ class Step:
     resumes: bool = False
     shares_gpus: bool = False
     deletes_state: bool = False
-    reads_artifacts: bool = True
 
 
 _DOMAIN = "domains.{domain}.steps"
 _ROWS = (
-    Step("prepare_data", f"{_DOMAIN}.prepare_data", reads_artifacts=False),
+    Step("prepare_data", f"{_DOMAIN}.prepare_data"),
     Step("train_tokenizer", f"{_DOMAIN}.train_tokenizer"),
     Step("tokenize", f"{_DOMAIN}.tokenize"),
     Step("measure_baseline", f"{_DOMAIN}.measure_baseline"),
@@ -46,11 +44,6 @@ _ROWS = (
     Step("write_report", "report.write_report"),
 )
 STEPS = {row.rule: row for row in _ROWS}
-
-
-def step(rule: str) -> Step:
-    """The row of a rule; of a domain's own analysis, a row without anything special."""
-    return STEPS.get(rule, Step(rule, ""))
 
 
 def step_module(rule: str, domain: str | None = None) -> str:

@@ -122,12 +122,6 @@ def test_a_step_does_not_begin_with_an_input_that_was_damaged(spec: JobSpec, tmp
     assert attempt is not None and attempt.failed is not None and attempt.failed.message == text
 
 
-def test_the_user_s_own_files_have_no_checksums(spec: JobSpec, tmp_path: Path) -> None:
-    (tmp_path / "in.txt").write_text("mine, ")
-    assert run(replace(spec, rule="prepare_data")).returncode == 0
-    assert (tmp_path / "out.txt").read_text() == "mine, 2 threads"
-
-
 def test_any_other_error_keeps_its_traceback(spec: JobSpec, tmp_path: Path) -> None:
     failed = run(replace(spec, params={"what": "bug"}))
     assert failed.returncode == 1 and "KeyError: 'no such thing'" in failed.stderr

@@ -187,7 +187,7 @@ class Workflow:
         for top in below or ("",):
             for path in (self.folder / "results" / top).rglob("*"):
                 name = str(path.relative_to(self.folder / "results"))
-                if name == "provenance.json":  # times, and names of machines
+                if name in ("provenance.json", ".selfloop.lock"):  # times, and names of machines
                     continue
                 if path.is_symlink():
                     found[name] = f"-> {path.readlink()}"

@@ -28,7 +28,7 @@ def verify(workflow: Workflow) -> "subprocess.CompletedProcess[str]":
 def command(workflow: Workflow, name: str, *arguments: str, answer: str = "") -> "subprocess.CompletedProcess[str]":
     """Run one of the commands beside Snakemake."""
     return subprocess.run(
-        [sys.executable, "-m", "selfloop", name, "--configfile", workflow.config, *arguments],
+        [sys.executable, "-P", "-m", "selfloop", name, "--configfile", workflow.config, *arguments],
         cwd=workflow.folder,
         env=environment(),
         input=answer,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from selfloop.checksums import hidden_sibling, record_file
 from selfloop.errors import UserError
-from selfloop.jobs.record import is_running, recorded_logs
+from selfloop.jobs.record import is_running, last_attempt, recorded_logs
 from selfloop.numbers import size
 from selfloop.operations.status import steps
 from selfloop.planning import paths
@@ -56,8 +56,15 @@ def prunable(plan: Plan) -> list[Item]:
 
 
 def running_steps() -> list[Path]:
-    """The logs of running steps: jobs of a cluster survive their Snakemake."""
-    return [log for log in recorded_logs(Path(LOGS)) if is_running(log)]
+    """The logs of running steps: jobs of a cluster survive their Snakemake.
+
+    Where file locks do not work, every attempt without an end counts.
+    """
+    logs = recorded_logs(Path(LOGS))
+    if folder_lock.locks_work():
+        return [log for log in logs if is_running(log)]
+    last = {log: last_attempt(log) for log in logs}
+    return [log for log, attempt in last.items() if attempt and not attempt.done and not attempt.failed]
 
 
 def _model(path: Path) -> str | None:

@@ -35,8 +35,10 @@ class Session:
                 print(f"selfloop: {place} is read-only; results cannot be written there.", file=sys.stderr)
             folder_lock.clear_stale_locks()
             compat.refuse_with(folder_lock.refusal)
-            if "--unlock" in sys.argv and folder_lock.is_held():
-                sys.exit(f"selfloop: {folder_lock.refusal()}")
+            if "--unlock" in sys.argv:
+                if folder_lock.is_held():
+                    sys.exit(f"selfloop: {folder_lock.refusal()}")
+                folder_lock.forget()
         else:
             compat.record_where_jobs_run()
             compat.begin_shells_with(signals.SHELL)

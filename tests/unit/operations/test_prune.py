@@ -254,10 +254,10 @@ def test_linked_folders_of_results_are_pruned_like_others_and_stay_linked(plan: 
 def test_a_config_of_which_nothing_is_there_deletes_nothing(plan: Plan, ask: bool) -> None:
     config = deepcopy(CONFIG)
     config["experiments"]["line"]["seeds"] = [7]
-    before = sorted(Path("results").rglob("*"))
+    before = sorted(Path("results").rglob("[!.]*"))
     with pytest.raises(UserError, match=r"nothing was deleted: results holds no model of this study, and 3 of others"):
         prune.prune(plan_study(config), ask=ask)
-    assert sorted(Path("results").rglob("*")) == before
+    assert sorted(Path("results").rglob("[!.]*")) == before
 
 
 def test_an_empty_folder_has_nothing_to_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

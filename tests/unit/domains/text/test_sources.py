@@ -127,6 +127,14 @@ def test_a_truncated_parquet_file_is_an_error_that_names_it(tmp_path: Path, suff
     assert "truncated or damaged" in problem
 
 
+def test_a_parquet_file_with_a_damaged_name_of_a_column_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    write_parquet(path, text=STORIES, another=STORIES)
+    path.write_bytes(path.read_bytes().replace(b"another", b"\xffnother"))
+    (problem,) = sources.problems(section(train=str(path)))
+    assert problem.startswith(f"'{path}' is truncated or damaged: 'utf-8' codec can't decode byte 0xff")
+
+
 def test_the_last_story_needs_no_separator_after_it_and_spaces_around_separators_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "stories.txt"
     path.write_bytes(f"\ufeffOne.\r\n  {SEPARATOR} \r\n\r\nTwo,\r\nin two lines.\r\n{SEPARATOR}\r\nThree.".encode())

@@ -142,17 +142,18 @@ def parquet(path: Path) -> "pq.ParquetFile":
     if problem:
         raise UserError(problem)
     try:
-        if not compression(path):
-            return pq.ParquetFile(path)
-        with opened(path) as stream:
-            content = stream.read(MOST_UNPACKED + 1)
-    except (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
-        raise damaged(path, error, ALLOWED) from error
-    if len(content) > MOST_UNPACKED:
-        raise UserError(f"'{path}' unpacks to more than {size(MOST_UNPACKED)}; unpack it, and name the .parquet file")
-    try:
-        return pq.ParquetFile(pa.BufferReader(content))
-    except (OSError, pa.ArrowException) as error:
+        source: Any = path
+        if compression(path):
+            with opened(path) as stream:
+                content = stream.read(MOST_UNPACKED + 1)
+            if len(content) > MOST_UNPACKED:
+                unpack = "unpack it, and name the .parquet file"
+                raise UserError(f"'{path}' unpacks to more than {size(MOST_UNPACKED)}; {unpack}")
+            source = pa.BufferReader(content)
+        file = pq.ParquetFile(source)
+        _ = file.schema_arrow.names  # damaged ones are not UTF-8
+        return file
+    except (EOFError, OSError, zlib.error, lzma.LZMAError, UnicodeDecodeError, pa.ArrowException) as error:
         raise damaged(path, error, ALLOWED) from error
 
 
@@ -249,8 +250,8 @@ def _parquet_documents(path: Path, column: str) -> Raw:
     with parquet(path) as file:
         if file.schema_arrow.names.count(column) > 1:
             raise UserError(twice(column, str(path)))
-        average = _average_length(file, column)
-        if average > LONGEST:
+        average = _average_length(file)
+        if average > LONGEST and file.metadata.num_columns == 1:
             raise UserError(too_long("document", str(path)))
         batches = file.iter_batches(batch_size=max(1, min(BATCH_ROWS, LONGEST // (average + 1))), columns=[column])
         row = 1
@@ -265,13 +266,10 @@ def _parquet_documents(path: Path, column: str) -> Raw:
             row += batch.num_rows
 
 
-def _average_length(file: "pq.ParquetFile", column: str) -> int:
-    """Bytes of a value of a column, on average over the row group where that is largest."""
-    largest = 0
-    for number in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(number)
-        for index in range(group.num_columns):
-            chunk = group.column(index)
-            if chunk.path_in_schema == column and group.num_rows:
-                largest = max(largest, chunk.total_uncompressed_size // group.num_rows)
-    return largest
+def _average_length(file: "pq.ParquetFile") -> int:
+    """Bytes of a row, on average over the row group where that is largest.
+
+    Not of the text column alone: on damaged metadata of columns, pyarrow ends the process.
+    """
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    return max([0, *(int(group.total_byte_size // group.num_rows) for group in groups if group.num_rows > 0)])

@@ -123,3 +123,21 @@ def test_a_key_that_stands_in_a_config_twice_is_named_with_its_lines(tmp_path: P
     path.write_text("\n".join([*lines, "  tiny: {like: tiny-llama}", ""]))
     twice = f"line {len(lines) + 1}: duplicate key 'tiny' (first on line {lines.index('  tiny:') + 1})."
     assert said(workflow) == [f"selfloop: {path}: {twice}"]
+
+
+def test_a_clone_in_a_folder_with_braces_says_so(tmp_path: Path) -> None:
+    workflow = Workflow.fresh(tmp_path / "a{b}", "tests/studies/linear.yaml")
+    what = "Snakemake takes braces in this path for wildcards; rename or move the folder."
+    assert said(workflow) == [f"selfloop: {workflow.folder}: {what}"]
+
+
+def test_names_of_users_files_and_folders_may_hold_what_snakemake_takes_for_patterns(tmp_path: Path) -> None:
+    workflow = Workflow.fresh(tmp_path / "a b$c'd", "tests/studies/tiny.yaml")
+    study = tmp_path / "{b}<c>"
+    (study / "{d}").mkdir(parents=True)
+    name = "{d}/e{f}<g>{{h}}[1]*?\"'$.txt"
+    (study / name).write_text("Once upon a time.\n<|endoftext|>\n" * 40)
+    workflow.change(lambda config: config["experiments"]["tiny"].update(data={"source": "files", "train": name}))
+    run = workflow.snakemake("--directory", str(study), "--until", "prepare_data")
+    assert run.jobs == ["prepare_data"], run.output
+    assert list((study / "results/data").glob("*/documents/train/*.parquet"))

@@ -75,7 +75,7 @@ class Check:
             if not path.is_file():
                 return "is not a file"
             if status.st_size != entry.size:
-                return f"is damaged: it has {status.st_size:,} bytes, and {entry.size:,} were written"
+                return f"has been damaged or changed: it has {status.st_size:,} bytes, and {entry.size:,} were written"
             key = status.st_dev, status.st_ino
             if key not in self._measured:
                 self._measured[key] = measured(path, self._advance)
@@ -85,7 +85,11 @@ class Check:
             return "is missing"
         except OSError as error:
             return f"cannot be read ({error.strerror})"
-        return None if self._measured[key] == entry else "is damaged: its checksum is not that of what was written"
+        return (
+            None
+            if self._measured[key] == entry
+            else "has been damaged or changed: its checksum is not that of what was written"
+        )
 
 
 def check(artifacts: Iterable[str | Path]) -> Check:

@@ -60,9 +60,12 @@ def replace_by_dangling_link(path: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "flipped": (flip, "is damaged: its checksum is not that of what was written"),
-    "halved": (lambda path: os.truncate(path, 50), "is damaged: it has 50 bytes, and 100 were written"),
-    "emptied": (lambda path: os.truncate(path, 0), "is damaged: it has 0 bytes, and 100 were written"),
+    "flipped": (flip, "has been damaged or changed: its checksum is not that of what was written"),
+    "halved": (
+        lambda path: os.truncate(path, 50),
+        "has been damaged or changed: it has 50 bytes, and 100 were written",
+    ),
+    "emptied": (lambda path: os.truncate(path, 0), "has been damaged or changed: it has 0 bytes, and 100 were written"),
     "longer": (lambda path: path.write_bytes(path.read_bytes() + b"x"), "it has 101 bytes, and 100 were written"),
     "gone": (Path.unlink, "is missing"),
     "a folder": (replace_by_folder, "is not a file"),
@@ -125,8 +128,8 @@ def test_shadows_of_other_systems_are_passed_over(part: Path) -> None:
 def test_a_shard_is_checked_through_the_links_of_a_training_set(part: Path, training_set: Path) -> None:
     flip(part / "shard-0.parquet")
     assert message(training_set) == (
-        "results/part/shard-0.parquet, which results/training-set/shards/0.parquet links to, is damaged: its checksum "
-        "is not that of what was written. Delete results/training-set and results/part and run Snakemake "
+        "results/part/shard-0.parquet, which results/training-set/shards/0.parquet links to, has been damaged or "
+        "changed: its checksum is not that of what was written. Delete results/training-set and results/part and run Snakemake "
         "again: they are made anew."
     )
 
@@ -172,7 +175,7 @@ def test_all_damaged_artifacts_are_in_one_message(part: Path) -> None:
 def test_all_damages_of_one_artifact_are_listed(part: Path) -> None:
     flip(part / "shard-0.parquet")
     (part / "shard-1.parquet").unlink()
-    assert [str(damage).split(" is ")[0] for damage in Check().damages(part)] == [
+    assert [str(damage).split(" ")[0] for damage in Check().damages(part)] == [
         "results/part/shard-0.parquet",
         "results/part/shard-1.parquet",
     ]

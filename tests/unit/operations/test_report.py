@@ -81,4 +81,4 @@ def test_measurements_that_are_not_as_they_were_written_are_left_out_and_named(
     assert is_usable(collect.measurements, str(path))
     path.write_text(text, encoding="utf-8")
     assert not is_usable(collect.measurements, str(path))
-    assert f"left out: {path} is damaged" in caplog.text
+    assert f"left out: {path} has been damaged" in caplog.text

@@ -129,8 +129,8 @@ def test_a_shard_is_checked_through_the_links_of_a_training_set(part: Path, trai
     flip(part / "shard-0.parquet")
     assert message(training_set) == (
         "results/part/shard-0.parquet, which results/training-set/shards/0.parquet links to, has been damaged or "
-        "changed: its checksum is not that of what was written. Delete results/training-set and results/part and run Snakemake "
-        "again: they are made anew."
+        "changed: its checksum is not that of what was written. "
+        "Delete results/training-set and results/part and run Snakemake again: they are made anew."
     )
 
 

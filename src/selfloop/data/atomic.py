@@ -1,5 +1,6 @@
 """Atomic writes: temporary sibling, fsync, rename; and before the rename, the record of checksums."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -58,4 +59,8 @@ def _record(artifact: Path, content: Path) -> None:
 
 def _fsync(path: Path) -> None:
     with path.open("rb") as file:
-        os.fsync(file.fileno())
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # some network and container mounts
+                raise

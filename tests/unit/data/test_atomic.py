@@ -1,6 +1,8 @@
 """Outputs appear whole or not at all."""
 
+import errno
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,16 @@ def test_a_name_may_be_as_long_as_a_file_s_can_be(tmp_path: Path, name: str) -> 
     with atomic_file(tmp_path / name / "inner") as scratch:
         scratch.write_text("new")
     assert tree(tmp_path) == {f"{name}/inner": "new"}
+
+
+@pytest.mark.parametrize(("number", "goes_on"), [(errno.EINVAL, True), (errno.ENOSYS, True), (errno.EIO, False)])
+def test_a_file_system_need_not_know_fsync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, goes_on: bool
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with nullcontext() if goes_on else pytest.raises(OSError), atomic_file(tmp_path / "a.txt") as scratch:
+        scratch.write_text("a")
+    assert (tmp_path / "a.txt").exists() == goes_on

@@ -147,7 +147,7 @@ class Model:
         """How it is trained."""
         return self.experiment.training_of(self.iteration)
 
-    @property
+    @cached_property
     def streams(self) -> str:
         """What the seeds of its random streams derive from, besides their purposes (`identity.stream`)."""
         experiment = self.experiment

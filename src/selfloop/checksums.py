@@ -106,7 +106,7 @@ def recorded(artifact: Path) -> dict[str, Entry]:
         values = json.loads(path.read_bytes())
         if values["algorithm"] != ALGORITHM:
             raise ValueError(f"algorithm {values['algorithm']}")
-        return {str(name): Entry(**entry) for name, entry in values["files"].items()}
+        return {name: Entry(int(entry["size"]), str(entry["checksum"])) for name, entry in values["files"].items()}
     except FileNotFoundError:
         raise Unrecorded(f"{path}, the record of its checksums, is missing") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -58,11 +58,11 @@ class Check:
             if not name or not path.is_symlink():
                 yield Damage(f"{path} {wrong}", again)
                 continue
-            target = path.resolve()
-            owner = target.parent
+            target = Path(os.path.realpath(path))
+            owner, remedy = target.parent, again
             if owner != artifact.resolve() and owner.exists() and any(self.damages(owner)):
-                again = f"Delete {_shown(artifact)} and {_shown(owner)} and run Snakemake again: they are made anew."
-            yield Damage(f"{_shown(target)}, which {path} links to, {wrong}", again)
+                remedy = f"Delete {_shown(artifact)} and {_shown(owner)} and run Snakemake again: they are made anew."
+            yield Damage(f"{_shown(target)}, which {path} links to, {wrong}", remedy)
         for name in files(artifact):
             if name and name not in entries:
                 other = artifact / name
@@ -85,11 +85,9 @@ class Check:
             return "is missing"
         except OSError as error:
             return f"cannot be read ({error.strerror})"
-        return (
-            None
-            if self._measured[key] == entry
-            else "has been damaged or changed: its checksum is not that of what was written"
-        )
+        if self._measured[key] != entry:
+            return "has been damaged or changed: its checksum is not that of what was written"
+        return None
 
 
 def check(artifacts: Iterable[str | Path]) -> Check:

@@ -59,6 +59,12 @@ def replace_by_dangling_link(path: Path) -> None:
     path.symlink_to("nowhere")
 
 
+def replace_by_link_to_itself(path: Path) -> None:
+    """Put a link that leads to itself in the file's place."""
+    path.unlink()
+    path.symlink_to(path.name)
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "flipped": (flip, "has been damaged or changed: its checksum is not that of what was written"),
     "halved": (
@@ -70,6 +76,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "gone": (Path.unlink, "is missing"),
     "a folder": (replace_by_folder, "is not a file"),
     "a dangling link": (replace_by_dangling_link, "is missing"),
+    "a link to itself": (replace_by_link_to_itself, "cannot be read (Too many levels of symbolic links)"),
 }
 
 
@@ -179,3 +186,12 @@ def test_all_damages_of_one_artifact_are_listed(part: Path) -> None:
         "results/part/shard-0.parquet",
         "results/part/shard-1.parquet",
     ]
+
+
+def test_what_to_do_about_one_file_is_not_told_of_another(part: Path, training_set: Path) -> None:
+    flip(part / "shard-0.parquet")
+    (training_set / "notes.txt").write_text("x")
+    (training_set / "manifest.json").write_text("[]")
+    remedies = {damage.what.split(" ")[0].removesuffix(","): damage.remedy for damage in Check().damages(training_set)}
+    assert remedies["results/training-set/manifest.json"].startswith("Delete results/training-set and run")
+    assert remedies["results/part/shard-0.parquet"].startswith("Delete results/training-set and results/part and run")

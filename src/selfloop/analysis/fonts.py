@@ -39,7 +39,8 @@ def use_installed(figure: Figure, name: str) -> None:
             fonts, left = _fonts_for(missing)
             text.set_fontfamily([*families, *fonts])
             if left:
-                lacking["".join(sorted(left))] = text.get_text()
+                shown = " ".join(text.get_text().split())
+                lacking["".join(letter for letter in dict.fromkeys(shown) if letter in left)] = shown
     for characters, text_of in lacking.items():
         _say(
             f"{name}: no installed font has the characters {characters} of '{text_of}', which show as boxes. Install a "

@@ -297,7 +297,7 @@ def test_characters_that_no_font_has_are_said_once_with_the_title(
             [tmp_path / f"text-headline.{x}" for x in ("png", "svg")],
         )
     (message,) = caplog.messages
-    assert message.startswith(f"text-headline: no installed font has the characters \u4e8b\u5931\u640d of '{TITLE}'")
+    assert message.startswith(f"text-headline: no installed font has the characters \u4e8b\u640d\u5931 of '{TITLE}'")
     assert "figures.titles" in message
 
 

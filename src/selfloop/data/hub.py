@@ -105,7 +105,9 @@ def _not_loaded(data: HubData, split_key: str, error: Exception) -> str:
         named = "null" if data.configuration is None else repr(data.configuration)
         return f"data.configuration: {named} is no configuration of {name!r}{choices}{hint}"
     about_split = any(word in said.lower() for word in ("unknown split", "bad split", "instruction format"))
-    key = f"data.{split_key}: {split!r} of" if about_split else "data.name:"
+    about_revision = data.revision is not None and "revision" in said.lower()
+    key = f"data.revision: {data.revision!r} of" if about_revision else "data.name:"
+    key = f"data.{split_key}: {split!r} of" if about_split else key
     return f"{key} {name!r} cannot be loaded: {said}"
 
 

@@ -24,6 +24,7 @@ from rdkit.Geometry import Point3D
 
 from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import readers, sources
+from selfloop.domains.molecule.data.chemistry import LeftOut, describe
 from selfloop.domains.molecule.data.conformations import Conformation, read_conformations
 from selfloop.domains.molecule.steps import prepare_data
 from selfloop.errors import UserError
@@ -34,10 +35,10 @@ from .conftest import write_entries
 Make = Callable[..., Any]
 
 
-def read(data: Data) -> tuple[list[Conformation], list[Conformation], Counter[str]]:
+def read(data: Data) -> tuple[list[Conformation], list[Conformation], LeftOut]:
     """Train rows, test rows, and what was left out."""
-    left_out: Counter[str] = Counter()
-    train, test = prepare_data.splits(data, left_out, Counter())
+    left_out = LeftOut()
+    train, test = prepare_data.splits(data, left_out)
     return list(prepare_data.conformations(train)), list(prepare_data.conformations(test)), left_out
 
 
@@ -171,6 +172,9 @@ def test_entries_that_cannot_be_used_are_counted_by_reason_and_left_out(tmp_path
         "with hydrogens missing",
     }
     assert left_out["that do not parse"] == 2
+    assert left_out.first["that do not parse"] == f"{path}, line 1"
+    second = path.read_text().split("$$$$\n")[0].count("\n") + 2
+    assert f"1 of less than two atoms (first: {path}, line {second})" in describe(left_out)
 
 
 @pytest.mark.parametrize("kind", [5, 6, 7, 8])
@@ -213,13 +217,12 @@ def test_a_title_that_different_molecules_share_is_not_taken_for_a_name(
 ) -> None:
     entries = [mol(smiles) for smiles in ALCOHOLS]
     path = write_entries(tmp_path / "titles.sdf", *entries, names=[title] * len(entries))
-    notes: Counter[str] = Counter()
-    train, test = prepare_data.splits(data(train=str(path)), left_out := Counter(), notes)
+    train, test = prepare_data.splits(data(train=str(path)), left_out := LeftOut())
     assert len(train) + len(test) == len(ALCOHOLS)
     assert all(len(molecule.conformations) == 2 for molecule in train + test)
     assert not left_out
     said = {f"titles, such as {title!r}, are shared by different molecules and not taken for names": 1}
-    assert +notes == (said if title else {})
+    assert +left_out.notes == (said if title else {})
 
 
 COORDINATES = re.compile(r"^(.{10})(.{10})(.{10})(?= [A-Z])", re.MULTILINE)
@@ -324,12 +327,13 @@ def test_entries_that_are_not_what_they_seem_are_counted(tmp_path: Path, mol: Ma
         f"{blocks[5]}> <NAME>\nbutanol$$$$\n"
         f"{blocks[6]}"
     )
-    notes: Counter[str] = Counter()
-    section = data(train=[str(path), str(empty_file(tmp_path))])
-    train, test = prepare_data.splits(section, left_out := Counter(), notes)
+    train, test, left_out = read(data(train=[str(path), str(empty_file(tmp_path))]))
     assert len(train) + len(test) == 4
     assert left_out == {"that hold several molecules, for want of a $$$$ line between them": 1}
-    assert notes == {"entries hold another molecule among their properties, which is not read": 1, "empty files": 1}
+    assert left_out.notes == {
+        "entries hold another molecule among their properties, which is not read": 1,
+        "empty files": 1,
+    }
 
 
 def test_an_entry_without_end_is_refused_and_not_held_in_memory(

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets.exceptions import DatasetNotFoundError
 
 from selfloop.data import user_files
 from selfloop.data.paths import matching_files
@@ -595,8 +597,6 @@ def test_checking_text_files_imports_nothing_heavy(tmp_path: Path, held_out: str
 @pytest.fixture
 def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A folder that `datasets.load_dataset` opens as it opens a data set on the hub."""
-    import datasets
-
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "hub"
     (folder / "data").mkdir(parents=True)
@@ -628,6 +628,29 @@ def test_a_hub_data_set_without_test_split_is_split_only_where_the_user_says_nul
 def test_a_hub_column_that_is_not_there_is_an_error_that_names_those_that_are(hub_folder: str) -> None:
     with pytest.raises(UserError, match=r"'story' is not a column of .*\(it has: text, id\)"):
         read(section(source="hub", name=hub_folder, text_column="story"))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            DatasetNotFoundError("Revision 'v9' doesn't exist for dataset 'a/b'."),
+            r"^data\.revision: 'v9' of 'a/b' cannot",
+        ),
+        (ConnectionError("Couldn't reach\n'a/b'"), r"^data\.name: 'a/b' cannot be loaded: Couldn't reach 'a/b'$"),
+        (TypeError(), r"^data\.name: 'a/b' cannot be loaded: TypeError$"),
+    ],
+)
+def test_an_error_of_datasets_is_under_the_key_that_it_is_about(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(datasets, "get_dataset_config_names", load)
+    with pytest.raises(UserError, match=said):
+        read(section(source="hub", name="a/b", revision="v9"))
 
 
 def test_a_hub_name_that_cannot_be_loaded_is_an_error_that_names_it(tmp_path: Path) -> None:

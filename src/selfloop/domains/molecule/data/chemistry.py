@@ -1,7 +1,7 @@
 """Conversion between rdkit's molecules and conformations. rdkit is imported lazily."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,25 @@ SHORTEST_BOND, LONGEST_BOND, LONGEST_TO_HYDROGEN = 0.5, 1.6, 1.35
 
 class Rejected(Exception):
     """A molecule or conformer that cannot be used; the message is the reason."""
+
+
+class LeftOut(Counter[str]):
+    """Skipped molecules or conformers, counted by reason.
+
+    Attributes:
+        first: where the first of each reason is, if known.
+        notes: counts of what else a reader of the log should know.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: dict[str, str] = {}
+        self.notes: Counter[str] = Counter()
+
+    def add(self, reason: str, where: str) -> None:
+        """Count one more, which is at `where`."""
+        self[reason] += 1
+        self.first.setdefault(reason, where)
 
 
 def conformations_of(mol: "Mol", name: str) -> Iterator[Conformation]:
@@ -158,6 +177,9 @@ def mol_of(conformation: Conformation, *coordinates: Floats) -> "Mol":
     return mol
 
 
-def describe(left_out: Mapping[str, int]) -> str:
+def describe(left_out: LeftOut) -> str:
     """Counts of skipped molecules by reason, for a log line or message; empty if there are none."""
-    return ", ".join(f"{count} {reason}" for reason, count in Counter(left_out).most_common())
+    return ", ".join(
+        f"{count} {reason}" + (f" (first: {left_out.first[reason]})" if reason in left_out.first else "")
+        for reason, count in left_out.most_common()
+    )

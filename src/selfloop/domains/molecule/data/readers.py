@@ -13,7 +13,7 @@ from selfloop.config.section import given
 from selfloop.data.user_files import LONGEST, json_object, lines, place, too_long
 from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import sources
-from selfloop.domains.molecule.data.chemistry import Rejected, check, conformations_of
+from selfloop.domains.molecule.data.chemistry import LeftOut, Rejected, check, conformations_of
 from selfloop.domains.molecule.data.conformations import Conformation
 from selfloop.domains.molecule.data.pickles import Record, in_child, read_pickle
 from selfloop.errors import UserError
@@ -30,7 +30,7 @@ class Molecule(NamedTuple):
     conformations: list[Conformation]
 
 
-def of_rdkit(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]:
+def of_rdkit(data: Data, seed: int, left_out: LeftOut) -> Iterator[Molecule]:
     """Molecules that ship with rdkit (of the NCI's open database), shuffled, with conformers generated lazily.
 
     ETKDG distance geometry, then the MMFF force field.
@@ -77,7 +77,7 @@ def of_rdkit(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule
         yield Molecule(conformations)
 
 
-def of_sdf(paths: list[Path], data: Data, left_out: Counter[str], notes: Counter[str]) -> Iterator[Molecule]:
+def of_sdf(paths: list[Path], data: Data, left_out: LeftOut) -> Iterator[Molecule]:
     """The molecules of SDF files in order of first appearance; an entry is a conformer.
 
     Entries with the same SMILES are one molecule. With `match_names`, entries of one name must be, unless less than
@@ -87,7 +87,6 @@ def of_sdf(paths: list[Path], data: Data, left_out: Counter[str], notes: Counter
         paths: .sdf or .sdf.gz.
         data: the `data` section.
         left_out: counts skipped entries by reason.
-        notes: counts what else a reader of the log should know.
 
     Raises:
         UserError: a file cannot be read.
@@ -95,13 +94,13 @@ def of_sdf(paths: list[Path], data: Data, left_out: Counter[str], notes: Counter
     from rdkit import RDLogger
 
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-    read: list[Conformation] = []
+    read: list[tuple[Conformation, str]] = []
     titles: dict[str, Counter[str]] = {}  # by title, entries of each SMILES in order of appearance
     for path in paths:
         empty = True
         for entry in entries(path):
             empty = False
-            notes["entries hold another molecule among their properties, which is not read"] += entry.embedded
+            left_out.notes["entries hold another molecule among their properties, which is not read"] += entry.embedded
             try:
                 if entry.merged:
                     raise Rejected("that hold several molecules, for want of a $$$$ line between them")
@@ -109,24 +108,24 @@ def of_sdf(paths: list[Path], data: Data, left_out: Counter[str], notes: Counter
                 _check_size(mol, data)
                 (conformation,) = conformations_of(mol, mol.GetProp("_Name"))
             except Rejected as reason:
-                left_out[str(reason)] += 1
+                left_out.add(str(reason), place(path, entry.line))
                 continue
-            read.append(conformation)
+            read.append((conformation, place(path, entry.line)))
             titles.setdefault(conformation.name, Counter())[conformation.smiles] += 1
-        notes["empty files"] += empty
+        left_out.notes["empty files"] += empty
     owners = {title: next(iter(of)) for title, of in titles.items() if title and data.match_names}
     no_names = {title for title, first in owners.items() if 2 * titles[title][first] < titles[title].total()}
     if no_names:
-        notes[f"titles, such as {min(no_names)!r}, are shared by different molecules and not taken for names"] = len(
-            no_names
-        )
+        left_out.notes[
+            f"titles, such as {min(no_names)!r}, are shared by different molecules and not taken for names"
+        ] = len(no_names)
     molecules: dict[str, list[Conformation]] = {}
-    for conformation in read:
+    for conformation, where in read:
         owner = None if conformation.name in no_names else owners.get(conformation.name)
         if owner in (None, conformation.smiles):
             molecules.setdefault(conformation.smiles, []).append(conformation)
         else:
-            left_out["that are not of the molecule of their name (data.match_names: false keeps them)"] += 1
+            left_out.add("that are not of the molecule of their name (data.match_names: false keeps them)", where)
     yield from map(Molecule, molecules.values())
 
 
@@ -135,11 +134,13 @@ class Entry(NamedTuple):
 
     Attributes:
         block: its mol block; properties are not decoded.
+        line: where it begins, from 1.
         merged: whether a second mol block follows at once.
         embedded: whether there is one among the properties.
     """
 
     block: str
+    line: int
     merged: bool
     embedded: bool
 
@@ -161,7 +162,7 @@ def entries(path: Path) -> Iterator[Entry]:
             text = b"\n".join([*block, b""]).decode("utf-8")
         except UnicodeDecodeError:
             text = b"\n".join([*block, b""]).decode("latin-1")
-        return Entry(text, False in ends[1:], True in ends[1:])
+        return Entry(text, start, False in ends[1:], True in ends[1:])
 
     for line in lines(path):
         content = line.content
@@ -196,7 +197,7 @@ def _parsed(block: str) -> "Mol":
     return mol
 
 
-def of_geom(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]:
+def of_geom(data: Data, seed: int, left_out: LeftOut) -> Iterator[Molecule]:
     """The molecules of GEOM's `rdkit_folder` (Axelrod & Gómez-Bombarelli 2022), shuffled.
 
     The archive holds a JSON summary and a pickle of conformers per molecule. Conformers come by descending Boltzmann
@@ -236,7 +237,7 @@ def of_geom(data: Data, seed: int, left_out: Counter[str]) -> Iterator[Molecule]
         if not path.is_file():
             left_out["whose pickle is not there"] += 1
             continue
-        conformations = list(_matching(in_child(_geom_conformers, path, smiles, data), left_out))
+        conformations = list(_matching(in_child(_geom_conformers, path, smiles, data), left_out, str(path)))
         if conformations:
             yield Molecule(conformations)
 
@@ -255,7 +256,7 @@ def _geom_conformers(path: Path, smiles: str, data: Data) -> list[Converted]:
     return [_converted(conformers[k].get("rd_mol"), smiles, data) for k in chosen]
 
 
-def of_geodiff(paths: list[Path], data: Data, left_out: Counter[str], notes: Counter[str]) -> Iterator[Molecule]:
+def of_geodiff(paths: list[Path], data: Data, left_out: LeftOut) -> Iterator[Molecule]:
     """The molecules of GeoDiff's processed splits: pickled lists of torch-geometric 1.x `Data`, one per conformer.
 
     The attribute `rdmol` holds molecule and coordinates; the tensors, which repeat them, are not read.
@@ -264,7 +265,6 @@ def of_geodiff(paths: list[Path], data: Data, left_out: Counter[str], notes: Cou
         paths: such as train_data_40k.pkl.
         data: the `data` section.
         left_out: counts skipped conformers by reason.
-        notes: counts what else a reader of the log should know.
 
     Raises:
         UserError: a pickle is damaged, refused, or not such a list.
@@ -272,11 +272,11 @@ def of_geodiff(paths: list[Path], data: Data, left_out: Counter[str], notes: Cou
     molecules: dict[str, list[Converted]] = {}
     for path in paths:
         conformers = in_child(_geodiff_conformers, path, data)
-        notes["empty files"] += not conformers
+        left_out.notes["empty files"] += not conformers
         for smiles, converted in conformers:
             molecules.setdefault(smiles, []).append(converted)
-    for of_one in molecules.values():
-        conformations = list(_matching(of_one, left_out))
+    for smiles, of_one in molecules.items():
+        conformations = list(_matching(of_one, left_out, smiles))
         if conformations:
             yield Molecule(conformations)
 
@@ -304,7 +304,7 @@ def _converted(mol: object, name: str, data: Data) -> Converted:
     return conformations, None
 
 
-def _matching(read: list[Converted], left_out: Counter[str]) -> Iterator[Conformation]:
+def _matching(read: list[Converted], left_out: LeftOut, where: str) -> Iterator[Conformation]:
     """The conformers of the same molecule as the first usable one; the others are counted."""
     first: str | None = None
     for conformations, reason in read:
@@ -315,7 +315,7 @@ def _matching(read: list[Converted], left_out: Counter[str]) -> Iterator[Conform
                 break
             yield conformation
         if reason:
-            left_out[reason] += 1
+            left_out.add(reason, where)
 
 
 def _most_conformers(data: Data) -> int | None:

@@ -1,6 +1,5 @@
 """Rule prepare_data: real conformations as Parquet, split by molecule."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,7 @@ from selfloop.data.contents import unchanged
 from selfloop.data.paths import matching_files
 from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import readers, sources
-from selfloop.domains.molecule.data.chemistry import describe, graph_of
+from selfloop.domains.molecule.data.chemistry import LeftOut, describe, graph_of
 from selfloop.domains.molecule.data.conformations import Conformation, write_conformations
 from selfloop.domains.molecule.data.readers import Molecule
 from selfloop.errors import UserError
@@ -34,10 +33,9 @@ def run(job: Job[Params]) -> None:
 
 def _prepare(job: Job[Params]) -> None:
     data = job.params.data
-    left_out: Counter[str] = Counter()
-    notes: Counter[str] = Counter()
-    train, test = splits(data, left_out, notes)
-    for note, count in (+notes).items():
+    left_out = LeftOut()
+    train, test = splits(data, left_out)
+    for note, count in (+left_out.notes).items():
         job.log.info("%d %s", count, note)
     if left_out:
         job.log.info("left out: %s", describe(left_out))
@@ -64,13 +62,12 @@ def _check_numbers(train: list[Molecule], test: list[Molecule], data: Data, reas
             raise UserError(f"data: no molecule is left for the {name} split.{reasons}")
 
 
-def splits(data: Data, left_out: Counter[str], notes: Counter[str]) -> tuple[list[Molecule], list[Molecule]]:
+def splits(data: Data, left_out: LeftOut) -> tuple[list[Molecule], list[Molecule]]:
     """The train and test molecules, disjoint up to stereoisomers and isotopes.
 
     Args:
         data: the `data` section.
         left_out: counts skipped molecules by reason.
-        notes: counts what else a reader of the log should know.
     """
     seed = stream(digest(data.seed), "molecules")
     wanted, wanted_test = data.molecules, data.test_molecules
@@ -81,16 +78,16 @@ def splits(data: Data, left_out: Counter[str], notes: Counter[str]) -> tuple[lis
         train = list(islice(distinct, wanted))
     elif data.test is not None:
         of_files = readers.of_sdf if data.source == "sdf" else readers.of_geodiff
-        test = _drawn(list(of_files(matching_files(data.test)[0], data, left_out, notes)), wanted_test, seed)
+        test = _drawn(list(of_files(matching_files(data.test)[0], data, left_out)), wanted_test, seed)
         known = {_graph(molecule) for molecule in test}
-        candidates = list(of_files(matching_files(data.train)[0], data, left_out, notes))
+        candidates = list(of_files(matching_files(data.train)[0], data, left_out))
         others = [molecule for molecule in candidates if _graph(molecule) not in known]
         if len(others) < len(candidates):
             left_out["molecules to train on that are among those to test on"] += len(candidates) - len(others)
         train = _drawn(others, wanted, seed)
     else:
         alike: dict[str, list[Molecule]] = {}
-        for molecule in readers.of_sdf(matching_files(data.train)[0], data, left_out, notes):
+        for molecule in readers.of_sdf(matching_files(data.train)[0], data, left_out):
             alike.setdefault(_graph(molecule), []).append(molecule)
         groups = list(alike.values())
         order = np.random.default_rng(seed).permutation(len(groups))
@@ -114,7 +111,7 @@ def _graph(molecule: Molecule) -> str:
     return graph_of(molecule.conformations[0].smiles)
 
 
-def _distinct(molecules: Iterable[Molecule], left_out: Counter[str]) -> Iterator[Molecule]:
+def _distinct(molecules: Iterable[Molecule], left_out: LeftOut) -> Iterator[Molecule]:
     seen = set()
     for molecule in molecules:
         graph = _graph(molecule)

@@ -125,12 +125,6 @@ def test_a_key_that_stands_in_a_config_twice_is_named_with_its_lines(tmp_path: P
     assert said(workflow) == [f"selfloop: {path}: {twice}"]
 
 
-def test_a_clone_in_a_folder_with_braces_says_so(tmp_path: Path) -> None:
-    workflow = Workflow.fresh(tmp_path / "a{b}", "tests/studies/linear.yaml")
-    what = "Snakemake takes braces in this path for wildcards; rename or move the folder."
-    assert said(workflow) == [f"selfloop: {workflow.folder}: {what}"]
-
-
 def test_names_of_users_files_and_folders_may_hold_what_snakemake_takes_for_patterns(tmp_path: Path) -> None:
     workflow = Workflow.fresh(tmp_path / "a b$c'd", "tests/studies/tiny.yaml")
     study = tmp_path / "{b}<c>"

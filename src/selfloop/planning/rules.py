@@ -34,8 +34,8 @@ def expose_library(workflow: str) -> None:
     if set(workflow) & set("{}"):
         sys.exit(f"selfloop: {workflow}: Snakemake takes braces in this path for wildcards; rename or move the folder.")
     library = str(LIBRARY)
-    left_out = ("", library, os.getcwd())
-    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in left_out]
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # an empty entry is the working folder, as "." is
+    others = [path for path in given if os.path.abspath(path) not in (library, os.getcwd())]
     os.environ["PYTHONPATH"] = os.pathsep.join([library, *others])
     os.environ["PYTHONSAFEPATH"] = "1"  # `python -m` does not put the working folder first
 

@@ -1,5 +1,9 @@
 """What Snakemake is told that results depend on, besides names."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -76,3 +80,25 @@ def test_marks_say_what_is_shown() -> None:
     assert changed(figures={"titles": {"text-headline": "Mine"}}) == {"plot_headline-text", "write_report"}
     more = {"experiments": {"a": BASE["experiments"]["a"] | {"iterations": 4}}}
     assert len(changed(**more)) == len(before)
+
+
+@pytest.mark.parametrize("entry", ["", ".", "{here}", "{here}/"])
+def test_processes_of_jobs_import_the_library_and_nothing_of_the_working_folder(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "probe.py").write_text("import random, selfloop")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([entry.format(here=tmp_path), str(other), str(rules.LIBRARY)]))
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    rules.expose_library("/clone")
+    (tmp_path / "random.py").write_text("raise RuntimeError")
+    for command in (["-c", "import random, selfloop"], ["-m", "probe"]):
+        subprocess.run([sys.executable, *command], check=True, env=dict(os.environ))
+    assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(rules.LIBRARY), str(other)]
+
+
+def test_a_clone_whose_path_has_braces_is_refused() -> None:
+    with pytest.raises(SystemExit, match=r"selfloop: /a\{b\}: Snakemake takes braces in this path for wildcards"):
+        rules.expose_library("/a{b}")

@@ -228,4 +228,4 @@ def _with_integers(value: object) -> object:
         return {key: _with_integers(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_with_integers(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 10**19 else value

@@ -24,6 +24,7 @@ KINDS = {
     "boolean": "true or false",
     "null": "null",
 }
+FOUND = 1_000  # problems among which the first is looked for: a long list may be wrong in each entry
 SHOWN = 60  # names that a message lists at most
 LIMITS = {
     "greater_than_equal": ("ge", "at least"),
@@ -97,7 +98,7 @@ def _of_kind(details: ErrorDetails) -> bool:
 
 def _problems(error: ValidationError, value: object) -> Iterator[tuple[Path, ErrorDetails]]:
     """Each problem with its place in `value`: of pydantic's, without the names of a union's alternatives."""
-    for details in error.errors(include_url=False):
+    for details in error.errors(include_url=False)[:FOUND]:
         path: list[str | int] = []
         held: Any = value
         for step in details["loc"]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from selfloop.errors import UserError
 
 LOOKED_AT = 100_000  # files and folders that a glob may look at
+BRACKETS = 100  # in a glob: looking for each one's end takes a time that grows with the square
 WALKED = 5_000_000  # files and folders below one that is read as a whole
 QUIET = 2.0  # seconds of looking before a line says so
 
@@ -22,6 +23,8 @@ class TooMany(UserError):
 
 def _globbed(pattern: str) -> list[str]:
     """The files that a glob matches, sorted."""
+    if pattern.count("[") > BRACKETS:
+        raise TooMany(f"{pattern[:80]!r}... has more than {BRACKETS} brackets.")
     parts = Path(pattern).parts
     fixed = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     deep = None if "**" in parts else len(parts) - fixed

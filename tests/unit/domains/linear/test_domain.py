@@ -63,7 +63,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"data": {"dimension": 3, "rows": 20, "w_star": [1, 2]}},
-        ["experiments.a.data.w_star: w_star is [1.0, 2.0]", "d=3 finite numbers"],
+        ["experiments.a.data.w_star: w_star has 2 numbers", "d=3 finite numbers"],
     ),
     (
         {"data": {"dimension": 3, "rows": 2}},

@@ -56,7 +56,7 @@ class Scenario:
         if self.d > self.T and self.ridge == 0:
             raise UserError(f"T is {self.T} with d={self.d}; least squares needs T >= d, or a ridge penalty above 0")
         if self.w_star is not None and (len(self.w_star) != self.d or not np.isfinite(self.w_star).all()):
-            raise UserError(f"w_star is {list(self.w_star)}; it must hold d={self.d} finite numbers")
+            raise UserError(f"w_star has {len(self.w_star)} numbers; it must hold d={self.d} finite numbers")
         theory.cholesky(self.covariance, self.d)
         # Tuples instead of lists and arrays make a scenario hashable.
         if self.covariance is not None:

@@ -188,7 +188,7 @@ def report(
 def verify(
     folder: Annotated[Path, Argument(help="Results of a study, or one artifact in them.")] = Path("results"),
 ) -> None:
-    """Compare all artifacts with their checksums.
+    """Compare all artifacts and saved states with their checksums.
 
     It names each file that is damaged, missing or added, and changes nothing. Exit code 1 if there is one.
     """

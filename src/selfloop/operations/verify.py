@@ -45,7 +45,7 @@ def _matches(folder: Path, pattern: str) -> Iterator[Path]:
 
 
 def verify(folder: Path) -> int:
-    """Compare all artifacts below a folder with their checksums; print what is damaged, and return how many are.
+    """Compare all artifacts and saved states below a folder with their checksums; print and count what is damaged.
 
     Raises:
         UserError: there is no artifact.
@@ -61,10 +61,25 @@ def verify(folder: Path) -> int:
             damaged += bool(damages)
             for damage in damages:
                 bar.write(str(damage))
+        for text in _damaged_states(folder):
+            damaged += 1
+            bar.write(text)
     seconds = time.monotonic() - began
     rate = f"{size(done.bytes)} in {seconds:.1f} s, {size(done.bytes / max(seconds, 1e-9))}/s"
     print(f"{len(found):,} artifacts, {done.files:,} files ({rate}): {damaged or 'none'} damaged.")
     return damaged
+
+
+def _damaged_states(folder: Path) -> Iterator[str]:
+    """What is wrong with the resume checkpoints of trainings."""
+    states = sorted(_matches(folder, f"{paths.state(_MODEL)}/state.safetensors"))
+    if states:
+        from selfloop.training.resume import read  # imports torch, for seconds
+    for path in states:
+        try:
+            read(path)
+        except Exception as error:
+            yield f"{path} cannot be read ({type(error).__name__}: {error}). Its training will begin anew."
 
 
 def _sizes(found: list[Path]) -> Iterator[int]:

@@ -82,16 +82,10 @@ class ResumeCheckpoint:
         if not os.path.lexists(self.path):
             return None
         try:
-            if not self.path.is_file():
-                raise ValueError("it is not a file")
-            with safe_open(self.path, framework="pt") as file:
-                metadata = file.metadata()
-                if metadata["fingerprint"] != self.fingerprint:
-                    log.warning("%s is ignored: its config, data or code differ", self.path)
-                    return None
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            if metadata["checksum"] != _checksum(tensors, metadata["values"]):
-                raise ValueError("its checksum is not that of what was saved")
+            metadata, tensors = read(self.path)
+            if metadata["fingerprint"] != self.fingerprint:
+                log.warning("%s is ignored: its config, data or code differ", self.path)
+                return None
             return Snapshot(tensors, **json.loads(metadata["values"]))
         except Exception as error:  # of any kind: what is not readable is not needed
             log.warning("%s cannot be read (%s: %s); starting from scratch", self.path, type(error).__name__, error)
@@ -112,6 +106,22 @@ class ResumeCheckpoint:
                 path.unlink(missing_ok=True)
         with suppress(OSError):  # not empty: the checkpoint is there
             self.folder.rmdir()
+
+
+def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and tensors of a resume checkpoint.
+
+    Raises:
+        Exception: of any kind, if it is not as it was saved.
+    """
+    if not path.is_file():
+        raise ValueError("it is not a file")
+    with safe_open(path, framework="pt") as file:
+        metadata: dict[str, str] = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    if metadata["checksum"] != _checksum(tensors, metadata["values"]):
+        raise ValueError("its checksum is not that of what was saved")
+    return metadata, tensors
 
 
 def _checksum(tensors: Mapping[str, Tensor], values: str) -> str:

@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from selfloop.checksums import record_file
 from selfloop.cli import main
 from selfloop.data.atomic import atomic_file, atomic_folder
 from selfloop.errors import UserError
 from selfloop.operations.verify import artifacts, verify
+from selfloop.training.resume import ResumeCheckpoint
 
 NAMES = Path(__file__).parents[2] / "golden/names"
 PAGE = "results/report/index.html"  # which no step reads
@@ -78,6 +80,22 @@ def test_every_damaged_artifact_is_named(outputs: list[Path], capsys: pytest.Cap
     assert len(lines) == 5 and lines[-1].endswith(": 3 damaged.")
     for name in (part / "shard-00000.parquet", part / "shard-00000 (1).parquet", curve, record_file(checkpoint)):
         assert any(line.startswith(f"{name}") for line in lines)
+
+
+@pytest.mark.usefixtures("outputs")
+def test_a_damaged_saved_state_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("results/state/gpt2/seed0/iteration1-0123")
+    state = ResumeCheckpoint(folder, "mine", 60.0)
+    state.save({"weights": torch.ones(100)}, 1, [])
+    assert verify(Path("results")) == 0
+    content = bytearray(state.path.read_bytes())
+    content[-1] ^= 1
+    state.path.write_bytes(content)
+    assert verify(Path("results")) == 1
+    assert (
+        f"{state.path} cannot be read (ValueError: its checksum is not that of what was saved). Its training will"
+        in (capsys.readouterr().out)
+    )
 
 
 def test_one_artifact_can_be_checked_alone(outputs: list[Path]) -> None:

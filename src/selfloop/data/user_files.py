@@ -11,6 +11,7 @@ import lzma
 import os
 import stat
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -43,6 +44,30 @@ class Line(NamedTuple):
     content: bytes
     number: int
     joined: bool
+
+
+class Found(Counter[str]):
+    """What was found in data, counted.
+
+    Attributes:
+        first: where the first of each is, if known.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: dict[str, str] = {}
+
+    def add(self, what: str, where: str) -> None:
+        """Count one more, which is at `where`."""
+        self[what] += 1
+        self.first.setdefault(what, where)
+
+    def described(self) -> list[str]:
+        """Counts with places, the most common first."""
+        return [
+            f"{count} {what}" + (f" (first: {self.first[what]})" if what in self.first else "")
+            for what, count in self.most_common()
+        ]
 
 
 def compression(path: Path) -> str | None:

@@ -24,7 +24,7 @@ from rdkit.Geometry import Point3D
 
 from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import readers, sources
-from selfloop.domains.molecule.data.chemistry import LeftOut, describe
+from selfloop.domains.molecule.data.chemistry import LeftOut
 from selfloop.domains.molecule.data.conformations import Conformation, read_conformations
 from selfloop.domains.molecule.steps import prepare_data
 from selfloop.errors import UserError
@@ -174,7 +174,7 @@ def test_entries_that_cannot_be_used_are_counted_by_reason_and_left_out(tmp_path
     assert left_out["that do not parse"] == 2
     assert left_out.first["that do not parse"] == f"{path}, line 1"
     second = path.read_text().split("$$$$\n")[0].count("\n") + 2
-    assert f"1 of less than two atoms (first: {path}, line {second})" in describe(left_out)
+    assert f"1 of less than two atoms (first: {path}, line {second})" in left_out.described()
 
 
 @pytest.mark.parametrize("kind", [5, 6, 7, 8])
@@ -222,7 +222,7 @@ def test_a_title_that_different_molecules_share_is_not_taken_for_a_name(
     assert all(len(molecule.conformations) == 2 for molecule in train + test)
     assert not left_out
     said = {f"titles, such as {title!r}, are shared by different molecules and not taken for names": 1}
-    assert +left_out.notes == (said if title else {})
+    assert left_out.notes == (said if title else {})
 
 
 COORDINATES = re.compile(r"^(.{10})(.{10})(.{10})(?= [A-Z])", re.MULTILINE)

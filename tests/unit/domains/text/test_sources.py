@@ -7,7 +7,6 @@ import lzma
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,7 @@ def test_the_last_story_needs_no_separator_after_it_and_spaces_around_separators
 
 def split(path: Path, separator: str = SEPARATOR) -> tuple[list[object], dict[str, int]]:
     """The documents of a .txt file that are not empty, and what is said of it."""
-    notes: Counter[str] = Counter()
+    notes = user_files.Found()
     return [value for value, _ in files.documents(path, "text", separator, notes) if value], notes
 
 
@@ -176,7 +175,7 @@ def test_separators_beside_other_text_are_said(tmp_path: Path, held_out: str) ->
     path.write_text(f"One.{SEPARATOR}\nTwo.\n{SEPARATOR}\nThree.{SEPARATOR}Four.")
     train, _, log = read(section(train=str(path), test=held_out))
     assert train == ["One.", "Two.", "Three.", "Four."]
-    assert "train: 2 lines hold the separator beside other text; a document ends there" in log
+    assert f"train: 2 lines hold the separator beside other text; a document ends there (first: {path}, line 1)" in log
 
 
 @pytest.mark.parametrize("separator", ["---", "***", "END", "* * *"])
@@ -219,10 +218,9 @@ def test_a_byte_order_mark_between_two_objects_of_a_line_is_named(tmp_path: Path
 
 def test_documents_with_a_byte_order_mark_inside_are_counted(tmp_path: Path, held_out: str) -> None:
     path = write_txt(tmp_path / "joined.txt", [f"The last line{BOM}The first line", "Two."])
-    assert (
-        "train: 1 documents hold a byte order mark (U+FEFF), as where files were joined"
-        in read(section(train=path, test=held_out))[2]
-    )
+    log = read(section(train=path, test=held_out))[2]
+    said = "train: 1 documents hold a byte order mark (U+FEFF), as where files were joined"
+    assert f"{said} (first: {path}, line 1)" in log
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -242,7 +240,7 @@ def test_an_empty_file_among_others_adds_nothing_and_is_counted(
     assert sources.problems(data) == []
     train, _, log = read(data)
     assert train == STORIES
-    assert "train: 1 empty files" in log
+    assert f"train: 1 empty files (first: {path})" in log
 
 
 # --- columns that are there twice ----------------------------------------------------------------------------------

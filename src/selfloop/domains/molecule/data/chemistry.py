@@ -1,12 +1,12 @@
 """Conversion between rdkit's molecules and conformations. rdkit is imported lazily."""
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from selfloop.data.user_files import Found
 from selfloop.domains.molecule.data.conformations import Conformation, Floats, Ints
 from selfloop.domains.molecule.data.graph import ELEMENTS
 from selfloop.errors import UserError
@@ -25,23 +25,16 @@ class Rejected(Exception):
     """A molecule or conformer that cannot be used; the message is the reason."""
 
 
-class LeftOut(Counter[str]):
+class LeftOut(Found):
     """Skipped molecules or conformers, counted by reason.
 
     Attributes:
-        first: where the first of each reason is, if known.
-        notes: counts of what else a reader of the log should know.
+        notes: what else a reader of the log should know.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.first: dict[str, str] = {}
-        self.notes: Counter[str] = Counter()
-
-    def add(self, reason: str, where: str) -> None:
-        """Count one more, which is at `where`."""
-        self[reason] += 1
-        self.first.setdefault(reason, where)
+        self.notes = Found()
 
 
 def conformations_of(mol: "Mol", name: str) -> Iterator[Conformation]:
@@ -175,11 +168,3 @@ def mol_of(conformation: Conformation, *coordinates: Floats) -> "Mol":
         conformer.Set3D(True)
         mol.AddConformer(conformer, assignId=True)
     return mol
-
-
-def describe(left_out: LeftOut) -> str:
-    """Counts of skipped molecules by reason, for a log line or message; empty if there are none."""
-    return ", ".join(
-        f"{count} {reason}" + (f" (first: {left_out.first[reason]})" if reason in left_out.first else "")
-        for reason, count in left_out.most_common()
-    )

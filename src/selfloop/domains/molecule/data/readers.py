@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
 EMBEDDING_ATTEMPTS = 10
+EMBEDDED = "entries hold another molecule among their properties, which is not read"
 
 
 class Molecule(NamedTuple):
@@ -100,7 +101,8 @@ def of_sdf(paths: list[Path], data: Data, left_out: LeftOut) -> Iterator[Molecul
         empty = True
         for entry in entries(path):
             empty = False
-            left_out.notes["entries hold another molecule among their properties, which is not read"] += entry.embedded
+            if entry.embedded:
+                left_out.notes.add(EMBEDDED, place(path, entry.line))
             try:
                 if entry.merged:
                     raise Rejected("that hold several molecules, for want of a $$$$ line between them")
@@ -112,7 +114,8 @@ def of_sdf(paths: list[Path], data: Data, left_out: LeftOut) -> Iterator[Molecul
                 continue
             read.append((conformation, place(path, entry.line)))
             titles.setdefault(conformation.name, Counter())[conformation.smiles] += 1
-        left_out.notes["empty files"] += empty
+        if empty:
+            left_out.notes.add("empty files", str(path))
     owners = {title: next(iter(of)) for title, of in titles.items() if title and data.match_names}
     no_names = {title for title, first in owners.items() if 2 * titles[title][first] < titles[title].total()}
     if no_names:
@@ -272,7 +275,8 @@ def of_geodiff(paths: list[Path], data: Data, left_out: LeftOut) -> Iterator[Mol
     molecules: dict[str, list[Converted]] = {}
     for path in paths:
         conformers = in_child(_geodiff_conformers, path, data)
-        left_out.notes["empty files"] += not conformers
+        if not conformers:
+            left_out.notes.add("empty files", str(path))
         for smiles, converted in conformers:
             molecules.setdefault(smiles, []).append(converted)
     for smiles, of_one in molecules.items():

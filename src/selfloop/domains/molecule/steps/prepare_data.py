@@ -10,7 +10,7 @@ from selfloop.data.contents import unchanged
 from selfloop.data.paths import matching_files
 from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import readers, sources
-from selfloop.domains.molecule.data.chemistry import LeftOut, describe, graph_of
+from selfloop.domains.molecule.data.chemistry import LeftOut, graph_of
 from selfloop.domains.molecule.data.conformations import Conformation, write_conformations
 from selfloop.domains.molecule.data.readers import Molecule
 from selfloop.errors import UserError
@@ -35,11 +35,12 @@ def _prepare(job: Job[Params]) -> None:
     data = job.params.data
     left_out = LeftOut()
     train, test = splits(data, left_out)
-    for note, count in (+left_out.notes).items():
-        job.log.info("%d %s", count, note)
-    if left_out:
-        job.log.info("left out: %s", describe(left_out))
-    _check_numbers(train, test, data, f" Left out were {describe(left_out)}." if left_out else "")
+    for note in left_out.notes.described():
+        job.log.info("%s", note)
+    reasons = ", ".join(left_out.described())
+    if reasons:
+        job.log.info("left out: %s", reasons)
+    _check_numbers(train, test, data, f" Left out were {reasons}." if reasons else "")
     rows = list(_thinned(conformations(train), data))
     job.log.info("%d conformations of %d molecules to train on", len(rows), len(train))
     write_conformations(rows, Path(job.output["train"]))

@@ -7,13 +7,13 @@ import json
 import lzma
 import re
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfloop.data.user_files import (
     LONGEST,
+    Found,
     JsonObject,
     compression,
     damaged,
@@ -75,7 +75,7 @@ def is_text(type_: "pa.DataType") -> bool:
     )
 
 
-def documents(path: Path, column: str, separator: str, notes: Counter[str]) -> Raw:
+def documents(path: Path, column: str, separator: str, notes: Found) -> Raw:
     """The values of one file, in order; lines and rows are counted from 1.
 
     Args:
@@ -99,7 +99,7 @@ def documents(path: Path, column: str, separator: str, notes: Counter[str]) -> R
         yield value
         empty = False
     if empty:
-        notes["empty files"] += 1
+        notes.add("empty files", str(path))
 
 
 def arrow_values(column: "pa.Array[Any] | pa.ChunkedArray[Any]", where: str, first_row: int) -> Raw:
@@ -181,7 +181,7 @@ class Separator:
         return [line] if self.marker is None else self.marker.split(line)
 
 
-def _txt_documents(path: Path, separator: str, notes: Counter[str]) -> Raw:
+def _txt_documents(path: Path, separator: str, notes: Found) -> Raw:
     ends = Separator(separator)
     document: list[str] = []
     start, separators, length = 1, 0, 0
@@ -199,9 +199,12 @@ def _txt_documents(path: Path, separator: str, notes: Counter[str]) -> Raw:
             document, start, length = [piece.lstrip("\ufeff")], line.number + (not piece.strip()), len(piece) + 1
         separators += len(others)
         if others and (first.strip() or any(map(str.strip, others))):
-            notes["lines hold the separator beside other text; a document ends there"] += 1
+            notes.add("lines hold the separator beside other text; a document ends there", place(path, line.number))
         elif ends.text and not others and ends.text in text:
-            notes[f"lines hold the separator {ends.text!r} beside other text; no document ends there"] += 1
+            notes.add(
+                f"lines hold the separator {ends.text!r} beside other text; no document ends there",
+                place(path, line.number),
+            )
     rest = "\n".join(document).strip()
     if separators == 0 and rest:
         raise UserError(

@@ -9,7 +9,6 @@ import difflib
 import hashlib
 import os
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from selfloop.config.section import given
 from selfloop.data import hub
 from selfloop.data.paths import matching_files, real
-from selfloop.data.user_files import compression, unreadable
+from selfloop.data.user_files import Found, compression, unreadable
 from selfloop.domains.text.config import Data
 from selfloop.domains.text.data import files, shakespeare
 from selfloop.domains.text.data.files import Raw
@@ -33,7 +32,7 @@ COUNTED_BYTES = 32 * 2**20  # total size of local files up to which documents ar
 TYPICAL_COMPRESSION = 8  # assumed maximum compression ratio of text files
 
 Log = Callable[[str], None]
-Reader = Callable[["Counter[str]"], Raw]  # starts a pass over a split, and counts notes for the log
+Reader = Callable[[Found], Raw]  # starts a pass over a split, and counts notes for the log
 
 
 # --- while the Snakefile is parsed ---------------------------------------------------------------------------------
@@ -201,7 +200,7 @@ class Tally:
 
     null: int = 0
     short: int = 0
-    notes: "Counter[str]" = field(default_factory=Counter)
+    notes: Found = field(default_factory=Found)
     hashes: "array[int]" = field(default_factory=lambda: array("Q"))
 
 
@@ -281,7 +280,7 @@ def _hub_reader(data: Data, split_key: str) -> Reader:
     table = hub.load_split(data, split_key, ("text_column",))
     table = table.select_columns([data.text_column]).with_format("arrow")
 
-    def read(_: Counter[str]) -> Raw:
+    def read(_: Found) -> Raw:
         row = 1
         for batch in table.iter(batch_size=files.BATCH_ROWS):
             yield from files.arrow_values(batch.column(0), f"{data.name} [{getattr(data, split_key)}]", row)
@@ -301,8 +300,8 @@ def _survey(name: str, read: Reader, min_characters: int, log: Log) -> "npt.NDAr
         log(f"{name}: {tally.null} documents dropped: null")
     if tally.short:
         log(f"{name}: {tally.short} documents dropped: empty, or shorter than {min_characters} characters")
-    for note, count in tally.notes.items():
-        log(f"{name}: {count} {note}")
+    for note in tally.notes.described():
+        log(f"{name}: {note}")
     return np.frombuffer(tally.hashes, dtype=np.uint64) if tally.hashes else np.zeros(0, dtype=np.uint64)
 
 
@@ -328,7 +327,7 @@ def _kept(raw: Raw, min_characters: int, tally: Tally) -> Iterator[tuple[str, st
             tally.short += 1
             continue
         if "\ufeff" in value:
-            tally.notes["documents hold a byte order mark (U+FEFF), as where files were joined"] += 1
+            tally.notes.add("documents hold a byte order mark (U+FEFF), as where files were joined", place)
         yield value, place
 
 

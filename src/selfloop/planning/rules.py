@@ -84,6 +84,15 @@ class Plan(studies.Study):
         sampled = any(take.iteration != REAL for take, _ in model.takes)
         return (*self._real_steps(model.domain), "concatenate", *(("train", "generate") if sampled else ()))
 
+    def step_codes(self) -> dict[str, str]:
+        """Digest of the code of each step that data, models and samples come from, by domain and step."""
+        loop = ("concatenate", "train", "generate", "evaluate_model", "evaluate_part")
+        return {
+            f"{domain.name} {step}": step_code(step, domain.name)
+            for domain in self.domains
+            for step in (*self._real_steps(domain), *loop)
+        }
+
     def sampled_code(self, step: str, domain: AnyDomain) -> str:
         """Digest of the code of a step that shows models and what they sample."""
         return steps_code(domain.name, *self._real_steps(domain), "concatenate", "train", "generate", step)

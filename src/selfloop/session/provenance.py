@@ -20,13 +20,15 @@ from selfloop.identity import digest
 from selfloop.jobs.record import last_attempt
 from selfloop.planning import paths
 from selfloop.planning.paths import RESULTS
+from selfloop.planning.rules import Plan
 from selfloop.planning.study import Study
 from selfloop.versions import versions
 
 FILE = paths.PROVENANCE
+RECORDS = Path(".snakemake/metadata")
 
 
-def write(study: Study, checked: Mapping[str, object], files: list[str], complete: bool) -> None:
+def write(study: Plan, checked: Mapping[str, object], files: list[str], complete: bool) -> None:
     """Write the provenance of a study's results in the current folder; `files` are its config files."""
     if not Path(RESULTS).is_dir():
         return
@@ -34,7 +36,7 @@ def write(study: Study, checked: Mapping[str, object], files: list[str], complet
         "complete": complete,
         "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "config": {"digest": digest(checked), "files": files, "content": checked},
-        "code": _code(Path(selfloop.__file__).parents[2]),
+        "code": {**_code(Path(selfloop.__file__).parents[2]), "steps": study.step_codes()},
         "versions": versions(),
         "machine": _machine(),
         "command": sys.argv,
@@ -44,7 +46,7 @@ def write(study: Study, checked: Mapping[str, object], files: list[str], complet
         scratch.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def changes(study: Study) -> list[str]:
+def changes(study: Plan) -> list[str]:
     """What a user should know before results are added to those in the current folder; messages."""
     try:
         before = json.loads(Path(FILE).read_text(encoding="utf-8"))
@@ -57,6 +59,14 @@ def changes(study: Study) -> list[str]:
         found.append(
             f"{RESULTS} holds another study, of {', '.join(held)}. Its models and data stay; its tables and figures "
             "are replaced by this study's. To keep both, use another folder (--directory)."
+        )
+    steps, old_steps = study.step_codes(), before.get("code", {}).get("steps", {})
+    changed = [step for step, code in steps.items() if old_steps.get(step, code) != code]
+    if changed and not any(path.is_file() for path in RECORDS.rglob("*")):
+        found.append(
+            f"{RESULTS} was made by other code ({', '.join(changed)}), and this folder has no records of it "
+            f"(.snakemake): models and data that are there are reused as they are. To make all with this code, delete "
+            f"{RESULTS}."
         )
     now = versions()
     other = [f"{name} {old}, now {now[name]}" for name, old in old_versions.items() if now.get(name, old) != old]

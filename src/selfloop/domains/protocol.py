@@ -181,10 +181,6 @@ class Domain(ABC, Generic[E, D, M, S]):
         """Of the domain's experiments by name, its own figures and tables."""
         return ()
 
-    def without_mean(self, experiments: Mapping[str, E]) -> Sequence[tuple[str, str, str]]:
-        """Of the domain's experiments by name, the (experiment, model, regime) whose headline loss has no mean."""
-        return ()
-
     def samplings(self, experiment: E) -> Sequence[S]:
         """The entries of an experiment's `sampling`."""
         sampling: Sequence[Any] = experiment.sampling

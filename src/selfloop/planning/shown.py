@@ -258,7 +258,6 @@ class Showing:
                 "synthetic": [asdict(quantity) for quantity in domain.synthetic],
                 "others": [asdict(quantity) for quantity in domain.others],
                 "adequate": [asdict(limit) for limit in domain.adequate],
-                "without_mean": [list(key) for key in domain.without_mean(self._own(domain))],
                 "samplings": domain.sampling_titles(self._own(domain)),
                 "published": published(domain, self._own(domain)),
                 "shown": [

@@ -1,7 +1,7 @@
 """What the page of a study says, gathered from tidy tables: effects, words, gaps."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from selfloop.analysis import estimates
 from selfloop.analysis.effect import Effect, effect, exact_effect, lost, table_of
 from selfloop.analysis.estimates import Estimate
 from selfloop.analysis.read import groups, in_order, regimes_in_order, select
-from selfloop.data.quantity import Limit, Quantity
+from selfloop.data.quantity import SIMULATION, Limit, Quantity
 from selfloop.data.regimes import BUILT_IN
 from selfloop.data.tidy import SERIES
 from selfloop.numbers import measured
@@ -68,21 +68,20 @@ def lines(
     domain: str,
     quantity: Quantity,
     adequate: Sequence[Limit] = (),
-    without_mean: Iterable[tuple[str, str, str]] = (),
 ) -> list[Line]:
     """The effects of every regime on every series of a domain.
+
+    Simulations are judged by theory where it is known, else by medians: their errors may have no mean.
 
     Args:
         metrics: the tidy table.
         domain: the domain's name.
         quantity: its headline quantity, measured or simulated.
         adequate: what its first models must reach.
-        without_mean: experiments, models and regimes whose loss has no mean.
     """
     rows = select(metrics, domain, quantity)
     baselines = _by_key(select(metrics, domain, quantity.baseline))
     exact = dict(_groups(select(metrics, domain, quantity.exact)))
-    no_mean = set(without_mean)
     found = []
     for experiment, own in rows.groupby("experiment", sort=False):
         horizon = _horizon(own)
@@ -97,8 +96,7 @@ def lines(
                 losses = table_of(exact[key])[range(1, horizon + 1)].to_numpy()[0]
                 effects[key] = exact_effect(losses, baseline, len(table))
             else:
-                has_mean = (key[0], key[1], key[3]) not in no_mean
-                effects[key] = effect(table.to_numpy(), baseline, has_mean)
+                effects[key] = effect(table.to_numpy(), baseline, has_mean=quantity.split != SIMULATION)
             shares[key] = pd.Series(lost(table.to_numpy(), baseline)[:, -1], index=table.index)
             series_of[key] = str(chain["series"].iloc[0])
         weak = _inadequate(metrics, domain, str(experiment), adequate)

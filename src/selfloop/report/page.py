@@ -218,8 +218,7 @@ def _parts(sources: Sources, regimes: list[str]) -> dict[str, list[Part]]:
             headline = Quantity(**domain["headline"])
             quantity = headline.simulated if simulated else headline
             limits = [Limit(Quantity(**each["quantity"]), each["most"]) for each in domain["adequate"]]
-            without_mean = [tuple(key) for key in domain["without_mean"]]
-            own = lines(sources.metrics, domain["name"], quantity, () if simulated else limits, without_mean)
+            own = lines(sources.metrics, domain["name"], quantity, () if simulated else limits)
             effects += [(domain, quantity, own)] if own else []
         words = iter(judged([line for _, _, own in effects for line in own]))
         for domain, quantity, own in effects:

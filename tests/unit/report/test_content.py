@@ -40,6 +40,19 @@ def test_a_control_is_contrasted_seed_by_seed() -> None:
     assert found["GPT-2 (1M)", "accumulate-subsample"].contrasts == {}
 
 
+def test_simulations_are_judged_by_theory_where_it_is_known_else_by_medians() -> None:
+    about = {"domain": "linear", "metric": "excess_risk"}
+    risk = Quantity("excess_risk", "test", "Excess risk").simulated
+    losses = {"replace": [1.0, 2.0, 3.0], "accumulate-subsample": [1.0, 1.5, 1.6]}
+    metrics = measured(losses, seeds=range(9), baseline=11.0, split=risk.split, **about)
+    wild = (metrics["seed"] == 8) & (metrics["split"] == risk.split)
+    metrics.loc[wild, "value"] *= 1e9  # as a few errors without a mean are
+    exact = measured({"replace": losses["replace"]}, seeds=[0], baseline=None, split=risk.exact.split, **about)
+    known, median = content.lines(pd.concat([metrics, exact]), "linear", risk)
+    assert (known.effect.total.value, known.effect.total.p) == (pytest.approx(0.2), 0.0)
+    assert median.effect.total.value == pytest.approx(0.06, abs=0.01)
+
+
 def test_without_a_baseline_there_is_no_word() -> None:
     for line in judged(measured(baseline=None)).values():
         assert line.verdict.word == "no word"

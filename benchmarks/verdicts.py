@@ -3,22 +3,26 @@
     python benchmarks/verdicts.py [--runs 2000]
 
 Chains are in units of E, the share of what model 1 had learnt that is lost. A training has noise of its own, and hands
-some on to the next iteration (a random walk). The noise of the default study is measured by
-
-    python benchmarks/verdicts.py --measure results/metrics.parquet
+some on to the next iteration (a random walk). With --measure results/metrics.parquet, the noise of a study's chains is
+measured first, printed by domain, model and regime, and its median simulated besides.
 """
 
 import argparse
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from selfloop.analysis.effect import Effect, effect
+from selfloop.analysis.effect import Effect, effect, lost, table_of
+from selfloop.analysis.read import select
+from selfloop.data.tidy import SERIES
+from selfloop.domains.protocol import load_domain
 from selfloop.numbers import table
 from selfloop.report.verdicts import verdicts
 
-# (standard deviation of one training, of what an iteration hands on), in units of E; see `measured_noise`.
+# (standard deviation of one training, of what an iteration hands on), in units of E.
 NOISE = {"low": (0.01, 0.0), "mid": (0.01, 0.02)}
 TRUTHS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "flat": lambda n: 0.0 * n,
@@ -79,11 +83,49 @@ def pages(runs: int, generator: np.random.Generator) -> list[list[str]]:
     return rows
 
 
+def noise_of(shares: np.ndarray) -> tuple[float, float]:
+    """Both standard deviations in E of (seeds, iterations), by the moments of the seeds' increments.
+
+    An increment has the variance 2a² + b², and its covariance with the next one is -a².
+    """
+    steps = np.diff(shares - shares.mean(axis=0), axis=1)
+    freedom = len(shares) - 1  # the mean over seeds is subtracted
+    variance = float((steps**2).sum(axis=0).mean() / freedom)
+    covariance = float((steps[:, 1:] * steps[:, :-1]).sum(axis=0).mean() / freedom)
+    fit = min(max(-covariance, 0.0), variance / 2)
+    return fit**0.5, max(variance - 2 * fit, 0.0) ** 0.5
+
+
+def measured_noise(path: Path) -> list[list[str]]:
+    """The noise of every domain, model and regime of a study with at least three seeds and iterations."""
+    metrics = pd.read_parquet(path)
+    rows = [["domain", "model", "regime", "seeds", "a training", "handed on"]]
+    found = []
+    for name in metrics["domain"].unique():
+        headline = load_domain(name).headline
+        chains = select(metrics, name, headline)
+        baselines = select(metrics, name, headline.baseline).groupby([*SERIES, "regime"])["value"].mean()
+        for key, own in chains.groupby([*SERIES, "regime"], sort=False):
+            losses = table_of(own).to_numpy()
+            if min(losses.shape) < 3 or np.isnan(losses).any():
+                continue
+            fit, carried = noise_of(lost(losses, float(baselines[key])))
+            found.append((fit, carried))
+            rows.append([name, str(own["series"].iloc[0]), key[-1], str(len(losses)), f"{fit:.3f}", f"{carried:.3f}"])
+    if found:
+        fit, carried = np.median(found, axis=0)
+        NOISE[f"study ({fit:.3f}, {carried:.3f})"] = (float(fit), float(carried))
+    return rows
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--measure", type=Path)
     arguments = parser.parse_args()
+    if arguments.measure is not None:
+        print(table(measured_noise(arguments.measure), right=range(3, 6)), end="\n\n")
     generator = np.random.default_rng(0)
     for rows in (single_words(arguments.runs, generator), pages(arguments.runs // 4, generator)):
         print(table(rows, right=range(3, len(rows[0]))), end="\n\n")

@@ -8,7 +8,7 @@ import inspect
 import textwrap
 from collections.abc import Mapping
 from functools import cache, cached_property
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,9 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError
 
 T = TypeVar("T")
+# Of what is drawn of the real data; `planning.study` puts each chain's own seed in place of PER_CHAIN.
+PER_CHAIN: Final = "per-chain"
+DataSeed = Annotated[int, Field(ge=0)] | Literal["per-chain"]
 
 
 class Section(BaseModel):

@@ -20,10 +20,12 @@ def print_check(plan: Plan, file: Path) -> None:
         experiments = [experiment for experiment in plan.experiments if experiment.domain == domain]
         artifacts = {key for experiment in experiments for key in experiment_artifacts(experiment, None)}
         chains = sum(chain.experiment.domain == domain for chain in plan.chains)
-        rows.append(_row(domain.name, len(experiments), chains, Counter(rule for rule, _ in artifacts)))
+        rows.append(
+            _row(domain.name, len({each.name for each in experiments}), chains, Counter(rule for rule, _ in artifacts))
+        )
         everything |= artifacts
     jobs = with_shown(plan, Counter(rule for rule, _ in everything))
-    rows.append(_row("in all", len(plan.experiments), len(plan.chains), jobs))
+    rows.append(_row("in all", len({each.name for each in plan.experiments}), len(plan.chains), jobs))
     print(f"{file} is right. Its study:\n")
     print(table(rows, right=range(1, len(rows[0]))))
     read = [*dict.fromkeys(name for experiment in plan.experiments for name in _reads(experiment))]

@@ -69,8 +69,8 @@ def costs(plan: Plan, speed_of: SpeedOf | None = None, rows: int | None = None) 
     Raises:
         UserError: the size of a data set is unknown.
     """
-    found: list[Cost] = []
-    everything: Artifacts = {}
+    units: dict[str, str] = {}  # by name: each seed has an experiment of its own where it draws its own data
+    own: dict[str, Artifacts] = {}
     assumed: dict[str, None] = {}
     for experiment in plan.experiments:
         effort = _effort_of(experiment, rows)
@@ -84,10 +84,12 @@ def costs(plan: Plan, speed_of: SpeedOf | None = None, rows: int | None = None) 
             key: (work, speed.hours(key[0], work) if speed else 0.0)
             for key, work in experiment_artifacts(experiment, effort).items()
         }
-        found.append(_cost(experiment.name, effort.unit if effort else "", artifacts))
-        everything |= artifacts
-    units = {cost.unit for cost in found if cost.unit}
-    total = _cost("in all", units.pop() if len(units) == 1 else "units", everything)
+        units[experiment.name] = effort.unit if effort else ""
+        own[experiment.name] = {**own.get(experiment.name, {}), **artifacts}
+    found = [_cost(name, units[name], artifacts) for name, artifacts in own.items()]
+    everything = {key: work for artifacts in own.values() for key, work in artifacts.items()}
+    kinds = set(filter(None, units.values()))
+    total = _cost("in all", kinds.pop() if len(kinds) == 1 else "units", everything)
     jobs = with_shown(plan, total.jobs)
     return [*found, Cost(total.name, total.unit, jobs, total.work, total.device_hours)], list(assumed)
 

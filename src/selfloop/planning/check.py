@@ -8,6 +8,7 @@ from typing import Any
 from selfloop.config import models
 from selfloop.config.load import check_plain, validated
 from selfloop.config.messages import dotted, nearest, shown
+from selfloop.config.section import PER_CHAIN
 from selfloop.data import regimes
 from selfloop.data.paths import TooMany
 from selfloop.domains.protocol import domain_names, load_domain
@@ -112,11 +113,20 @@ def _experiment(
                     f"give a number for each of {', '.join(experiment.regimes)}, or one for all."
                 )
     try:
-        for problem in domain.problems(experiment):
+        drawn = of_seed(experiment, experiment.seeds[0])
+        for problem in domain.problems(drawn):
             raise UserError(f"{dotted(where)}.{problem}")
     except TooMany as error:
         raise UserError(f"{dotted((*where, 'data'))}: {error}") from error
     return _with_first_iteration(experiment, where)
+
+
+def of_seed(experiment: models.Experiment, seed: int) -> models.Experiment:
+    """The experiment as the chain of a seed has it: with that seed's real data, if each chain has its own."""
+    data: Any = getattr(experiment, "data", None)
+    if getattr(data, "seed", None) != PER_CHAIN:
+        return experiment
+    return experiment.changed(data=data.changed(seed=seed))
 
 
 def _check_training_sets(
@@ -147,7 +157,8 @@ def _with_first_iteration(experiment: models.Experiment, where: tuple[str, ...])
     if FIRST_ITERATION in asked:
         raise UserError(f"{dotted(place)}: unknown key '{FIRST_ITERATION}'{nearest(FIRST_ITERATION, later)}")
     training = validated(type(experiment.training), _merged(later, asked), place)
-    for problem in load_domain(experiment.domain).problems(experiment.changed(training=training)):
+    drawn = of_seed(experiment.changed(training=training), experiment.seeds[0])
+    for problem in load_domain(experiment.domain).problems(drawn):
         raise UserError(f"{dotted(where)}.{problem.replace('training.', f'training.{FIRST_ITERATION}.', 1)}")
     first = training.plain
     own = {key: first.get(key) for key in {**later, **first} if first.get(key) != later.get(key)}

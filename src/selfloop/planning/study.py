@@ -7,8 +7,8 @@ their regimes are called, and a changed setting touches just what depends on it.
 Light: neither torch nor pyarrow is imported, since every cluster job parses the Snakefile again.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 from selfloop.config import models
@@ -19,7 +19,7 @@ from selfloop.domains.protocol import AnyDomain, load_domain
 from selfloop.errors import UserError
 from selfloop.identity import digest, short
 from selfloop.planning import paths
-from selfloop.planning.check import FIRST_ITERATION, Checked
+from selfloop.planning.check import FIRST_ITERATION, Checked, of_seed
 
 
 @dataclass(frozen=True)
@@ -400,9 +400,24 @@ def build(checked: Checked, in_job: bool = False) -> Study:
 def experiments(checked: Checked, in_job: bool = False) -> tuple[Experiment, ...]:
     """The experiments of a config; see `build`."""
     contents = Contents(in_job)
-    found = tuple(_experiment(name, entry, checked.regimes, contents) for name, entry in checked.experiments.items())
+    found: list[Experiment] = []
+    for name, entry in checked.experiments.items():
+        found += _drawn(name, entry, checked.regimes, contents)
     contents.keep()
-    return found
+    return tuple(found)
+
+
+def _drawn(
+    name: str, entry: models.Experiment, known: Mapping[str, regimes.Regime], contents: Contents
+) -> Iterator[Experiment]:
+    """An experiment; of one whose chains have real data of their own, one for each seed, all of the same name."""
+    for place, seed in enumerate(entry.seeds):
+        own = of_seed(entry, seed)
+        if own is entry:
+            yield _experiment(name, entry, known, contents)
+            return
+        experiment = _experiment(name, own.changed(seeds=[seed]), known, contents)
+        yield experiment if place == 0 else replace(experiment, simulations=())
 
 
 def _experiment(

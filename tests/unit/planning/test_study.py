@@ -223,6 +223,17 @@ def test_experiments_on_the_same_data_share_the_prepared_data() -> None:
     assert len({experiment.setting_name for experiment in built.experiments}) == 2
 
 
+def test_chains_may_have_real_data_of_their_own_seed() -> None:
+    """Each seed then shares its data with an experiment that says that seed of the data."""
+    drawn = of(data=BASE["experiments"]["a"]["data"] | {"seed": "per-chain"}, seeds=[0, 3])
+    assert [chain.seed for chain in drawn.chains] == [0] * 3 + [3] * 3
+    assert {chain.experiment.name for chain in drawn.chains} == {"a"}
+    for seed in (0, 3):
+        alone = of(data=BASE["experiments"]["a"]["data"] | {"seed": seed}, seeds=[seed])
+        assert alone.data.keys() < drawn.data.keys()
+        assert names(alone) < names(drawn)
+
+
 def test_another_vocabulary_shares_the_documents_and_has_a_tokenizer_of_its_own() -> None:
     built = build(lambda config: config["experiments"].update(b={"like": "a", "model": {"vocabulary": 400}}))
     assert (len(built.data), len(built.tokenizers)) == (1, 2)

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selfloop.config.section import Paths, Section
+from selfloop.config.section import DataSeed, Paths, Section
 from selfloop.config.training_length import TrainingLength
 
 
@@ -53,8 +53,10 @@ class Data(Section):
     """Number of training images, sampled with `seed`; null for all."""
     test_rows: Annotated[int, Field(ge=1)] | None = None
     """Number of test images, sampled with `seed`; null for all."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the subsample and of the held-out images. The chains' `seeds` do not change the real data."""
+    seed: DataSeed = 0
+    """Seed of the subsample and of the held-out images. `per-chain`: the chain's own,
+    so that intervals over seeds also say what another draw of the real data would change.
+    """
     crop: Annotated[int, Field(ge=1)] | None = None
     """Side in pixels of the square that is cut from the centre; null for the largest one."""
     size: Annotated[int, Field(ge=2)] = 64

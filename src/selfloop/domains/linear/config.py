@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from selfloop.config.section import Distinct, Section
+from selfloop.config.section import DataSeed, Distinct, Section
 
 
 class Distribution(Section):
@@ -31,8 +31,8 @@ class Distribution(Section):
 class Data(Distribution):
     """The distribution of the real rows, and how many are drawn."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the real rows and their noise."""
+    seed: DataSeed = 0
+    """Seed of the real rows; `per-chain`: the chain's own."""
 
 
 class Model(Section):

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selfloop.config.section import Paths, Section
+from selfloop.config.section import DataSeed, Paths, Section
 
 
 class Data(Section):
@@ -59,8 +59,10 @@ class Data(Section):
     """SDF entries of one name have to be conformers of one molecule, and those that are not of the first one's are left
     out, unless they are most: such a title is not taken for a name. `false` where names mean something else.
     """
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of which molecules are used, and of rdkit's conformers. The chains' `seeds` do not change the real data."""
+    seed: DataSeed = 0
+    """Seed of which molecules are used, and of rdkit's conformers. `per-chain`: the chain's own, so that intervals over
+    seeds also say what another draw of the real data would change.
+    """
 
 
 class Model(Section):

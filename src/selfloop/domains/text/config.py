@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selfloop.config.section import Paths, Section
+from selfloop.config.section import DataSeed, Paths, Section
 from selfloop.config.training_length import TrainingLength
 
 
@@ -50,8 +50,10 @@ class Data(Section):
     """Number of test documents, sampled with `seed`; null for all."""
     min_characters: Annotated[int, Field(ge=1)] = 1
     """Shorter documents are left out."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the subsample and of the held-out documents. The chains' `seeds` do not change the real data."""
+    seed: DataSeed = 0
+    """Seed of the subsample and of the held-out documents. `per-chain`: the chain's own,
+    so that intervals over seeds also say what another draw of the real data would change.
+    """
 
 
 class Model(Section):

@@ -77,7 +77,7 @@ def splits(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles]:
             left = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(split.others.items()))
             log(f"{name}: skipped files without an image suffix: {left}")
     if test is None:
-        train, test = _held_out(train, data.test_fraction, data.seed, log)
+        train, test = _held_out(train, data.test_fraction, int(data.seed), log)
     else:
         _refuse_shared_persons(train, test)
     return _drawn(train, data, "rows"), _drawn(test, data, "test_rows")

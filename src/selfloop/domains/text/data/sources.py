@@ -223,7 +223,7 @@ def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str]]:
     messages = problems(data)
     if messages:
         raise UserError("\n".join(messages))
-    seed = data.seed
+    seed = int(data.seed)
     read_train, read_test = _readers(data)
 
     train_hashes = _survey("train", read_train, data.min_characters, log)

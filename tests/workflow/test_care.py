@@ -245,7 +245,7 @@ def small_disk(tmp_path: Path) -> Any:
 def test_a_full_disk_is_one_message_and_nothing_is_damaged(small_disk: Workflow) -> None:
     failed = small_disk.snakemake(code=1)
     lines = [line for line in failed.output.splitlines() if line.startswith("selfloop: ")]
-    assert len(lines) == 1 and "no space left for the step's outputs" in lines[0], failed.output
+    assert len(lines) == 1 and "no space left on the disk" in lines[0], failed.output
     assert "Traceback" not in failed.output
     results = small_disk.folder / "results"
     mounted("-o", "remount,size=50m", str(results))

@@ -3,7 +3,6 @@
 python -m selfloop.jobs.execution JOB.json   (or: selfloop step JOB.json) runs one step without Snakemake.
 """
 
-import errno
 import importlib
 import logging
 import os
@@ -28,6 +27,7 @@ from selfloop.jobs.marks import marked, unmarked
 from selfloop.jobs.record import Record
 from selfloop.jobs.spec import JobSpec
 from selfloop.jobs.stopping import Stopped, caught
+from selfloop.jobs.system_errors import advice
 
 
 def run_file(path: Path) -> int:
@@ -97,9 +97,8 @@ def explain(error: BaseException, stopped: bool) -> str | None:
     """
     if isinstance(error, UserError | Stopped):
         return str(error)
-    if is_out_of_space(error):
-        text = f"no space left for the step's outputs ({error}). Only an earlier resume checkpoint was kept."
-        return f"{text} Free some, and run the same command again."
+    if (text := advice(error)) is not None:
+        return text
     if stopped or isinstance(error, KeyboardInterrupt):  # of a library with a handler of its own
         return str(Stopped())
     return None
@@ -160,12 +159,6 @@ def _job(
         progress=progress,
         did=record.did,
     )
-
-
-def is_out_of_space(error: BaseException) -> bool:
-    """Whether a disk or a quota is full; not all libraries keep the errno."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error)
 
 
 def _execute_in_group(spec: JobSpec) -> int:

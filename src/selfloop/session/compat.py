@@ -1,10 +1,12 @@
 """Every patch of Snakemake, all of them seen necessary with 9.27.
 
 Slow planning: https://github.com/snakemake/snakemake/issues/1575. The order of an output's record and its mark:
-https://github.com/snakemake/snakemake/pull/3197. The advice to unlock: we know of no upstream issue.
+https://github.com/snakemake/snakemake/pull/3197. The advice to unlock, and tracebacks on a full disk: we know of no
+upstream issue.
 """
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,7 +14,9 @@ import snakemake.api  # before the modules below, which import each other
 import snakemake.exceptions
 import snakemake.workflow
 from snakemake import common, dag, io, resources
+from snakemake.executors import local
 from snakemake.persistence import PersistenceBase
+from snakemake.scheduling import job_scheduler
 from snakemake.settings.enums import RerunTrigger
 from snakemake.shell import shell
 
@@ -103,3 +107,20 @@ def refuse_with(refusal: Callable[[], str]) -> None:
 def begin_shells_with(commands: str) -> None:
     """Begin the shell commands of jobs with others; like Snakemake's own beginning, which that replaces."""
     shell.prefix(f'{commands}[ -z "$BASH_VERSION" ] || set -euo pipefail; ')
+
+
+def say_of_errors(advice: Callable[[BaseException], str | None]) -> None:
+    """Say `advice(error)`, once, in place of what Snakemake shows of an error, which may be a traceback."""
+    said: set[str] = set()
+    shown = snakemake.exceptions.print_exception
+
+    def show(error: BaseException, *arguments: Any, **options: Any) -> None:
+        text = advice(error)
+        if text is None:
+            shown(error, *arguments, **options)
+        elif not said:
+            said.add(text)
+            print(f"selfloop: {text}", file=sys.stderr)
+
+    for module in (snakemake.api, local, job_scheduler):
+        module.print_exception = show

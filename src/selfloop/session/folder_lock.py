@@ -21,6 +21,7 @@ from pathlib import Path
 
 from selfloop.errors import UserError
 from selfloop.jobs.locks import lock
+from selfloop.jobs.system_errors import advice
 from selfloop.planning.paths import RESULTS
 
 FILE = ".snakemake/selfloop.lock"
@@ -73,9 +74,12 @@ def claim(folder: Path = Path()) -> None:
         if locked is None and said is None:
             said = "file locks do not work here. After a kill, Snakemake's own stay; then: snakemake --unlock"
             print(f"selfloop: {path.parent.resolve()}: {said}", file=sys.stderr)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(_me(folder)).encode(), 0)
         _held.append(descriptor)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(_me(folder)).encode(), 0)
+        except OSError as error:  # a full disk
+            raise UserError(f"{path.parent}: {advice(error) or error}") from None
 
 
 def release() -> None:

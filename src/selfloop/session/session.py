@@ -17,6 +17,7 @@ from selfloop.jobs.logs import last_lines
 from selfloop.jobs.record import failed_steps
 from selfloop.jobs.spec import spec_file
 from selfloop.jobs.steps import step_module
+from selfloop.jobs.system_errors import advice
 from selfloop.planning.paths import LOGS, RESULTS
 from selfloop.planning.rules import Plan
 from selfloop.session import compat, folder_lock, provenance, signals, slurm
@@ -35,6 +36,7 @@ class Session:
                 print(f"selfloop: {place} is read-only; results cannot be written there.", file=sys.stderr)
             folder_lock.clear_stale_locks()
             compat.refuse_with(folder_lock.refusal)
+            compat.say_of_errors(advice)
             if "--unlock" in sys.argv:
                 if folder_lock.is_held():
                     sys.exit(f"selfloop: {folder_lock.refusal()}")

@@ -1,5 +1,6 @@
 """A job's file is all that its step needs to run, and the record says what came of it."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from selfloop.data.atomic import atomic_file
 from selfloop.errors import UserError
+from selfloop.jobs import execution
 from selfloop.jobs.execution import run_file
 from selfloop.jobs.record import Amount, last_attempt
 from selfloop.jobs.spec import JobSpec, spec_file
@@ -32,6 +34,10 @@ def run(job):
             time.sleep(60)
         finally:
             raise RuntimeError("the worker is gone")
+    if job.params.what == "system error":
+        raise OSError(job.params.errno, os.strerror(job.params.errno), "results/some file")
+    if job.params.what == "library error":
+        raise RuntimeError(f"I/O error: {os.strerror(job.params.errno)}")
     if job.params.what == "hang up":
         os.kill(os.getpid(), signal.SIGHUP)
     if job.params.what == "user error":
@@ -142,6 +148,36 @@ def test_a_step_that_is_stopped_says_so_in_one_line(spec: JobSpec, tmp_path: Pat
     assert (process.returncode, err) == (1, "selfloop: probe: stopped; run the same command to go on.\n")
     attempt = last_attempt(tmp_path / "logs/probe.log")
     assert attempt is not None and attempt.failed is not None
+
+
+@pytest.mark.parametrize("what", ["system error", "library error"])
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "no space left on the disk. Free some"),
+        (errno.EROFS, "nothing can be written there. Make it writable"),
+        (errno.EACCES, "permission denied. Allow it"),
+        (errno.EMFILE, "too many open files. Raise the limit"),
+    ],
+)
+def test_an_error_of_the_system_is_one_line_that_says_what_to_do(
+    spec: JobSpec, what: str, number: int, says: str
+) -> None:
+    failed = run(replace(spec, params={"what": what, "errno": number}))
+    assert failed.returncode == 1
+    assert failed.stderr.startswith(f"selfloop: probe: {says}") and failed.stderr.count("\n") == 1
+    assert "run the same command again" in failed.stderr
+
+
+def test_a_log_that_cannot_be_opened_is_one_line(
+    spec: JobSpec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(log: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(log))
+
+    monkeypatch.setattr(execution, "open_log", refuse)
+    assert execution.execute(spec) == 1
+    assert capsys.readouterr().err.startswith("selfloop: probe: nothing can be written there. Make it writable")
 
 
 def test_a_step_under_nohup_outlives_the_terminal(spec: JobSpec, tmp_path: Path) -> None:

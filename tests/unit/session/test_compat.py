@@ -95,3 +95,19 @@ def test_the_pinned_snakemake_has_what_is_patched() -> None:
     assert check.__module__ == "selfloop.session.compat"
     # Applied once, however often it is asked for: what it wraps is Snakemake's own.
     assert inspect.getclosurevars(check).nonlocals["process_job"].__module__ == "snakemake.dag"
+
+
+def test_an_error_with_advice_is_said_once_and_any_other_shown_as_snakemake_shows_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[object] = []
+    monkeypatch.setattr("snakemake.exceptions.print_exception", lambda error, *_: shown.append(error))
+    for module in (compat.snakemake.api, compat.local, compat.job_scheduler):
+        monkeypatch.setattr(module, "print_exception", None)
+    compat.say_of_errors(lambda error: "free some space" if isinstance(error, OSError) else None)
+    bug = ValueError("a bug")
+    for module in (compat.snakemake.api, compat.local, compat.job_scheduler):
+        module.print_exception(OSError("full"), {})
+        module.print_exception(bug, {})
+    assert shown == [bug] * 3
+    assert capsys.readouterr().err == "selfloop: free some space\n"

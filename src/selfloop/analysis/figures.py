@@ -28,7 +28,7 @@ from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
 
 SEEDS, INTERVAL = "a seed", "95% interval of the mean"
-SEED_MARK: dict[str, Any] = {"marker": ".", "markersize": 3, "alpha": 0.6, "linestyle": "none", "markeredgewidth": 0}
+SEED_MARK: dict[str, Any] = {"marker": "_", "markersize": 5, "linestyle": "none", "markeredgewidth": 0.8}
 PAPER = "the paper, same setting"
 PAPER_MARK: dict[str, Any] = {"marker": "*", "markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
 LEGEND_LINE, LEGEND_SPACE = 0.12, 0.05  # inches: height of a legend's line, and space between entries

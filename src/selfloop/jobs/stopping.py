@@ -95,6 +95,8 @@ def forward(send: Callable[[int], object]) -> None:
     """From now on, call `send` for each stop signal: another process does the work."""
 
     def handler(number: int, _: object) -> None:
+        if _current is not None:
+            _current.arrived = True
         with suppress(ProcessLookupError):
             send(number)
 

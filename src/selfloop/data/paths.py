@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selfloop.errors import UserError
 
+GLOBS = 1_000  # in one list
 LOOKED_AT = 100_000  # files and folders that a glob may look at
 BRACKETS = 100  # in a glob: looking for each one's end takes a time that grows with the square
 WALKED = 5_000_000  # files and folders below one that is read as a whole
@@ -85,6 +86,8 @@ def matching_files(patterns: str | list[str] | None) -> tuple[list[Path], list[s
     """
     if isinstance(patterns, list) and len(patterns) > LOOKED_AT:
         raise TooMany(f"{len(patterns):,} paths; at most {LOOKED_AT:,}.")
+    if isinstance(patterns, list) and (globs := sum(map(glob.has_magic, patterns))) > GLOBS:
+        raise TooMany(f"{globs:,} globs; at most {GLOBS:,}.")
     found: dict[Path, Path] = {}  # by resolved path
     unmatched = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns or []:

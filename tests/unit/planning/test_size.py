@@ -108,6 +108,10 @@ ABSURD: dict[str, tuple[Config, str]] = {
     ),
     "a long key": (of(**{"a" * 10**6: 1}), r"experiments.a: the key 'a+\.\.\. has 1,000,000 characters; at most 200"),
     "a huge integer": (of(seeds=[10**400]), r"experiments.a.seeds\[0\]: it is beyond what a number can be here"),
+    "globs": (
+        of(TEXT, data={"source": "files", "train": ["*.txt"] * 100_000}),
+        "experiments.a.data: 100,000 globs; at most 1,000.",
+    ),
     "NUL": (of(TEXT, data={"source": "files", "train": "a\0b"}), "experiments.a.data.train: .* is not one of a text"),
     "half a surrogate pair": (of(domain="\ud800"), "experiments.a.domain: .* is not one of a text"),
 }

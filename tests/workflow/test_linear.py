@@ -25,7 +25,8 @@ import yaml
 from safetensors.numpy import load_file
 
 from selfloop.domains.linear import theory
-from selfloop.domains.linear.config import Training
+from selfloop.domains.linear.config import Data, Training
+from selfloop.domains.linear.data.sources import real_noise
 from selfloop.domains.linear.steps import train
 from selfloop.jobs.job import Job
 
@@ -70,6 +71,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def data() -> Data:
+    """The study's section, complete."""
+    return Data.model_validate(study()["experiments"]["linear"]["data"])
+
+
 def chain(folder: Path, regime: str, seed: int = 0) -> list[dict[str, str]]:
     """The rows of the study's index that make up a chain, by iteration."""
     with (folder / "results/chains.csv").open(encoding="utf-8", newline="") as file:
@@ -96,7 +102,7 @@ def parameters(folder: Path, row: dict[str, str]) -> np.ndarray:
 def deviation(folder: Path, regime: str, formula: str | None = None) -> float:
     """The largest difference between a parameter of a chain and the closed form, from X, w* and the recorded noise."""
     rows = chain(folder, regime)
-    noise = [column(real(folder), "noise")]
+    noise = [real_noise(data(), 0)]
     for n, row in enumerate(rows[:-1], start=2):
         parts = row["part_folders"].split()
         taken = parts[:n] if regime == "replace-multiple" else parts[:1]
@@ -139,6 +145,8 @@ def test_subsampling_fits_the_rows_that_its_manifest_names(finished: Path) -> No
         assert pool == {path.resolve() for path in (real(finished), *parts)}
         assert named.num_rows == T
         X, y = np.array(named.column("x").to_pylist()), named.column("y").to_numpy()
+        is_real = named.column("iteration").to_numpy() == 0
+        y = np.where(is_real, y + real_noise(data(), 0)[named.column("row").to_numpy()], y)
         expected = np.linalg.lstsq(X, y, rcond=None)[0]
         assert np.abs(parameters(finished, row) - expected).max() < CLOSE
 
@@ -177,7 +185,7 @@ def test_one_wrong_row_is_seen(finished: Path, tmp_path: Path, tamper: Callable[
     job = Job(
         {"training_set": str(model / "training-set")},
         {"checkpoint": str(model / "checkpoint"), "learning_curve": str(model / "learning_curve.parquet")},
-        train.Params(training=Training()),
+        train.Params(training=Training(), data=data(), seed=0),
     )
     train.run(job)
     assert deviation(folder, "accumulate") < CLOSE
@@ -198,9 +206,12 @@ def test_a_part_has_the_real_x_and_the_models_labels(finished: Path) -> None:
     assert not np.isin(column(parts[0], "noise"), column(parts[1], "noise")).any()
 
 
-def test_seeds_share_the_real_rows_and_no_noise_after_them(finished: Path) -> None:
+def test_seeds_share_the_real_inputs_and_no_noise(finished: Path) -> None:
     zero, one = (chain(finished, "one-row-short", seed) for seed in (0, 1))
-    assert np.array_equal(parameters(finished, zero[0]), parameters(finished, one[0]))
+    X, w = column(real(finished), "x"), np.array(W_STAR)
+    for seed, rows in enumerate((zero, one)):
+        expected = w + np.linalg.pinv(X) @ real_noise(data(), seed)
+        assert np.abs(parameters(finished, rows[0]) - expected).max() < CLOSE
     noises = [column(finished / rows[0]["part_folders"], "noise") for rows in (zero, one)]
     assert not np.isin(*noises).any()
 

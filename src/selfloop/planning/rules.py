@@ -173,6 +173,8 @@ class Plan(studies.Study):
             "streams": model.streams,
             "model": experiment.model.plain,
             "training": model.training.plain,
+            "data": experiment.data.plain,
+            "seed": model.seed,
             "state": paths.state(model.name),
         }
 

@@ -32,7 +32,9 @@ class Data(Distribution):
     """The distribution of the real rows, and how many are drawn."""
 
     seed: DataSeed = 0
-    """Seed of the real rows; `per-chain`: the chain's own."""
+    """Seed of the inputs X of the real rows, whose noise is drawn by the seeds of the chains; `per-chain`: the chain's
+    own.
+    """
 
 
 class Model(Section):

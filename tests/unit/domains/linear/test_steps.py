@@ -14,7 +14,7 @@ import torch
 from selfloop.data import training_set
 from selfloop.domains.linear.config import Data, Training
 from selfloop.domains.linear.data.rows import read_rows, write_rows
-from selfloop.domains.linear.data.sources import covariance, factor, target
+from selfloop.domains.linear.data.sources import covariance, factor, real_noise, target
 from selfloop.domains.linear.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.linear.steps import evaluate_model, evaluate_part, generate, prepare_data, train
 from selfloop.domains.linear.steps.train import fit
@@ -82,7 +82,7 @@ def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
     outputs = {"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(curve)}
     monkeypatch.setattr(train, "save_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
-        train.run(Job({"training_set": target}, outputs, train.Params(training=Training())))
+        train.run(Job({"training_set": target}, outputs, train.Params(training=Training(), data=DATA, seed=0)))
     assert not curve.exists()
 
 
@@ -103,9 +103,39 @@ def test_a_data_set_of_which_no_row_is_drawn_is_no_part_of_the_fit(tmp_path: Pat
         {name: str(tmp_path / name) for name in ("checkpoint", "learning_curve")},
     )
     training_set.run(Job({"real": parts[0], "parts": parts}, {"training_set": folder}, params))
-    train.run(Job({"training_set": folder}, outputs, train.Params(training=Training())))
+    train.run(Job({"training_set": folder}, outputs, train.Params(training=Training(), data=DATA, seed=0)))
     X, y, _ = read_rows(Path(parts[1]))
+    y = y + real_noise(DATA, 0)
     assert np.abs(load_checkpoint(tmp_path / "checkpoint") - np.linalg.pinv(X) @ y).max() < 1e-13
+
+
+def test_real_labels_have_the_noise_of_the_chains_seed_and_sampled_ones_their_own(tmp_path: Path) -> None:
+    X, y, _ = read_rows(prepare(tmp_path) / "train")
+    part, (_, labels, _) = sample(tmp_path, np.array([1.0, 2.0, 3.0]), "part")
+    takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}] * 2
+    folder = tmp_path / "training-set"
+    inputs = {"real": str(tmp_path / "train"), "parts": [str(tmp_path / "train"), str(part)]}
+    training_set.run(
+        Job(inputs, {"training_set": str(folder)}, training_set.Params(identity="t", takes=takes, budget=None))
+    )
+    fits = []
+    for seed in (0, 1):
+        outputs = {name: str(tmp_path / f"{name}{seed}") for name in ("checkpoint", "learning_curve")}
+        train.run(Job({"training_set": str(folder)}, outputs, train.Params(training=Training(), data=DATA, seed=seed)))
+        fits.append(load_checkpoint(tmp_path / f"checkpoint{seed}"))
+        expected = np.linalg.pinv(np.vstack([X, X])) @ np.concatenate([y + real_noise(DATA, seed), labels])
+        assert np.abs(fits[-1] - expected).max() < 1e-13
+    assert np.abs(fits[0] - fits[1]).max() > 1e-3
+
+
+def test_the_noise_of_real_labels_has_the_datas_variance_and_differs_between_seeds_and_data() -> None:
+    data = DATA.changed(rows=20_000)
+    noise = real_noise(data, 0)
+    assert noise.shape == (20_000,)
+    assert noise.var() == pytest.approx(0.25, rel=0.05)
+    assert np.array_equal(noise, real_noise(data, 0))
+    for other in (real_noise(data, 1), real_noise(data.changed(seed=1), 0)):
+        assert abs(np.corrcoef(noise, other)[0, 1]) < 0.03
 
 
 def test_an_ill_conditioned_design_keeps_its_digits() -> None:
@@ -136,12 +166,11 @@ def test_the_test_split_measures_the_excess_risk_exactly(tmp_path: Path, changes
     assert row["value"] == pytest.approx(away @ Sigma @ away, rel=1e-13)
 
 
-def test_real_rows_have_the_law_that_the_data_section_says(tmp_path: Path) -> None:
+def test_real_rows_have_the_covariance_that_the_data_section_says_and_no_noise_yet(tmp_path: Path) -> None:
     X, y, noise = read_rows(prepare(tmp_path, rows=20_000, covariance=SIGMA) / "train")
     assert np.abs(X.T @ X / len(X) - SIGMA).max() < 0.15
-    assert np.abs(y - X @ target(DATA) - noise).max() < 1e-14
-    assert noise.var() == pytest.approx(0.25, rel=0.05)
-    assert abs(np.corrcoef(X[:, 0], noise)[0, 1]) < 0.03
+    assert np.array_equal(y, X @ target(DATA))
+    assert not noise.any()
 
 
 def test_the_same_section_gives_the_same_bytes_and_another_seed_other_rows(tmp_path: Path) -> None:
@@ -165,7 +194,7 @@ def sample(folder: Path, w: np.ndarray, streams: str, part: int = 0) -> tuple[Pa
 
 
 def test_parts_have_the_same_x_and_noise_of_their_own(tmp_path: Path) -> None:
-    X, _, real_noise = read_rows(prepare(tmp_path) / "train")
+    X, _, _ = read_rows(prepare(tmp_path) / "train")
     w = np.array([1.0, 2.0, 3.0])
     folder, (own, y, noise) = sample(tmp_path, w, "a", part=1)
     _, (_, _, other) = sample(tmp_path, w, "b")
@@ -173,7 +202,7 @@ def test_parts_have_the_same_x_and_noise_of_their_own(tmp_path: Path) -> None:
     assert np.array_equal(own, X)
     assert np.array_equal(y, X @ w + noise)
     assert np.array_equal(noise, again)
-    assert not np.isin(noise, np.concatenate([other, real_noise])).any()
+    assert not np.isin(noise, np.concatenate([other, real_noise(DATA, 0)])).any()
     table = pq.read_table(folder)
     assert table.column_names == ["x", "y", "noise", "iteration", "part", "row"]
     assert {name: set(table.column(name).to_pylist()) for name in ("iteration", "part")} == {

@@ -51,6 +51,14 @@ def arrays(batch: pa.RecordBatch) -> tuple[Array, Array]:
     return inputs.reshape(batch.num_rows, -1), batch.column("y").to_numpy(zero_copy_only=False)
 
 
+def noisy(batch: pa.RecordBatch, real: Array) -> tuple[Array, Array]:
+    """`arrays` of a batch with the columns iteration and row too, with the noise `real` (T,) added to the real rows."""
+    X, y = arrays(batch)
+    rows = batch.column("row").to_numpy(zero_copy_only=False)
+    is_real = batch.column("iteration").to_numpy(zero_copy_only=False) == 0
+    return X, np.where(is_real, y + real[rows], y)
+
+
 def read_rows(folder: Path) -> tuple[Array, Array, Array]:
     """A whole data set: X (rows, d), y (rows,) and noise (rows,)."""
     batches = list(iterate_rows(shard_paths(folder), ["x", "y", "noise"]))

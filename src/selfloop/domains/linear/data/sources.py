@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from selfloop.domains.linear.config import Distribution
+from selfloop.domains.linear.config import Data, Distribution
 from selfloop.domains.linear.theory import Array, cholesky
+from selfloop.identity import digest, stream
 
 
 def covariance(data: Distribution) -> tuple[tuple[float, ...], ...] | None:
@@ -23,6 +24,12 @@ def factor(data: Distribution) -> Array:
         UserError: Σ is not a symmetric positive definite (d, d) matrix.
     """
     return cholesky(covariance(data), data.dimension)
+
+
+def real_noise(data: Data, seed: int) -> Array:
+    """E₁ (T,): the noise in the real labels of the chains of a seed, the same for all their regimes and iterations."""
+    generator = np.random.default_rng(stream(digest([data.plain, seed]), "real noise"))
+    return generator.normal(scale=data.noise_variance**0.5, size=data.rows)
 
 
 def target(data: Distribution) -> Array:

@@ -1,7 +1,7 @@
-"""Rule prepare_data: the real rows x ~ N(0, Σ), y = x·w* + noise, and a test split that measures exactly.
+"""Rule prepare_data: the real rows x ~ N(0, Σ), y = x·w*, and a test split that measures exactly.
 
-The rows are drawn once for all iterations, regimes and seeds, like X in Theorem 1. The noise is stored beside the
-labels, so that every fit can be compared with the closed form.
+The rows are drawn once for all iterations, regimes and seeds, like X in Theorem 1. Their labels have no noise yet: each
+chain adds its own, by its seed, where it trains on them (`sources.real_noise`).
 
 A test error on sampled rows would have sampling error, and Σ is known. So the test split holds d noiseless rows √d·L_k,
 L_k the columns of the Cholesky factor of Σ = LLᵀ: their mean of xxᵀ is Σ itself, and the mean squared error on them is
@@ -31,7 +31,6 @@ def run(job: Job[Params]) -> None:
     d, T, L, w = data.dimension, data.rows, factor(data), target(data)
     identity = digest(data.plain)
     X = np.random.default_rng(stream(identity, "inputs")).standard_normal((T, d)) @ L.T
-    noise = np.random.default_rng(stream(identity, "noise")).normal(scale=data.noise_variance**0.5, size=T)
-    write_rows(Path(job.output["train"]), X, w, noise)
+    write_rows(Path(job.output["train"]), X, w, np.zeros(T))
     write_rows(Path(job.output["test"]), d**0.5 * L.T, w, np.zeros(d))
     job.log.info("%d rows in %d dimensions", T, d)

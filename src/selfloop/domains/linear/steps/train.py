@@ -8,8 +8,9 @@ import numpy as np
 from selfloop.data import training_set
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.learning_curve import write_curve
-from selfloop.domains.linear.config import Training
-from selfloop.domains.linear.data.rows import arrays
+from selfloop.domains.linear.config import Data, Training
+from selfloop.domains.linear.data.rows import noisy
+from selfloop.domains.linear.data.sources import real_noise
 from selfloop.domains.linear.model.checkpoint import save_checkpoint
 from selfloop.domains.linear.theory import Array
 from selfloop.errors import UserError
@@ -20,12 +21,16 @@ class Params(StepParams):
     """What the step takes of its params."""
 
     training: Training
+    data: Data
+    seed: int
 
 
 def run(job: Job[Params]) -> None:
     """Fit `job.input.training_set`; write a checkpoint and an empty learning curve."""
     folder = Path(job.input["training_set"])
-    w, rank, rows = fit(map(arrays, training_set.rows(folder, ["x", "y"])), job.params.training.ridge)
+    noise = real_noise(job.params.data, job.params.seed)
+    batches = training_set.rows(folder, ["x", "y", "iteration", "row"])
+    w, rank, rows = fit((noisy(batch, noise) for batch in batches), job.params.training.ridge)
     job.did(rows, "rows")
     job.log.info("fitted %d parameters to %d rows", len(w), rows)
     if rank < len(w):

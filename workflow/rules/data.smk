@@ -11,6 +11,7 @@ rule prepare_data:
     output:
         train=directory(paths.real(paths.documents("{data}"), "train")),
         test=directory(paths.real(paths.documents("{data}"), "test")),
+        validation=directory(paths.real(paths.documents("{data}"), "validation")),
     log:
         paths.log("prepare_data", "{data}"),
     conda:

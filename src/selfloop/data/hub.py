@@ -39,7 +39,13 @@ def problems(data: HubData) -> list[str]:
             f"data.test_split: {test!r} has rows of data.train_split, {train!r} (allowed: a split of its own, or null, "
             "which holds out data.test_fraction of the train split)"
         ]
-    return []
+    watched = getattr(data, "validation_split", None)
+    return [
+        f"data.validation_split: {watched!r} has rows of data.{key}, {getattr(data, key)!r} (allowed: a split of its "
+        "own, or null)"
+        for key in ("train_split", "test_split")
+        if watched is not None and getattr(data, key) is not None and _share_rows(getattr(data, key), watched)
+    ]
 
 
 def input_files(data: HubData) -> list[str]:

@@ -16,17 +16,20 @@ COLUMNS = [
     ("metric", pa.string()),
     ("value", pa.float64()),
 ]
+VALIDATION = "validation_"  # begins the names of metrics of the validation split
 CurvePoint = Mapping[str, float]  # step, epoch, loss, and a task's metrics
 
 
 def write_curve(points: Sequence[CurvePoint], path: Path) -> None:
-    """Write the points of `loop.Fit.curve`: `loss` is of the train split, all other metrics of the test split."""
+    """Write the points of `loop.Fit.curve`: `loss` is of the train split, metrics that begin with `VALIDATION` of the
+    validation split, all others of the test split.
+    """
     rows = [
         {
-            "split": "train" if metric == "loss" else "test",
+            "split": _split(metric),
             "step": point["step"],
             "epoch": point["epoch"],
-            "metric": metric,
+            "metric": metric.removeprefix(VALIDATION),
             "value": value,
         }
         for point in points
@@ -35,3 +38,14 @@ def write_curve(points: Sequence[CurvePoint], path: Path) -> None:
     ]
     with atomic_file(path) as scratch:
         pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(COLUMNS)), scratch, **FORMAT)
+
+
+def of_validation(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics of the validation split, by the names that they have in a point."""
+    return {f"{VALIDATION}{name}": value for name, value in metrics.items()}
+
+
+def _split(metric: str) -> str:
+    if metric.startswith(VALIDATION):
+        return "validation"
+    return "train" if metric == "loss" else "test"

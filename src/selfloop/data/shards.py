@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfloop.checksums import is_shadow
+from selfloop.data.atomic import atomic_folder
 from selfloop.data.parquet import FORMAT
 from selfloop.links import hard_link, log_copies
 
@@ -76,6 +77,12 @@ class ShardWriter:
             if self.rows % self.rows_per_shard == 0 and self._file is not None:
                 self._file.close()
                 self._file = None
+
+
+def no_validation(folder: Path, schema: pa.Schema) -> None:
+    """Write the validation split of a domain that never watches one: a data set without rows."""
+    with atomic_folder(folder) as scratch, ShardWriter(scratch, schema):
+        pass
 
 
 def shard_paths(folder: Path) -> list[Path]:

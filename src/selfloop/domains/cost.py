@@ -79,6 +79,11 @@ def prepared_shards(real: Path) -> tuple[list[Path], list[Path]] | None:
     return train, test
 
 
+def watched_rows(share: float | None, train_rows: float, test_rows: float) -> float:
+    """About how many rows the validation split has: its share of what is trained on, or as many as the test split."""
+    return test_rows if share is None else max(1.0, train_rows * share / (1 - share))
+
+
 def unknown_size(what: str, rule: str) -> UserError:
     """The error for data whose size only the rule that prepares them can tell."""
     return UserError(f"{what}: size unknown until prepared; pass --rows, or prepare it: snakemake --until {rule}")

@@ -5,7 +5,7 @@ A domain is one folder below `selfloop/domains`:
     config.py     the sections of an experiment of the domain: Data, Model, Training, Sampling
     domain.py     DOMAIN, an instance of a subclass of `Domain`, and Experiment, which has these sections
     steps/        one module with run(job) per rule:
-      prepare_data      real documents → data sets `train` and `test`
+      prepare_data      real documents → data sets `train`, `test` and `validation` (no rows: `no_validation`)
       train_tokenizer, tokenize     only if `Domain.tokenizer` asks for them
       measure_baseline  the headline measurements of a predictor that learns nothing, as split "test-baseline"
       train             training set → checkpoint and, last of all, the learning curve, which marks it as finished
@@ -153,6 +153,10 @@ class Domain(ABC, Generic[E, D, M, S]):
     def input_files(self, data: D) -> list[str]:
         """The user's own files that a `data` section reads; a change of them reruns everything."""
         return []
+
+    def watches_validation(self, training: Any) -> bool:
+        """Whether a training reads the validation split; the rule train then has it as its input `validation`."""
+        return False
 
     def tokenizer(self, model: M) -> dict[str, object] | None:
         """What the tokenizer depends on besides the data, or None where the domain has no tokenizer."""

@@ -23,7 +23,7 @@ PROVENANCE = f"{RESULTS}/provenance.json"
 
 
 def real(name: str, split: str) -> str:
-    """The real data as models read them: `name` is an experiment's `real_name`, `split` "train" or "test"."""
+    """The real data as models read them: `name` is an experiment's `real_name`, `split` "train", "test" or so."""
     return f"{DATA}/{name}/{split}"
 
 

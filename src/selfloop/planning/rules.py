@@ -126,7 +126,9 @@ class Plan(studies.Study):
     def train_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule train."""
         model = self.models[wildcards.model]
-        return {"test": model.real("test"), **model.tokenizer_input}
+        watches = model.domain.watches_validation(model.training)
+        watched = {"validation": model.real("validation")} if watches else {}
+        return {"test": model.real("test"), **watched, **model.tokenizer_input}
 
     def evaluate_part_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule evaluate_part."""

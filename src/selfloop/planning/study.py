@@ -164,7 +164,7 @@ class Model:
         return {} if self.experiment.tokenizer_file is None else {"tokenizer": self.experiment.tokenizer_file}
 
     def real(self, split: str) -> str:
-        """The real data that it is compared with: "train" or "test"."""
+        """The real data that it is compared with: "train", "test" or "validation"."""
         return paths.real(self.experiment.real_name, split)
 
 

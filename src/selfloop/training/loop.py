@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from selfloop.data.atomic import atomic_folder
-from selfloop.data.learning_curve import CurvePoint, write_curve
+from selfloop.data.learning_curve import VALIDATION, CurvePoint, write_curve
 from selfloop.errors import UserError
 from selfloop.jobs.job import Did, Job, StepParams
 from selfloop.jobs.stopping import Stopped, held_back, let_through
@@ -49,7 +49,9 @@ class Task(Protocol[Batch]):
         """Units in the batch, for the progress bar."""
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Held-out metrics for the learning curve; the plateau schedule monitors the first."""
+        """Metrics of the test split for the learning curve, and those that the plateau schedule watches: of the
+        validation split, with names that begin with `VALIDATION`.
+        """
 
 
 @dataclass
@@ -246,6 +248,5 @@ def _evaluate(model: nn.Module, task: Task[Batch], done: int) -> dict[str, float
 
 
 def _monitored(point: CurvePoint) -> float:
-    """What the plateau schedule monitors: the task's first metric, else the training loss."""
-    names = [name for name in point if name not in ("step", "epoch", "loss")]
-    return float(point[names[0] if names else "loss"])
+    """What the plateau schedule monitors: the first metric of the validation split, else the training loss."""
+    return float(next((value for name, value in point.items() if name.startswith(VALIDATION)), point["loss"]))

@@ -443,6 +443,29 @@ def test_the_curves_points_are_even_and_the_last_is_at_the_end(
     assert [point["epoch"] for point in curve] == [step / 6 for step in steps]
 
 
+class Watched(Regression):
+    """A task with given losses on the test and the validation split."""
+
+    def __init__(self, test: list[float], validation: list[float]) -> None:
+        super().__init__()
+        self.points = list(zip(test, validation, strict=True))
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        test, validation = self.points.pop(0)
+        return {"error": test, "validation_error": validation}
+
+
+def test_a_plateau_watches_the_validation_split_and_never_the_test_split(tmp_path: Path) -> None:
+    settings = schedule(schedule="plateau", warmup_steps=0, patience=0, decay=0.5, evaluations=3)
+    falling, flat = [3.0, 2.0, 1.0], [3.0, 3.0, 3.0]
+    found = {
+        name: train(tmp_path / name, Watched(*losses), settings).weights
+        for name, losses in {"a": (falling, falling), "b": (flat, falling), "c": (falling, flat)}.items()
+    }
+    assert all(torch.equal(found["a"][name], found["b"][name]) for name in found["a"])
+    assert not all(torch.equal(found["a"][name], found["c"][name]) for name in found["a"])
+
+
 def test_a_points_loss_is_the_mean_since_the_point_before(tmp_path: Path) -> None:
     coarse = train(tmp_path / "coarse", settings=schedule(evaluations=3)).curve
     fine = train(tmp_path / "fine", settings=schedule(evaluations=STEPS)).curve

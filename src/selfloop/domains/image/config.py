@@ -7,12 +7,14 @@ from pydantic import Field
 from selfloop.config.section import DataSeed, Paths, Section
 from selfloop.config.training_length import TrainingLength
 
+VALIDATION_KEYS = ("validation", "validation_split")  # of `data`; besides them, there is a fraction
+
 
 class Data(Section):
     """Where the real images come from, and how they are cropped and resized."""
 
     needs: ClassVar = {"packaged": ("name",), "files": ("train",), "celeba": ("path",), "hub": ("name",)}
-    unsaid: ClassVar = frozenset({"name", "path", "train"})
+    unsaid: ClassVar = frozenset({"name", "path", "train", *VALIDATION_KEYS, "validation_fraction", "validation_rows"})
 
     source: Literal["packaged", "files", "celeba", "hub"]
     """`packaged`: photographs that are installed with the dependencies; `files`: your own; `celeba`: CelebA as its
@@ -49,8 +51,20 @@ class Data(Section):
     """Share of the persons, or of the images where persons are not known, held out with `seed` where there is no test
     split.
     """
+    validation: Paths | None = None
+    """The same for the images that `schedule: plateau` watches, neither trained nor tested on."""
+    validation_split: str | None = None
+    """The split of hub data or CelebA that `schedule: plateau` watches (CelebA: `validation`)."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the persons in the training images, or of these images where persons are not known, that is held out
+    with `seed` for `schedule: plateau` to watch; no regime trains on them. Null for none, or with `schedule: plateau`
+    and no other validation images, 0.05.
+    """
+    validation_rows: Annotated[int, Field(ge=1)] | None = None
+    """Number of validation images, sampled with `seed`; null for all."""
     rows: Annotated[int, Field(ge=1)] | None = None
-    """Number of training images, sampled with `seed`; null for all."""
+    """Number of training images, sampled with `seed`, before `validation_fraction` of them is held out; null for all.
+    """
     test_rows: Annotated[int, Field(ge=1)] | None = None
     """Number of test images, sampled with `seed`; null for all."""
     seed: DataSeed = 0
@@ -96,8 +110,9 @@ class Training(TrainingLength):
     """Peak learning rate of Adam."""
     schedule: Literal["exponential", "cosine", "constant", "plateau"] = "exponential"
     """The learning rate over the run: `exponential` (times `decay` after every epoch), `cosine`, `constant`, or
-    `plateau` (times `decay` where the test loss has stopped falling). With `steps`, epochs of larger training sets are
-    fewer, so that exponential lowers the rate less for them; cosine and constant are the same for all.
+    `plateau` (times `decay` where the loss on the validation images has stopped falling; the test images only measure).
+    With `steps`, epochs of larger training sets are fewer, so that exponential lowers the rate less for them; cosine
+    and constant are the same for all.
     """
     decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     """The factor of the schedules exponential and plateau."""

@@ -4,7 +4,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from selfloop.config.section import given
-from selfloop.domains.cost import Effort, Work, prepared_shards, unknown_size
+from selfloop.data.validation import watches
+from selfloop.domains.cost import Effort, Work, prepared_shards, unknown_size, watched_rows
 from selfloop.domains.image.config import Data, Model, Sampling, Training
 from selfloop.domains.image.data import sources
 from selfloop.domains.image.domain import BANDS, parameter_count
@@ -30,9 +31,11 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
     encoder, decoder = forward_flops(data, model)
     written = BYTES_PER_VALUE * BANDS[data.color] * data.size**2
 
+    watched = watched_rows(data.validation_fraction, train_rows, test_rows)
+
     def train(training: Training, amount: float) -> Work:
         seen = training.seen(amount * train_rows, training.batch_size)
-        evaluated = training.evaluations * test_rows
+        evaluated = training.evaluations * (test_rows + watches(training) * watched)
         return Work(seen, (3 * seen + evaluated) * (encoder + decoder), 4 * parameter_count(data, model))
 
     return Effort(
@@ -78,7 +81,7 @@ def rows_of(data: Data, real: Path, rows: int | None) -> tuple[float, float, tup
         counts = [sum(pq.read_metadata(path).num_rows for path in paths) for paths in prepared]
         return counts[0], counts[1], ()
     if data.source != "hub":
-        train, test = sources.splits(data, lambda line: None)
+        train, test, _ = sources.splits(data, lambda line: None)
         return len(train), len(test), ()
     name = given(data.name)
     known = KNOWN.get(name.rsplit("/", 1)[-1].lower())
@@ -87,4 +90,5 @@ def rows_of(data: Data, real: Path, rows: int | None) -> tuple[float, float, tup
     whole = known[0] if known else float(given(rows or data.rows))
     tested = known[1] if known else whole * data.test_fraction / (1 - data.test_fraction)
     told = (f"{name} has {whole:,.0f} train and {tested:,.0f} test images, as published.",) if known else ()
-    return float(data.rows or whole), float(data.test_rows or tested), told
+    kept = (data.rows or whole) * (1 - (data.validation_fraction or 0))
+    return float(round(kept)), float(data.test_rows or tested), told

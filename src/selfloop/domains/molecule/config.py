@@ -6,6 +6,8 @@ from pydantic import Field
 
 from selfloop.config.section import DataSeed, Paths, Section
 
+VALIDATION_KEYS = ("validation",)  # of `data`; besides it, there is a fraction
+
 
 class Data(Section):
     """Where the real conformations come from, and which of them are used."""
@@ -16,7 +18,7 @@ class Data(Section):
         "rdkit_folder": ("folder", "test_molecules"),
         "geodiff": ("train",),
     }
-    unsaid: ClassVar = frozenset({"folder"})
+    unsaid: ClassVar = frozenset({"folder", *VALIDATION_KEYS, "validation_fraction", "validation_molecules"})
 
     source: Literal["rdkit", "sdf", "rdkit_folder", "geodiff"]
     """`rdkit`: molecules that come with rdkit (from the NCI's open database), with conformers made by rdkit (ETKDG,
@@ -31,6 +33,14 @@ class Data(Section):
     """The same for the files to test on, of whose molecules none is trained on; null holds out `test_fraction` of the
     molecules of SDF files.
     """
+    validation: Paths | None = None
+    """The same for the files that `schedule: plateau` watches; their molecules are neither trained nor tested on."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the training molecules (of `molecules`, where that is given) held out with `seed` for `schedule:
+    plateau` to watch; no regime trains on them. Null for none, or with `schedule: plateau` and no `validation`, 0.05.
+    """
+    validation_molecules: Annotated[int, Field(ge=1)] | None = None
+    """Number of validation molecules at most, sampled with `seed`; null for all."""
     folder: Annotated[str, Field(min_length=1)] | None = None
     """The folder that `rdkit_folder.tar.gz` unpacks to; `summary_drugs.json` lies in it."""
     molecules: Annotated[int, Field(ge=1)] | None = None
@@ -98,8 +108,8 @@ class Training(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
     """Peak learning rate of Adam."""
     schedule: Literal["cosine", "constant", "plateau"] = "plateau"
-    """`cosine`, `constant`, or `plateau`: times `decay` whenever the total test loss has not fallen for more than
-    `patience` evaluations.
+    """`cosine`, `constant`, or `plateau`: times `decay` whenever the total loss on the validation molecules has not
+    fallen for more than `patience` evaluations; the test molecules only measure.
     """
     final_learning_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Where the cosine ends, as a share of the peak."""

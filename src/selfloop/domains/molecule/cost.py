@@ -3,7 +3,8 @@ molecule."""
 
 from pathlib import Path
 
-from selfloop.domains.cost import Effort, Work, prepared_shards, unknown_size
+from selfloop.data.validation import watches
+from selfloop.domains.cost import Effort, Work, prepared_shards, unknown_size, watched_rows
 from selfloop.domains.molecule.config import Data, Model, Sampling, Training
 from selfloop.domains.molecule.domain import parameter_count
 from selfloop.domains.molecule.model.evaluation import LEARNING_CURVE_DRAWS, LEARNING_CURVE_ROWS, TEST_DRAWS
@@ -31,10 +32,12 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
     train_rows, test_rows, atoms, assumed = rows_of(data, real, rows)
     forward = forward_flops(model, atoms)
     written = BYTES_PER_ATOM * atoms
-    curve = min(test_rows, LEARNING_CURVE_ROWS) * LEARNING_CURVE_DRAWS
+    watched = min(watched_rows(data.validation_fraction, train_rows, test_rows), LEARNING_CURVE_ROWS)
+    evaluated = min(test_rows, LEARNING_CURVE_ROWS)
 
     def train(training: Training, amount: float) -> Work:
         seen = float(training.steps * training.batch_size)  # whatever the training set's size
+        curve = (evaluated + watches(training) * watched) * LEARNING_CURVE_DRAWS
         flops = (3 * seen + training.evaluations * curve) * forward
         return Work(seen, flops, 4 * parameter_count(model))
 
@@ -82,7 +85,8 @@ def rows_of(data: Data, real: Path, rows: int | None) -> tuple[float, float, flo
         atoms = len(tables[0].column(0).combine_chunks().flatten()) / len(tables[0])
         return len(tables[0]), len(tables[1]), atoms, ()
     molecules, each = data.molecules, data.conformers
-    train = data.rows or rows or (molecules * each if molecules and each else None)
+    kept = 1 - (data.validation_fraction or 0)
+    train = data.rows or rows or (round(molecules * each * kept) if molecules and each else None)
     if train is None:
         raise unknown_size("data", "prepare_data")
     tested, per_molecule = data.test_molecules, data.test_conformers or each

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selfloop.config import models
 from selfloop.config.section import first_of
 from selfloop.data.quantity import Limit, Quantity
-from selfloop.domains.molecule.config import Data, Model, Sampling, Training
+from selfloop.data.validation import watches, with_validation
+from selfloop.domains.molecule.config import VALIDATION_KEYS, Data, Model, Sampling, Training
 from selfloop.domains.molecule.data import sources
 from selfloop.domains.protocol import Analysis, Artifacts, Domain, too_large
 from selfloop.identity import slug
@@ -23,6 +24,10 @@ class Experiment(models.Experiment):
     model: Model = Model()
     training: Training = Training()
     sampling: Annotated[list[Sampling], Field(min_length=1)] = [Sampling()]
+
+    @model_validator(mode="after")
+    def _watches_a_split(self) -> Self:
+        return with_validation(self, VALIDATION_KEYS)
 
 
 LOSSES = (
@@ -123,6 +128,10 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
     def baseline(self, model: Model) -> dict[str, object]:
         """The noise, and the pairs that are within the cutoff."""
         return model.model_dump(include={"timesteps", "beta_start", "beta_end", "cutoff"})
+
+    def watches_validation(self, training: Training) -> bool:
+        """Whether the schedule waits for a plateau."""
+        return watches(training)
 
     def problems(self, experiment: Experiment) -> list[str]:
         """What the schema cannot say; one sentence each, beginning with the key within the experiment."""

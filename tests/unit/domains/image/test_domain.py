@@ -1,6 +1,7 @@
 """What the study asks of the image domain while it is planned."""
 
 import copy
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from selfloop.domains.image.config import Data
 from selfloop.domains.image.domain import DOMAIN, Experiment, ends, first_seeds
 from selfloop.errors import UserError
 from selfloop.planning.check import check
+from selfloop.planning.rules import plan_study
 
 EXPERIMENT: dict[str, Any] = {
     "domain": "image",
@@ -78,6 +80,30 @@ def test_a_later_training_set_smaller_than_a_batch_is_refused_where_the_images_a
     entry["data"] = {**entry["data"], "rows": 100}
     with pytest.raises(UserError, match="16 is more than the 10 rows that regime 'less' trains on at iteration 2"):
         check(study)
+
+
+def test_a_plateau_watches_a_twentieth_of_the_train_rows_unless_data_name_a_validation_split() -> None:
+    assert checked().data.validation_fraction is None
+    assert not DOMAIN.watches_validation(checked().training)
+    entry = checked(training={"schedule": "plateau"})
+    assert entry.data.validation_fraction == 0.05
+    assert DOMAIN.watches_validation(entry.training)
+    assert "validation_fraction" in entry.data.plain and "validation_fraction" not in checked().data.plain
+    given = checked(training={"schedule": "plateau"}, data={"validation_fraction": 0.2})
+    assert given.data.validation_fraction == 0.2
+    hub = {"source": "hub", "name": "a/b", "validation_split": "validation"}
+    entry = Experiment.model_validate({**EXPERIMENT, "data": hub, "training": {"schedule": "plateau"}})
+    assert entry.data.validation_fraction is None
+
+
+def test_only_a_training_that_watches_it_reads_the_validation_split() -> None:
+    for schedule, found in (("plateau", True), ("cosine", False)):
+        entry = {**EXPERIMENT, "training": {**EXPERIMENT["training"], "schedule": schedule}}
+        plan = plan_study({"experiments": {"a": entry}})
+        for name in plan.models:
+            inputs = plan.train_input(SimpleNamespace(model=name))
+            assert ("validation" in inputs) == found
+            assert inputs.get("validation", "validation").endswith("validation")
 
 
 def test_the_grids_show_the_first_seed_and_both_ends_of_its_chains() -> None:

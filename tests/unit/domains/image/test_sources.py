@@ -22,7 +22,7 @@ from .conftest import blobs, people, png, settings
 
 def split(**data: Any) -> tuple[ImageFiles, ImageFiles, list[str]]:
     lines: list[str] = []
-    return (*sources.splits(settings(**data), lines.append), lines)
+    return (*sources.splits(settings(**data), lines.append)[:2], lines)
 
 
 def zipped(path: Path, files: dict[str, bytes]) -> Path:
@@ -335,6 +335,46 @@ def test_what_a_local_data_set_lacks_is_named(image_folder: Path, data: dict[str
         split(source="hub", name=str(image_folder), **data)
 
 
+# --- a validation split ----------------------------------------------------------------------------------------------
+
+
+def three(**data: Any) -> tuple[ImageFiles, ImageFiles, ImageFiles]:
+    train, test, watched = sources.splits(settings(**data), lambda line: None)
+    assert watched is not None
+    return train, test, watched
+
+
+def test_a_validation_split_holds_out_persons_of_the_images_to_train_on(folder: Callable[..., Path]) -> None:
+    data = {"source": "files", "train": str(folder(people(10, 4))), "person": "folder", "test_fraction": 0.3}
+    without, tested, _ = split(**data)
+    train, test, watched = three(**data, validation_fraction=0.3)
+    assert test.names == tested.names
+    assert sorted([*train.names, *watched.names]) == sorted(without.names)
+    assert len(set(watched.persons or ())) == 2
+    assert not set(train.persons or ()) & set(watched.persons or ())
+    assert three(**data, validation_fraction=0.3)[2].names == watched.names
+    assert len(three(**data, validation_fraction=0.3, validation_rows=3)[2]) == 3
+    few = three(**data, validation_fraction=0.3, rows=12)
+    assert len(few[0]) + len(few[2]) == 12
+
+
+def test_validation_images_may_be_files_or_a_split_of_their_own(folder: Callable[..., Path], tmp_path: Path) -> None:
+    train, watched = folder(people(4, 2), "train"), folder(people(2, 2, first=4), "watched")
+    found = three(source="files", train=str(train), validation=str(watched), person="folder")
+    assert set(found[2].persons or ()) == {"p04", "p05"}
+    assert str(watched / "p04/0.png") in sources.input_files(
+        settings(source="files", train=str(train), validation=str(watched))
+    )
+    found = three(source="celeba", path=str(celeba(tmp_path / "c", identities=False)), validation_split="validation")
+    assert list(map(len, found)) == [6, 2, 1]
+
+
+def test_a_validation_person_who_is_trained_or_tested_on_is_refused(folder: Callable[..., Path]) -> None:
+    train, watched = folder(people(4, 2), "train"), folder(people(2, 2, first=3), "watched")
+    with pytest.raises(UserError, match=r"1 persons of the validation images .* (train|test) images .*: p03\."):
+        three(source="files", train=str(train), validation=str(watched), person="folder")
+
+
 # --- what is wrong before anything is read --------------------------------------------------------------------------
 
 
@@ -350,6 +390,13 @@ def test_what_a_local_data_set_lacks_is_named(image_folder: Path, data: dict[str
             {"source": "files", "train": ["docs", "tests/unit"], "test": "tests"},
             ["data.test: 'tests' holds 'tests/unit'"],
         ),
+        ({"source": "files", "train": "docs", "validation": "docs"}, ["data.validation: 'docs' is in data.train too"]),
+        (
+            {"source": "files", "train": "docs", "validation": "tests", "validation_fraction": 0.1},
+            ["data.validation_fraction: 0.1 is given with data.validation; give one of them"],
+        ),
+        ({"source": "packaged", "name": "orl", "validation_split": "a"}, ["data.validation_split: 'a' is given with"]),
+        ({"source": "hub", "name": "a/b", "validation_split": "test"}, ["data.validation_split: 'test' has rows of"]),
         ({"source": "files", "train": "tests", "person": "("}, ["data.person: '(' is not a regular expression"]),
         ({"source": "files", "train": "tests", "person": "a"}, ["data.person: 'a' has 0 groups"]),
         ({"source": "files", "train": "tests", "name": "orl"}, ["data.name: 'orl' is given with source: files"]),

@@ -191,6 +191,22 @@ def test_what_is_measured_during_a_training_changes_no_byte_of_the_model(job: Jo
     assert len(found) == 1
 
 
+def test_a_plateau_watches_the_validation_images_and_the_test_images_only_measure(job: Job, tmp_path: Path) -> None:
+    watched = str(write(tmp_path / "watched", blobs(10, seed=2)))
+    waiting = trained_otherwise(job, schedule="plateau", patience=0, decay=0.1, evaluations=8)
+    waiting = replace(waiting, input={**job.input, "validation": watched})
+    train.run(waiting)
+    expected, curve = weights(job), pq.read_table(job.output["learning_curve"]).to_pandas()
+    assert set(curve["split"]) == {"train", "test", "validation"}
+    own = {
+        split: curve[(curve["split"] == split) & (curve["metric"] == "total_loss")] for split in ("test", "validation")
+    }
+    assert len(own["validation"]) == len(own["test"]) == 8
+    other = str(write(tmp_path / "other", 255 - blobs(12, seed=3)))
+    train.run(replace(waiting, input={**waiting.input, "test": other}))
+    assert all(torch.equal(weights(job)[name], expected[name]) for name in expected)
+
+
 def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

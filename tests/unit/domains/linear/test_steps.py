@@ -39,7 +39,7 @@ def measurements(path: Path) -> list[dict[str, Any]]:
 
 def prepare(folder: Path, **changes: Any) -> Path:
     """The folder in which both splits of changed data lie."""
-    outputs = {split: str(folder / split) for split in ("train", "test")}
+    outputs = {split: str(folder / split) for split in ("train", "test", "validation")}
     prepare_data.run(Job({}, outputs, prepare_data.Params(data=DATA.changed(**changes))))
     return folder
 
@@ -112,11 +112,11 @@ def test_a_data_set_of_which_no_row_is_drawn_is_no_part_of_the_fit(tmp_path: Pat
 def test_real_labels_have_the_noise_of_the_chains_seed_and_sampled_ones_their_own(tmp_path: Path) -> None:
     X, y, _ = read_rows(prepare(tmp_path) / "train")
     part, (_, labels, _) = sample(tmp_path, np.array([1.0, 2.0, 3.0]), "part")
-    takes = [{"amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}] * 2
+    takes = [{"iteration": 0, "part": 0, "amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}] * 2
     folder = tmp_path / "training-set"
     inputs = {"real": str(tmp_path / "train"), "parts": [str(tmp_path / "train"), str(part)]}
     training_set.run(
-        Job(inputs, {"training_set": str(folder)}, training_set.Params(identity="t", takes=takes, budget=None))
+        Job(inputs, {"training_set": str(folder)}, training_set.Params(streams="t", takes=takes, budget=None))
     )
     fits = []
     for seed in (0, 1):

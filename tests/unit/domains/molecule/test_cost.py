@@ -45,11 +45,15 @@ def test_a_training_counts_its_steps_whatever_its_training_set(tmp_path: Path) -
     data = checked({"source": "rdkit", "molecules": 30, "conformers": 5, "test_molecules": 4})
     found = effort(data, MODEL, tmp_path)
     forward = forward_flops(MODEL, efforts.ATOMS)
-    work = found.train(Training(steps=200, batch_size=8, evaluations=3), 2.0)
+    training = Training(steps=200, batch_size=8, evaluations=3, schedule="cosine")
+    work = found.train(training, 2.0)
     assert work.units == 200 * 8
     assert work.flops == pytest.approx((3 * 200 * 8 + 3 * 2 * 4 * 5) * forward)
-    assert found.generate(Sampling()).flops == pytest.approx(150 * 50 * forward)
-    assert found.generate(Sampling(schedule="all")).flops == pytest.approx(150 * 100 * forward)
+    watching = found.train(training.changed(schedule="plateau"), 2.0)
+    held_out = 0.05 / 0.95 * round(0.95 * 30 * 5)
+    assert watching.flops == pytest.approx((3 * 200 * 8 + 3 * 2 * (4 * 5 + held_out)) * forward)
+    assert found.generate(Sampling()).flops == pytest.approx(round(0.95 * 150) * 50 * forward)
+    assert found.generate(Sampling(schedule="all")).flops == pytest.approx(round(0.95 * 150) * 100 * forward)
     assert found.evaluate_model.flops == pytest.approx(8 * 20 * forward)
 
 

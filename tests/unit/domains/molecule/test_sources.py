@@ -22,6 +22,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdForceFieldHelpers
 from rdkit.Geometry import Point3D
 
+from selfloop.data.shards import count_rows
 from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import readers, sources
 from selfloop.domains.molecule.data.chemistry import LeftOut
@@ -33,12 +34,13 @@ from selfloop.jobs.job import Job
 from .conftest import write_entries
 
 Make = Callable[..., Any]
+SPLITS = ("train", "test", "validation")
 
 
 def read(data: Data) -> tuple[list[Conformation], list[Conformation], LeftOut]:
     """Train rows, test rows, and what was left out."""
     left_out = LeftOut()
-    train, test = prepare_data.splits(data, left_out)
+    train, test, _ = prepare_data.splits(data, left_out)
     return list(prepare_data.conformations(train)), list(prepare_data.conformations(test)), left_out
 
 
@@ -217,7 +219,7 @@ def test_a_title_that_different_molecules_share_is_not_taken_for_a_name(
 ) -> None:
     entries = [mol(smiles) for smiles in ALCOHOLS]
     path = write_entries(tmp_path / "titles.sdf", *entries, names=[title] * len(entries))
-    train, test = prepare_data.splits(data(train=str(path)), left_out := LeftOut())
+    train, test, _ = prepare_data.splits(data(train=str(path)), left_out := LeftOut())
     assert len(train) + len(test) == len(ALCOHOLS)
     assert all(len(molecule.conformations) == 2 for molecule in train + test)
     assert not left_out
@@ -361,7 +363,7 @@ def test_a_file_without_a_usable_molecule_stops_with_one_clear_message(
     path.write_bytes(content)
     job = Job(
         input={},
-        output={"train": str(tmp_path / "train"), "test": str(tmp_path / "test")},
+        output={split: str(tmp_path / split) for split in SPLITS},
         params=prepare_data.Params(data=data(train=str(path))),
     )
     with pytest.raises(UserError, match=r"is truncated or damaged|no molecule is left for the train split"):
@@ -407,18 +409,65 @@ def test_fewer_molecules_than_asked_for_stop_the_step(
     keys: dict[str, Any], message: str, sdf: Path, data: Make, tmp_path: Path
 ) -> None:
     section = data(train=str(sdf), **keys) if "source" in keys else rdkit_section(**keys)
-    output = {"train": str(tmp_path / "train"), "test": str(tmp_path / "test")}
+    output = {split: str(tmp_path / split) for split in SPLITS}
     with pytest.raises(UserError, match=message):
         prepare_data.run(Job(input={}, output=output, params=prepare_data.Params(data=section)))
     assert not (tmp_path / "train").exists()
 
 
 def test_the_step_writes_both_splits_and_thins_the_rows_by_seed(sdf: Path, tmp_path: Path, data: Make) -> None:
-    output = {"train": str(tmp_path / "train"), "test": str(tmp_path / "test")}
+    output = {split: str(tmp_path / split) for split in SPLITS}
     prepare_data.run(Job(input={}, output=output, params=prepare_data.Params(data=data(train=str(sdf), rows=7))))
     train, test = (read_conformations(tmp_path / split) for split in ("train", "test"))
     assert (len(train), len(test)) == (7, 4)
     assert not set(train.smiles) & set(test.smiles)
+    assert count_rows(tmp_path / "validation") == 0
+
+
+def prepared(section: Data, folder: Path) -> tuple[set[str], set[str], set[str]]:
+    """The molecules of the splits that the step writes."""
+    output = {split: str(folder / split) for split in SPLITS}
+    prepare_data.run(Job(input={}, output=output, params=prepare_data.Params(data=section)))
+    train, test, watched = (set(read_conformations(folder / split).smiles) for split in SPLITS)
+    return train, test, watched
+
+
+def test_a_validation_split_is_held_out_of_the_molecules_to_train_on_and_leaves_the_test_split_alone(
+    sdf: Path, tmp_path: Path, data: Make
+) -> None:
+    without, tested = ({row.smiles for row in rows} for rows in read(data(train=str(sdf)))[:2])
+    train, test, watched = prepared(data(train=str(sdf), validation_fraction=0.3), tmp_path / "a")
+    assert test == tested
+    assert (train | watched, train & watched, len(watched)) == (without, set(), 2)
+    few = prepared(data(train=str(sdf), validation_fraction=0.3, validation_molecules=1), tmp_path / "b")
+    assert (few[0], len(few[2] & watched)) == (train, 1)
+    assert prepared(data(train=str(sdf), validation_fraction=0.3, seed=1), tmp_path / "c")[2] != watched
+
+
+def test_stereoisomers_are_on_the_same_side_of_a_validation_split(tmp_path: Path, mol: Make, data: Make) -> None:
+    twins = [f"{chain}{side}" for chain in ("CC", "CCC", "CCCC") for side in ("[C@H](F)Cl", "[C@@H](F)Cl")]
+    path = write_entries(tmp_path / "twins.sdf", *(mol(smiles) for smiles in [*twins, *ALCOHOLS]))
+    for seed in range(4):
+        splits = prepared(
+            data(train=str(path), validation_fraction=0.5, seed=seed, match_names=False), tmp_path / str(seed)
+        )
+        graphs = [{prepare_data.graph_of(smiles) for smiles in split} for split in splits]
+        assert not graphs[0] & graphs[2] and not graphs[1] & graphs[2]
+
+
+def test_validation_files_are_neither_trained_nor_tested_on(sdf: Path, tmp_path: Path, mol: Make, data: Make) -> None:
+    test = write_entries(tmp_path / "test.sdf", mol(ALCOHOLS[0]), names=ALCOHOLS[:1])
+    others = write_entries(tmp_path / "others.sdf", *(mol(smiles) for smiles in ALCOHOLS[:3]), names=ALCOHOLS[:3])
+    section = data(train=str(sdf), test=str(test), validation=str(others))
+    train, tested, watched = prepared(section, tmp_path / "a")
+    assert (len(train), len(tested), len(watched)) == (5, 1, 2)
+    assert not train & watched and not tested & watched
+
+
+def test_a_single_molecule_cannot_be_trained_and_validated_on(tmp_path: Path, mol: Make, data: Make) -> None:
+    path = write_entries(tmp_path / "two.sdf", mol("CCO"), mol("CCCO"), names=["a", "b"])
+    with pytest.raises(UserError, match=r"data\.validation_fraction: 0\.5 of one molecule leaves none to train on"):
+        prepared(data(train=str(path), validation_fraction=0.5), tmp_path / "a")
 
 
 def test_rdkits_own_molecules_have_conformers_made_by_seed() -> None:
@@ -600,6 +649,11 @@ def test_a_pickle_that_is_no_such_list_is_refused(tmp_path: Path, data: Make) ->
         ({"train": "absent.sdf"}, "data.train: 'absent.sdf' names no file"),
         ({"train": "notes.txt"}, "data.train: 'notes.txt' is not a file that sdf reads; allowed: .sdf, .sdf.gz"),
         ({"train": "a.sdf", "test": "*.sdf"}, "data.test: 'a.sdf' is among data.train, too"),
+        ({"train": "a.sdf", "validation": "*.sdf"}, "data.validation: 'a.sdf' is among data.train, too"),
+        (
+            {"train": "a.sdf", "validation": "c.sdf", "validation_fraction": 0.1},
+            "data.validation_fraction: 0.1 is given with data.validation; give one of them",
+        ),
         ({"train": "a.sdf", "folder": "geom"}, "data.folder: 'geom' is given with source: sdf (allowed is null)"),
         ({"source": "geodiff", "train": "a.pkl"}, "data.test: null is not allowed with source geodiff"),
     ],
@@ -608,7 +662,7 @@ def test_what_is_wrong_with_the_files_is_said_before_any_work(
     keys: dict[str, Any], message: str, tmp_path: Path, data: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("a.sdf", "a.pkl", "notes.txt"):
+    for name in ("a.sdf", "c.sdf", "a.pkl", "notes.txt"):
         (tmp_path / name).touch()
     found = list(sources.problems(data(**keys)))
     assert len(found) == 1

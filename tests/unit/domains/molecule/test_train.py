@@ -138,6 +138,14 @@ def test_what_is_measured_during_a_training_changes_no_bit_of_the_model(molecule
     assert all(torch.equal(tensor, found[1].weights[name]) for name, tensor in found[0].weights.items())
 
 
+def test_a_plateau_watches_the_validation_molecules_after_the_test_losses(molecules: Conformations) -> None:
+    one = ConformationTask(molecules, molecules, sigmas(MODEL), 8, 4, 1, CPU, molecules)
+    found = one.evaluate(build(MODEL, 3))
+    names = ["loss_total", "loss_global", "loss_local"]
+    assert list(found) == [*names, *(f"validation_{name}" for name in names)]
+    assert found["validation_loss_total"] == found["loss_total"]  # of the same molecules
+
+
 def test_training_lowers_the_test_loss(molecules: Conformations) -> None:
     model, one = build(MODEL, 3), task(molecules, steps=150)
     before = one.evaluate(model)

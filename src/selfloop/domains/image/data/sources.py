@@ -7,27 +7,30 @@ import os
 import re
 import zipfile
 from collections.abc import Callable
+from itertools import combinations, product
 from pathlib import Path
 
 from selfloop.config.section import given
-from selfloop.data import hub
+from selfloop.data import hub, validation
 from selfloop.data.paths import real
 from selfloop.data.user_files import unreadable
-from selfloop.domains.image.config import Data
+from selfloop.domains.image.config import VALIDATION_KEYS, Data
 from selfloop.domains.image.data import readers
 from selfloop.domains.image.data.readers import ImageFiles
 from selfloop.errors import UserError
 from selfloop.identity import stream
 
 Log = Callable[[str], None]
+SPLIT_KEYS = ("train_split", "test_split", "validation_split")
+SPLITS = ("train", "test", "validation")
 # Keys that only some sources read, by source.
 OF_SOURCE = {
     "packaged": ("name",),
-    "files": ("train", "test", "person"),
-    "celeba": ("path",),
-    "hub": ("name", "configuration", "revision", "image_column", "person"),
+    "files": ("train", "test", "validation", "person"),
+    "celeba": ("path", "validation_split"),
+    "hub": ("name", "configuration", "revision", "image_column", "person", "validation_split"),
 }
-NULLABLE = ("name", "train", "test", "path", "person", "configuration", "revision")
+NULLABLE = ("name", "train", "test", *VALIDATION_KEYS, "path", "person", "configuration", "revision")
 
 
 def problems(data: Data) -> list[str]:
@@ -40,6 +43,7 @@ def problems(data: Data) -> list[str]:
     ]
     if data.crop is not None and data.crop < data.size:
         messages.append(f"data.crop: {data.crop} is less than data.size, {data.size} (allowed: at least that)")
+    messages += validation.problems(data, VALIDATION_KEYS)
     if messages:
         return messages
     if source == "hub":
@@ -52,7 +56,7 @@ def input_files(data: Data) -> list[str]:
     if data.source == "hub":
         return hub.input_files(data)
     if data.source == "files":
-        named = [path for key in ("train", "test") for path in _paths(getattr(data, key))]
+        named = [path for key in SPLITS for path in _paths(getattr(data, key))]
     elif data.source == "celeba":
         folder = Path(given(data.path)).expanduser()
         names = (*readers.PARTITION_FILES, readers.IDENTITY_FILE, *readers.CELEBA_IMAGES)
@@ -62,37 +66,45 @@ def input_files(data: Data) -> list[str]:
     return [str(inner) for path in named for inner in ([path] if path.is_file() else readers.images_of(path))]
 
 
-def splits(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles]:
-    """The train and test images, a function of the data and `data.seed`.
+def splits(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles, ImageFiles | None]:
+    """The train, test and validation images (None if `data` asks for none), a function of the data and `data.seed`.
 
     Raises:
-        UserError: a source cannot be read or is empty, has fewer rows than requested, or has a person in both splits.
+        UserError: a source cannot be read or is empty, has fewer rows than requested, or has a person in two splits.
     """
     messages = problems(data)
     if messages:
         raise UserError("\n".join(messages))
-    train, test = _collections(data, log)
-    for name, split in (("train", train), ("test", test)):
+    train, test, watched = _collections(data, log)
+    for name, split in (("train", train), ("test", test), ("validation", watched)):
         if split is not None and split.others:
             left = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(split.others.items()))
             log(f"{name}: skipped files without an image suffix: {left}")
     if test is None:
-        train, test = _held_out(train, data.test_fraction, int(data.seed), log)
+        train, test = _held_out(train, data.test_fraction, int(data.seed), "test", log)
     else:
-        _refuse_shared_persons(train, test)
-    return _drawn(train, data, "rows"), _drawn(test, data, "test_rows")
+        _refuse_shared_persons(("train", train), ("test", test))
+    if watched is not None:
+        _refuse_shared_persons(("train", train), ("validation", watched))
+        _refuse_shared_persons(("test", test), ("validation", watched))
+    train = _drawn(train, data, "rows")
+    if data.validation_fraction is not None:
+        train, watched = _held_out(train, data.validation_fraction, int(data.seed), "validation", log)
+    return train, _drawn(test, data, "test_rows"), watched and _drawn(watched, data, "validation_rows")
 
 
-def _collections(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles | None]:
+def _collections(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles | None, ImageFiles | None]:
     if data.source == "packaged":
-        return readers.packaged(given(data.name)), None
+        return readers.packaged(given(data.name)), None, None
     if data.source == "celeba":
-        folder = Path(given(data.path)).expanduser()
-        return readers.celeba(folder, data.train_split), readers.celeba(folder, given(data.test_split))
+        folder, watched = Path(given(data.path)).expanduser(), data.validation_split
+        train, test = (readers.celeba(folder, given(split)) for split in (data.train_split, data.test_split))
+        return train, test, None if watched is None else readers.celeba(folder, watched)
     if data.source == "hub":
-        train, test_split = readers.hub_images(data, "train_split"), data.test_split
-        return train, None if test_split is None else readers.hub_images(data, "test_split")
-    return _of_files(data, "train", log), _of_files(data, "test", log) if _paths(data.test) else None
+        named = [None if getattr(data, key) is None else readers.hub_images(data, key) for key in SPLIT_KEYS]
+    else:
+        named = [_of_files(data, key, log) if _paths(getattr(data, key)) else None for key in SPLITS]
+    return given(named[0]), named[1], named[2]
 
 
 def _of_files(data: Data, key: str, log: Log) -> ImageFiles:
@@ -106,8 +118,8 @@ def _of_files(data: Data, key: str, log: Log) -> ImageFiles:
     return readers.concatenated(filled)
 
 
-def _held_out(images: ImageFiles, fraction: float, seed: int, log: Log) -> tuple[ImageFiles, ImageFiles]:
-    """Hold out persons (or images, where persons are unknown) for the test split."""
+def _held_out(images: ImageFiles, fraction: float, seed: int, split: str, log: Log) -> tuple[ImageFiles, ImageFiles]:
+    """Hold out persons (or images, where persons are unknown) for the test or the validation split."""
     import numpy as np
 
     groups = np.arange(len(images))
@@ -116,23 +128,24 @@ def _held_out(images: ImageFiles, fraction: float, seed: int, log: Log) -> tuple
         groups, what = np.unique(np.array(images.persons), return_inverse=True)[1], "persons"
     count = int(groups.max()) + 1
     if count < 2:
-        raise UserError(f"{images.where} has {count} {what}; holding out a test split needs at least 2")
+        raise UserError(f"{images.where} has {count} {what}; holding out a {split} split needs at least 2")
     wanted = min(count - 1, max(1, round(fraction * count)))
-    drawn = np.random.default_rng(stream(str(seed), "test split")).choice(count, size=wanted, replace=False)
+    drawn = np.random.default_rng(stream(str(seed), f"{split} split")).choice(count, size=wanted, replace=False)
     tested = np.isin(groups, drawn)
-    log(f"no test split given: holding out {wanted} of {count} {what} ({tested.sum()} of {len(images)} images)")
+    log(f"no {split} split given: holding out {wanted} of {count} {what} ({tested.sum()} of {len(images)} images)")
     return images.subset(np.flatnonzero(~tested).tolist()), images.subset(np.flatnonzero(tested).tolist())
 
 
-def _refuse_shared_persons(train: ImageFiles, test: ImageFiles) -> None:
+def _refuse_shared_persons(one: tuple[str, ImageFiles], other: tuple[str, ImageFiles]) -> None:
+    (known, train), (name, test) = one, other
     if train.persons is None or test.persons is None:
         return
     shared = sorted(set(train.persons) & set(test.persons))
     if shared:
         names = ", ".join(shared[:5]) + (" and more" if len(shared) > 5 else "")
         raise UserError(
-            f"{len(shared)} persons of the test images ({test.where}) are also in the train images ({train.where}): "
-            f"{names}. Give test images of other persons, or none."
+            f"{len(shared)} persons of the {name} images ({test.where}) are also in the {known} images "
+            f"({train.where}): {names}. Give {name} images of other persons, or none."
         )
 
 
@@ -164,7 +177,7 @@ def _packaged_problems(data: Data) -> list[str]:
 
 def _file_problems(data: Data) -> list[str]:
     messages = []
-    for key in ("train", "test"):
+    for key in SPLITS:
         for path in _paths(getattr(data, key)):
             if not path.exists():
                 messages.append(f"data.{key}: '{path}' does not exist (relative to {os.getcwd()})")
@@ -174,13 +187,15 @@ def _file_problems(data: Data) -> list[str]:
                 messages.append(f"data.{key}: {problem}")
             elif not zipfile.is_zipfile(path):
                 messages.append(f"data.{key}: '{path}' is not a zip (allowed: folders and zips of images)")
-    for path in _paths(data.test):
-        for other in _paths(data.train):
-            test, train = real(path), real(other)
-            if test.is_relative_to(train):
-                messages.append(f"data.test: '{path}' is in data.train too (allowed: other images, or null)")
-            elif train.is_relative_to(test):
-                messages.append(f"data.test: '{path}' holds '{other}' of data.train (allowed: other images, or null)")
+    for known, key in combinations(SPLITS, 2):
+        for path, other in product(_paths(getattr(data, key)), _paths(getattr(data, known))):
+            inner, outer = real(path), real(other)
+            if inner.is_relative_to(outer):
+                messages.append(f"data.{key}: '{path}' is in data.{known} too (allowed: other images, or null)")
+            elif outer.is_relative_to(inner):
+                messages.append(
+                    f"data.{key}: '{path}' holds '{other}' of data.{known} (allowed: other images, or null)"
+                )
     person = data.person
     if person is not None and person != readers.FOLDER:
         try:
@@ -194,13 +209,15 @@ def _file_problems(data: Data) -> list[str]:
 
 def _celeba_problems(data: Data) -> list[str]:
     messages = []
-    for key in ("train_split", "test_split"):
-        if getattr(data, key) not in readers.PARTITIONS:
+    for key in SPLIT_KEYS:
+        split = getattr(data, key)
+        if split not in readers.PARTITIONS and not (split is None and key == "validation_split"):
             messages.append(
                 f"data.{key}: {getattr(data, key)!r} is not a split of CelebA ({', '.join(readers.PARTITIONS)})"
             )
-    if data.train_split == data.test_split:
-        messages.append(f"data.test_split: '{data.test_split}' is data.train_split too")
+    for known, key in combinations(SPLIT_KEYS, 2):
+        if getattr(data, known) == getattr(data, key):
+            messages.append(f"data.{key}: '{getattr(data, key)}' is data.{known} too")
     folder = Path(given(data.path)).expanduser()
     if not folder.is_dir():
         return [*messages, f"data.path: '{folder}' is not a folder (relative to {os.getcwd()})"]

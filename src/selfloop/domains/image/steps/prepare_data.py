@@ -1,11 +1,12 @@
 """Rule prepare_data: the real images, cropped and resized, as Parquet, in a train and a test split."""
 
 import hashlib
+from itertools import combinations
 from pathlib import Path
 
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.contents import unchanged
-from selfloop.data.shards import ShardWriter
+from selfloop.data.shards import ShardWriter, no_validation
 from selfloop.domains.image.config import Data
 from selfloop.domains.image.data import sources
 from selfloop.domains.image.data.conversion import Tally, converted
@@ -23,17 +24,20 @@ class Params(StepParams):
 
 
 def run(job: Job[Params]) -> None:
-    """Read the source that `job.params.data` names, and write both splits."""
+    """Read the source that `job.params.data` names, and write the splits."""
     data = job.params.data
     with unchanged(job.params.contents, lambda: sources.input_files(data)):
-        train, test = sources.splits(data, job.log.info)
-        seen = {
-            name: _write(name, split, data, Path(job.output[name]), job)
-            for name, split in (("train", train), ("test", test))
-        }
-    twice = sum(digest in seen["train"] for digest in seen["test"])
-    if twice:
-        job.log.info("warning: %d test images are in the train split too, pixel for pixel; they are kept", twice)
+        seen: dict[str, set[bytes]] = {}
+        for name, split in zip(sources.SPLITS, sources.splits(data, job.log.info), strict=True):
+            if split is None:
+                no_validation(Path(job.output[name]), SCHEMA)
+            else:
+                seen[name] = _write(name, split, data, Path(job.output[name]), job)
+    for known, name in combinations(seen, 2):
+        twice = len(seen[known] & seen[name])
+        if twice:
+            text = "warning: %d %s images are in the %s split too, pixel for pixel; they are kept"
+            job.log.info(text, twice, name, known)
 
 
 def _write(name: str, images: ImageFiles, data: Data, folder: Path, job: Job[Params]) -> set[bytes]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfloop.data import training_set
+from selfloop.data.learning_curve import of_validation
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.image.config import Model, Training
 from selfloop.domains.image.data import image_store
@@ -49,6 +50,7 @@ class ImageTask:
         streams: of the model, see `identity.stream`.
         device: of the model.
         group: the ranks that share every batch. BatchNorm uses the statistics of its own shard.
+        validation: as `test`, the images that the schedule plateau watches; None for other schedules.
     """
 
     unit = "images"
@@ -62,8 +64,10 @@ class ImageTask:
         streams: str,
         device: torch.device,
         group: ProcessGroup = SINGLE_PROCESS,
+        validation: np.ndarray | None = None,
     ) -> None:
         self.group = group
+        self.validation = None if validation is None else torch.from_numpy(validation)
         self.rows = len(train)
         self.test = torch.from_numpy(test)
         self.kl_weight, self.flip, self.latent = training.kl_weight, training.flip, latent
@@ -108,9 +112,17 @@ class ImageTask:
         return len(batch[0])
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """The loss and its terms on the real test images, in the training's compute dtype."""
+        """The loss and its terms on the real test images, in the training's compute dtype, and on those watched."""
         assert isinstance(model, Autoencoder)
-        return measure(model, self.test, self.kl_weight, self.device)
+        metrics = measure(model, self.test, self.kl_weight, self.device)
+        if self.validation is None:
+            return metrics
+        return metrics | of_validation(measure(model, self.validation, self.kl_weight, self.device))
+
+
+def _held_out(folder: Path, threads: int) -> np.ndarray:
+    batches = iterate_rows(shard_paths(folder), ["image"], image_store.ROWS_PER_GROUP)
+    return image_store.in_memory(batches, str(folder), threads)
 
 
 def _on_device(images: np.ndarray, device: torch.device) -> Tensor | None:
@@ -139,10 +151,10 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
     # A copy per rank; a shared one would need its shape communicated.
     target = Path(job.params.state) / f"images-{group.rank}.uint8"
     train = image_store.mapped(batches, str(folder), job.threads, target)
-    batches = iterate_rows(shard_paths(test_folder), ["image"], image_store.ROWS_PER_GROUP)
-    test = image_store.in_memory(batches, str(test_folder), job.threads)
+    test = _held_out(test_folder, job.threads)
     if train.shape[1:] != test.shape[1:]:
         raise UserError(f"{folder} has images {train.shape[1:]} (bands, height, width), {test_folder} {test.shape[1:]}")
+    watched = _held_out(Path(job.input["validation"]), job.threads) if "validation" in job.input else None
     job.log.info(
         "%d training and %d test images of shape %s (bands, height, width)", len(train), len(test), test.shape[1:]
     )
@@ -156,7 +168,7 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
     shape = Shape.of(train.shape[2], COLORS[train.shape[1]], job.params.model)
     model = build(shape, stream(streams, "weights"))
     job.log.info("%s parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}")
-    task = ImageTask(train, test, training, shape.latent, streams, device, group)
+    task = ImageTask(train, test, training, shape.latent, streams, device, group, watched)
     keep_freed_memory()  # every step allocates the same blocks
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from selfloop.data.shards import no_validation
 from selfloop.domains.linear.config import Data
-from selfloop.domains.linear.data.rows import write_rows
+from selfloop.domains.linear.data.rows import SCHEMA, write_rows
 from selfloop.domains.linear.data.sources import factor, target
 from selfloop.identity import digest, stream
 from selfloop.jobs.job import Job, StepParams
@@ -33,4 +34,5 @@ def run(job: Job[Params]) -> None:
     X = np.random.default_rng(stream(identity, "inputs")).standard_normal((T, d)) @ L.T
     write_rows(Path(job.output["train"]), X, w, np.zeros(T))
     write_rows(Path(job.output["test"]), d**0.5 * L.T, w, np.zeros(d))
+    no_validation(Path(job.output["validation"]), SCHEMA)
     job.log.info("%d rows in %d dimensions", T, d)

@@ -3,17 +3,20 @@
 import importlib.util
 import os
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 from selfloop.config.section import given
+from selfloop.data import validation
 from selfloop.data.paths import matching_files
 from selfloop.data.user_files import unreadable
-from selfloop.domains.molecule.config import Data
+from selfloop.domains.molecule.config import VALIDATION_KEYS, Data
 
 SMILES_FILE = "Data/NCI/first_5K.smi"
 SUMMARIES = ("summary_drugs.json", "summary_qm9.json")
+SPLITS = ("train", "test", "validation")
 # Keys that name files, by source.
-OF_SOURCE = {"rdkit": (), "sdf": ("train", "test"), "rdkit_folder": ("folder",), "geodiff": ("train", "test")}
+OF_SOURCE = {"rdkit": (), "sdf": SPLITS, "rdkit_folder": ("folder",), "geodiff": SPLITS}
 SUFFIXES = {"sdf": (".sdf", ".sdf.gz"), "geodiff": (".pkl", ".pickle")}
 
 
@@ -43,7 +46,7 @@ def input_files(data: Data) -> list[str]:
     if data.source == "rdkit_folder":
         summary = summary_file(given(data.folder))
         return [] if summary is None else [str(summary)]
-    return [str(path) for split in ("train", "test") for path in matching_files(getattr(data, split))[0]]
+    return [str(path) for split in SPLITS for path in matching_files(getattr(data, split))[0]]
 
 
 def problems(data: Data) -> Iterator[str]:
@@ -53,14 +56,14 @@ def problems(data: Data) -> Iterator[str]:
     paper's study.
     """
     source = data.source
-    for key in ("train", "test", "folder"):
+    for key in (*SPLITS, "folder"):
         if getattr(data, key) is not None and key not in OF_SOURCE[source]:
             yield f"data.{key}: {getattr(data, key)!r} is given with source: {source} (allowed is null)."
     if source == "rdkit" and rdkit_smiles() is None:
         yield f"data.source: rdkit needs the Python package `rdkit` with its {SMILES_FILE}, which is not there."
     if source in SUFFIXES:
         allowed = SUFFIXES[source]
-        for split in ("train", "test"):
+        for split in SPLITS:
             paths, unmatched = matching_files(getattr(data, split))
             for pattern in unmatched:
                 yield f"data.{split}: '{pattern}' names no file."
@@ -70,8 +73,11 @@ def problems(data: Data) -> Iterator[str]:
                     yield f"data.{split}: {problem}."
                 elif not path.name.endswith(allowed):
                     yield f"data.{split}: '{path}' is not a file that {source} reads; allowed: {', '.join(allowed)}."
-        both = set(matching_files(data.train)[0]) & set(matching_files(data.test)[0])
-        if both:
-            yield f"data.test: '{min(both)}' is among data.train, too; test on other molecules."
+        for known, split in combinations(SPLITS, 2):
+            both = set(matching_files(getattr(data, known))[0]) & set(matching_files(getattr(data, split))[0])
+            if both:
+                yield f"data.{split}: '{min(both)}' is among data.{known}, too; name files of other molecules."
+    for problem in validation.problems(data, VALIDATION_KEYS):
+        yield f"{problem}."
     if source == "geodiff" and data.test is None:
         yield "data.test: null is not allowed with source geodiff; name its test split, such as test_data_1k.pkl."

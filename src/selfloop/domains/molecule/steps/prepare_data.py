@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from selfloop.config.section import given
 from selfloop.data.contents import unchanged
 from selfloop.data.paths import matching_files
+from selfloop.data.shards import no_validation
 from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import readers, sources
 from selfloop.domains.molecule.data.chemistry import LeftOut, graph_of
-from selfloop.domains.molecule.data.conformations import Conformation, write_conformations
+from selfloop.domains.molecule.data.conformations import SCHEMA, Conformation, write_conformations
 from selfloop.domains.molecule.data.readers import Molecule
 from selfloop.errors import UserError
 from selfloop.identity import digest, stream
@@ -26,7 +28,7 @@ class Params(StepParams):
 
 
 def run(job: Job[Params]) -> None:
-    """Read the source that `job.params.data` names, and write both splits."""
+    """Read the source that `job.params.data` names, and write the splits."""
     with unchanged(job.params.contents, lambda: sources.input_files(job.params.data)):
         _prepare(job)
 
@@ -34,13 +36,23 @@ def run(job: Job[Params]) -> None:
 def _prepare(job: Job[Params]) -> None:
     data = job.params.data
     left_out = LeftOut()
-    train, test = splits(data, left_out)
+    train, test, watched = splits(data, left_out)
     for note in left_out.notes.described():
         job.log.info("%s", note)
     reasons = ", ".join(left_out.described())
     if reasons:
         job.log.info("left out: %s", reasons)
     _check_numbers(train, test, data, f" Left out were {reasons}." if reasons else "")
+    if data.validation_fraction is not None:
+        train, watched = _held_out(train, data)
+    watched = watched[: data.validation_molecules]
+    if watched:
+        count = write_conformations(conformations(watched), Path(job.output["validation"]))
+        job.log.info("%d conformations of %d molecules for validation", count, len(watched))
+    elif data.validation is not None:
+        raise UserError("data.validation: no molecule is left for the validation split.")
+    else:
+        no_validation(Path(job.output["validation"]), SCHEMA)
     rows = list(_thinned(conformations(train), data))
     job.log.info("%d conformations of %d molecules to train on", len(rows), len(train))
     write_conformations(rows, Path(job.output["train"]))
@@ -63,8 +75,26 @@ def _check_numbers(train: list[Molecule], test: list[Molecule], data: Data, reas
             raise UserError(f"data: no molecule is left for the {name} split.{reasons}")
 
 
-def splits(data: Data, left_out: LeftOut) -> tuple[list[Molecule], list[Molecule]]:
-    """The train and test molecules, disjoint up to stereoisomers and isotopes.
+def _held_out(molecules: list[Molecule], data: Data) -> tuple[list[Molecule], list[Molecule]]:
+    """The molecules left to train on, and those of the validation split; stereoisomers stay together."""
+    alike: dict[str, list[Molecule]] = {}
+    for molecule in molecules:
+        alike.setdefault(_graph(molecule), []).append(molecule)
+    groups = list(alike.values())
+    if len(groups) < 2:
+        raise UserError(
+            f"data.validation_fraction: {data.validation_fraction} of one molecule leaves none to train on "
+            "(allowed are data of at least 2 molecules)."
+        )
+    wanted = min(len(groups) - 1, max(1, round(given(data.validation_fraction) * len(groups))))
+    order = np.random.default_rng(stream(digest(data.seed), "validation split")).permutation(len(groups))
+    drawn = set(order[:wanted].tolist())
+    kept = [molecule for index, group in enumerate(groups) if index not in drawn for molecule in group]
+    return kept, [molecule for index in order[:wanted] for molecule in groups[index]]
+
+
+def splits(data: Data, left_out: LeftOut) -> tuple[list[Molecule], list[Molecule], list[Molecule]]:
+    """The molecules to train on, to test on, and of the validation files, disjoint up to stereoisomers and isotopes.
 
     Args:
         data: the `data` section.
@@ -98,8 +128,21 @@ def splits(data: Data, left_out: LeftOut) -> tuple[list[Molecule], list[Molecule
             for indices in (order[:held_out], order[held_out:])
         )
         test, train = test[:wanted_test], train[:wanted]
+    watched: list[Molecule] = []
+    if data.validation is not None:
+        of_files = readers.of_sdf if data.source == "sdf" else readers.of_geodiff
+        watched = list(of_files(matching_files(data.validation)[0], data, left_out))
+        tested, watched_graphs = {_graph(molecule) for molecule in test}, {_graph(molecule) for molecule in watched}
+        # What is tested on stays as it is without a validation split.
+        kept = [molecule for molecule in watched if _graph(molecule) not in tested]
+        if len(kept) < len(watched):
+            left_out["validation molecules that are among those to test on"] += len(watched) - len(kept)
+        others = [molecule for molecule in train if _graph(molecule) not in watched_graphs]
+        if len(others) < len(train):
+            left_out["molecules to train on that are among those for validation"] += len(train) - len(others)
+        watched, train = _drawn(kept, None, stream(digest(data.seed), "validation split")), others
     most_test = data.conformers if data.test_conformers is None else data.test_conformers
-    return _cut(train, data.conformers), _cut(test, most_test)
+    return _cut(train, data.conformers), _cut(test, most_test), _cut(watched, data.conformers)
 
 
 def conformations(molecules: Iterable[Molecule]) -> Iterator[Conformation]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from selfloop.data import training_set
+from selfloop.data.learning_curve import of_validation
 from selfloop.domains.molecule.config import Model, Training
 from selfloop.domains.molecule.data.conformations import COLUMNS, Conformations, read_conformations
 from selfloop.domains.molecule.data.graph import Batch, build_batch
@@ -57,8 +58,9 @@ class ConformationTask:
         batch_size: int,
         seed: int,
         device: torch.device,
+        validation: Conformations | None = None,
     ) -> None:
-        self.train, self.test, self.device = train, test, device
+        self.train, self.test, self.validation, self.device = train, test, validation, device
         self.levels, self.steps, self.batch_size, self.seed = levels, steps, batch_size, seed
         self.batches_per_epoch = math.ceil(len(train) / batch_size)
         self.steps_per_epoch = float(self.batches_per_epoch)
@@ -98,10 +100,14 @@ class ConformationTask:
         return batch.molecules.molecules
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Held-out losses; the total comes first and is what the plateau schedule monitors."""
+        """Losses on the test split and, for the schedule plateau, the validation split; the total first."""
         assert isinstance(model, GeoDiff)
-        rows = evaluation_rows(self.test)
-        return held_out_losses(model, self.levels, self.test, rows, self.device, LEARNING_CURVE_DRAWS)
+        metrics = self._held_out(model, self.test)
+        return metrics if self.validation is None else metrics | of_validation(self._held_out(model, self.validation))
+
+    def _held_out(self, model: GeoDiff, split: Conformations) -> dict[str, float]:
+        rows = evaluation_rows(split)
+        return held_out_losses(model, self.levels, split, rows, self.device, LEARNING_CURVE_DRAWS)
 
 
 def run(job: Job[Params]) -> None:
@@ -111,6 +117,7 @@ def run(job: Job[Params]) -> None:
     folder = Path(job.input["training_set"])
     train = Conformations.of(training_set.rows(folder, COLUMNS), str(folder))
     test = read_conformations(Path(job.input["test"]))
+    watched = read_conformations(Path(job.input["validation"])) if "validation" in job.input else None
     job.log.info(
         "training set: %d conformations of %d molecules, %s atoms",
         len(train), len(train.bonds), f"{len(train.atomic_numbers):,}",
@@ -122,7 +129,7 @@ def run(job: Job[Params]) -> None:
     streams = job.params.streams
     model = build(config, stream(streams, "weights"))
     seed = stream(streams, "batches")
-    task = ConformationTask(train, test, sigmas(config), training.steps, training.batch_size, seed, device)
+    task = ConformationTask(train, test, sigmas(config), training.steps, training.batch_size, seed, device, watched)
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:
         save_checkpoint(weights, config, folder)

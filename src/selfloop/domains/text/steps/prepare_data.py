@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.contents import unchanged
-from selfloop.data.shards import ShardWriter
+from selfloop.data.shards import ShardWriter, no_validation
 from selfloop.domains.text.config import Data
 from selfloop.domains.text.data import sources
 from selfloop.jobs.job import Job, StepParams
@@ -28,6 +28,7 @@ def run(job: Job[Params]) -> None:
         train, test = sources.documents(job.params.data, job.log.info)
         _write(train, Path(job.output["train"]))
         _write(test, Path(job.output["test"]))
+        no_validation(Path(job.output["validation"]), SCHEMA)
 
 
 def _write(texts: Iterable[str], folder: Path) -> None:

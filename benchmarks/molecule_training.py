@@ -19,7 +19,6 @@ import copy
 import statistics
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +27,7 @@ import torch
 from torch import Tensor
 
 from selfloop.domains.molecule.config import Data, Model, Training
+from selfloop.domains.molecule.data.chemistry import LeftOut
 from selfloop.domains.molecule.data.conformations import SCHEMA, Conformations
 from selfloop.domains.molecule.data.graph import build_batch, build_graph
 from selfloop.domains.molecule.model.network import GeoDiff, build
@@ -46,7 +46,7 @@ def molecules(count: int) -> Conformations:
     import pyarrow as pa
 
     data = Data(source="rdkit", molecules=count, test_molecules=1, conformers=2, rows=None, max_atoms=50)
-    train, _, _ = prepare_data.splits(data, Counter())
+    train, _, _ = prepare_data.splits(data, LeftOut())
     rows = [
         {
             "name": each.name,

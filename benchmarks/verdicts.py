@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from selfloop.analysis.effect import Effect, effect, lost, table_of
 from selfloop.analysis.read import select
 from selfloop.data.tidy import SERIES
 from selfloop.domains.protocol import load_domain
 from selfloop.numbers import table
 from selfloop.report.verdicts import verdicts
+from selfloop.statistics.effect import Effect, effect, lost, table_of
 
 # (standard deviation of one training, of what an iteration hands on), in units of E.
 NOISE = {"low": (0.01, 0.0), "mid": (0.01, 0.02)}

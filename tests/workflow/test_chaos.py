@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
-from selfloop.jobs import gpus
-from selfloop.jobs.locks import lock
+from selfloop.processes import gpus
+from selfloop.processes.locks import lock
 
 from .conftest import DEADLINE, Workflow, alive, wait_gone, wait_until
 

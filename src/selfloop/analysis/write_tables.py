@@ -8,10 +8,10 @@ import pandas as pd
 from selfloop.analysis.read import groups, in_order, regimes_in_order, require
 from selfloop.analysis.show import Drawn, Params, show
 from selfloop.analysis.table import Readable, Table, save_table
-from selfloop.analysis.trends import mean_interval, slope
 from selfloop.data.quantity import Quantity
 from selfloop.data.tidy import SERIES
 from selfloop.jobs.job import Job
+from selfloop.statistics.trends import mean_interval, slope
 
 _READINGS = {
     "t=4 replace": "t=4 replace (paper's t=4 counted from 1)",

@@ -19,15 +19,16 @@ from typing import Any
 from tqdm import tqdm
 
 from selfloop.errors import UserError
-from selfloop.jobs import group, launch
+from selfloop.jobs import launch
 from selfloop.jobs.damage import check
 from selfloop.jobs.job import Job, StepParams
 from selfloop.jobs.logs import logger, open_log
 from selfloop.jobs.marks import marked, unmarked
 from selfloop.jobs.record import Record
 from selfloop.jobs.spec import JobSpec
-from selfloop.jobs.stopping import Stopped, caught
 from selfloop.jobs.system_errors import advice
+from selfloop.processes import group
+from selfloop.processes.stopping import Stopped, caught
 
 
 def run_file(path: Path) -> int:

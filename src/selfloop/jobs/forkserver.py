@@ -35,10 +35,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from selfloop.jobs.own_folder import own_folder
-from selfloop.jobs.processes import die_with_parent
 from selfloop.jobs.spec import JobSpec
-from selfloop.jobs.stopping import caught, forward, signals
+from selfloop.processes.lifetime import die_with_parent
+from selfloop.processes.own_folder import own_folder
+from selfloop.processes.stopping import caught, forward, signals
 
 VARIABLE = "SELFLOOP_PRELOAD"  # the path of the socket
 PYTHON = "SELFLOOP_PRELOAD_PYTHON"  # its interpreter; a rule in another environment does not use it

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from selfloop.jobs.group import MEETING, RANK, SIZE
-from selfloop.jobs.processes import die_with_parent
-from selfloop.jobs.stopping import forward
+from selfloop.processes.group import MEETING, RANK, SIZE
+from selfloop.processes.lifetime import die_with_parent
+from selfloop.processes.stopping import forward
 
 PATIENCE = 60.0  # seconds that ranks have to end after one has ended with an error: rank 0 may be saving
 

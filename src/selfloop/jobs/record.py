@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from selfloop.jobs.gpus import VISIBLE
-from selfloop.jobs.locks import lock
+from selfloop.processes.gpus import VISIBLE
+from selfloop.processes.locks import lock
 
 SUFFIX = ".jsonl"
 PROGRESS_SECONDS = 5.0  # between progress events, or 1% of the time so far if that is longer: files stay short

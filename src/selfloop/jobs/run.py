@@ -9,12 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from selfloop.jobs import forkserver, gpus
+from selfloop.jobs import forkserver
 from selfloop.jobs.marks import unmarked
-from selfloop.jobs.processes import end_with_others
 from selfloop.jobs.spec import JobSpec
 from selfloop.jobs.steps import STEPS, Step, step_module
-from selfloop.jobs.stopping import caught
+from selfloop.processes import gpus
+from selfloop.processes.lifetime import end_with_others
+from selfloop.processes.stopping import caught
 
 
 def run(snakemake: Any) -> None:

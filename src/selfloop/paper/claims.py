@@ -1,7 +1,7 @@
 """The paper's claims, a row each with the figures that it covers, and whether this study agrees.
 
 Each part of a claim's sentence is a check of its own, in every series, on an effect that is paired by seed, with its
-95% interval. Losses are compared as shares of what model 1 had learnt (`selfloop.analysis.effect`).
+95% interval. Losses are compared as shares of what model 1 had learnt (`selfloop.statistics.effect`).
 """
 
 import math
@@ -12,8 +12,6 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 
-from selfloop.analysis import estimates
-from selfloop.analysis.estimates import Estimate
 from selfloop.analysis.read import select
 from selfloop.data.tidy import SERIES
 from selfloop.numbers import measured
@@ -30,6 +28,8 @@ from selfloop.paper.evidence import (
     rises,
 )
 from selfloop.paper.table2 import ROWS
+from selfloop.statistics import estimates
+from selfloop.statistics.estimates import Estimate
 
 NO_NUMBERS = "Figures without numbers."
 PICTURES = "Pictures, no numbers."

@@ -7,11 +7,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from selfloop.analysis.effect import NOTABLE, lost, table_of
-from selfloop.analysis.estimates import Estimate, mean
 from selfloop.analysis.read import by_seed, groups, select
 from selfloop.data.quantity import Quantity
 from selfloop.data.tidy import SERIES
+from selfloop.statistics.effect import NOTABLE, lost, table_of
+from selfloop.statistics.estimates import Estimate, mean
 
 Word = Literal["consistent", "contradicted", "too noisy", "not tested"]
 Judge = Callable[[Estimate], Word]

@@ -10,9 +10,9 @@ from selfloop.config.load import check_plain, validated
 from selfloop.config.messages import dotted, nearest, shown
 from selfloop.config.section import PER_CHAIN
 from selfloop.data import regimes
-from selfloop.data.paths import TooMany
 from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.errors import UserError
+from selfloop.inputs.paths import TooMany
 from selfloop.planning.size import check_size
 
 SECTIONS = ("data", "model", "training", "sampling", "simulation")

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from selfloop.analysis import estimates
-from selfloop.analysis.effect import Effect, effect, exact_effect, lost, table_of
-from selfloop.analysis.estimates import Estimate
 from selfloop.analysis.read import groups, in_order, regimes_in_order, select
 from selfloop.data.quantity import SIMULATION, Limit, Quantity
 from selfloop.data.regimes import BUILT_IN
 from selfloop.data.tidy import SERIES
 from selfloop.numbers import measured
 from selfloop.report.verdicts import Verdict, Word, verdicts
+from selfloop.statistics import estimates
+from selfloop.statistics.effect import Effect, effect, exact_effect, lost, table_of
+from selfloop.statistics.estimates import Estimate
 
 Key = tuple[str, str, str, str]  # experiment, model, sampling, regime
 # What a regime is contrasted with: real rows alone, and a pool of a fixed number of rows.

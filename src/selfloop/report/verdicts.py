@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from selfloop.analysis.effect import NOTABLE, Effect, half_of
-from selfloop.analysis.estimates import holm
 from selfloop.numbers import MINUS
+from selfloop.statistics.effect import NOTABLE, Effect, half_of
+from selfloop.statistics.estimates import holm
 
 Word = Literal[
     "better",

@@ -20,9 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from selfloop.errors import UserError
-from selfloop.jobs.locks import lock
 from selfloop.jobs.system_errors import advice
 from selfloop.planning.paths import RESULTS
+from selfloop.processes.locks import lock
 
 FILE = ".snakemake/selfloop.lock"
 SHARED = ".selfloop.lock"  # in a folder of results

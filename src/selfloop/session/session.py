@@ -12,7 +12,7 @@ from typing import Any
 from selfloop.code_digest import is_module
 from selfloop.data import contents
 from selfloop.errors import UserError
-from selfloop.jobs import forkserver, gpus, processes, stopping
+from selfloop.jobs import forkserver
 from selfloop.jobs.logs import last_lines
 from selfloop.jobs.record import failed_steps
 from selfloop.jobs.spec import spec_file
@@ -20,6 +20,7 @@ from selfloop.jobs.steps import step_module
 from selfloop.jobs.system_errors import advice
 from selfloop.planning.paths import LOGS, RESULTS
 from selfloop.planning.rules import Plan
+from selfloop.processes import gpus, lifetime, stopping
 from selfloop.session import compat, folder_lock, provenance, signals, slurm
 
 
@@ -67,7 +68,7 @@ class Session:
         except UserError as error:
             sys.exit(f"selfloop: {error}")
         if self.workflow.local_exec:
-            processes.announce()
+            lifetime.announce()
             signals.pass_on()
             compat.begin_shells_with(signals.SHELL_OF_MAIN)
             try:

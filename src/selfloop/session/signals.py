@@ -1,4 +1,4 @@
-"""Steps stop with Snakemake, whichever stop signal arrives and wherever (see `selfloop.jobs.stopping`).
+"""Steps stop with Snakemake, whichever stop signal arrives and wherever (see `selfloop.processes.stopping`).
 
 In a terminal, Ctrl-C reaches every process; `kill` and a service manager may reach one. Snakemake itself waits for
 running jobs on SIGTERM and Ctrl-C, and leaves them on SIGHUP.
@@ -14,9 +14,9 @@ from types import FrameType
 
 import psutil
 
-from selfloop.jobs import stopping
+from selfloop.processes import stopping
 
-# The shells between Snakemake and its steps outlive these, which would die with them (see `selfloop.jobs.processes`).
+# The shells between Snakemake and its steps outlive these, which would die with them (`selfloop.processes.lifetime`).
 SHELL = "trap : HUP TERM; "
 SHELL_OF_MAIN = f"trap '' INT; {SHELL}"  # no traceback of Ctrl-C while a step's Python starts; SIGTERM follows
 

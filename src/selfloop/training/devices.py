@@ -5,7 +5,7 @@ import os
 import torch
 
 from selfloop.errors import UserError
-from selfloop.jobs.group import rank
+from selfloop.processes.group import rank
 
 
 def prepare_torch(threads: int, gpus: int = 0) -> torch.device:

@@ -1,4 +1,4 @@
-"""Data-parallel processes of one step, one per GPU (or share of the CPU), as `selfloop.jobs.group` starts them.
+"""Data-parallel processes of one step, one per GPU (or share of the CPU), as `selfloop.processes.group` starts them.
 
 A process that was started alone is a group of one.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 from selfloop.checksums import hidden_sibling
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import join_shards
-from selfloop.jobs import group as processes
+from selfloop.processes import group as processes
 
 
 @dataclass(frozen=True)

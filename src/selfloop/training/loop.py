@@ -17,7 +17,7 @@ from selfloop.data.atomic import atomic_folder
 from selfloop.data.learning_curve import VALIDATION, CurvePoint, write_curve
 from selfloop.errors import UserError
 from selfloop.jobs.job import Did, Job, StepParams
-from selfloop.jobs.stopping import Stopped, held_back, let_through
+from selfloop.processes.stopping import Stopped, held_back, let_through
 from selfloop.training.devices import compute_dtype
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 from selfloop.training.lr_schedule import OptimizerConfig

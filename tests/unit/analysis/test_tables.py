@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from selfloop.analysis.table import Table, escaped, read_table, save_table
-from selfloop.analysis.trends import mean_interval, slope
 from selfloop.analysis.write_tables import headline_page, headline_table, trend_page, trend_table
 from selfloop.data.quantity import Quantity
 from selfloop.domains.text.steps.write_samples import samples_page, samples_table
 from selfloop.errors import UserError
+from selfloop.statistics.trends import mean_interval, slope
 
 from .conftest import LOSS
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from selfloop.jobs import group, launch
+from selfloop.jobs import launch
+from selfloop.processes import group
 
 RANK = """
 import os, signal, sys, time
 from pathlib import Path
-from selfloop.jobs import group
+from selfloop.processes import group
 folder, what = Path(sys.argv[1]), sys.argv[2]
 if what == "ignores":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

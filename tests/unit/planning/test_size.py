@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from selfloop.data import paths, regimes
-from selfloop.data.paths import TooMany, matching_files
+from selfloop.data import regimes
 from selfloop.errors import UserError
+from selfloop.inputs import paths
+from selfloop.inputs.paths import TooMany, matching_files
 from selfloop.planning import size, study
 from selfloop.planning.check import check
 from selfloop.planning.size import sampled

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from selfloop.analysis.effect import Effect, effect, exact_effect
 from selfloop.report.verdicts import Verdict, verdicts
+from selfloop.statistics.effect import Effect, effect, exact_effect
 
 
 def chain(values: Sequence[float], seeds: int = 3, apart: float = 0.001) -> np.ndarray:

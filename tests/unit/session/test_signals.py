@@ -24,7 +24,7 @@ while True:
 """
 STEP = """
 import time
-from selfloop.jobs import stopping
+from selfloop.processes import stopping
 with stopping.caught(is_last=True):
     try:
         print("up", flush=True)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from selfloop.errors import UserError
-from selfloop.jobs.stopping import Stopped
+from selfloop.processes.stopping import Stopped
 from selfloop.training import resume
 from selfloop.training.distributed import ProcessGroup
 from selfloop.training.loop import Fit, fit

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from selfloop.data.paths import matching_files
-from selfloop.data.user_files import compression
 from selfloop.domains.cost import Effort, Work, prepared_shards, unknown_size
 from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.shape import parameter_count
+from selfloop.inputs.files import compression
+from selfloop.inputs.paths import matching_files
 
 READ_BYTES = 256 * 2**20  # total size of local files up to which characters are counted exactly
 READ_TOKENS = 20_000_000  # size of prepared data up to which document lengths are read

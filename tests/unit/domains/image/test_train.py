@@ -27,7 +27,7 @@ from selfloop.domains.image.steps import evaluate_part, generate, train
 from selfloop.domains.image.steps.train import ImageTask
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
-from selfloop.jobs.stopping import Stopped
+from selfloop.processes.stopping import Stopped
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 
 from .conftest import blobs

@@ -21,7 +21,7 @@ from selfloop.domains.molecule.steps import train as training_step
 from selfloop.domains.molecule.steps.train import ConformationTask
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
-from selfloop.jobs.stopping import Stopped
+from selfloop.processes.stopping import Stopped
 from selfloop.training.loop import fit
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.resume import ResumeCheckpoint

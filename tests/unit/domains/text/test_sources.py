@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 from datasets.exceptions import DatasetNotFoundError
 
-from selfloop.data import user_files
-from selfloop.data.paths import matching_files
 from selfloop.domains.text import domain
 from selfloop.domains.text.config import Data
 from selfloop.domains.text.data import files, shakespeare, sources
 from selfloop.errors import UserError
+from selfloop.inputs import files as user_files
+from selfloop.inputs.paths import matching_files
 
 SEPARATOR = "<|endoftext|>"
 STORIES = [f"Story {number} begins.\nAnd it ends." for number in range(20)]

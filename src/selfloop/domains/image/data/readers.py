@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from pathlib import Path, PurePosixPath
 
-from selfloop.data import hub
-from selfloop.data.paths import walked
-from selfloop.data.user_files import irregular, place, text_lines
 from selfloop.domains.image.config import Data
 from selfloop.errors import UserError
+from selfloop.inputs import hub
+from selfloop.inputs.files import irregular, place, text_lines
+from selfloop.inputs.paths import walked
 from selfloop.numbers import size
 
 SUFFIXES = frozenset(

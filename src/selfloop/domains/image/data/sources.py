@@ -11,14 +11,15 @@ from itertools import combinations, product
 from pathlib import Path
 
 from selfloop.config.section import given
-from selfloop.data import hub, validation
-from selfloop.data.paths import real
-from selfloop.data.user_files import unreadable
+from selfloop.data import validation
 from selfloop.domains.image.config import VALIDATION_KEYS, Data
 from selfloop.domains.image.data import readers
 from selfloop.domains.image.data.readers import ImageFiles
 from selfloop.errors import UserError
 from selfloop.identity import stream
+from selfloop.inputs import hub
+from selfloop.inputs.files import unreadable
+from selfloop.inputs.paths import real
 
 Log = Callable[[str], None]
 SPLIT_KEYS = ("train_split", "test_split", "validation_split")

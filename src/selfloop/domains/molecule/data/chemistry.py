@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
-from selfloop.data.user_files import Found
 from selfloop.domains.molecule.data.conformations import Conformation, Floats, Ints
 from selfloop.domains.molecule.data.graph import ELEMENTS
 from selfloop.errors import UserError
+from selfloop.inputs.files import Found
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol

@@ -18,9 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 
-from selfloop.data.user_files import unreadable
 from selfloop.errors import UserError
-from selfloop.jobs.processes import die_with_parent
+from selfloop.inputs.files import unreadable
+from selfloop.processes.lifetime import die_with_parent
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from selfloop.config.section import given
-from selfloop.data.user_files import LONGEST, json_object, lines, place, too_long
 from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import sources
 from selfloop.domains.molecule.data.chemistry import LeftOut, Rejected, check, conformations_of
 from selfloop.domains.molecule.data.conformations import Conformation
 from selfloop.domains.molecule.data.pickles import Record, in_child, read_pickle
 from selfloop.errors import UserError
+from selfloop.inputs.files import LONGEST, json_object, lines, place, too_long
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from selfloop.config.section import given
 from selfloop.data import validation
-from selfloop.data.paths import matching_files
-from selfloop.data.user_files import unreadable
 from selfloop.domains.molecule.config import VALIDATION_KEYS, Data
+from selfloop.inputs.files import unreadable
+from selfloop.inputs.paths import matching_files
 
 SMILES_FILE = "Data/NCI/first_5K.smi"
 SUMMARIES = ("summary_drugs.json", "summary_qm9.json")

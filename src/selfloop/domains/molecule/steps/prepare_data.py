@@ -8,7 +8,6 @@ import numpy as np
 
 from selfloop.config.section import given
 from selfloop.data.contents import unchanged
-from selfloop.data.paths import matching_files
 from selfloop.data.shards import no_validation
 from selfloop.domains.molecule.config import Data
 from selfloop.domains.molecule.data import readers, sources
@@ -17,6 +16,7 @@ from selfloop.domains.molecule.data.conformations import SCHEMA, Conformation, w
 from selfloop.domains.molecule.data.readers import Molecule
 from selfloop.errors import UserError
 from selfloop.identity import digest, stream
+from selfloop.inputs.paths import matching_files
 from selfloop.jobs.job import Job, StepParams
 
 

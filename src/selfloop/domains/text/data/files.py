@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfloop.data.user_files import (
+from selfloop.errors import UserError
+from selfloop.inputs.files import (
     LONGEST,
     Found,
     JsonObject,
@@ -25,7 +26,6 @@ from selfloop.data.user_files import (
     too_long,
     unreadable,
 )
-from selfloop.errors import UserError
 from selfloop.numbers import size
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfloop.config.section import given
-from selfloop.data import hub
-from selfloop.data.paths import matching_files, real
-from selfloop.data.user_files import Found, compression, unreadable
 from selfloop.domains.text.config import Data
 from selfloop.domains.text.data import files, shakespeare
 from selfloop.domains.text.data.files import Raw
 from selfloop.errors import UserError
+from selfloop.inputs import hub
+from selfloop.inputs.files import Found, compression, unreadable
+from selfloop.inputs.paths import matching_files, real
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from selfloop.identity import stream
-from selfloop.jobs.processes import die_with_parent
+from selfloop.processes.lifetime import die_with_parent
 
 TASK, PROMPTS, TOKENS, LENGTHS, PROBLEM = "task.json", "prompts.npy", "tokens.npy", "lengths.npy", "problem.txt"
 PROGRESS = "selfloop-tokens"  # prefix of progress lines among vLLM's output

@@ -7,14 +7,14 @@ import sys
 import psutil
 
 STEP = (
-    "import time; from selfloop.jobs import processes; "
-    "processes.end_with_others(); print('up', flush=True); time.sleep(60)"
+    "import time; from selfloop.processes import lifetime; "
+    "lifetime.end_with_others(); print('up', flush=True); time.sleep(60)"
 )
 # Snakemake, the shell that it starts, the step; the shell is there since Snakemake starts one.
 MAIN = """
 import subprocess, sys
-from selfloop.jobs import processes
-processes.announce()
+from selfloop.processes import lifetime
+lifetime.announce()
 shell = subprocess.Popen(["bash", "-c", sys.argv[1] + " -c " + '"$STEP"; true'])
 shell.wait()
 """

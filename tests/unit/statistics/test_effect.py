@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfloop.analysis.effect import effect, exact_effect, lost, table_of
+from selfloop.statistics.effect import effect, exact_effect, lost, table_of
 
 LOSSES = np.array([[4.0, 4.5, 5.0, 5.0], [4.2, 4.6, 5.0, 5.0], [3.8, 4.3, 4.9, 4.9]])
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selfloop.jobs.locks import lock
+from selfloop.processes.locks import lock
 
 HOLD = """
 import sys
-from selfloop.jobs.locks import lock
+from selfloop.processes.locks import lock
 file = open(sys.argv[1], "a")
 print(lock(file.fileno()), flush=True)
 sys.stdin.read()

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from selfloop.analysis import estimates
-from selfloop.analysis.estimates import UNKNOWN, Estimate
-from selfloop.analysis.growth_law import Law, exact_law, growth_law
+from selfloop.statistics import estimates
+from selfloop.statistics.estimates import UNKNOWN, Estimate
+from selfloop.statistics.growth_law import Law, exact_law, growth_law
 
 Located = Callable[[np.ndarray], Estimate]
 NOTABLE = 0.05  # of what model 1 had learnt; less counts as no change

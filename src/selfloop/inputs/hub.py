@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from selfloop.data.paths import walked
 from selfloop.errors import UserError
+from selfloop.inputs.paths import walked
 
 if TYPE_CHECKING:
     import datasets

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from selfloop.analysis import estimates
+from selfloop.statistics import estimates
 
 
 def test_a_mean_has_student_s_interval_and_p_value() -> None:

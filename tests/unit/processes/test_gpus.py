@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from selfloop.jobs import gpus
+from selfloop.processes import gpus
 
 HOLD = """
 import sys
-from selfloop.jobs import gpus
+from selfloop.processes import gpus
 print(*gpus.take(int(sys.argv[1]), 0.01), flush=True)
 sys.stdin.read()
 """

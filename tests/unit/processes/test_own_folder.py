@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from selfloop.errors import UserError
-from selfloop.jobs import gpus
-from selfloop.jobs.own_folder import open_own, own_folder
+from selfloop.processes import gpus
+from selfloop.processes.own_folder import open_own, own_folder
 
 
 @pytest.fixture(autouse=True)

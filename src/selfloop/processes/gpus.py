@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from selfloop.jobs.locks import lock
-from selfloop.jobs.own_folder import ensure_own, open_own, own_folder
+from selfloop.processes.locks import lock
+from selfloop.processes.own_folder import ensure_own, open_own, own_folder
 
 DEVICES = "SELFLOOP_GPUS"  # the devices to share, such as "0,1"; default: all
 FOLDER = "SELFLOOP_GPU_LOCKS"

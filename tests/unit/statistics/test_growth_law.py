@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from selfloop.analysis.growth_law import exact_law, growth_law
+from selfloop.statistics.growth_law import exact_law, growth_law
 
 SUMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "linear": lambda n: n,

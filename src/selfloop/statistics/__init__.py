@@ -1,0 +1,1 @@
+"""What numbers over seeds and iterations say: intervals, effects, laws of growth."""

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from selfloop.domains.cost import AnyEffort, Work
 from selfloop.domains.protocol import FOLDER
+from selfloop.planning import paths
 from selfloop.planning.paths import DATA
 from selfloop.planning.rules import Plan
 from selfloop.planning.study import Experiment, Model, Study
@@ -106,7 +107,7 @@ def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> di
     found = {("prepare_data", experiment.data_name): effort.data if effort else Work()}
     if experiment.tokenizer is not None:
         found |= {(rule, experiment.real_name): Work() for rule in ("train_tokenizer", "tokenize")}
-    found["measure_baseline", experiment.baseline_name] = Work()
+    found["measure_baseline", paths.baseline(experiment.real_name, experiment.baseline_name)] = Work()
     for name, model in study.models.items():
         found["concatenate", name] = Work()
         found["train", name] = effort.train(model.training, rows_taken(model)) if effort else Work()

@@ -1,7 +1,7 @@
 """What the page of a study says, gathered from tidy tables: effects, words, gaps."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,8 @@ def answer(rows: Sequence[Row]) -> str:
     clauses = []
     for regime in regimes_in_order(regime for row in rows for regime in row.cells):
         words = Counter(row.cells[regime].verdict.word for row in rows if regime in row.cells)
+        if len(words) > 1:
+            del words["no word"]
         said = ", ".join(f"{count} of {words.total()} {PHRASES[word]}" for word, count in words.most_common())
         clauses.append(f"under {regime}, {said}")
     text = "; ".join(clauses)
@@ -247,13 +249,16 @@ def not_simulated(simulations: Sequence[Mapping[str, str]]) -> list[Gap]:
     return found
 
 
-def cannot_say(found: Sequence[Judged], curves: pd.DataFrame, quantity: Quantity) -> list[str]:
+def cannot_say(
+    found: Sequence[Judged], curves: pd.DataFrame, quantity: Quantity, by_epochs: Container[str] = ()
+) -> list[str]:
     """What the words of a domain cannot say and why, in sentences.
 
     Args:
         found: the lines of the domain.
         curves: the learning curves of its headline quantity, as `read.select` gives them; empty for simulations.
         quantity: the headline quantity.
+        by_epochs: the experiments whose trainings are longer for larger training sets.
     """
     sentences = []
     for line in dict.fromkeys(line.verdict.reason for line in found if line.verdict.word == "no word"):
@@ -262,7 +267,7 @@ def cannot_say(found: Sequence[Judged], curves: pd.DataFrame, quantity: Quantity
     regimes = {line.regime for line in found}
     if len(regimes) == 1:
         sentences.append(f"One regime ({next(iter(regimes))}): nothing to compare it with.")
-    grows = {"accumulate", "replace-multiple"} & regimes
+    grows = {"accumulate", "replace-multiple"} & {line.regime for line in found if line.experiment in by_epochs}
     if grows and not regimes & {"real-multiple", "accumulate-subsample"}:
         sentences.append(
             f"No control for compute: under {' and '.join(sorted(grows))}, later models take more optimizer steps than "

@@ -212,6 +212,8 @@ def _context(sources: Sources) -> dict[str, Any]:
 def _parts(sources: Sources, regimes: list[str]) -> dict[str, list[Part]]:
     """By domain, what it measures; the words of all loops are corrected together, and those of all simulations."""
     found: dict[str, list[Part]] = {domain["name"]: [] for domain in sources.spec["domains"]}
+    entries = sources.spec["experiments"]
+    by_epochs = [name for name, entry in entries.items() if entry["training"].get("epochs") is not None]
     for simulated in (False, True):
         effects: list[tuple[Mapping[str, Any], Quantity, list[Line]]] = []
         for domain in sources.spec["domains"]:
@@ -226,7 +228,7 @@ def _parts(sources: Sources, regimes: list[str]) -> dict[str, list[Part]]:
             rows = select(sources.metrics, name, quantity)
             curves = select(sources.curves, name, quantity)
             chart = charts.headline_chart(rows, regimes, [] if simulated else domain["published"])
-            unsaid, item = cannot_say(said, curves, quantity), Markup(_json(chart.item))
+            unsaid, item = cannot_say(said, curves, quantity, by_epochs), Markup(_json(chart.item))
             found[name].append(Part(f"{name}-{quantity.split}", quantity, simulated, said, unsaid, chart, item))
     return found
 

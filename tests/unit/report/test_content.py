@@ -123,7 +123,12 @@ def test_a_gap_names_chain_and_iterations() -> None:
 )
 def test_what_cannot_be_said_is_said(metrics: pd.DataFrame, said: str) -> None:
     found = list(judged(metrics).values())
-    assert any(sentence.startswith(said) for sentence in content.cannot_say(found, NO_CURVES, LOSS))
+    assert any(sentence.startswith(said) for sentence in content.cannot_say(found, NO_CURVES, LOSS, ["plays"]))
+
+
+def test_a_training_of_a_fixed_number_of_steps_needs_no_control_for_compute() -> None:
+    said = content.cannot_say(list(judged(measured()).values()), NO_CURVES, LOSS, by_epochs=["another"])
+    assert not any("compute" in sentence for sentence in said)
 
 
 def test_a_first_model_that_was_still_learning_is_named() -> None:

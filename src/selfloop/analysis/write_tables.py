@@ -3,6 +3,7 @@
 import math
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from selfloop.analysis.read import groups, in_order, regimes_in_order, require
@@ -11,7 +12,7 @@ from selfloop.analysis.table import Readable, Table, save_table
 from selfloop.data.quantity import Quantity
 from selfloop.data.tidy import SERIES
 from selfloop.jobs.job import Job
-from selfloop.statistics.trends import mean_interval, slope
+from selfloop.statistics import estimates
 
 _READINGS = {
     "t=4 replace": "t=4 replace (paper's t=4 counted from 1)",
@@ -114,12 +115,14 @@ def trend_table(metrics: pd.DataFrame, domain: str, quantity: Quantity) -> pd.Da
     for key, experiment in groups(rows, SERIES):
         for regime in regimes_in_order(experiment["regime"]):
             chain = experiment[experiment["regime"] == regime]
-            slopes = pd.Series([slope(own["iteration"], own["value"]) for _, own in chain.groupby("seed")], dtype=float)
+            slopes = [estimates.slope(own["iteration"], own["value"]) for _, own in chain.groupby("seed")]
+            mean = estimates.mean(np.array(slopes))
             last = int(chain["iteration"].max())
             ends = [chain["value"][chain["iteration"] == iteration].dropna() for iteration in (1, last)]
             spreads = [end.max() - end.min() if len(end) > 1 else math.nan for end in ends]
             seeds = chain["seed"][chain["value"].notna()].nunique()
-            found.append((*key, regime, seeds, last, *(end.mean() for end in ends), *mean_interval(slopes), *spreads))
+            interval = (mean.value, mean.low, mean.high)
+            found.append((*key, regime, seeds, last, *(end.mean() for end in ends), *interval, *spreads))
     names = [*SERIES, "regime", "seeds", "iterations", "first", "last", "slope", "slope_low", "slope_high"]
     return pd.DataFrame(found, columns=[*names, "spread_first", "spread_last"])
 

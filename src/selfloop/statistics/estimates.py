@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.special import bdtr, stdtr, stdtrit  # scipy.stats has the same, and takes ten times as long to import
 
 CONFIDENCE = 0.95
@@ -48,8 +49,9 @@ def mean(values: np.ndarray) -> Estimate:
     value = float(kept.mean())
     if count == 1:
         return Estimate(value, math.nan, math.nan, math.nan, 1)
-    error = float(kept.std(ddof=1)) / math.sqrt(count)
-    half = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * error
+    deviation = float(kept.std(ddof=1))
+    error = deviation / math.sqrt(count)
+    half = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(count)
     p = 2 * float(stdtr(count - 1, -abs(value) / error)) if error > 0 else float(value == 0)
     return Estimate(value, value - half, value + half, p, count)
 
@@ -70,6 +72,16 @@ def median(values: np.ndarray) -> Estimate:
     above, below = int((kept > 0).sum()), int((kept < 0).sum())
     p = min(1.0, 2 * float(bdtr(min(above, below), above + below, 0.5))) if above + below else 1.0
     return Estimate(value, low, high, p, count)
+
+
+def slope(iterations: pd.Series, values: pd.Series) -> float:
+    """Least-squares slope per iteration; NaN values are left out, and fewer than two iterations have no slope (NaN)."""
+    kept = values.notna()
+    x, y = iterations[kept].to_numpy(float), values[kept].to_numpy(float)
+    if len(set(x)) < 2:
+        return math.nan
+    x = x - x.mean()
+    return float(np.dot(x, y) / np.dot(x, x))
 
 
 def holm(p_values: list[float]) -> list[float]:

@@ -12,7 +12,7 @@ from selfloop.analysis.write_tables import headline_page, headline_table, trend_
 from selfloop.data.quantity import Quantity
 from selfloop.domains.text.steps.write_samples import samples_page, samples_table
 from selfloop.errors import UserError
-from selfloop.statistics.trends import mean_interval, slope
+from selfloop.statistics import estimates
 
 from .conftest import LOSS
 
@@ -102,25 +102,9 @@ def test_trends_leave_blank_what_one_seed_or_one_iteration_cannot_say(make_metri
     assert (shown["Seeds"], shown["Slope"], shown["95% interval"], shown["Spread first"]) == ("2", "", "", "0.200")
 
 
-@pytest.mark.parametrize(
-    ("freedom", "expected"), [(1, 12.7062), (2, 4.30265), (3, 3.18245), (9, 2.26216), (100, 1.98397)]
-)
-def test_intervals_agree_with_the_printed_tables_of_student_s_t(freedom, expected):
-    values = pd.Series(np.arange(freedom + 1.0))
-    mean, low, high = mean_interval(values)
-    error = values.std() / math.sqrt(freedom + 1)
-    assert [(mean - low) / error, (high - mean) / error] == pytest.approx([expected, expected], abs=1e-5)
-
-
 def test_a_slope_leaves_out_nan_and_needs_two_iterations():
-    assert slope(pd.Series([1, 2, 3]), pd.Series([1.0, math.nan, 2.0])) == pytest.approx(0.5)
-    assert math.isnan(slope(pd.Series([1, 2]), pd.Series([1.0, math.nan])))
-
-
-def test_one_value_has_a_mean_but_no_interval():
-    mean, low, high = mean_interval(pd.Series([3.0, math.nan]))
-    assert mean == 3.0
-    assert math.isnan(low) and math.isnan(high)
+    assert estimates.slope(pd.Series([1, 2, 3]), pd.Series([1.0, math.nan, 2.0])) == pytest.approx(0.5)
+    assert math.isnan(estimates.slope(pd.Series([1, 2]), pd.Series([1.0, math.nan])))
 
 
 def test_samples_are_ordered_and_cut_to_length():

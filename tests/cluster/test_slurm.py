@@ -267,7 +267,7 @@ def test_every_training_resumed_from_its_state(disturbed: Disturbed) -> None:
         assert any(known is not None and known.first > 0 for known in progress), seed
     for seed in (1, 3):  # out of time; cancelled by the next Snakemake
         failed = [attempt.failed for attempt in disturbed.attempts(disturbed.models[seed])]
-        assert "Terminated" in {known.type for known in failed if known is not None}
+        assert "Stopped" in {known.type for known in failed if known is not None}
     assert re.search(r"cancels \d+ jobs? of a Snakemake that was killed", disturbed.output)
 
 

@@ -15,7 +15,7 @@ import xxhash
 from selfloop.identity import digest
 
 ALGORITHM = "xxh3-128"  # 7 GB/s where SHA-256 takes 1.0 and BLAKE2b 0.35: damage is accidental
-REMEDY = "Delete {} and run Snakemake again: it is made anew."  # an artifact
+REMEDY = "Delete {} and run Snakemake again: it is made again."  # an artifact
 CHUNK = 2**20
 LONGEST = 255  # bytes of a file's name
 SHADOWS = ("thumbs.db", "desktop.ini")

@@ -28,7 +28,7 @@ def stream(streams: str, purpose: str) -> int:
     """The seed in [0, 2⁶³) of the stream for one purpose among `streams`; others have other seeds.
 
     Steps of the loop are told their `streams` by the study: those of a model are a digest of the architecture, the
-    chain's seed and the iteration; those of a part, of these and its number. Settings and history are no part of it:
+    chain's seed and the iteration; those of a part, of these and its number. Settings and history are not part of it:
     what two regimes do alike they do with the same random numbers.
     """
     return int.from_bytes(hashlib.sha256(f"{streams}/{purpose}".encode()).digest()[:8], "big") >> 1

@@ -285,7 +285,7 @@ def test_a_damaged_part_is_not_trained_on_and_is_made_anew(copy: Workflow) -> No
     assert "Traceback" not in failed.output and not (copy.folder / model / "checkpoint").exists()
     damaged = verify(copy)
     assert damaged.returncode == 1 and str(shard.relative_to(copy.folder)) in damaged.stdout
-    (told,) = set(re.findall(r"Delete (\S+) and (\S+) and run Snakemake again: they are made anew\.", failed.output))
+    (told,) = set(re.findall(r"Delete (\S+) and (\S+) and run Snakemake again: they are made again\.", failed.output))
     for name in told:
         shutil.rmtree(copy.folder / name)
     copy.snakemake(f"{model}/checkpoint")

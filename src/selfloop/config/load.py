@@ -104,7 +104,7 @@ def _text(path: Path) -> str:
 
 
 def _json(text: str, otherwise: yaml.YAMLError) -> object:
-    """JSON with tabs, which is no YAML, but which Snakemake reads."""
+    """JSON with tabs, which is not YAML, but which Snakemake reads."""
     try:
         plain = json.dumps(json.loads(text), ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -164,7 +164,7 @@ def _with_scalars(value: object, given: object) -> object:
 
 
 def check_plain(value: object) -> None:
-    """Raise for what YAML can hold and a config cannot: keys that are no strings, numbers that are not finite or too
+    """Raise for what YAML can hold and a config cannot: keys that are not strings, numbers that are not finite or too
     large, strings that are too long, what holds itself, and more or deeper than a config is."""
     if _checked(value, (), (), {}) > MOST:
         raise UserError(f"the config: more than {MOST:,} values, those of aliases (*) counted each time.")

@@ -1,6 +1,6 @@
 """Users' files: regular ones, plain or compressed, read as lines that know their place, within bounded memory.
 
-One rule for all readers: a byte order mark at the beginning of any line is no part of it (files that were joined have
+One rule for all readers: a byte order mark at the beginning of any line is not part of it (files that were joined have
 one in the middle), lines end in LF, CRLF or CR, and bytes are decoded only where they are used.
 """
 

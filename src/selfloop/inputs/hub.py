@@ -109,7 +109,7 @@ def _not_loaded(data: HubData, split_key: str, error: Exception) -> str:
         choices = f" (allowed: {', '.join(configurations)})" if configurations else f": {said}"
         hint = f"; did you mean {close[0]!r}?" if close else ""
         named = "null" if data.configuration is None else repr(data.configuration)
-        return f"data.configuration: {named} is no configuration of {name!r}{choices}{hint}"
+        return f"data.configuration: {named} is not a configuration of {name!r}{choices}{hint}"
     about_split = any(word in said.lower() for word in ("unknown split", "bad split", "instruction format"))
     about_revision = data.revision is not None and "revision" in said.lower()
     key = f"data.revision: {data.revision!r} of" if about_revision else "data.name:"

@@ -43,7 +43,7 @@ class Check:
         """What is wrong with an artifact: nothing, if all its files are those that were written."""
         again = REMEDY.format(_shown(artifact))
         if not os.path.lexists(artifact):
-            yield Damage(f"{artifact} is missing", "Run Snakemake again: it is made anew.")
+            yield Damage(f"{artifact} is missing", "Run Snakemake again: it is made again.")
             return
         try:
             entries = recorded(artifact)
@@ -61,7 +61,7 @@ class Check:
             target = Path(os.path.realpath(path))
             owner, remedy = target.parent, again
             if owner != artifact.resolve() and owner.exists() and any(self.damages(owner)):
-                remedy = f"Delete {_shown(artifact)} and {_shown(owner)} and run Snakemake again: they are made anew."
+                remedy = f"Delete {_shown(artifact)} and {_shown(owner)} and run Snakemake again: they are made again."
             yield Damage(f"{_shown(target)}, which {path} links to, {wrong}", remedy)
         for name in files(artifact):
             if name and name not in entries:

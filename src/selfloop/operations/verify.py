@@ -79,7 +79,7 @@ def _damaged_states(folder: Path) -> Iterator[str]:
         try:
             read(path)
         except Exception as error:
-            yield f"{path} cannot be read ({type(error).__name__}: {error}). Its training will begin anew."
+            yield f"{path} cannot be read ({type(error).__name__}: {error}). Its training will start from scratch."
 
 
 def _sizes(found: list[Path]) -> Iterator[int]:

@@ -35,7 +35,7 @@ def check(partitions: Iterable[str]) -> None:
     for name in sorted(asked - set(known)):
         if known and not _accepts(name):
             raise UserError(
-                f"slurm_partition: '{name}' is no partition of this cluster. Allowed: {', '.join(known)}. "
+                f"slurm_partition: '{name}' is not a partition of this cluster. Allowed: {', '.join(known)}. "
                 "It is set in slurm/profile.yaml or on the command line."
             )
 

@@ -87,7 +87,7 @@ def slope(iterations: pd.Series, values: pd.Series) -> float:
 def holm(p_values: list[float]) -> list[float]:
     """p-values adjusted for their number (Holm 1979): rejecting those below 5% errs anywhere in at most 5% of studies.
 
-    Those that are NaN are no tests and stay NaN.
+    NaN stands for no test and stays NaN.
     """
     tests = [index for index, p in enumerate(p_values) if not math.isnan(p)]
     adjusted, running = [math.nan] * len(p_values), 0.0

@@ -84,7 +84,7 @@ def exact_law(values: np.ndarray) -> Law | None:
 
 @lru_cache(maxsize=8)
 def _model(iterations: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Quadratic forms of the likelihood: by ratio, of all that is no intercept; by ratio and exponent, of what the law
+    """Quadratic forms of the likelihood: by ratio, of all but the intercepts; by ratio and exponent, of what the law
     leaves unexplained; and by ratio the logarithm of the covariance's determinant."""
     n = np.arange(1, iterations + 1)
     # Contrasts, orthogonal to the intercepts.

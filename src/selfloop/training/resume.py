@@ -2,7 +2,7 @@
 
 Snakemake deletes the outputs of a failed job, so they lie in a folder that no rule declares. Each carries a fingerprint
 of its config, data and code; a checkpoint with another fingerprint is ignored. Each carries a checksum of its contents;
-whatever cannot be read, or is not what was saved, is ignored, too: the training begins anew.
+whatever cannot be read, or is not what was saved, is ignored, too: the training starts from scratch.
 """
 
 import json

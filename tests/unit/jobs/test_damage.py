@@ -98,7 +98,7 @@ def test_a_changed_file_of_a_folder_is_named(part: Path, how: str) -> None:
     damage(part / "shard-1.parquet")
     text = message(part)
     assert "results/part/shard-1.parquet " in text and what in text
-    assert text.endswith(". Delete results/part and run Snakemake again: it is made anew.")
+    assert text.endswith(". Delete results/part and run Snakemake again: it is made again.")
 
 
 @pytest.mark.parametrize("how", set(DAMAGES) - {"gone", "a folder"})
@@ -111,11 +111,11 @@ def test_a_changed_file_is_named(how: str) -> None:
     damage(path)
     text = message(path)
     assert text.startswith("results/tokenizer.json ") and what in text
-    assert text.endswith(". Delete results/tokenizer.json and run Snakemake again: it is made anew.")
+    assert text.endswith(". Delete results/tokenizer.json and run Snakemake again: it is made again.")
 
 
 def test_an_artifact_that_is_not_there_is_named(part: Path) -> None:
-    assert message(Path("results/other")) == "results/other is missing. Run Snakemake again: it is made anew."
+    assert message(Path("results/other")) == "results/other is missing. Run Snakemake again: it is made again."
 
 
 @pytest.mark.parametrize("name", ["shard-1 (1).parquet", "shard-2.parquet", "inner/shard-1.parquet", "notes.txt"])
@@ -137,7 +137,7 @@ def test_a_shard_is_checked_through_the_links_of_a_training_set(part: Path, trai
     assert message(training_set) == (
         "results/part/shard-0.parquet, which results/training-set/shards/0.parquet links to, has been damaged or "
         "changed: its checksum is not that of what was written. "
-        "Delete results/training-set and results/part and run Snakemake again: they are made anew."
+        "Delete results/training-set and results/part and run Snakemake again: they are made again."
     )
 
 
@@ -148,7 +148,7 @@ def test_a_shard_that_was_written_anew_with_other_rows_asks_for_a_new_training_s
         for number in range(2):
             (scratch / f"shard-{number}.parquet").write_bytes(b"other" * 20)
     check([part])
-    assert message(training_set).endswith("Delete results/training-set and run Snakemake again: it is made anew.")
+    assert message(training_set).endswith("Delete results/training-set and run Snakemake again: it is made again.")
 
 
 def test_a_data_set_that_is_gone_is_noticed_through_the_links_of_a_training_set(part: Path, training_set: Path) -> None:
@@ -159,13 +159,13 @@ def test_a_data_set_that_is_gone_is_noticed_through_the_links_of_a_training_set(
     assert text.startswith(
         "results/part/shard-0.parquet, which results/training-set/shards/0.parquet links to, is miss"
     )
-    assert text.endswith("Delete results/training-set and run Snakemake again: it is made anew.")
+    assert text.endswith("Delete results/training-set and run Snakemake again: it is made again.")
 
 
 @pytest.mark.parametrize("how", ["gone", "emptied", "flipped"])
 def test_a_damaged_record_is_named(part: Path, how: str) -> None:
     DAMAGES[how][0](record_file(part))
-    assert message(part).endswith("Delete results/part and run Snakemake again: it is made anew.")
+    assert message(part).endswith("Delete results/part and run Snakemake again: it is made again.")
 
 
 def test_all_damaged_artifacts_are_in_one_message(part: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_step_does_not_begin_with_an_input_that_was_damaged(spec: JobSpec, tmp
     failed = run(replace(spec, processes=processes))
     assert failed.returncode == 1
     text = "in.txt has been damaged or changed: its checksum is not that of what was written. "
-    text += "Delete in.txt and run Snakemake again: it is made anew."
+    text += "Delete in.txt and run Snakemake again: it is made again."
     assert failed.stderr == f"selfloop: probe: {text}\nSee logs/probe.log.\n"
     assert not (tmp_path / "out.txt").exists()
     attempt = last_attempt(tmp_path / "logs/probe.log")

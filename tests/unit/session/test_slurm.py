@@ -35,7 +35,8 @@ def test_partitions_are_what_sbatch_takes(command: Put, asked: set[str], tmp_pat
 
 @pytest.mark.parametrize("asked", ["shrt", "gpu,shrt", "gpu,shrt,short"])
 def test_the_misspelt_one_of_several_partitions_is_named(command: Put, asked: str) -> None:
-    with pytest.raises(UserError, match=r"slurm_partition: 'shrt' is no partition of this cluster. Allowed: gpu, sho"):
+    said = "slurm_partition: 'shrt' is not a partition of this cluster. Allowed: gpu, sho"
+    with pytest.raises(UserError, match=said):
         slurm.check({asked, "gpu"})
 
 

@@ -683,7 +683,7 @@ def two_configurations(hub_folder: str) -> str:
 @pytest.mark.parametrize(
     ("configuration", "said"),
     [
-        (None, r"^data\.configuration: null is no configuration of .*wiki' \(allowed: small-raw, big-raw\)$"),
+        (None, r"^data\.configuration: null is not a configuration of .*wiki' \(allowed: small-raw, big-raw\)$"),
         ("big-rew", r"^data\.configuration: 'big-rew' is .*\(allowed: small-raw, big-raw\); did you mean 'big-raw'\?$"),
     ],
 )

@@ -82,7 +82,7 @@ def of_sdf(paths: list[Path], data: Data, left_out: LeftOut) -> Iterator[Molecul
     """The molecules of SDF files in order of first appearance; an entry is a conformer.
 
     Entries with the same SMILES are one molecule. With `match_names`, entries of one name must be, unless less than
-    half of them are of the first one's molecule: such a title is no name, and says nothing of its entries.
+    half of them are of the first one's molecule: such a title is not a name, and says nothing of its entries.
 
     Args:
         paths: .sdf or .sdf.gz.

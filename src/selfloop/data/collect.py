@@ -20,6 +20,7 @@ from selfloop.data.atomic import atomic_file
 from selfloop.data.parquet import FORMAT
 from selfloop.data.tidy import CHAIN, CURVES, METRICS
 from selfloop.jobs.job import Job, StepParams
+from selfloop.jobs.steps import has_step
 
 Chain = Mapping[str, Any]  # a chain at one iteration: what the tidy tables call it, its model's folder, its parts'
 Rows = list[dict[str, Any]]
@@ -71,7 +72,7 @@ def tables(
                 yield from ({**place, **row} for row in (load(path) if usable(load, path) else []))
 
     def measured(chain: Chain) -> Iterator[File]:
-        if chain["iteration"] == 1:
+        if chain["iteration"] == 1 and chain["baseline"] is not None:
             yield 0, chain["baseline"]
         yield from ((chain["iteration"], path) for path in measurement_files(chain))
 
@@ -85,7 +86,8 @@ def tables(
 
 def measurement_files(chain: Chain) -> list[str]:
     """What was measured of a chain's model, and of its parts."""
-    return [f"{chain['model_folder']}/measurements.json", *(f"{f}.measurements.json" for f in chain["part_folders"])]
+    parts = chain["part_folders"] if has_step(chain["domain"], "evaluate_part") else []
+    return [f"{chain['model_folder']}/measurements.json", *(f"{folder}.measurements.json" for folder in parts)]
 
 
 def curve_file(chain: Chain) -> str:

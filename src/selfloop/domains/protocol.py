@@ -7,10 +7,12 @@ A domain is one folder below `selfloop/domains`:
     steps/        one module with run(job) per rule:
       prepare_data      real documents → data sets `train`, `test` and `validation` (no rows: `no_validation`)
       train_tokenizer, tokenize     only if `Domain.tokenizer` asks for them
-      measure_baseline  the headline measurements of a predictor that learns nothing, as split "test-baseline"
       train             training set → checkpoint and, last of all, the learning curve, which marks it as finished
       generate          checkpoint → one part, a data set of as many rows as the real train split
-      evaluate_model, evaluate_part     JSON of named measurements
+      evaluate_model    checkpoint → JSON of named measurements
+      evaluate_part     part → the same of it; may be left out
+      measure_baseline  the headline measurements of a predictor that learns nothing, as split "test-baseline"; may be
+                        left out: then no share of what models had learnt is shown
       write_samples     a table of samples of every model, only if `Domain.samples`
       simulate_chains   whole chains in one job, only if `Domain.simulations` asks for them
       and one for each of `Domain.analyses`

@@ -1,9 +1,11 @@
 """Facts about rules, one row each: the module that runs, and how its jobs behave."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ANALYSIS = Path(__file__).parents[1] / "analysis"
+DOMAINS = Path(__file__).parents[1] / "domains"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,12 @@ _ROWS = (
     Step("write_report", "report.write_report"),
 )
 STEPS = {row.rule: row for row in _ROWS}
+
+
+@cache
+def has_step(domain: str, step: str) -> bool:
+    """Whether a domain has one of the steps that it may leave out, as a module of that name."""
+    return (DOMAINS / domain / "steps" / f"{step}.py").is_file()
 
 
 def step_module(rule: str, domain: str | None = None) -> str:

@@ -12,7 +12,6 @@ from types import ModuleType
 
 from selfloop.domains.cost import AnyEffort, Work
 from selfloop.domains.protocol import FOLDER
-from selfloop.planning import paths
 from selfloop.planning.paths import DATA
 from selfloop.planning.rules import Plan
 from selfloop.planning.study import Experiment, Model, Study
@@ -107,7 +106,8 @@ def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> di
     found = {("prepare_data", experiment.data_name): effort.data if effort else Work()}
     if experiment.tokenizer is not None:
         found |= {(rule, experiment.real_name): Work() for rule in ("train_tokenizer", "tokenize")}
-    found["measure_baseline", paths.baseline(experiment.real_name, experiment.baseline_name)] = Work()
+    if experiment.baseline_file is not None:
+        found["measure_baseline", experiment.baseline_file] = Work()
     for name, model in study.models.items():
         found["concatenate", name] = Work()
         found["train", name] = effort.train(model.training, rows_taken(model)) if effort else Work()
@@ -115,7 +115,8 @@ def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> di
     for part in study.parts.values():
         first = study.models[part.model].first == part.model
         found["generate", part.folder] = effort.generate(part.sampling) if effort else Work()
-        found["evaluate_part", part.folder] = effort.evaluate_part(part.sampling, first) if effort else Work()
+        if part.measured:
+            found["evaluate_part", part.folder] = effort.evaluate_part(part.sampling, first) if effort else Work()
     return found | {("simulate_chains", name): Work() for name in study.simulations}
 
 

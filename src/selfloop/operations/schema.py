@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
@@ -91,14 +91,22 @@ def _used(schema: object, definitions: dict[str, Schema]) -> set[str]:
 def with_tables(readme: str) -> str:
     """The text of config/README.md with its tables as the sections declare them.
 
-    A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
+    A table stands between `<!-- table: NAME -->` and `<!-- end -->`. A domain of which there is none gets a chapter.
 
     Raises:
         KeyError: there is no table of a name.
     """
     tables = dict(_tables())
+    readme += "".join(_chapter(name, tables) for name in domain_names() if f"<!-- table: {name}." not in readme)
     head = "\n| key | default | meaning |\n|---|---|---|\n"
     return TABLE.sub(lambda found: found[1] + head + "".join(tables[found[2]]) + "\n" + found[3], readme)
+
+
+def _chapter(domain: str, tables: Mapping[str, Sequence[str]]) -> str:
+    """The headings of a domain, with places for its tables."""
+    keys = [name.partition(".")[2] for name, rows in tables.items() if name.startswith(f"{domain}.") and rows]
+    sections = (f"### `{key}`\n\n<!-- table: {domain}.{key} -->\n<!-- end -->\n" for key in keys)
+    return "\n".join([f"\n## Domain `{domain}`\n\n{load_domain(domain).title}.\n", *sections])
 
 
 def _tables() -> Iterator[tuple[str, list[str]]]:

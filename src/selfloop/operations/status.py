@@ -12,7 +12,7 @@ from selfloop.jobs.record import Attempt, is_running, last_attempt
 from selfloop.numbers import duration, table
 from selfloop.planning import paths
 from selfloop.planning.rules import Plan
-from selfloop.planning.study import Chain, Experiment, Model
+from selfloop.planning.study import Chain, Experiment, Model, Part
 
 HEAD = ("experiment", "regime", "sampling", "seed", "iterations", "time left", "now")
 
@@ -59,10 +59,7 @@ class Step:
 
 def steps(chain: Chain) -> list[list[Step]]:
     """A chain's jobs by iteration, in order; those that prepare the real data belong to the first."""
-    found = [
-        list(_of_model(model, [part.name for part in parts]))
-        for model, parts in zip(chain.models, chain.parts, strict=True)
-    ]
+    found = [list(_of_model(model, parts)) for model, parts in zip(chain.models, chain.parts, strict=True)]
     return [[*_of_data(chain.experiment), *found[0]], *found[1:]]
 
 
@@ -78,20 +75,21 @@ def _of_data(experiment: Experiment) -> Iterator[Step]:
         name = f"{data}-{experiment.tokenizer_name}"
         yield _step("train_tokenizer", experiment.tokenizer_file, paths.log("train_tokenizer", name), 0.0)
         yield _step("tokenize", paths.real(experiment.real_name, "test"), paths.log("tokenize", name), 0.0)
-    baseline = experiment.real_name, experiment.baseline_name
-    log = paths.log("measure_baseline", "-".join(baseline))
-    yield _step("measure_baseline", paths.baseline(*baseline), log, 0.0)
+    if experiment.baseline_file is not None:
+        log = paths.log("measure_baseline", f"{experiment.real_name}-{experiment.baseline_name}")
+        yield _step("measure_baseline", experiment.baseline_file, log, 0.0)
 
 
-def _of_model(model: Model, parts: Sequence[str]) -> Iterator[Step]:
+def _of_model(model: Model, parts: Sequence[Part]) -> Iterator[Step]:
     name = model.name
     yield _step("concatenate", paths.training_set(name), paths.log("concatenate", name), 0.0)
     yield _step("train", paths.learning_curve(name), paths.log("train", name), *_length(model))
     for part in parts:
-        yield _step("generate", paths.part(name, part), paths.log("generate", name, part))
+        yield _step("generate", part.folder, paths.log("generate", name, part.name))
     yield _step("evaluate_model", paths.model_measurements(name), paths.log("evaluate_model", name))
     for part in parts:
-        yield _step("evaluate_part", paths.part_measurements(name, part), paths.log("evaluate_part", name, part))
+        for file in part.measurements:
+            yield _step("evaluate_part", file, paths.log("evaluate_part", name, part.name))
 
 
 def _length(model: Model) -> tuple[float, str]:

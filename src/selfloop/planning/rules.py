@@ -14,7 +14,7 @@ from selfloop.data.regimes import REAL
 from selfloop.domains.protocol import AnyDomain
 from selfloop.errors import UserError
 from selfloop.identity import digest, short
-from selfloop.jobs.steps import step_module
+from selfloop.jobs.steps import has_step, step_module
 from selfloop.planning import paths
 from selfloop.planning import study as studies
 from selfloop.planning.check import Checked, check, check_titles
@@ -86,11 +86,11 @@ class Plan(studies.Study):
 
     def step_codes(self) -> dict[str, str]:
         """Digest of the code of each step that data, models and samples come from, by domain and step."""
-        loop = ("concatenate", "train", "generate", "evaluate_model", "evaluate_part")
+        loop = ("concatenate", "train", "generate", "evaluate_model")
         return {
             f"{domain.name} {step}": step_code(step, domain.name)
             for domain in self.domains
-            for step in (*self._real_steps(domain), *loop)
+            for step in (*self._real_steps(domain), *loop, *_optional(domain, "evaluate_part"))
         }
 
     def sampled_code(self, step: str, domain: AnyDomain) -> str:
@@ -102,8 +102,10 @@ class Plan(studies.Study):
         measured = []
         for each in self.domains:
             simulates = any(e.simulations for e in self.experiments if e.domain.name == each.name)
-            steps = ("measure_baseline", "evaluate_model", *(("simulate_chains",) if simulates else ()))
-            measured += [self.sampled_code("evaluate_part", each), steps_code(each.name, *steps)]
+            simulated = ("simulate_chains",) if simulates else ()
+            steps = (*_optional(each, "measure_baseline"), "evaluate_model", *simulated)
+            part = "evaluate_part" if has_step(each.name, "evaluate_part") else "generate"
+            measured += [self.sampled_code(part, each), steps_code(each.name, *steps)]
         return short(digest([*measured, steps_code(None if domain is None else domain.name, step)]))
 
     # Inputs that the wildcards do not spell, and what else a job's result depends on. One function per job for each of
@@ -216,7 +218,7 @@ class Plan(studies.Study):
         """What the evaluation rules write, each once."""
         baselines = [paths.baseline(*names) for names in self.baselines]
         models = [paths.model_measurements(name) for name in self.models]
-        return baselines + models + [paths.part_measurements(part.model, part.name) for part in self.parts.values()]
+        return baselines + models + [file for part in self.parts.values() for file in part.measurements]
 
     @property
     def curve_files(self) -> list[str]:
@@ -264,6 +266,11 @@ def step_code(step: str, domain: str | None) -> str:
 def steps_code(domain: str | None, *steps: str) -> str:
     """Digest of the code of several steps of a domain, each counted once."""
     return short(digest([step_code(step, domain) for step in dict.fromkeys(steps)]))
+
+
+def _optional(domain: AnyDomain, *steps: str) -> tuple[str, ...]:
+    """Those of the steps that the domain has."""
+    return tuple(step for step in steps if has_step(domain.name, step))
 
 
 def _of(experiment: studies.Experiment, *steps: str) -> dict[str, object]:

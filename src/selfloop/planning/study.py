@@ -18,6 +18,7 @@ from selfloop.data.contents import Contents
 from selfloop.domains.protocol import AnyDomain, load_domain
 from selfloop.errors import UserError
 from selfloop.identity import digest, short
+from selfloop.jobs.steps import has_step
 from selfloop.planning import paths
 from selfloop.planning.check import FIRST_ITERATION, Checked, of_seed
 
@@ -96,6 +97,12 @@ class Experiment:
         """Digest that names that loss among those of the same data."""
         return short(digest(self.baseline))
 
+    @property
+    def baseline_file(self) -> str | None:
+        """That loss's path, or None where the domain does not measure it."""
+        measured = has_step(self.domain.name, "measure_baseline")
+        return paths.baseline(self.real_name, self.baseline_name) if measured else None
+
     @cached_property
     def architecture(self) -> object:
         """What decides the shapes of its models' weights."""
@@ -115,7 +122,8 @@ class Experiment:
     def named(self) -> dict[str, str]:
         """What each name of this experiment stands for."""
         names = {self.data_name: self.data_identity, self.setting_name: self.setting_identity}
-        names[paths.baseline(self.real_name, self.baseline_name)] = digest(self.baseline)
+        if self.baseline_file is not None:
+            names[self.baseline_file] = digest(self.baseline)
         return names if self.tokenizer is None else {**names, self.real_name: digest(self.tokenizer)}
 
 
@@ -178,6 +186,7 @@ class Part:
     identity: str
     slug: str
     streams: str  # as those of a model
+    measured: bool  # whether the domain measures its parts
 
     @property
     def name(self) -> str:
@@ -188,6 +197,11 @@ class Part:
     def folder(self) -> str:
         """The data set's folder."""
         return paths.part(self.model, self.name)
+
+    @property
+    def measurements(self) -> list[str]:
+        """What is measured on it: one file, or none."""
+        return [paths.part_measurements(self.model, self.name)] if self.measured else []
 
 
 @dataclass(frozen=True)
@@ -269,7 +283,7 @@ class Study:
     @cached_property
     def baselines(self) -> dict[tuple[str, str], Experiment]:
         """Baselines by the names of their real data and their own, each with an experiment that uses it."""
-        return {(e.real_name, e.baseline_name): e for e in reversed(self.experiments)}
+        return {(e.real_name, e.baseline_name): e for e in reversed(self.experiments) if e.baseline_file is not None}
 
     @cached_property
     def simulations(self) -> dict[str, Simulation]:
@@ -300,7 +314,7 @@ class Study:
                 "sampling": chain.experiment.domain.sampling_title(chain.sampling),
                 "seed": chain.seed,
                 "iteration": model.iteration,
-                "baseline": paths.baseline(chain.experiment.real_name, chain.experiment.baseline_name),
+                "baseline": chain.experiment.baseline_file,
                 "model_folder": paths.model(model.name),
                 "part_folders": [part.folder for part in parts],
             }
@@ -375,6 +389,7 @@ class Study:
             identity,
             experiment.domain.sampling_slug(sampling),
             digest([model.streams, "part", index]),
+            has_step(experiment.domain.name, "evaluate_part"),
         )
         self._claim(part.folder, identity)
         return self.parts.setdefault((part.model, part.name), part)

@@ -50,6 +50,18 @@ def test_a_stale_table_is_printed_anew_and_an_unknown_one_is_refused() -> None:
         with_tables("<!-- table: text.date -->\n<!-- end -->")
 
 
+def test_a_domain_that_the_readme_lacks_gets_a_chapter_with_its_tables() -> None:
+    """So adding a domain leaves no tables to be written by hand."""
+    text = README.read_text(encoding="utf-8")
+    start, end = text.index("### `data`\n\n<!-- table: linear.data -->"), text.index("### `simulation`")
+    without = text[: text.index("## Domain `linear`")].replace("linear.", "")
+    printed = with_tables(without)
+    assert printed.startswith(without)
+    assert "\n## Domain `linear`\n\nLinear regression.\n" in printed
+    assert text[start:end] in printed
+    assert with_tables(printed) == printed
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=[path.name for path in STUDIES])
 def test_every_study_here_is_right_by_the_schema(path: Path, validator: Draft202012Validator) -> None:
     validator.validate(load(path))

@@ -9,12 +9,19 @@ from typing import Any
 
 import pytest
 
+from selfloop.data.collect import measurement_files
+from selfloop.jobs import steps
+from selfloop.jobs.steps import has_step
+from selfloop.operations import status
+from selfloop.operations.cost import experiment_artifacts
 from selfloop.planning import rules
 from selfloop.planning.rules import Plan, plan_study
 
 from .test_study import BASE
 
 STEPS = ("prepare_data", "train_tokenizer", "tokenize", "concatenate", "train", "generate", "evaluate_part")
+
+OPTIONAL = {"measure_baseline", "evaluate_part"}
 
 
 class Named(SimpleNamespace):
@@ -102,3 +109,32 @@ def test_processes_of_jobs_import_the_library_and_nothing_of_the_working_folder(
 def test_a_clone_whose_path_has_braces_is_refused() -> None:
     with pytest.raises(SystemExit, match=r"selfloop: /a\{b\}: Snakemake takes braces in this path for wildcards"):
         rules.expose_library("/a{b}")
+
+
+def test_a_domain_may_leave_out_two_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the modules measure_baseline and evaluate_part, no job is planned, counted, awaited or collected."""
+
+    def asked() -> set[str]:
+        plan = plan_study(BASE)
+        (experiment,) = plan.experiments
+        collected = {file for row in plan.rows() for file in (*measurement_files(row), row["baseline"]) if file}
+        assert collected == set(plan.measurement_files)
+        jobs = {rule for rule, _ in experiment_artifacts(experiment, None)}
+        assert jobs == {step.rule for chain in plan.chains for steps in status.steps(chain) for step in steps}
+        assert {rule for rule in OPTIONAL if f"text {rule}" in plan.step_codes()} == jobs & {"evaluate_part"}
+        assert len(plan.measurement_files) == len(plan.models) + ("measure_baseline" in jobs) + (
+            len(plan.parts) if "evaluate_part" in jobs else 0
+        )
+        return jobs
+
+    has_step.cache_clear()
+    every = asked()
+    assert every >= OPTIONAL
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "DOMAINS", Path("nowhere"))
+        has_step.cache_clear()
+        rest = asked()
+        mark = plan_study(BASE).shows.tables_mark
+    has_step.cache_clear()
+    assert rest == every - OPTIONAL
+    assert mark != plan_study(BASE).shows.tables_mark

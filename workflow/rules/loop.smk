@@ -106,6 +106,7 @@ rule evaluate_part:
         runtime=study.asks("evaluate_part", "runtime"),
     params:
         settings=study.evaluate_part_settings,
+        state=paths.part_state("{model}", "{part}"),  # what its sampling has kept, which is deleted at the end
     script:
         "../scripts/step.py"
 

@@ -17,8 +17,8 @@ class Step:
         module: the module with its run(job), below `selfloop`; {domain} stands for the domain's name.
         resumes: whether a retry resumes from a checkpoint.
         shares_gpus: whether one job may run in several processes, one per GPU.
-        deletes_state: whether it deletes the resume checkpoints in its param `state` at its end. It starts after
-            Snakemake has recorded the training, from when on no kill can cause that to be repeated.
+        deletes_state: whether it deletes the saved state in its param `state` at its end. It starts after Snakemake has
+            recorded the training or sampling, from when on no kill can cause that to be repeated.
     """
 
     rule: str
@@ -38,7 +38,7 @@ _ROWS = (
     Step("train", f"{_DOMAIN}.train", resumes=True, shares_gpus=True),
     Step("generate", f"{_DOMAIN}.generate", shares_gpus=True),
     Step("evaluate_model", f"{_DOMAIN}.evaluate_model", deletes_state=True),
-    Step("evaluate_part", f"{_DOMAIN}.evaluate_part"),
+    Step("evaluate_part", f"{_DOMAIN}.evaluate_part", deletes_state=True),
     Step("simulate_chains", f"{_DOMAIN}.simulate_chains"),
     Step("collect_metrics", "data.collect"),
     Step("write_samples", f"{_DOMAIN}.write_samples"),

@@ -1,11 +1,11 @@
 """`selfloop prune`: delete what no later step needs, after showing how much that frees.
 
 Deleted: checkpoints between a chain's first and last iteration, once everything made from them exists; resume
-checkpoints of trainings whose models are evaluated; scratch files of killed steps; and what no longer belongs to the
-study. Kept: every data set, measurement and learning curve, what figures and tables show, the first and the last
-checkpoint of every chain, and those from which one more iteration would sample further parts. So figures can be drawn
-again, and iterations, seeds, regimes and temperatures added, without repeating a training. Only changed evaluation
-code has to train the deleted models again.
+checkpoints of trainings whose models are evaluated, and slices of parts that are; scratch files of killed steps; and
+what no longer belongs to the study. Kept: every data set, measurement and learning curve, what figures and tables show,
+the first and the last checkpoint of every chain, and those from which one more iteration would sample further parts. So
+figures can be drawn again, and iterations, seeds, regimes and temperatures added, without repeating a training. Only
+changed evaluation code has to train the deleted models again.
 """
 
 import os
@@ -129,13 +129,22 @@ def _states(plan: Plan) -> Iterator[tuple[Path, str]]:
         name = str(path.relative_to(Path(STATE)))
         if name not in plan.models or _is_evaluated(name):
             yield path, "resume checkpoints that no training needs"
+    for path in sorted(Path(STATE).glob("parts/*/seed*/iteration*/*")):
+        model, part = str(path.parent.relative_to(Path(STATE, "parts"))), path.name
+        if (model, part) not in plan.parts or _is_later(paths.part_measurements(model, part), paths.part(model, part)):
+            yield path, "slices of samples that no sampling needs"
 
 
 def _is_evaluated(model: str) -> bool:
     """Whether a model was evaluated after its training, which Snakemake has recorded by then and does not repeat."""
-    curve, measured = Path(paths.learning_curve(model)), Path(paths.model_measurements(model))
-    complete = all(path.exists() for path in (Path(paths.checkpoint(model)), curve, measured))
-    return complete and measured.stat().st_mtime_ns >= curve.stat().st_mtime_ns
+    measured, curve = paths.model_measurements(model), paths.learning_curve(model)
+    return Path(paths.checkpoint(model)).exists() and _is_later(measured, curve)
+
+
+def _is_later(measured: str, made: str) -> bool:
+    """Whether both files exist, and `measured` was written last."""
+    after, before = Path(measured), Path(made)
+    return after.exists() and before.exists() and after.stat().st_mtime_ns >= before.stat().st_mtime_ns
 
 
 def _scratch() -> Iterator[tuple[Path, str]]:

@@ -26,6 +26,7 @@ class Step:
         output: its main output, of several the one that it writes last.
         units: what its time is proportional to; 0 where no time is estimated, as it is short or runs once.
         unit: what they are, where steps of one rule differ in it.
+        slices: where a sampling keeps its finished slices.
     """
 
     rule: str
@@ -33,6 +34,12 @@ class Step:
     log: Path
     units: float = 1.0
     unit: str = ""
+    slices: Path | None = None
+
+    @property
+    def kept(self) -> int:
+        """Finished slices that the next attempt goes on from."""
+        return 0 if self.slices is None else len(list(self.slices.glob("slice-*")))
 
     @cached_property
     def attempt(self) -> Attempt | None:
@@ -63,8 +70,8 @@ def steps(chain: Chain) -> list[list[Step]]:
     return [[*_of_data(chain.experiment), *found[0]], *found[1:]]
 
 
-def _step(rule: str, output: str, log: str, units: float = 1.0, unit: str = "") -> Step:
-    return Step(rule, Path(output), Path(log), units, unit)
+def _step(rule: str, output: str, log: str, units: float = 1.0, unit: str = "", slices: Path | None = None) -> Step:
+    return Step(rule, Path(output), Path(log), units, unit, slices)
 
 
 def _of_data(experiment: Experiment) -> Iterator[Step]:
@@ -85,7 +92,8 @@ def _of_model(model: Model, parts: Sequence[Part]) -> Iterator[Step]:
     yield _step("concatenate", paths.training_set(name), paths.log("concatenate", name), 0.0)
     yield _step("train", paths.learning_curve(name), paths.log("train", name), *_length(model))
     for part in parts:
-        yield _step("generate", part.folder, paths.log("generate", name, part.name))
+        slices = Path(paths.part_state(name, part.name))
+        yield _step("generate", part.folder, paths.log("generate", name, part.name), slices=slices)
     yield _step("evaluate_model", paths.model_measurements(name), paths.log("evaluate_model", name))
     for part in parts:
         for file in part.measurements:
@@ -153,7 +161,8 @@ def status(chain: Chain, known: Mapping[tuple[str, str, str], float]) -> Status:
                 words.append(f"{step.rule} {number}{share}")
                 needed = progress.seconds_left if progress and progress.seconds_left is not None else needed
             elif step.state != "waits":
-                words.append(f"{step.state}: {step.rule} {number}, see {step.log}")
+                kept = f" ({step.kept} slices are kept)" if step.kept else ""
+                words.append(f"{step.state}: {step.rule} {number}{kept}, see {step.log}")
             left = None if left is None or needed is None else left + needed
     now = "; ".join(words) or ("finished" if done == len(jobs) else "waits")
     return Status(chain, len(jobs), done, now, left)

@@ -71,15 +71,19 @@ def verify(folder: Path) -> int:
 
 
 def _damaged_states(folder: Path) -> Iterator[str]:
-    """What is wrong with the resume checkpoints of trainings."""
-    states = sorted(_matches(folder, f"{paths.state(_MODEL)}/state.safetensors"))
-    if states:
-        from selfloop.training.resume import read  # imports torch, for seconds
-    for path in states:
-        try:
-            read(path)
-        except Exception as error:
-            yield f"{path} cannot be read ({type(error).__name__}: {error}). Its training will start from scratch."
+    """What is wrong with the resume checkpoints of trainings and the finished slices of parts."""
+    states = {
+        "Its training will start from scratch.": f"{paths.state(_MODEL)}/state.safetensors",
+        "It will be sampled again.": f"{paths.part_state(_MODEL, '*')}/*.safetensors",
+    }
+    for then, pattern in states.items():
+        for path in sorted(_matches(folder, pattern)):
+            from selfloop.training.saved_state import read  # imports torch, for seconds
+
+            try:
+                read(path)
+            except Exception as error:
+                yield f"{path} cannot be read ({type(error).__name__}: {error}). {then}"
 
 
 def _sizes(found: list[Path]) -> Iterator[int]:

@@ -87,6 +87,11 @@ def part_measurements(model_name: str, name: str) -> str:
     return f"{part(model_name, name)}.measurements.json"
 
 
+def part_state(model_name: str, name: str) -> str:
+    """Finished slices of a part that is being sampled; not below `state`, which another step deletes."""
+    return f"{STATE}/parts/{model_name}/{name}"
+
+
 def simulation(name: str) -> str:
     """The measurements of whole chains that one job has simulated."""
     return f"{SIMULATIONS}/{name}.parquet"

@@ -194,6 +194,7 @@ class Plan(studies.Study):
             "precision": getattr(model.training, "precision", "auto"),
             "iteration": model.iteration,
             "part": part.index,
+            "state": paths.part_state(model.name, wildcards.part),
         }
 
     def evaluate_model_settings(self, wildcards: Wildcards) -> dict[str, object]:

@@ -6,8 +6,6 @@ whatever cannot be read, or is not what was saved, is ignored, too: the training
 """
 
 import json
-import logging
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -15,18 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-import xxhash
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from selfloop.data.atomic import atomic_file
 from selfloop.data.learning_curve import CurvePoint
+from selfloop.training.saved_state import load, write
 
 MAX_OVERHEAD = 0.02  # fraction of the training time spent on saving; large models on slow disks save less often
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,28 +63,15 @@ class ResumeCheckpoint:
     def save(self, tensors: Mapping[str, Tensor], step: int, curve: Sequence[CurvePoint]) -> None:
         """Replace the checkpoint atomically."""
         began = time.monotonic()
-        values = json.dumps({"step": step, "curve": curve})
-        metadata = {"fingerprint": self.fingerprint, "values": values, "checksum": _checksum(tensors, values)}
         with atomic_file(self.path, checksum=False) as scratch:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, scratch, metadata=metadata)
+            write(scratch, tensors, self.fingerprint, json.dumps({"step": step, "curve": curve}))
         self._saved_at = time.monotonic()
         self._took = self._saved_at - began
 
     def load(self) -> Snapshot | None:
         """The checkpoint, or None if there is none with this fingerprint that is as it was saved."""
-        if not os.path.lexists(self.path):
-            return None
-        try:
-            metadata, tensors = read(self.path)
-            if metadata["fingerprint"] != self.fingerprint:
-                log.warning("%s is ignored: its config, data or code differ", self.path)
-                return None
-            return Snapshot(tensors, **json.loads(metadata["values"]))
-        except Exception as error:  # of any kind: what is not readable is not needed
-            log.warning("%s cannot be read (%s: %s); starting from scratch", self.path, type(error).__name__, error)
-        if self.path.is_dir():
-            shutil.rmtree(self.path, ignore_errors=True)  # no file could be renamed to it
-        return None
+        saved = load(self.path, self.fingerprint, "starting from scratch")
+        return None if saved is None else Snapshot(saved[1], **json.loads(saved[0]))
 
     def remove_scratch(self) -> None:
         """Delete the other files in the folder, such as memory-mapped data, once the outputs are written.
@@ -106,28 +86,3 @@ class ResumeCheckpoint:
                 path.unlink(missing_ok=True)
         with suppress(OSError):  # not empty: the checkpoint is there
             self.folder.rmdir()
-
-
-def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The metadata and tensors of a resume checkpoint.
-
-    Raises:
-        Exception: of any kind, if it is not as it was saved.
-    """
-    if not path.is_file():
-        raise ValueError("it is not a file")
-    with safe_open(path, framework="pt") as file:
-        metadata: dict[str, str] = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    if metadata["checksum"] != _checksum(tensors, metadata["values"]):
-        raise ValueError("its checksum is not that of what was saved")
-    return metadata, tensors
-
-
-def _checksum(tensors: Mapping[str, Tensor], values: str) -> str:
-    """XXH3-128 of a checkpoint's contents, on the CPU one tensor at a time."""
-    total = xxhash.xxh3_128(values.encode())
-    for name, tensor in sorted(tensors.items()):
-        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()

@@ -282,3 +282,14 @@ def test_checksums_go_with_what_they_are_of(plan: Plan) -> None:
     for item in prunable(plan):
         prune.delete(item)
     assert not Path("results/simulations").exists()
+
+
+def test_the_slices_of_a_part_stay_until_it_is_evaluated(plan: Plan) -> None:
+    """Snakemake may not have recorded the sampling: a kill right after it has it done again."""
+    model, part = next(iter(plan.parts))
+    kept = made(Path("results/state/parts", model, part, "slice-000000000.safetensors")).parent
+    stranger = made(Path("results/state/parts", model, "other-0123456789abcdef", "slice-000000000.safetensors")).parent
+    assert {str(kept), str(stranger)} <= pruned(plan)
+    Path(plan.parts[model, part].folder + ".measurements.json").unlink()
+    assert str(kept) not in pruned(plan)
+    assert str(stranger) in pruned(plan)

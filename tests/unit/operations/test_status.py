@@ -104,3 +104,16 @@ def test_a_chain_whose_real_data_were_deleted_when_it_was_done_is_finished(chain
         step.output.unlink()
     found = status(chain, {})
     assert (found.done, found.now) == (2, "finished")
+
+
+def test_of_a_killed_sampling_the_slices_that_are_kept_are_said(chain: Chain) -> None:
+    first, _ = steps(chain)
+    for step in first[:6]:
+        do(step)
+    with Record(first[6].log) as record:
+        record.begin("generate", LOG)
+    kept = Path("results/state/parts", chain.models[0].name, first[6].output.name)
+    kept.mkdir(parents=True)
+    for name in ("slice-000000000.safetensors", "slice-000000512.safetensors", ".slice-000001024.safetensors.partial"):
+        (kept / name).touch()
+    assert status(chain, {}).now == f"killed: generate 1 (2 slices are kept), see {first[6].log}"

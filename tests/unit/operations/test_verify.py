@@ -12,6 +12,7 @@ from selfloop.data.atomic import atomic_file, atomic_folder
 from selfloop.errors import UserError
 from selfloop.operations.verify import artifacts, verify
 from selfloop.training.resume import ResumeCheckpoint
+from selfloop.training.slices import FinishedSlices
 
 NAMES = Path(__file__).parents[2] / "golden/names"
 PAGE = "results/report/index.html"  # which no step reads
@@ -106,3 +107,17 @@ def test_one_artifact_can_be_checked_alone(outputs: list[Path]) -> None:
 def test_a_folder_without_artifacts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no artifact of a study \(allowed: a folder results, or one artifact\)"):
         verify(tmp_path)
+
+
+@pytest.mark.usefixtures("outputs")
+def test_a_slice_of_a_part_that_is_not_as_it_was_saved_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("results/state/parts/gpt2/seed0/iteration1-0123456789abcdef/t1-0123456789abcdef")
+    finished = FinishedSlices(folder, "mine")
+    finished.save(0, {"values": torch.arange(5)})
+    finished.save(512, {"values": torch.arange(5)})
+    assert verify(Path("results")) == 0
+    path = folder / "slice-000000512.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    assert verify(Path("results")) == 1
+    said = capsys.readouterr()
+    assert f"{path} cannot be read" in said.out + said.err and "It will be sampled again." in said.out + said.err

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from selfloop.errors import UserError
 from selfloop.processes.stopping import Stopped
-from selfloop.training import resume
+from selfloop.training import saved_state
 from selfloop.training.distributed import ProcessGroup
 from selfloop.training.loop import Fit, fit
 from selfloop.training.lr_schedule import OptimizerConfig
@@ -323,13 +323,13 @@ def test_an_evaluation_is_not_waited_for_and_comes_first_in_the_next_run(tmp_pat
 
 
 def test_a_stop_signal_during_a_save_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = resume.save_file
+    real = saved_state.save_file
 
     def slow(*arguments: Any, **options: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         real(*arguments, **options)
 
-    monkeypatch.setattr(resume, "save_file", slow)
+    monkeypatch.setattr(saved_state, "save_file", slow)
     with pytest.raises(Stopped, match=f"stopped at step 2 of {STEPS}"):  # the save after step 1 is not disturbed
         train(tmp_path)
     monkeypatch.undo()
@@ -372,7 +372,7 @@ def test_a_state_outlives_its_training_and_what_lies_beside_it_does_not(tmp_path
 def test_a_state_that_takes_long_to_save_is_due_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("selfloop.training.resume.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("selfloop.training.resume.save_file", slow_save := _SlowSave(now, seconds=3.0))
+    monkeypatch.setattr("selfloop.training.saved_state.save_file", slow_save := _SlowSave(now, seconds=3.0))
     saved = state(tmp_path, every_seconds=60.0)
     now[0] = 60.0
     assert saved.is_due()

@@ -1,6 +1,7 @@
 """Sampling from the prior."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from selfloop.domains.image.model import sampler
 from selfloop.domains.image.model.network import Autoencoder, Shape, build
 from selfloop.errors import UserError
 from selfloop.training.distributed import ProcessGroup
+from selfloop.training.slices import FinishedSlices
 
 CPU = torch.device("cpu")
 
@@ -76,3 +78,23 @@ def test_a_broken_model_samples_nothing() -> None:
         model.paint.bias.fill_(float("nan"))
     with pytest.raises(UserError, match="are not finite"):
         sampled(model, 3)
+
+
+def test_blocks_that_an_earlier_attempt_has_sampled_are_not_sampled_again(
+    model: Autoencoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler, "BLOCK", 16)
+    whole = sampled(model, 40)
+    finished = FinishedSlices(tmp_path, "mine")
+    killed = sampler.sample(model, 40, 1.0, "p", CPU, finished=finished)
+    next(killed)
+    next(killed)
+    killed.close()
+    blind = build(Shape(8, "rgb", (4, 8), 6), 0).eval()
+    with torch.no_grad():
+        blind.paint.bias.fill_(float("nan"))
+    rest = sampler.sample(blind, 40, 1.0, "p", CPU, finished=finished)
+    assert np.array_equal(np.concatenate([next(rest), next(rest)]), whole[:32])
+    with pytest.raises(UserError, match="are not finite"):
+        next(rest)
+    assert np.array_equal(np.concatenate(list(sampler.sample(model, 40, 1.0, "p", CPU, finished=finished))), whole)

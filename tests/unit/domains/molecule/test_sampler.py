@@ -1,5 +1,6 @@
 """Sampling: which noise levels are visited, and that samples depend on the seed alone."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from selfloop.domains.molecule.model import sampler
 from selfloop.domains.molecule.model.network import GeoDiff, build
 from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.model.sampler import clip, sample, visited_times
+from selfloop.training.slices import FinishedSlices
 
 MODEL = Model(hidden_size=8, global_layers=1, local_layers=1, cutoff=5.0, edge_encoder="shared")
 SAMPLING = Sampling(steps=6, batch_size=3)
@@ -123,3 +125,26 @@ def test_a_molecule_that_runs_away_is_sampled_again_alone_with_clipped_local_for
 def test_long_vectors_are_shortened_and_others_left_alone() -> None:
     vectors = torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 0.0], [0.3, 0.4, 0.0]])
     assert torch.allclose(clip(vectors, 1.0), torch.tensor([[0.6, 0.8, 0.0], [0.0, 0.0, 0.0], [0.3, 0.4, 0.0]]))
+
+
+def test_batches_that_an_earlier_attempt_has_sampled_are_not_sampled_again(
+    molecules: Conformations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, rows, finished = build(MODEL, 1), [4, 0, 2, 4, 6], FinishedSlices(tmp_path, "mine")
+    asked = SAMPLING.changed(batch_size=2)
+    whole, _ = sample(model, MODEL, asked, molecules, rows, "a")
+
+    def killed(count: int) -> None:
+        if sum(counted := [*done, count]) == 4:
+            raise InterruptedError
+        done[:] = counted
+
+    done: list[int] = []
+    with pytest.raises(InterruptedError):
+        sample(model, MODEL, asked, molecules, rows, "a", killed, finished=finished)
+    batches: list[int] = []
+    step = sampler.build_batch
+    monkeypatch.setattr(sampler, "build_batch", lambda *each: batches.append(1) or step(*each))
+    again, _ = sample(model, MODEL, asked, molecules, rows, "a", finished=finished)
+    assert len(batches) == 1
+    assert all(np.array_equal(a, b) for a, b in zip(again, whole, strict=True))

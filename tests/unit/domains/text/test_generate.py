@@ -3,11 +3,13 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from selfloop.checksums import record, record_file
 from selfloop.data.shards import ShardWriter, iterate_rows, join_shards, shard_paths
 from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.token_store import SCHEMA
@@ -15,10 +17,12 @@ from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
-from selfloop.domains.text.sampling import sampler
+from selfloop.domains.text.sampling import sampler, torch_engine
+from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.steps import generate
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
+from selfloop.processes.stopping import Stopped
 from selfloop.training.distributed import ProcessGroup
 
 ROWS = 45
@@ -100,6 +104,82 @@ def test_processes_that_share_a_part_make_the_same_one(
     assert documents(joined) == alone
     sizes = [len(documents(share)) for share in shares]
     assert max(sizes) - min(sizes) <= 10  # one slice
+
+
+def recorded(job: Job, tmp_path: Path) -> Job:
+    """The job with records of its inputs' checksums, and a folder for its finished slices."""
+    for value in job.input.values():
+        record_file(Path(value)).write_bytes(record(Path(value)))
+    return replace(job, params=job.params.model_copy(update={"state": str(tmp_path / "state")}))
+
+
+def test_a_killed_sampling_goes_on_from_its_finished_slices_to_the_same_bytes(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five slices; killed in the third; the first is damaged meanwhile."""
+    monkeypatch.setattr(sampler, "BLOCK", 10)
+    job = recorded(job, tmp_path)
+    generate.run(replace(job, params=job.params.model_copy(update={"state": None})))
+    whole = {path.name: path.read_bytes() for path in Path(job.output["part"]).iterdir()}
+    real, begun = torch_engine.sample_documents, []
+
+    def sampled(model: Transformer, prompts: torch.Tensor, *rest: Any) -> list[np.ndarray]:
+        begun.append(rest[3])
+        if len(begun) == 3:
+            raise InterruptedError
+        return real(model, prompts, *rest)
+
+    monkeypatch.setattr(torch_engine, "sample_documents", sampled)
+    with pytest.raises(InterruptedError):
+        generate.run(job)
+    assert begun[:3] == [0, 10, 20]
+    path = tmp_path / "state/slice-000000000.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    begun[:] = [None] * 3
+    noted: list[object] = []
+    generate.run(replace(job, did=lambda *amount: noted.append(amount)))
+    assert begun[3:] == [0, 20, 30, 40]
+    assert {path.name: path.read_bytes() for path in Path(job.output["part"]).iterdir()} == whole
+    assert noted == []  # the time of this attempt is not that of the part
+    generate.run(job)
+    assert len(begun) == 7  # whoever shares the part with other processes, or samples it again, reuses all
+
+
+def test_another_setting_does_not_go_on_from_finished_slices(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler, "BLOCK", 10)
+    job = recorded(job, tmp_path)
+    generate.run(job)
+    cold = replace(job, params=job.params.model_copy(update={"sampling": SAMPLING.changed(temperature=0.5)}))
+    alone = replace(cold, params=cold.params.model_copy(update={"state": None}))
+    parts = []
+    for each in (cold, alone):
+        generate.run(each)
+        parts.append(documents(Path(job.output["part"])))
+    assert parts[0] == parts[1]
+
+
+def test_a_stop_signal_does_not_wait_for_the_slices_that_run(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "BLOCK", 10)
+    ended: list[bool] = []
+    real = torch_engine.sample_documents
+
+    def sampled(*arguments: Any) -> list[np.ndarray]:
+        if arguments[5] == 0:
+            return real(*arguments)
+        with pytest.raises(Stopped):
+            while True:
+                arguments[4](1)
+        ended.append(True)
+        raise Stopped
+
+    monkeypatch.setattr(torch_engine, "sample_documents", sampled)
+    request = Request(Path(job.input["checkpoint"]), np.zeros((45, 1), dtype=np.int64), SAMPLING, "x")
+    sampling = torch_engine.sample(request)
+    next(sampling)
+    sampling.close()
+    assert ended == [True]
 
 
 def test_the_tokens_of_a_part_are_recorded_whole(job: Job) -> None:

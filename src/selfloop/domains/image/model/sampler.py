@@ -12,6 +12,7 @@ from selfloop.domains.image.model.network import Autoencoder, to_bytes
 from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
+from selfloop.training.slices import FinishedSlices
 
 BLOCK = 512  # images per random stream; determines samples, so it is not configurable
 AT_ONCE = {"cpu": 32, "cuda": BLOCK}  # images decoded at once: more would not fit a CPU's caches
@@ -31,6 +32,7 @@ def sample(
     streams: str,
     device: torch.device,
     group: ProcessGroup = SINGLE_PROCESS,
+    finished: FinishedSlices | None = None,
 ) -> Iterator[np.ndarray]:
     """Decode latents from N(0, temperature²) to the means of p(x|z).
 
@@ -40,6 +42,7 @@ def sample(
         temperature: standard deviation of the latents; 1 is the prior.
         streams: of the part, see `identity.stream`.
         group: the ranks that share the part; this one samples consecutive blocks.
+        finished: blocks that an earlier attempt has sampled, and where to keep those of this one.
 
     Yields:
         blocks of uint8 [rows, bands, size, size].
@@ -47,15 +50,20 @@ def sample(
     Raises:
         UserError: the model yields NaN or infinity.
     """
-    first, end = share(count, group)
-    for number in range(first, end):
+    finished = finished or FinishedSlices()
+    for number in range(*share(count, group)):
         begin = number * BLOCK
+        if (saved := finished.load(begin)) is not None:
+            yield saved["images"].numpy()
+            continue
         generator = torch.Generator().manual_seed(stream(streams, f"block {number}"))
         latents = temperature * torch.randn(min(BLOCK, count - begin), model.shape.latent, generator=generator)
         pixels = torch.cat([model.decode(chunk) for chunk in torch.split(latents.to(device), AT_ONCE[device.type])])
         if not torch.isfinite(pixels).all():
             raise UserError(f"images {begin} to {begin + len(latents) - 1} are not finite; the model is broken.")
-        yield to_bytes(pixels).cpu().numpy()
+        images = to_bytes(pixels).cpu()
+        finished.save(begin, {"images": images})
+        yield images.numpy()
 
 
 def encoded(blocks: Iterator[np.ndarray], on_images: Callable[[int], None] = lambda count: None) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """Rule generate: sample one part, as many images as the real train split has.
 
 Several processes (one per GPU) may share a part: each samples consecutive blocks, and the part does not
-depend on their number.
+depend on their number. Finished blocks are kept until the part is evaluated: a killed sampling goes on from them.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ from selfloop.domains.image.model.sampler import BLOCK, encoded, sample, share
 from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import compute_dtype, prepare_torch
 from selfloop.training.distributed import ProcessGroup, process_group, rank_folder
+from selfloop.training.slices import of_part
 
 
 class Params(StepParams):
@@ -26,6 +27,7 @@ class Params(StepParams):
     streams: str
     iteration: int
     part: int
+    state: str | None = None
 
 
 def run(job: Job[Params]) -> None:
@@ -38,16 +40,20 @@ def run(job: Job[Params]) -> None:
 def sample_share(job: Job[Params], group: ProcessGroup, device: torch.device, folder: Path) -> None:
     """Write this rank's images of the part to an existing folder."""
     count = count_rows(Path(job.input["real"]))
-    job.did(count, "images")
     dtype = compute_dtype(job.params.precision, device)
     model, _ = load_checkpoint(Path(job.input["checkpoint"]), dtype, str(device))
     origin = {"iteration": job.params.iteration, "part": job.params.part}
-    blocks = sample(model, count, job.params.sampling.temperature, job.params.streams, device, group)
-    first = share(count, group)[0] * BLOCK
+    finished = of_part(job, job.params.state, -(-count // BLOCK))
+    first, end = (block * BLOCK for block in share(count, group))
+    if kept := finished.among(range(first, end, BLOCK)):
+        job.log.info("resuming: %d blocks of %d images have been sampled before", kept, BLOCK)
+    blocks = sample(model, count, job.params.sampling.temperature, job.params.streams, device, group, finished)
     with (
         job.progress(desc="sample", unit=" images", unit_scale=True) as bar,
         ShardWriter(folder, SCHEMA, rows_per_group=ROWS_PER_GROUP) as writer,
     ):
         for row, data in enumerate(encoded(blocks, bar.update), start=first):
             writer.append({"image": {"bytes": data}, "row": row, **origin})
+    if not finished.reused:
+        job.did(count, "images")
     job.log.info("%d of %d images sampled by process %d of %d", writer.rows, count, group.rank + 1, group.size)

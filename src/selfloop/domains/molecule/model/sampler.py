@@ -24,6 +24,7 @@ from selfloop.domains.molecule.data.graph import Batch, Pairs, build_batch, pair
 from selfloop.domains.molecule.model.network import GeoDiff, forces
 from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.identity import stream
+from selfloop.training.slices import FinishedSlices, joined, split
 
 UNIT = 0.01  # Å; step size at a level: step_size · (sigma / UNIT)²
 LOCAL_CLIP = 20.0  # of local forces, in the second attempt after non-finite coordinates
@@ -75,6 +76,7 @@ def sample(
     streams: str,
     progress: Callable[[int], object] = lambda _: None,
     device: str = "cpu",
+    finished: FinishedSlices | None = None,
 ) -> tuple[list[Floats], npt.NDArray[np.bool_]]:
     """Sample one conformation of the molecule at each of `rows`.
 
@@ -89,6 +91,7 @@ def sample(
         streams: see `identity.stream`; each entry of `rows` has one.
         progress: called with the number of newly sampled conformations.
         device: to compute on.
+        finished: batches that an earlier attempt has sampled, and where to keep those of this one.
 
     Returns:
         centred coordinates [atoms, 3] in Å for each of `rows`, possibly still non-finite; and a mask of those that
@@ -115,15 +118,25 @@ def sample(
             positions = positions - centres.index_select(0, batch.molecule)
         return [coordinates.numpy() for coordinates in torch.split(positions.cpu(), sizes)]
 
+    finished = finished or FinishedSlices()
+
+    def batch_at(place: int, indices: Sequence[int], clip_local: float | None) -> list[Floats]:
+        """The samples of a batch; `place` tells batches apart."""
+        if (saved := finished.load(place)) is not None:
+            return split(saved)
+        sampled = sample_batch(indices, clip_local)
+        finished.save(place, joined(sampled))
+        return sampled
+
     for begin in range(0, len(rows), size):
         indices = range(begin, min(begin + size, len(rows)))
-        samples += sample_batch(indices, None)
+        samples += batch_at(begin, indices, None)
         progress(len(indices))
     failed = np.array([not np.isfinite(coordinates).all() for coordinates in samples], dtype=bool)
     retried = [int(index) for index in np.flatnonzero(failed)]
     for begin in range(0, len(retried), size):
         some = retried[begin : begin + size]
-        for index, coordinates in zip(some, sample_batch(some, LOCAL_CLIP), strict=True):
+        for index, coordinates in zip(some, batch_at(len(rows) + begin, some, LOCAL_CLIP), strict=True):
             samples[index] = coordinates
     return samples, failed
 

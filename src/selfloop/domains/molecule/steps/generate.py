@@ -1,4 +1,7 @@
-"""Rule generate: sample one part, a conformation of the same molecule for each real one."""
+"""Rule generate: sample one part, a conformation of the same molecule for each real one.
+
+Finished batches are kept until the part is evaluated: a killed sampling goes on from them.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from selfloop.domains.molecule.model.sampler import sample
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import prepare_torch
+from selfloop.training.slices import of_part
 
 
 class Params(StepParams):
@@ -21,6 +25,7 @@ class Params(StepParams):
     streams: str
     iteration: int
     part: int
+    state: str | None = None
 
 
 def run(job: Job[Params]) -> None:
@@ -34,14 +39,19 @@ def run(job: Job[Params]) -> None:
     checkpoint = Path(job.input["checkpoint"])
     model, config = load_checkpoint(checkpoint, device)
     rows = range(len(real))
+    sampling = job.params.sampling
+    finished = of_part(job, job.params.state, -(-len(real) // sampling.batch_size))
+    if kept := finished.among(rows[:: sampling.batch_size]):
+        job.log.info("resuming: %d batches of %d conformations have been sampled before", kept, sampling.batch_size)
     with job.progress(desc="sample", total=len(real), unit="conformation") as bar:
-        samples, again = sample(model, config, job.params.sampling, real, rows, job.params.streams, bar.update, device)
+        samples, again = sample(model, config, sampling, real, rows, job.params.streams, bar.update, device, finished)
     finite = [row for row in rows if np.isfinite(samples[row]).all()]
     job.log.info(
         "%d conformations sampled; %d needed a second attempt with clipped local forces; %d non-finite ones dropped",
         len(samples), int(again.sum()), len(samples) - len(finite),
     )  # fmt: skip
-    job.did(len(samples), "conformations")
+    if not finished.reused:
+        job.did(len(samples), "conformations")
     if not finite:
         raise UserError(f"{checkpoint} sampled no conformation that is finite; the model has not learnt.")
 

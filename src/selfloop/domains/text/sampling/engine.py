@@ -15,6 +15,8 @@ from selfloop.domains.text.config import Sampling
 if TYPE_CHECKING:
     import numpy as np
 
+    from selfloop.training.slices import FinishedSlices
+
 
 @dataclass(frozen=True)
 class Request:
@@ -33,6 +35,7 @@ class Request:
         first_row: index of the first document within the part.
         part_rows: documents of the whole part; 0 if these are all.
         tokens: ids from this one on have no token and are never sampled; None if all of the model's have one.
+        finished: slices that an earlier attempt has sampled, and where to keep those of this one; only `torch` does.
     """
 
     checkpoint: Path
@@ -47,3 +50,4 @@ class Request:
     first_row: int = 0
     part_rows: int = 0
     tokens: int | None = None
+    finished: "FinishedSlices | None" = None

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from threading import Event, Lock
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.sampling.onednn import pack
 from selfloop.domains.text.sampling.sampler import sample as sample_documents
 from selfloop.domains.text.sampling.sampler import slices
+from selfloop.processes.stopping import Stopped
 from selfloop.training.devices import cache_dtype, compute_dtype, prepare_torch, total_memory
+from selfloop.training.slices import FinishedSlices, joined, split
 
 MAX_BATCH = {"cpu": 256, "cuda": 8192}  # documents at once; larger batches are hardly faster
 CACHE_FRACTION = 0.5  # of the memory, for KV caches at maximum length
@@ -34,15 +36,22 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     request.log.info("batch of %d documents, KV cache in %s", batch, str(kv_dtype).removeprefix("torch."))
     first, last = request.first_row, request.first_row + len(request.prompts)
     own_slices = [rows for rows in slices(request.part_rows or last) if first <= rows.start < last]
-    lock = Lock()
+    finished = request.finished or FinishedSlices()
+    if kept := finished.among([rows.start for rows in own_slices]):
+        request.log.info("resuming: %d of %d slices have been sampled before", kept, len(own_slices))
+    lock, ended = Lock(), Event()
 
     def count(tokens: int) -> None:
+        if ended.is_set():
+            raise Stopped
         with lock:
             request.on_tokens(tokens)
 
     def documents(rows: range) -> list[np.ndarray]:
+        if (saved := finished.load(rows.start)) is not None:
+            return split(saved)
         prompts = torch.from_numpy(request.prompts[rows.start - first : rows.stop - first]).to(device)
-        return sample_documents(
+        sampled = sample_documents(
             model,
             prompts,
             request.sampling,
@@ -53,6 +62,8 @@ def sample(request: Request) -> Iterator[np.ndarray]:
             batch,
             request.tokens,
         )
+        finished.save(rows.start, joined(sampled))
+        return sampled
 
     request.on_tokens(0)
     # On a CPU a slice per thread: intra-op parallelism of small operations is mostly synchronisation.
@@ -60,12 +71,15 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     torch.set_num_threads(max(1, request.threads // max(1, workers)))
     with ThreadPoolExecutor(max(1, workers)) as pool:
         waiting: deque[Future[list[np.ndarray]]] = deque()
-        for rows in own_slices:
-            waiting.append(pool.submit(documents, rows))
-            if len(waiting) > workers:  # bounds the finished slices in memory
+        try:
+            for rows in own_slices:
+                waiting.append(pool.submit(documents, rows))
+                if len(waiting) > workers:  # bounds the finished slices in memory
+                    yield from waiting.popleft().result()
+            while waiting:
                 yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        finally:
+            ended.set()  # after an error or a stop signal, no thread finishes its slice
 
 
 def batch_size(model: Transformer, longest: int, kv_dtype: torch.dtype, device: torch.device) -> int:

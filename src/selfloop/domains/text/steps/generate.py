@@ -1,7 +1,7 @@
 """Rule generate: sample one part, one document for each real one.
 
 Several processes (one per GPU) may share a part: each samples consecutive slices, and the part does not
-depend on their number.
+depend on their number. Finished slices are kept until the part is evaluated: a killed sampling goes on from them.
 """
 
 from collections.abc import Iterable
@@ -18,11 +18,12 @@ from selfloop.domains.text.data.token_store import SCHEMA, TokenStore
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, vocabulary_size
 from selfloop.domains.text.sampling import torch_engine, vllm_engine
 from selfloop.domains.text.sampling.engine import Request
-from selfloop.domains.text.sampling.sampler import share_of
+from selfloop.domains.text.sampling.sampler import share_of, slices
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import prepare_torch
 from selfloop.training.distributed import ProcessGroup, process_group, rank_folder
+from selfloop.training.slices import FinishedSlices, of_part
 
 DECODED_TOGETHER = 10_000
 
@@ -35,6 +36,7 @@ class Params(StepParams):
     streams: str
     iteration: int
     part: int
+    state: str | None = None
 
 
 def run(job: Job[Params]) -> None:
@@ -44,10 +46,12 @@ def run(job: Job[Params]) -> None:
         if group.size > 1 and job.params.sampling.engine != "torch":
             raise UserError("engine vllm samples a part in one process; ask for one GPU or take the engine torch.")
         with rank_folder(Path(job.output["part"]), group) as folder:
-            counts = sample_share(job, group, folder).to(device)  # NCCL reduces tensors on the GPU only
+            finished = of_part(job, job.params.state, len(slices(count_rows(Path(job.input["real"])))))
+            counts = sample_share(job, group, folder, finished).to(device)  # NCCL reduces tensors on the GPU only
             group.all_reduce(counts)
             check(job, *counts.tolist())
-            job.did(int(counts[1]), "tokens")
+            if not finished.reused:
+                job.did(int(counts[1]), "tokens")
 
 
 def check(job: Job[Params], count: int, tokens: int, ended: int, empty: int) -> None:
@@ -72,8 +76,16 @@ def check(job: Job[Params], count: int, tokens: int, ended: int, empty: int) -> 
         )
 
 
-def sample_share(job: Job[Params], group: ProcessGroup, folder: Path) -> torch.Tensor:
+def sample_share(
+    job: Job[Params], group: ProcessGroup, folder: Path, finished: FinishedSlices | None = None
+) -> torch.Tensor:
     """Sample this rank's rows of the part into an existing folder.
+
+    Args:
+        job: the step.
+        group: the ranks that share the part.
+        folder: of this rank's shards.
+        finished: slices that an earlier attempt has sampled.
 
     Returns:
         int64 [4]: documents, tokens, documents that ended, and documents of the prompt alone.
@@ -112,6 +124,7 @@ def sample_share(job: Job[Params], group: ProcessGroup, folder: Path) -> torch.T
             rows.start,
             total,
             tokens if tokens < vocabulary else None,
+            finished,
         )
         return write_documents(job, engine.sample(request), rows, prompts.shape[1], tokenizer, folder)
 

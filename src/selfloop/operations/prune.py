@@ -130,8 +130,8 @@ def _states(plan: Plan) -> Iterator[tuple[Path, str]]:
         if name not in plan.models or _is_evaluated(name):
             yield path, "resume checkpoints that no training needs"
     for path in sorted(Path(STATE).glob("parts/*/seed*/iteration*/*")):
-        model, part = str(path.parent.relative_to(Path(STATE, "parts"))), path.name
-        if (model, part) not in plan.parts or _is_later(paths.part_measurements(model, part), paths.part(model, part)):
+        part = plan.parts.get((str(path.parent.relative_to(Path(STATE, "parts"))), path.name))
+        if part is None or all(_is_later(file, part.folder) for file in part.measurements or [part.folder]):
             yield path, "slices of samples that no sampling needs"
 
 

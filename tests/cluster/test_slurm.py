@@ -21,6 +21,7 @@ from selfloop.jobs.record import Attempt, attempts, is_running, last_attempt, re
 from selfloop.planning import paths
 from selfloop.planning import study as studies
 from selfloop.planning.check import check
+from selfloop.processes import gpus
 
 from ..workflow.conftest import Workflow
 from . import slurm as slurms
@@ -244,6 +245,7 @@ def ask_for_little(workflow: Workflow) -> None:
 def disturbed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disturbed]:
     """The study, run on the cluster with all faults, and its tables made."""
     workflow = Workflow.fresh(tmp_path_factory.mktemp("disturbed") / "study", "tests/studies/cluster.yaml")
+    workflow.variables = {gpus.ALLOW_CPU: "1"}  # SLURM's GPUs are pretended ones
     ask_for_little(workflow)
     study = Disturbed(workflow, slurm)
     try:

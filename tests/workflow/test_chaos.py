@@ -63,7 +63,7 @@ def one_seed_more(study: dict[str, Any]) -> None:
 def test_twenty_kills(tmp_path: Path) -> None:
     workflow = Workflow.fresh(tmp_path / "chaos", "tests/studies/chaos.yaml")
     devices = tmp_path / "gpus"
-    workflow.variables = {gpus.DEVICES: "0,1", gpus.FOLDER: str(devices)}  # pretended ones
+    workflow.variables = {gpus.DEVICES: "0,1", gpus.FOLDER: str(devices), gpus.ALLOW_CPU: "1"}  # pretended ones
     dice = random.Random(SEED)
     killed: Counter[str] = Counter()
     starts = 0

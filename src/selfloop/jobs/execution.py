@@ -27,7 +27,7 @@ from selfloop.jobs.marks import marked, unmarked
 from selfloop.jobs.record import Record
 from selfloop.jobs.spec import JobSpec
 from selfloop.jobs.system_errors import advice
-from selfloop.processes import group
+from selfloop.processes import gpus, group
 from selfloop.processes.stopping import Stopped, caught
 
 
@@ -79,6 +79,7 @@ def _execute(spec: JobSpec) -> None:
                 check_inputs(spec, log)
             module = importlib.import_module(spec.module)
             ready = time.time()
+            os.environ[group.PROMISED] = gpus.promised() or ""
             bar = partial(Bar, record.progress, file=file, disable=not leads)
             with marked(spec.output):
                 module.run(_job(spec, module, log, record, bar))
@@ -159,6 +160,7 @@ def _job(
         log=log,
         progress=progress,
         did=record.did,
+        uses=record.device,
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from selfloop.checksums import recorded
 from selfloop.identity import digest
+from selfloop.jobs.device import Device
 
 
 class Did(Protocol):
@@ -19,6 +20,13 @@ class Did(Protocol):
     """
 
     def __call__(self, count: float, unit: str, seconds: float | None = None) -> None:
+        """Note it."""
+
+
+class Uses(Protocol):
+    """Notes in the log and the record of a step what it computes on (see `selfloop.training.devices.note`)."""
+
+    def __call__(self, device: Device) -> None:
         """Note it."""
 
 
@@ -44,6 +52,7 @@ class Job(Generic[P_co]):
         log: prose for people.
         progress: a `tqdm` in the step's log, which the record follows.
         did: notes in the step's record how much it did.
+        uses: notes there what it computes on.
     """
 
     input: Mapping[str, Any]
@@ -55,6 +64,7 @@ class Job(Generic[P_co]):
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("selfloop"))
     progress: Callable[..., Any] = lambda *_, **__: None
     did: Did = lambda *_, **__: None
+    uses: Uses = lambda device: None
 
     def fingerprint(self) -> str:
         """Names everything that the step's result depends on: settings, code, and the inputs' paths and checksums."""

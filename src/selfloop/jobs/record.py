@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from selfloop.jobs.device import Device
 from selfloop.processes.gpus import VISIBLE
 from selfloop.processes.locks import lock
 
@@ -80,8 +81,9 @@ class Failed:
     time: float
 
 
-Event = Begin | Progress | Amount | Done | Failed
-_EVENTS: dict[str, type[Event]] = {kind.__name__.lower(): kind for kind in (Begin, Progress, Amount, Done, Failed)}
+Event = Begin | Device | Progress | Amount | Done | Failed
+_KINDS = (Begin, Device, Progress, Amount, Done, Failed)
+_EVENTS: dict[str, type[Event]] = {kind.__name__.lower(): kind for kind in _KINDS}
 
 
 @dataclass
@@ -89,6 +91,7 @@ class Attempt:
     """The events of one attempt; without `done` or `failed`, it still runs or was killed."""
 
     begin: Begin
+    device: Device | None = None
     progress: Progress | None = None
     amounts: list[Amount] = field(default_factory=list)
     done: Done | None = None
@@ -122,6 +125,10 @@ class Record:
         event = Begin(rule, machine, job, gpus or None, os.getpid(), self._began)
         self._write(event)
         return event
+
+    def device(self, device: Device) -> None:
+        """Append a `Device`."""
+        self._write(device)
 
     def progress(self, done: float, total: float | None, first: float, seconds_left: float | None) -> None:
         """Append a `Progress`, unless the last one is recent."""

@@ -6,8 +6,10 @@ on the same machine wait for the same locks. On a cluster, SLURM assigns GPUs. D
 
 import os
 import re
+import shutil
+import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from selfloop.processes.locks import lock
@@ -15,19 +17,43 @@ from selfloop.processes.own_folder import ensure_own, open_own, own_folder
 
 DEVICES = "SELFLOOP_GPUS"  # the devices to share, such as "0,1"; default: all
 FOLDER = "SELFLOOP_GPU_LOCKS"
+LOCKS = "SELFLOOP_GPU_IDS"  # what each of DEVICES is locked by: its UUID where that is known
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+ALLOW_CPU = "SELFLOOP_ALLOW_CPU"  # 1: a step that requests a GPU and finds none computes on the CPU
+GRANTED = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS")
+NONE = ("", "-1", "NoDevFiles")  # what stands for no GPU in CUDA_VISIBLE_DEVICES, the last in old versions of SLURM
 
 _held: list[int] = []  # a lock lives as long as its descriptor is open
 
 
-def devices() -> list[str]:
-    """The GPUs that steps on this machine may use: SELFLOOP_GPUS, else those visible to CUDA, else all."""
+def devices(nodes: Path = Path("/dev")) -> list[str]:
+    """The GPUs that steps on this machine may use: SELFLOOP_GPUS, else those visible to CUDA, else all in `nodes`."""
     for variable in (DEVICES, VISIBLE):
         if variable in os.environ:
-            names = [name.strip() for name in os.environ[variable].split(",")]
-            return [name for name in names if name and name != "-1"]
-    nodes = [path for path in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name)]
-    return [str(number) for number in range(len(nodes))]  # CUDA counts those that it sees from 0
+            return _listed(variable)
+    found = [path for path in nodes.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name)]
+    return [str(number) for number in range(len(found))]  # CUDA counts those that it sees from 0
+
+
+def _listed(variable: str) -> list[str]:
+    return [name for name in map(str.strip, os.environ[variable].split(",")) if name not in NONE]
+
+
+def promised(nodes: Path = Path("/dev")) -> str | None:
+    """What says that a step of this process should find a GPU, for a message; None where nothing does.
+
+    Args:
+        nodes: the folder of the devices' files.
+    """
+    if os.environ.get(ALLOW_CPU) == "1":
+        return None
+    for variable in (VISIBLE, DEVICES):  # the first is what `take` has left
+        if variable in os.environ:
+            return f"{variable} is {os.environ[variable]}" if _listed(variable) else None
+    for variable in GRANTED:
+        if os.environ.get(variable):
+            return f"{variable} is {os.environ[variable]}"
+    return f"{nodes}/nvidia* exist" if devices(nodes) else None
 
 
 def offer() -> int:
@@ -38,10 +64,47 @@ def offer() -> int:
     """
     names = devices()
     if names:
-        os.environ[DEVICES] = ",".join(names)
+        names, locks = identified(names, _listing())
+        os.environ[DEVICES], os.environ[LOCKS] = ",".join(names), ",".join(locks)
         if FOLDER not in os.environ:
             os.environ[FOLDER] = str(own_folder())
     return len(names)
+
+
+def _listing() -> str:
+    """What `nvidia-smi -L` prints, or nothing where it does not work."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    return subprocess.run(["nvidia-smi", "-L"], check=False, capture_output=True, encoding="utf-8").stdout
+
+
+def identified(names: Sequence[str], listing: str) -> tuple[list[str], list[str]]:
+    """Devices, and what each is locked by, so that no GPU is given away twice, whatever it is called.
+
+    Within a SLURM job, GPUs may be counted from 0 though they are not the machine's first: their numbers say nothing to
+    other jobs. A GPU in MIG mode is several devices, which only their UUIDs name.
+
+    Args:
+        names: numbers as nvidia-smi counts, or UUIDs, which may be shortened.
+        listing: what `nvidia-smi -L` prints.
+    """
+    known: list[list[str]] = []  # of each GPU its UUID and those of its MIG instances
+    for line in listing.splitlines():
+        if match := re.search(r"\(UUID: ((?:GPU|MIG)-[^)]+)\)", line):
+            known += [[]] if match[1].startswith("GPU") or not known else []
+            known[-1].append(match[1])
+    devices, locks = [], []
+    for name in names:
+        number = int(name) if name.isdecimal() else None
+        uuids = next((one for place, one in enumerate(known) if place == number or one[0].startswith(name)), [])
+        if uuids[1:]:
+            devices += uuids[1:]
+            locks += uuids[1:]
+        else:
+            devices.append(name)
+            job = os.environ.get("SLURM_JOB_ID")
+            locks.append(uuids[0] if uuids else f"{name}-of-{job}" if job else name)
+    return devices, locks
 
 
 def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = time.sleep) -> list[str]:
@@ -58,25 +121,28 @@ def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = 
         return []
     if FOLDER not in os.environ or DEVICES not in os.environ:
         return []
-    names = os.environ[DEVICES].split(",")
+    names = devices()
+    locks = os.environ.get(LOCKS, "").split(",")
     folder = ensure_own(Path(os.environ[FOLDER]))
+    by_name = dict(zip(names, locks if len(locks) == len(names) else names, strict=True))
     taken: list[str] | None = None
     while taken is None:
-        taken = _try(folder, names, min(count, len(names)))
+        taken = _try(folder, by_name, min(count, len(names)))
         if taken is None:
             wait(poll_seconds)
     os.environ[VISIBLE] = ",".join(taken)
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts, not the fastest first
     return taken
 
 
-def _try(folder: Path, names: Sequence[str], count: int) -> list[str] | None:
-    """Lock `count` of the devices, or none of them."""
+def _try(folder: Path, names: Mapping[str, str], count: int) -> list[str] | None:
+    """Lock `count` of the devices, each by what its name maps to, or none of them."""
     # One step at a time: two that each hold one of two GPUs and want both would deadlock.
     with os.fdopen(open_own(folder / "choosing")) as choosing:
         lock(choosing.fileno(), wait=True)
         found: dict[str, int] = {}
-        for name in names:
-            descriptor = open_own(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock")
+        for name, locked in names.items():
+            descriptor = open_own(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', locked)}.lock")
             if not lock(descriptor):
                 os.close(descriptor)
                 continue

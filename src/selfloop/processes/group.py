@@ -4,6 +4,7 @@ import os
 
 RANK = "SELFLOOP_RANK"
 SIZE = "SELFLOOP_PROCESSES"
+PROMISED = "SELFLOOP_GPU_PROMISED"  # what says that a step which requests a GPU has one (`selfloop.processes.gpus`)
 MEETING = "SELFLOOP_MEETING"  # the file through which the ranks find each other
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import selfloop
@@ -114,11 +115,10 @@ def _machine() -> dict[str, object]:
 
 
 def _artifacts(study: Study) -> dict[str, dict[str, object]]:
-    """By path: seed, parents, and where the last attempt ran."""
+    """By path: seed, parents, where the last attempt ran, and what it computed on."""
     found: dict[str, dict[str, object]] = {}
     for name in study.data:
-        ran_on = _place(paths.log("prepare_data", name))
-        found[f"{paths.DATA}/{name}"] = {"kind": "data", "parents": [], "ran_on": ran_on}
+        found[f"{paths.DATA}/{name}"] = {"kind": "data", "parents": [], **_place(paths.log("prepare_data", name))}
     for name, model in study.models.items():
         parents = [*dict.fromkeys(folder for _, folder in model.takes), *model.tokenizer_input.values()]
         found[paths.model(name)] = {
@@ -127,7 +127,7 @@ def _artifacts(study: Study) -> dict[str, dict[str, object]]:
             "iteration": model.iteration,
             "identity": model.identity,
             "parents": parents,
-            "ran_on": _place(paths.log("train", name)),
+            **_place(paths.log("train", name)),
         }
     for part in study.parts.values():
         found[part.folder] = {
@@ -136,20 +136,20 @@ def _artifacts(study: Study) -> dict[str, dict[str, object]]:
             "part": part.index,
             "identity": part.identity,
             "parents": [paths.model(part.model)],
-            "ran_on": _place(paths.log("generate", part.model, part.name)),
+            **_place(paths.log("generate", part.model, part.name)),
         }
     for name, simulation in study.simulations.items():
-        ran_on = _place(paths.log("simulate_chains", name))
         found[simulation.file] = {
             "kind": "simulation",
             "settings": simulation.settings,
             "parents": [],
-            "ran_on": ran_on,
+            **_place(paths.log("simulate_chains", name)),
         }
     return {path: {**record, "made": Path(path).exists()} for path, record in found.items()}
 
 
-def _place(log: str) -> str | None:
-    """Where the last attempt of the step with this log ran."""
+def _place(log: str) -> dict[str, object]:
+    """Where the last attempt of the step with this log ran, and the device, driver, dtype and so on that it used."""
     attempt = last_attempt(Path(log))
-    return None if attempt is None else attempt.begin.place
+    device = None if attempt is None or attempt.device is None else asdict(attempt.device)
+    return {"ran_on": None if attempt is None else attempt.begin.place, "device": device}

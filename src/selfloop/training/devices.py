@@ -1,37 +1,124 @@
 """The device of a step, its dtypes and its memory."""
 
 import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from selfloop.errors import UserError
-from selfloop.processes.group import rank
+from selfloop.jobs.device import Device
+from selfloop.processes.group import PROMISED, rank, size
+
+if TYPE_CHECKING:  # vLLM's environment lacks what it imports
+    from selfloop.jobs.job import Job
+
+DRIVER = Path("/proc/driver/nvidia/version")
+INSTALL = "install its CUDA build with make install TORCH=cuda"
+ON_CPU = "To compute on the CPU instead, set SELFLOOP_GPUS= (nothing)."
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def prepare_torch(threads: int, gpus: int = 0) -> torch.device:
+def prepare_torch(threads: int, gpus: int = 0, strict: bool = True) -> torch.device:
     """The device to compute on: this rank's GPU if there is one, else the CPU; with deterministic algorithms.
 
     Args:
         threads: CPU threads of this process.
-        gpus: GPUs that the step requested.
+        gpus: GPUs that the step requested; 0 where it takes what there is.
+        strict: raise an error at an operation that is not deterministic on a GPU, also in what torch itself could do
+            either way (the backward pass of attention); otherwise warn.
 
     Raises:
-        UserError: fewer GPUs are visible.
+        UserError: fewer GPUs are visible, or none where something says that there is one.
     """
     torch.set_num_threads(threads)
     visible = torch.cuda.device_count()
-    if gpus > max(visible, 1):
+    if gpus > 0 and visible == 0 and (sign := os.environ.get(PROMISED)):
+        raise UserError(f"the step requested a GPU ({sign}), and {_cause()} {ON_CPU}")
+    needed = max(gpus, size() if visible else 1)
+    if needed > max(visible, 1):
         raise UserError(
-            f"resources: gpu: the job requests {gpus} GPUs, and {visible} are visible here. Request at most that "
-            "many, or CPU processes with --set-resources train:processes=2."
+            f"resources: gpu: the job requests {needed} GPUs, and {visible} are visible here. Request at most that "
+            "many, or CPU processes with --set-resources train:processes=2 train:gpu=0."
         )
     if visible == 0:
         return torch.device("cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # What torch.use_deterministic_algorithms does, but for its import of torch._inductor, which takes a second: see
+    # `compile_deterministically`.
+    torch._C._set_deterministic_algorithms(True, warn_only=not strict)
+    torch._C._set_deterministic_fill_uninitialized_memory(False)  # a write more of every tensor
+    # On an H100, attention would take cuDNN, which builds a plan of tens of milliseconds for every new shape, and keeps
+    # it: here, lengths of documents and numbers of rows are ever new.
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    torch.backends.cudnn.allow_tf32 = False  # else convolutions of float32 have mantissas of 10 bits
     device = torch.device("cuda", rank())
-    torch.cuda.set_device(device)
+    try:
+        torch.cuda.set_device(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"the step cannot use its GPU: {_cause(error)} {ON_CPU}") from error
     return device
+
+
+def compile_deterministically(device: torch.device) -> None:
+    """Let what torch.compile makes be deterministic on a GPU, too."""
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=torch.is_deterministic_algorithms_warn_only_enabled())
+
+
+def _cause(error: BaseException | None = None) -> str:
+    """Why torch has no GPU, and what to do; a sentence that goes on after a comma or a colon."""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built for CPUs: {INSTALL}."
+    if error is None:
+        try:
+            torch.cuda.init()  # type: ignore[no-untyped-call]
+        except (RuntimeError, AssertionError) as raised:
+            error = raised
+    said = str(error).splitlines()[0].strip().rstrip(".") if error is not None and str(error) else "it sees none"
+    visible = os.environ.get(VISIBLE)
+    if "too old" in said or "insufficient" in said:
+        advice = f"CUDA {torch.version.cuda} needs a newer NVIDIA driver, or take a build for an older CUDA (README.md)"
+    elif not DRIVER.exists() or "no NVIDIA driver" in said:
+        advice = "start a container with --nv (apptainer) or --gpus all (docker), or install NVIDIA's driver"
+    elif "SLURM_JOB_ID" in os.environ and visible is None:
+        advice = "the cluster may grant GPUs by gres alone: see gres in docs/cluster.md"
+    else:
+        advice = (
+            f"{VISIBLE}={visible or ''} may name none that there is; instances of a GPU in MIG mode are named "
+            "by their UUIDs (nvidia-smi -L)"
+        )
+    return f"torch {torch.__version__} finds none ({said}): {advice}."
+
+
+def describe(device: torch.device, dtype: torch.dtype) -> Device:
+    """What is computed on, for logs and records."""
+    told = str(dtype).removeprefix("torch.")
+    if device.type != "cuda":
+        name = torch.backends.cpu.get_cpu_capability()
+        return Device("CPU", name, total_memory(device), None, None, torch.__version__, told)
+    found = torch.cuda.get_device_properties(device)
+    capability = f"compute capability {found.major}.{found.minor}"
+    memory = int(found.total_memory)
+    return Device(found.name, capability, memory, driver(), torch.version.cuda, torch.__version__, told, count=size())
+
+
+def driver(file: Path = DRIVER) -> str | None:
+    """The version of NVIDIA's driver, as its kernel module says it."""
+    try:
+        match = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", file.read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    return match and match[1]
+
+
+def note(job: "Job[Any]", device: torch.device, dtype: torch.dtype, **how: Any) -> None:
+    """Note in a step's log and record what it computes on, and `how`: further fields of `Device`."""
+    noted = replace(describe(device, dtype), **how)
+    job.log.info("computing on %s", noted)
+    job.uses(noted)
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:

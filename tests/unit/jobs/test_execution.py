@@ -42,6 +42,10 @@ def run(job):
         os.kill(os.getpid(), signal.SIGHUP)
     if job.params.what == "user error":
         raise UserError("training.epochs: 0 is not allowed.")
+    if job.params.what == "gpu":
+        from selfloop.training.devices import prepare_torch
+
+        prepare_torch(job.threads, job.gpus)
     if job.params.what == "bug":
         raise KeyError("no such thing")
     with job.progress(total=10, initial=4, desc="train") as bar:
@@ -113,6 +117,18 @@ def test_a_user_error_is_one_message_and_in_the_record(spec: JobSpec, tmp_path: 
     attempt = last_attempt(tmp_path / "logs/probe.log")
     assert attempt is not None and attempt.failed is not None
     assert (attempt.failed.type, attempt.failed.message) == ("UserError", "training.epochs: 0 is not allowed.")
+
+
+def test_a_step_that_requested_a_gpu_and_finds_none_where_there_is_one_does_not_train_on_the_cpu(
+    spec: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch sees none: its build is for CPUs, or the number names none."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "99")
+    failed = run(replace(spec, params={"what": "gpu"}, gpus=1))
+    assert failed.returncode == 1 and failed.stderr.count("\n") == 2
+    assert failed.stderr.startswith("selfloop: probe: the step requested a GPU (CUDA_VISIBLE_DEVICES is 99), and torch")
+    assert not (tmp_path / "out.txt").exists()
+    assert run(replace(spec, params={"what": "gpu"}, gpus=0)).returncode == 0
 
 
 @pytest.mark.parametrize("processes", [1, 2])

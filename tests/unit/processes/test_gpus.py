@@ -114,3 +114,79 @@ def test_devices_are_those_told_else_those_visible(
         if value is not None:
             monkeypatch.setenv(name, value)
     assert gpus.devices() == expected
+
+
+LISTING = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-5d5ba0d6-1111)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-7e7ba0d6-2222)
+  MIG 3g.20gb     Device  0: (UUID: MIG-aaaa)
+  MIG 3g.20gb     Device  1: (UUID: MIG-bbbb)
+"""
+
+
+def test_a_gpu_is_locked_by_its_uuid_whatever_it_is_called() -> None:
+    for name in ("0", "GPU-5d5b", "GPU-5d5ba0d6-1111"):
+        assert gpus.identified([name], LISTING) == ([name], ["GPU-5d5ba0d6-1111"])
+
+
+def test_a_gpu_in_mig_mode_is_several_devices_by_their_uuids() -> None:
+    assert gpus.identified(["0", "1"], LISTING) == (
+        ["0", "MIG-aaaa", "MIG-bbbb"],
+        ["GPU-5d5ba0d6-1111", "MIG-aaaa", "MIG-bbbb"],
+    )
+
+
+def test_without_nvidia_smi_number_0_of_two_slurm_jobs_are_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert gpus.identified(["0"], "") == (["0"], ["0"])
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert gpus.identified(["0"], "") == (["0"], ["0-of-17"])
+
+
+def test_steps_that_call_one_gpu_by_two_names_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "_listing", lambda: LISTING)
+    monkeypatch.setenv(gpus.FOLDER, str(tmp_path / "locks"))
+    monkeypatch.setenv(gpus.DEVICES, "0")
+    assert gpus.offer() == 1
+    first = step(1)
+    assert taken(first) == "0"
+    monkeypatch.setenv(gpus.DEVICES, "GPU-5d5ba0d6-1111")
+    assert gpus.offer() == 1
+    second = step(1)
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(0.5)
+    first.communicate("")
+    assert taken(second) == "GPU-5d5ba0d6-1111"
+    second.communicate("")
+
+
+@pytest.mark.parametrize(
+    ("around", "says"),
+    [
+        ({}, None),
+        ({"SELFLOOP_GPUS": "0,1"}, "SELFLOOP_GPUS is 0,1"),
+        ({"CUDA_VISIBLE_DEVICES": "3"}, "CUDA_VISIBLE_DEVICES is 3"),
+        ({"SLURM_JOB_GPUS": "0"}, "SLURM_JOB_GPUS is 0"),
+        ({"SLURM_JOB_GPUS": "0", "CUDA_VISIBLE_DEVICES": ""}, None),
+        ({"SELFLOOP_GPUS": ""}, None),
+        ({"SELFLOOP_GPUS": "0", "SELFLOOP_ALLOW_CPU": "1"}, None),
+    ],
+)
+def test_the_environment_says_whether_a_step_should_find_a_gpu(
+    around: dict[str, str], says: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (gpus.DEVICES, gpus.VISIBLE, gpus.ALLOW_CPU, *gpus.GRANTED):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in around.items():
+        monkeypatch.setenv(name, value)
+    assert gpus.promised(tmp_path) == says
+
+
+def test_a_device_s_file_says_so_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (gpus.DEVICES, gpus.VISIBLE, gpus.ALLOW_CPU, *gpus.GRANTED):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "nvidiactl").touch()
+    assert gpus.promised(tmp_path) is None
+    (tmp_path / "nvidia0").touch()
+    assert gpus.promised(tmp_path) == f"{tmp_path}/nvidia* exist"

@@ -1,10 +1,15 @@
 """What is said before results are added to those of a folder."""
 
+import json
+import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from selfloop.planning import rules
+from selfloop.jobs.device import Device
+from selfloop.jobs.record import Record
+from selfloop.planning import paths, rules
 from selfloop.planning.rules import Plan, plan_study
 from selfloop.session import provenance
 
@@ -32,3 +37,15 @@ def test_results_of_other_code_are_said_where_no_record_tells_which(
     assert provenance.changes(plan) == [said]
     (provenance.RECORDS / "a").touch()  # by which Snakemake finds out itself
     assert provenance.changes(plan) == []
+
+
+def test_of_every_model_the_device_driver_dtype_and_backend_are_told(plan: Plan) -> None:
+    (name,) = plan.models
+    used = Device("H100", "9.0", 80 * 2**30, "580.95", "13.0", "2.13.0", "bfloat16", "FLASH_ATTENTION", True, 2)
+    with Record(Path(paths.log("train", name))) as record:
+        begin = record.begin("train", logging.getLogger("x"))
+        record.device(used)
+    provenance.write(plan, plan.checked.plain, [], complete=True)
+    artifact = json.loads(Path(provenance.FILE).read_text())["artifacts"][paths.model(name)]
+    assert artifact["ran_on"] == begin.place
+    assert artifact["device"] == asdict(used)

@@ -218,7 +218,7 @@ def test_what_processes_add_up_lies_on_their_device(job: Job, monkeypatch: pytes
         added.append(tensor.device.type)
         raise InterruptedError
 
-    monkeypatch.setattr(generate, "prepare_torch", lambda *_: torch.device("meta"))
+    monkeypatch.setattr(generate, "prepare_torch", lambda *_, **__: torch.device("meta"))
     monkeypatch.setattr(ProcessGroup, "all_reduce", all_reduce)
     with pytest.raises(InterruptedError):
         generate.run(job)

@@ -10,12 +10,13 @@ from selfloop.domains.image.data import image_store
 from selfloop.domains.image.model.checkpoint import load_checkpoint
 from selfloop.domains.image.model.loss import measure
 from selfloop.jobs.job import Job, StepParams
-from selfloop.training.devices import prepare_torch
+from selfloop.training.devices import note, prepare_torch
 
 
 def run(job: Job[StepParams]) -> None:
     """Evaluate in float32, whatever the compute dtype of the training."""
-    device = prepare_torch(job.threads)
+    device = prepare_torch(job.threads, job.gpus)
+    note(job, device, torch.float32)
     model, kl_weight = load_checkpoint(Path(job.input["checkpoint"]), device=str(device))
     folder = Path(job.input["test"])
     batches = iterate_rows(shard_paths(folder), ["image"], image_store.ROWS_PER_GROUP)

@@ -14,7 +14,7 @@ from selfloop.domains.image.data.image_store import ROWS_PER_GROUP, SCHEMA
 from selfloop.domains.image.model.checkpoint import load_checkpoint
 from selfloop.domains.image.model.sampler import BLOCK, encoded, sample, share
 from selfloop.jobs.job import Job, StepParams
-from selfloop.training.devices import compute_dtype, prepare_torch
+from selfloop.training.devices import compute_dtype, note, prepare_torch
 from selfloop.training.distributed import ProcessGroup, process_group, rank_folder
 from selfloop.training.slices import of_part
 
@@ -41,6 +41,7 @@ def sample_share(job: Job[Params], group: ProcessGroup, device: torch.device, fo
     """Write this rank's images of the part to an existing folder."""
     count = count_rows(Path(job.input["real"]))
     dtype = compute_dtype(job.params.precision, device)
+    note(job, device, dtype)
     model, _ = load_checkpoint(Path(job.input["checkpoint"]), dtype, str(device))
     origin = {"iteration": job.params.iteration, "part": job.params.part}
     finished = of_part(job, job.params.state, -(-count // BLOCK))

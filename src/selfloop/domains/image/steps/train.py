@@ -19,7 +19,7 @@ from selfloop.domains.image.model.network import Autoencoder, Shape, build
 from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
-from selfloop.training.devices import prepare_torch
+from selfloop.training.devices import compute_dtype, note, prepare_torch
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup, process_group
 from selfloop.training.loop import TrainParams, train_and_save
 from selfloop.training.lr_schedule import OptimizerConfig
@@ -169,6 +169,7 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
     model = build(shape, stream(streams, "weights"))
     job.log.info("%s parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}")
     task = ImageTask(train, test, training, shape.latent, streams, device, group, watched)
+    note(job, device, compute_dtype(training.precision, device))
     keep_freed_memory()  # every step allocates the same blocks
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:

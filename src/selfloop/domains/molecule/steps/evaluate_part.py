@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import iterate_rows, shard_paths
@@ -17,7 +18,7 @@ from selfloop.domains.molecule.metrics import coverage_and_matching, quality, rm
 from selfloop.domains.molecule.model.checkpoint import load_checkpoint
 from selfloop.domains.molecule.model.sampler import sample
 from selfloop.jobs.job import Job, StepParams
-from selfloop.training.devices import prepare_torch
+from selfloop.training.devices import note, prepare_torch
 
 PER_REFERENCE = 2
 
@@ -44,16 +45,17 @@ def run(job: Job[Params]) -> None:
 
 
 def _on_test(job: Job[Params]) -> dict[str, float]:
-    device = str(prepare_torch(job.threads))
+    device = prepare_torch(job.threads, job.gpus)
+    note(job, device, torch.float32)
     test = read_conformations(Path(job.input["test"]))
-    model, config = load_checkpoint(Path(job.input["checkpoint"]), device)
+    model, config = load_checkpoint(Path(job.input["checkpoint"]), str(device))
     # Not by graph, which stereoisomers share.
     smiles = np.array(test.smiles)
     molecules = [np.flatnonzero(smiles == name) for name in dict.fromkeys(test.smiles)]
     rows = [int(row) for members in molecules for row in np.tile(members, PER_REFERENCE)]
     with job.progress(desc="sample", total=len(rows), unit="conformation") as bar:
         samples, again = sample(
-            model, config, job.params.sampling, test, rows, f"{job.params.streams}/test", bar.update, device
+            model, config, job.params.sampling, test, rows, f"{job.params.streams}/test", bar.update, str(device)
         )
     finite = [bool(np.isfinite(points).all()) for points in samples]
     job.log.info(

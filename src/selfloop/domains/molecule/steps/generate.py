@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from selfloop.domains.molecule.config import Sampling
 from selfloop.domains.molecule.data.conformations import Conformation, read_conformations, write_conformations
@@ -14,7 +15,7 @@ from selfloop.domains.molecule.model.checkpoint import load_checkpoint
 from selfloop.domains.molecule.model.sampler import sample
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job, StepParams
-from selfloop.training.devices import prepare_torch
+from selfloop.training.devices import note, prepare_torch
 from selfloop.training.slices import of_part
 
 
@@ -34,17 +35,20 @@ def run(job: Job[Params]) -> None:
     Raises:
         UserError: no sample is finite.
     """
-    device = str(prepare_torch(job.threads))
+    device = prepare_torch(job.threads, job.gpus)
+    note(job, device, torch.float32)
     real = read_conformations(Path(job.input["real"]))
     checkpoint = Path(job.input["checkpoint"])
-    model, config = load_checkpoint(checkpoint, device)
+    model, config = load_checkpoint(checkpoint, str(device))
     rows = range(len(real))
     sampling = job.params.sampling
     finished = of_part(job, job.params.state, -(-len(real) // sampling.batch_size))
     if kept := finished.among(rows[:: sampling.batch_size]):
         job.log.info("resuming: %d batches of %d conformations have been sampled before", kept, sampling.batch_size)
     with job.progress(desc="sample", total=len(real), unit="conformation") as bar:
-        samples, again = sample(model, config, sampling, real, rows, job.params.streams, bar.update, device, finished)
+        samples, again = sample(
+            model, config, sampling, real, rows, job.params.streams, bar.update, str(device), finished
+        )
     finite = [row for row in rows if np.isfinite(samples[row]).all()]
     job.log.info(
         "%d conformations sampled; %d needed a second attempt with clipped local forces; %d non-finite ones dropped",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from selfloop.data.measurements import write_measurements
@@ -13,7 +14,7 @@ from selfloop.domains.molecule.model.loss import held_out_losses
 from selfloop.domains.molecule.model.network import GeoDiff, Shape
 from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.jobs.job import Job, StepParams
-from selfloop.training.devices import prepare_torch
+from selfloop.training.devices import note, prepare_torch
 
 
 class Params(StepParams):
@@ -24,7 +25,8 @@ class Params(StepParams):
 
 def run(job: Job[Params]) -> None:
     """With the times and the noise that all models are evaluated with."""
-    device = prepare_torch(job.threads)
+    device = prepare_torch(job.threads, job.gpus)
+    note(job, device, torch.float32)
     model = GeoDiff(Shape.of(job.params.model))
     for parameter in model.parameters():
         nn.init.zeros_(parameter)

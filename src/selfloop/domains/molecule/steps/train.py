@@ -23,7 +23,7 @@ from selfloop.domains.molecule.model.noise_schedule import antithetic_times, sig
 from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
-from selfloop.training.devices import prepare_torch
+from selfloop.training.devices import compute_dtype, note, prepare_torch
 from selfloop.training.loop import TrainParams, train_and_save
 from selfloop.training.lr_schedule import OptimizerConfig
 
@@ -112,7 +112,7 @@ class ConformationTask:
 
 def run(job: Job[Params]) -> None:
     """Train from `job.input.training_set`; write a checkpoint and a learning curve."""
-    device = prepare_torch(job.threads)
+    device = prepare_torch(job.threads, job.gpus)
     config, training = job.params.model, job.params.training
     folder = Path(job.input["training_set"])
     train = Conformations.of(training_set.rows(folder, COLUMNS), str(folder))
@@ -126,6 +126,7 @@ def run(job: Job[Params]) -> None:
         raise UserError(
             f"{folder} has {len(train)} conformations, fewer than training.batch_size, {training.batch_size}."
         )
+    note(job, device, compute_dtype(OptimizerConfig.of(training).precision, device))
     streams = job.params.streams
     model = build(config, stream(streams, "weights"))
     seed = stream(streams, "batches")

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend
 
 from selfloop.domains.text.config import Model
 from selfloop.domains.text.model.kv_cache import KVCache
@@ -147,6 +148,12 @@ class Transformer(nn.Module):
     def head_weight(self) -> Tensor:
         """The output projection, [vocabulary, hidden]; GPT-2's is tied to its embedding."""
         return self.embedding.weight if self.head is None else self.head.weight
+
+
+def attention_backend(shape: Shape, device: torch.device, dtype: torch.dtype, is_causal: bool = True) -> str:
+    """The backend that scaled_dot_product_attention takes, as `torch.nn.attention.SDPBackend` names it."""
+    heads = torch.empty(1, shape.heads, 8, shape.head_size, device=device, dtype=dtype)
+    return SDPBackend(torch._fused_sdp_choice(heads, heads, heads, None, 0.0, is_causal)).name
 
 
 def rotation_table(shape: Shape) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from selfloop.domains.text.model.checkpoint import load_checkpoint
-from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.model.network import Transformer, attention_backend
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.sampling.onednn import pack
 from selfloop.domains.text.sampling.sampler import sample as sample_documents
@@ -28,9 +28,10 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     Raises:
         UserError: the checkpoint does not fit its config.
     """
-    device = prepare_torch(request.threads, request.gpus)
-    model = load_checkpoint(request.checkpoint, compute_dtype(request.precision, device), str(device))
-    kv_dtype = cache_dtype(request.precision)
+    device = prepare_torch(request.threads, request.gpus, strict=False)
+    dtype, kv_dtype = compute_dtype(request.precision, device), cache_dtype(request.precision)
+    model = load_checkpoint(request.checkpoint, dtype, str(device))
+    request.uses(device, dtype, attention=attention_backend(model.shape, device, kv_dtype, is_causal=False))
     batch = batch_size(model, request.sampling.max_length or model.shape.context, kv_dtype, device)
     pack(model, batch)
     request.log.info("batch of %d documents, KV cache in %s", batch, str(kv_dtype).removeprefix("torch."))

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from selfloop.data.measurements import PartParams as Params
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import iterate_rows, shard_paths
@@ -9,14 +11,16 @@ from selfloop.domains.text.data.token_store import TokenStore, token_types
 from selfloop.domains.text.metrics import text_statistics
 from selfloop.domains.text.model.checkpoint import load_checkpoint
 from selfloop.domains.text.model.loss import cross_entropy
+from selfloop.domains.text.model.network import attention_backend
 from selfloop.jobs.job import Job
-from selfloop.training.devices import prepare_torch
+from selfloop.training.devices import note, prepare_torch
 
 
 def run(job: Job[Params]) -> None:
     """Cross-entropy under the model that sampled the part and under the chain's first model, and text statistics."""
-    device = prepare_torch(job.threads)
+    device = prepare_torch(job.threads, job.gpus)
     sampler = load_checkpoint(Path(job.input["checkpoint"]), device=str(device))
+    note(job, device, torch.float32, attention=attention_backend(sampler.shape, device, torch.float32))
     context = sampler.shape.context
     part = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["part"])), ["input_ids"]), context)
     real_types = token_types(iterate_rows(shard_paths(Path(job.input["real"])), ["input_ids"]), context)

@@ -5,6 +5,7 @@ depend on their number. Finished slices are kept until the part is evaluated: a 
 """
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.sampling.sampler import share_of, slices
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job, StepParams
-from selfloop.training.devices import prepare_torch
+from selfloop.training.devices import note, prepare_torch
 from selfloop.training.distributed import ProcessGroup, process_group, rank_folder
 from selfloop.training.slices import FinishedSlices, of_part
 
@@ -41,7 +42,10 @@ class Params(StepParams):
 
 def run(job: Job[Params]) -> None:
     """Sample from `job.input.checkpoint` as many documents as the real train split has."""
-    device = prepare_torch(job.threads, job.gpus)
+    if job.params.sampling.engine == "torch":
+        device = prepare_torch(job.threads, job.gpus, strict=False)
+    else:  # vLLM has a process of its own, and a context in this one would take some of its GPU's memory
+        device = torch.device("cpu")
     with process_group(device) as group:
         if group.size > 1 and job.params.sampling.engine != "torch":
             raise UserError("engine vllm samples a part in one process; ask for one GPU or take the engine torch.")
@@ -125,6 +129,7 @@ def sample_share(
             total,
             tokens if tokens < vocabulary else None,
             finished,
+            partial(note, job),
         )
         return write_documents(job, engine.sample(request), rows, prompts.shape[1], tokenizer, folder)
 

@@ -11,11 +11,11 @@ from selfloop.domains.text.config import Model, Training
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.model.checkpoint import save_checkpoint
-from selfloop.domains.text.model.network import build
+from selfloop.domains.text.model.network import attention_backend, build
 from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
-from selfloop.training.devices import prepare_torch
+from selfloop.training.devices import compile_deterministically, compute_dtype, note, prepare_torch
 from selfloop.training.distributed import ProcessGroup, process_group
 from selfloop.training.loop import TrainParams, train_and_save
 from selfloop.training.lr_schedule import OptimizerConfig
@@ -70,9 +70,12 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
         task = PackedTask(train, curve, order, context, device)
     else:
         task = DocumentTask(train, curve, order, device)
-    if training.compile is True or (training.compile == "auto" and worth_compiling(task.steps, device)):
-        job.log.info("torch.compile is on")
+    compiled = training.compile is True or (training.compile == "auto" and worth_compiling(task.steps, device))
+    if compiled:
+        compile_deterministically(device)
         model.compile_hidden()
+    dtype = compute_dtype(training.precision, device)
+    note(job, device, dtype, attention=attention_backend(model.shape, device, dtype), compiled=compiled)
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:
         save_checkpoint(model, weights, Path(job.input["tokenizer"]), folder)

@@ -27,6 +27,20 @@ rule prepare_data:
         "../scripts/step.py"
 
 
+if study.reserved:
+
+    use rule prepare_data as prepare_data_with_reserve with:
+        output:
+            train=directory(paths.real(paths.documents("{data}"), "train")),
+            test=directory(paths.real(paths.documents("{data}"), "test")),
+            validation=directory(paths.real(paths.documents("{data}"), "validation")),
+            reserve=directory(paths.real(paths.documents("{data}"), "reserve")),
+        wildcard_constraints:
+            data=study.reserved,
+
+    ruleorder: prepare_data_with_reserve > prepare_data
+
+
 rule train_tokenizer:
     input:
         train=paths.real(paths.documents("{data}"), "train"),
@@ -68,6 +82,24 @@ rule tokenize:
         settings=study.tokenize_settings,
     script:
         "../scripts/step.py"
+
+
+if study.reserved:
+
+    use rule tokenize as tokenize_with_reserve with:
+        input:
+            train=paths.real(paths.documents("{data}"), "train"),
+            test=paths.real(paths.documents("{data}"), "test"),
+            reserve=paths.real(paths.documents("{data}"), "reserve"),
+            tokenizer=paths.tokenizer("{data}", "{tokenizer}"),
+        output:
+            train=directory(paths.real(paths.tokenized("{data}", "{tokenizer}"), "train")),
+            test=directory(paths.real(paths.tokenized("{data}", "{tokenizer}"), "test")),
+            reserve=directory(paths.real(paths.tokenized("{data}", "{tokenizer}"), "reserve")),
+        wildcard_constraints:
+            data=study.reserved,
+
+    ruleorder: tokenize_with_reserve > tokenize
 
 
 rule measure_baseline:

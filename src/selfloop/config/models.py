@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from selfloop.config.section import Distinct, Section
 
-Amount = Annotated[float, Field(gt=0)]
+Amount = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]  # what the column of the measurements' table holds
 
@@ -76,12 +76,28 @@ class Experiment(Section):
 class Part(Section):
     """A line of a regime's table."""
 
-    origin: Annotated[Literal["real", "previous", "all"], Field(alias="from")]
-    """`real`: the real train rows; `previous`: parts of model n-1; `all`: parts of every model before n."""
+    unsaid: ClassVar = frozenset({"last", "by_age", "weight", "rows"})
+
+    origin: Annotated[Literal["real", "fresh", "previous", "all"], Field(alias="from")]
+    """`real`: the real train rows; `fresh`: real rows of the reserve (`data.reserve`), others at every iteration;
+    `previous`: parts of model n-1; `all`: parts of every model before n.
+    """
     amount: Amount | Literal["iteration"] | Annotated[list[Amount], Field(min_length=1)] = 1.0
     """Rows in multiples of the real train rows: a number; `iteration` for n; or a list with one number per iteration
     from the second on, whose last number repeats. 2.5 means two whole parts and half of a third, sampled with a seed
-    of its own; from `real`, all real rows twice and half of them once more.
+    of its own; from `real`, all real rows twice and half of them once more; 0 means none.
+    """
+    last: Count | None = None
+    """With `from: all`: only the newest models, this many; null for every one."""
+    by_age: Annotated[list[Amount], Field(min_length=1)] | None = None
+    """With `from: all`, in place of `amount`: a list with one amount per age of a part. The first is that of the parts
+    of model n-1, the second that of model n-2, and the last one repeats.
+    """
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """How much each of its rows counts in the loss, relative to the rows of other lines."""
+    rows: Literal["drawn", "same"] = "drawn"
+    """Which rows of a data set a fraction of it is: `drawn` with a seed of each iteration's own, or the `same` at every
+    iteration.
     """
 
 
@@ -92,7 +108,7 @@ class Regime(Section):
 
     parts: Annotated[list[Part], Field(min_length=1)]
     """The lines of the table, in the order in which their rows are concatenated."""
-    budget: Amount | None = None
+    budget: Annotated[float, Field(gt=0)] | None = None
     """Rows of the whole training set in multiples of the real train rows; more are subsampled, uniformly; null for no
     limit.
     """

@@ -25,6 +25,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 T = TypeVar("T")
 # Of what is drawn of the real data; `planning.study` puts each chain's own seed in place of PER_CHAIN.
 PER_CHAIN: Final = "per-chain"
+Reserve = Annotated[float, Field(ge=0)]  # a domain whose `data` has the key `reserve` has fresh rows for regimes
 DataSeed = Annotated[int, Field(ge=0)] | Literal["per-chain"]
 
 

@@ -5,18 +5,20 @@ iteration n is made of; everything else (paths, jobs, shared histories) follows 
 
 Terms: iteration 1 is trained on the real rows. The model of iteration m then samples *parts*, data sets of as many rows
 as the real train split; part 0 is the one most regimes use, further parts are independent samples of the same model.
-An *amount* is a multiple of the real train rows, so that a regime means the same for every data set.
+An *amount* is a multiple of the real train rows, so that a regime means the same for every data set. The *reserve* is a
+data set of further real rows, of which each iteration takes others: they are *fresh*.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from selfloop.config import models
 
 REAL = 0  # the "iteration" that the real data come from
+_ROUNDING = 1e-9  # a sum of fractions that is this close to a whole number is whole
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,15 @@ class Take:
     """Rows that a training set takes from one data set.
 
     Attributes:
-        iteration: whose model sampled the rows; `REAL` (0) for the real train split.
-        part: which of that model's parts (0 for real rows, of which there is one data set).
-        amount: rows, as a fraction (0, 1] of the data set they come from; below 1 they are drawn by seed.
-        skip: rows left out before the first one, in the same unit; this is how fresh real rows are named.
-        weight: how often each row counts in the loss, relative to the others.
+        iteration: whose model sampled the rows; `REAL` (0) for real rows.
+        part: which of that model's parts (0 for real rows).
+        amount: rows in multiples of the real train rows. Every data set but the reserve has just as many, so that it is
+            at most 1; rows of a fraction are drawn by seed.
+        skip: of fresh rows, how many of the reserve earlier iterations and lines have taken, in the same unit.
+        weight: how much each row counts in the loss, relative to the others of the training set.
         filter: the name of a verifier that decides which rows pass, or None.
+        fresh: whether the rows come from the reserve instead of the train split. No other take of a chain has them.
+        same: whether the rows drawn of this data set are the same at every iteration.
     """
 
     iteration: int
@@ -38,6 +43,12 @@ class Take:
     skip: float = 0.0
     weight: float = 1.0
     filter: str | None = None
+    fresh: bool = False
+    same: bool = False
+
+    def rows(self, real: int) -> int:
+        """How many rows it has, of a train split of `real` rows."""
+        return round((self.skip + self.amount) * real) - round(self.skip * real)
 
 
 @dataclass(frozen=True)
@@ -45,21 +56,76 @@ class Source:
     """One line of a regime's table: where rows come from at iteration n, and how many.
 
     Attributes:
-        origin: "real"; "previous" (the model of iteration n-1); "all" (every model before n).
+        origin: "real" (the train split); "fresh" (the reserve); "previous" (the model of iteration n-1); "all" (every
+            model before n).
         amount: multiples of the real train rows: a number; "iteration" for n; or a schedule, one number per iteration
             from 2 on, whose last value repeats.
+        last: of "all", how many models at most, the newest ones; None for every one.
+        by_age: of "all", amounts by the age of a part in iterations, from 1 on, in place of `amount`; the last value
+            repeats.
+        weight: of each row in the loss, relative to those of other lines.
+        same: whether a fraction of a data set is the same rows at every iteration.
     """
 
     origin: str
     amount: float | str | tuple[float, ...] = 1.0
+    last: int | None = None
+    by_age: tuple[float, ...] | None = None
+    weight: float = 1.0
+    same: bool = False
 
-    def amount_at(self, iteration: int) -> float:
-        """The amount at `iteration` (2 or later), in multiples of the real train rows."""
+    @property
+    def real(self) -> bool:
+        """Whether its rows are real, or it never takes any."""
+        if self.origin in ("real", "fresh"):
+            return True
+        amounts = self.by_age or (self.amount if isinstance(self.amount, tuple) else (self.amount,))
+        return all(amount == 0 for amount in amounts)
+
+    def amount_at(self, iteration: int, age: int = 1) -> float:
+        """The amount of each of its data sets at `iteration` (2 or later), in multiples of the real train rows.
+
+        Args:
+            iteration: which trains on them.
+            age: iterations since they were sampled.
+        """
+        if self.by_age is not None:
+            return float(self.by_age[min(age, len(self.by_age)) - 1])
         if self.amount == "iteration":
             return float(iteration)
         if isinstance(self.amount, tuple):
             return float(self.amount[min(iteration - 2, len(self.amount) - 1)])
         return float(self.amount)
+
+    def ages(self, iteration: int) -> range:
+        """The ages of the models that it takes rows from at `iteration`, the oldest first."""
+        if self.origin != "all":
+            return range(1, 2)
+        oldest = iteration - 1 if self.last is None else min(self.last, iteration - 1)
+        return range(oldest, 0, -1)
+
+    def pieces(self, iteration: int) -> int:
+        """How many data sets it takes rows from at `iteration`; without a loop over them."""
+        ages = len(self.ages(iteration))
+        if self.by_age is None:
+            count = pieces(self.amount_at(iteration))
+            return min(count, 1) if self.origin == "fresh" else count * ages
+        listed = [pieces(amount) for amount in self.by_age[:ages]]
+        return sum(listed) + listed[-1] * (ages - len(listed))
+
+    @property
+    def largest(self) -> float:
+        """The largest number that it names as an amount."""
+        amounts = self.by_age or (self.amount if isinstance(self.amount, tuple) else (self.amount,))
+        return max(0.0 if isinstance(amount, str) else float(amount) for amount in amounts)
+
+    def taken_before(self, iteration: int) -> float:
+        """What it has taken at the iterations from 2 to `iteration` - 1, in multiples of the real train rows."""
+        count = max(0, iteration - 2)
+        if self.amount == "iteration":
+            return (iteration - 1) * iteration / 2 - 1 if count else 0.0
+        amounts = self.amount if isinstance(self.amount, tuple) else (float(self.amount),)
+        return sum(amounts[:count]) + amounts[-1] * max(0, count - len(amounts))
 
 
 @dataclass(frozen=True)
@@ -83,7 +149,20 @@ class Regime:
     @property
     def control(self) -> bool:
         """Whether its models never see a synthetic row: what changes under it, synthetic data have not caused."""
-        return all(source.origin == "real" for source in self.sources)
+        return all(source.real for source in self.sources)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether rows of some lines count more in the loss than those of others."""
+        return len({source.weight for source in self.sources}) > 1
+
+    def reserve(self, iterations: int) -> float:
+        """The fresh rows that a chain takes in all, in multiples of the real train rows."""
+        return self.fresh_before(iterations + 1)
+
+    def fresh_before(self, iteration: int) -> float:
+        """The fresh rows that the iterations before `iteration` take, in multiples of the real train rows."""
+        return sum(source.taken_before(iteration) for source in self.sources if source.origin == "fresh")
 
 
 @dataclass(frozen=True)
@@ -94,14 +173,14 @@ class TrainingSet:
     budget: float | None = None
 
     def rows(self, real: int) -> int:
-        """How many rows it has, of data sets of `real` rows each."""
-        taken = sum(min(round(take.amount * real), real - round(take.skip * real)) for take in self.takes)
+        """How many rows it has, of a train split of `real` rows."""
+        taken = sum(take.rows(real) for take in self.takes)
         return taken if self.budget is None else min(taken, round(self.budget * real))
 
 
-# In the order in which figures and tables show them. Okabe and Ito's colours, and Paul Tol's wine: the three of the
-# paper are far apart in lightness, too (0, 46 and 71 of 100), the two controls lie between them (58 and 32), and every
-# regime has a marker of its own.
+# In the order in which figures and tables show them. Okabe and Ito's colours, Paul Tol's wine, and an indigo: the three
+# of the paper are far apart in lightness, too (0, 46 and 71 of 100), the controls lie between them (58, 32 and 18), and
+# every regime has a marker of its own.
 BUILT_IN: Mapping[str, Regime] = {
     regime.name: regime
     for regime in (
@@ -114,6 +193,8 @@ BUILT_IN: Mapping[str, Regime] = {
         # Controls without a synthetic row: the noise of training alone, and accumulate's number of rows.
         Regime("real", (Source("real"),), colour="#009E73", marker="P"),
         Regime("real-multiple", (Source("real", "iteration"),), colour="#882255", marker="v"),
+        # The drift of training alone on rows that are never seen twice; it needs a reserve.
+        Regime("all-fresh", (Source("fresh"),), colour="#2A1C70", marker="p"),
     )
 }
 
@@ -122,7 +203,8 @@ def training_set(regime: Regime, iteration: int) -> TrainingSet:
     """The composition of the training set of `iteration` (1-based) under `regime`.
 
     Whole multiples become whole parts, part 0 first; a remainder is drawn from one more part. Of the real rows, which
-    are one data set, whole multiples are repetitions.
+    are one data set, whole multiples are repetitions. Fresh rows are one take, that of the reserve's next rows. Weights
+    that are all alike are 1.
 
     Raises:
         ValueError: `iteration` is below 1.
@@ -131,31 +213,52 @@ def training_set(regime: Regime, iteration: int) -> TrainingSet:
         raise ValueError(f"iterations count from 1, not {iteration}")
     if iteration == 1:
         return TrainingSet((Take(REAL),))
-    takes: list[Take] = []
-    for source in regime.sources:
-        amount = source.amount_at(iteration)
-        if source.origin == "real":
-            takes += _pieces(REAL, amount)
-        elif source.origin == "previous":
-            takes += _pieces(iteration - 1, amount)
-        else:
-            for earlier in range(1, iteration):
-                takes += _pieces(earlier, amount)
+    takes = list(_takes(regime, iteration))
+    if len({take.weight for take in takes}) == 1:
+        takes = [replace(take, weight=1.0) for take in takes]
     return TrainingSet(tuple(takes), regime.budget)
 
 
-def _pieces(iteration: int, amount: float) -> list[Take]:
-    whole = math.floor(amount + 1e-9)
-    takes = [Take(iteration, 0 if iteration == REAL else part) for part in range(whole)]
-    if amount - whole > 1e-9:
-        takes.append(Take(iteration, 0 if iteration == REAL else whole, amount=amount - whole))
-    return takes
+def _takes(regime: Regime, iteration: int) -> Iterator[Take]:
+    skip = regime.fresh_before(iteration)
+    for source in regime.sources:
+        if source.origin == "fresh":
+            amount = source.amount_at(iteration)
+            if amount > _ROUNDING:
+                # Rounded, so that what regimes do alike has one name.
+                yield Take(REAL, amount=amount, skip=round(skip, 9), weight=source.weight, fresh=True)
+            skip += amount
+            continue
+        for age in source.ages(iteration):
+            origin = REAL if source.origin == "real" else iteration - age
+            for part, amount in enumerate(_pieces(source.amount_at(iteration, age))):
+                same = source.same and amount < 1
+                yield Take(origin, part if origin else 0, amount, weight=source.weight, same=same)
+
+
+def pieces(amount: float) -> int:
+    """How many data sets an amount takes rows from."""
+    return math.ceil(amount - _ROUNDING)
+
+
+def _pieces(amount: float) -> Iterator[float]:
+    whole = math.floor(amount + _ROUNDING)
+    yield from [1.0] * whole
+    if amount - whole > _ROUNDING:
+        yield amount - whole
 
 
 def from_config(name: str, table: "models.Regime") -> Regime:
     """A user's regime from the config."""
-    sources = [
-        Source(part.origin, tuple(part.amount) if isinstance(part.amount, list) else part.amount)
-        for part in table.parts
-    ]
-    return Regime(name, tuple(sources), table.budget)
+    return Regime(name, tuple(map(_source, table.parts)), table.budget)
+
+
+def _source(part: "models.Part") -> Source:
+    return Source(
+        part.origin,
+        tuple(part.amount) if isinstance(part.amount, list) else part.amount,
+        part.last,
+        None if part.by_age is None else tuple(part.by_age),
+        part.weight,
+        part.rows == "same",
+    )

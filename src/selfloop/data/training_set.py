@@ -1,7 +1,8 @@
 """A training set on disk: symbolic links to shards, and a manifest of the rows taken from them.
 
     training-set/
-        manifest.json              total rows; per shard its rows, how many are taken, and the file of their indices
+        manifest.json              total rows; per shard its rows, how many are taken, the file of their indices, and,
+                                   where weights differ, the weight of each of them in the loss
         shards/00000.parquet …     links to existing shards; the folder opens in pandas, polars, DuckDB, datasets
         selection/00001.parquet …  indices of the rows taken, for shards that are not taken whole
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from selfloop.config.section import given
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.parquet import FORMAT
 from selfloop.data.shards import ROWS_PER_GROUP, count_rows, shard_paths
@@ -29,7 +31,7 @@ from selfloop.links import log_copies, relative_link
 
 
 class Take(BaseModel):
-    """Rows taken from one input folder; amount and skip in multiples of its rows. See `regimes.Take`."""
+    """Rows taken from one input folder; amount and skip in multiples of the real train rows. See `regimes.Take`."""
 
     iteration: int
     part: int
@@ -37,12 +39,19 @@ class Take(BaseModel):
     skip: float
     weight: float
     filter: str | None
+    fresh: bool = False
+    same: bool = False
 
 
 class Params(StepParams):
-    """What the step takes of its params; the budget is in multiples of the rows of `real`."""
+    """What the step takes of its params; the budget is in multiples of the rows of `real`.
+
+    `streams` are those of the model. `chain_streams`, the same at all iterations of a chain, draw fresh rows and those
+    that stay the same.
+    """
 
     streams: str
+    chain_streams: str | None = None
     takes: list[Take]
     budget: float | None
 
@@ -51,31 +60,36 @@ def run(job: Job[Params]) -> None:
     """Rule concatenate: select the rows of one training set.
 
     Raises:
-        UserError: an input folder or the training set is empty.
+        UserError: an input folder or the training set is empty, or too few fresh rows are left.
     """
     folders = [Path(folder) for folder in job.input["parts"]]
     streams = job.params.streams
+    real = count_rows(Path(job.input["real"]))
     masks = []
     drawn: Counter[tuple[int, int]] = Counter()
     for folder, take in zip(folders, job.params.takes, strict=True):
         rows = count_rows(folder)
         if rows == 0:
             raise UserError(f"{folder} has no rows; it cannot become training data.")
-        if take.weight != 1 or take.filter is not None:
-            raise ValueError("weight and filter of a take are not implemented")
+        if take.filter is not None:
+            raise ValueError("the filter of a take is not implemented")
+        if take.fresh:
+            masks.append(_fresh(folder, rows, take, real, stream(given(job.params.chain_streams), "fresh rows")))
+            continue
         origin = take.iteration, take.part
         purpose = f"rows of iteration {take.iteration}, part {take.part}, draw {drawn[origin]}"
         drawn[origin] += take.amount < 1
-        masks.append(_draw(rows, take.amount, take.skip, stream(streams, purpose)))
+        drawn_by = given(job.params.chain_streams) if take.same else streams
+        masks.append(_draw(rows, take.amount, stream(drawn_by, purpose)))
     if job.params.budget is not None:
-        limit = round(job.params.budget * count_rows(Path(job.input["real"])))
-        masks = _limit(masks, limit, stream(streams, "budget"))
+        masks = _limit(masks, round(job.params.budget * real), stream(streams, "budget"))
     if not any(mask.any() for mask in masks):
         raise UserError(
             f"{job.output['training_set']} takes no row of its {len(folders)} data sets; raise the amounts."
         )
+    weights = _weights([take.weight for take in job.params.takes], masks)
     with atomic_folder(Path(job.output["training_set"])) as scratch:
-        shards = list(_link(folders, masks, scratch, Path(job.output["training_set"])))
+        shards = list(_link(folders, masks, weights, scratch, Path(job.output["training_set"])))
         manifest = {"rows": sum(shard["taken"] for shard in shards), "shards": shards}
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     job.log.info("%d rows from %d shards of %d data sets", manifest["rows"], len(shards), len(folders))
@@ -100,16 +114,45 @@ def rows(folder: Path, columns: Sequence[str], batch_rows: int = ROWS_PER_GROUP)
                 seen += batch.num_rows
 
 
-def _draw(count: int, amount: float, skip: float, seed: int) -> np.ndarray:
+def weights(folder: Path) -> np.ndarray | None:
+    """The weight in the loss of each row of a training set, float64, with mean 1; None where all weights are 1."""
+    shards = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["shards"]
+    if "weight" not in shards[0]:
+        return None
+    return np.repeat([shard["weight"] for shard in shards], [shard["taken"] for shard in shards])
+
+
+def _draw(count: int, amount: float, seed: int) -> np.ndarray:
     """Mask of the rows that a take selects of `count`; a fraction is drawn, and a larger one has those of a smaller."""
-    mask = np.zeros(count, dtype=bool)
-    first = round(skip * count)
     wanted = round(amount * count)
-    if wanted >= count - first:
-        mask[first:] = True
-    else:
-        mask[first + np.random.default_rng(seed).permutation(count - first)[:wanted]] = True
+    if wanted >= count:
+        return np.ones(count, dtype=bool)
+    mask = np.zeros(count, dtype=bool)
+    mask[np.random.default_rng(seed).permutation(count)[:wanted]] = True
     return mask
+
+
+def _fresh(folder: Path, count: int, take: Take, real: int, seed: int) -> np.ndarray:
+    """Mask of the rows that a take selects of the `count` of a reserve, in an order of the chain's own.
+
+    Raises:
+        UserError: there are too few.
+    """
+    first, end = round(take.skip * real), round((take.skip + take.amount) * real)
+    if end > count:
+        raise UserError(f"{folder} has {count:,} rows, and {end:,} are needed up to here; raise data.reserve.")
+    mask = np.zeros(count, dtype=bool)
+    mask[np.random.default_rng(seed).permutation(count)[first:end]] = True
+    return mask
+
+
+def _weights(weights: list[float], masks: list[np.ndarray]) -> list[float | None]:
+    """The weight of the rows of each take, with mean 1 over all rows; None where all are alike."""
+    counts = [int(mask.sum()) for mask in masks]
+    if len({weight for weight, count in zip(weights, counts, strict=True) if count}) == 1:
+        return [None] * len(weights)
+    mean = sum(weight * count for weight, count in zip(weights, counts, strict=True)) / sum(counts)
+    return [weight / mean for weight in weights]
 
 
 def _limit(masks: list[np.ndarray], limit: int, seed: int) -> list[np.ndarray]:
@@ -122,10 +165,12 @@ def _limit(masks: list[np.ndarray], limit: int, seed: int) -> list[np.ndarray]:
     return np.split(kept, np.cumsum([len(mask) for mask in masks])[:-1])
 
 
-def _link(folders: list[Path], masks: list[np.ndarray], scratch: Path, final: Path) -> Iterator[dict[str, Any]]:
+def _link(
+    folders: list[Path], masks: list[np.ndarray], weights: list[float | None], scratch: Path, final: Path
+) -> Iterator[dict[str, Any]]:
     (scratch / "shards").mkdir()
     number, copied = 0, []
-    for folder, mask in zip(folders, masks, strict=True):
+    for folder, mask, weight in zip(folders, masks, weights, strict=True):
         begin = 0
         for path in shard_paths(folder):
             count = pq.read_metadata(path).num_rows
@@ -139,6 +184,7 @@ def _link(folders: list[Path], masks: list[np.ndarray], scratch: Path, final: Pa
                 (scratch / "selection").mkdir(exist_ok=True)
                 numbers = pa.table({"row": pa.array(np.flatnonzero(taken), type=pa.int64())})
                 pq.write_table(numbers, scratch / selection, **FORMAT)
-            yield {"file": f"shards/{name}", "rows": count, "taken": int(taken.sum()), "selection": selection}
+            shard = {"file": f"shards/{name}", "rows": count, "taken": int(taken.sum()), "selection": selection}
+            yield shard if weight is None else {**shard, "weight": weight}
             number += 1
     log_copies(copied)

@@ -113,6 +113,7 @@ class Domain(ABC, Generic[E, D, M, S]):
         others: further quantities that claims are checked with.
         adequate: what a first model must reach before a loop is judged.
         samples: whether there is a table of samples.
+        weights: whether its step `train` weights the rows of a training set (`training_set.weights`).
         preload: packages that its steps import and that take long to import; steps fork from a process that has them.
     """
 
@@ -126,6 +127,7 @@ class Domain(ABC, Generic[E, D, M, S]):
     others: tuple[Quantity, ...] = ()
     adequate: tuple[Limit, ...] = ()
     samples: bool = False
+    weights: bool = False
     preload: tuple[str, ...] = PRELOAD
 
     @abstractmethod

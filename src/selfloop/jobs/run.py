@@ -12,7 +12,7 @@ from typing import Any
 from selfloop.jobs import forkserver
 from selfloop.jobs.marks import unmarked
 from selfloop.jobs.spec import JobSpec
-from selfloop.jobs.steps import STEPS, Step, step_module
+from selfloop.jobs.steps import STEPS, WITH_RESERVE, Step, step_module
 from selfloop.processes import gpus
 from selfloop.processes.lifetime import end_with_others
 from selfloop.processes.stopping import caught
@@ -69,16 +69,17 @@ def job_spec(snakemake: Any) -> JobSpec:
     params = _plain(snakemake.params)
     params = {**params.pop("settings", {}), **params}
     gpu = int(snakemake.resources.get("gpu", 0))
+    rule = snakemake.rule.removesuffix(WITH_RESERVE)
     return JobSpec(
-        rule=snakemake.rule,
-        module=step_module(snakemake.rule, params.get("domain")),
+        rule=rule,
+        module=step_module(rule, params.get("domain")),
         folder=str(Path.cwd()),
         input=unmarked(_plain(snakemake.input)),
         output=_plain(snakemake.output),
         params=params,
         threads=snakemake.threads,
         gpus=gpu,
-        processes=int(snakemake.resources.get("processes", max(gpu, 1))) if _row(snakemake.rule).shares_gpus else 1,
+        processes=int(snakemake.resources.get("processes", max(gpu, 1))) if _row(rule).shares_gpus else 1,
         every_seconds=snakemake.config.get("checkpointing", {}).get("every_seconds", 60.0),
         log=str(snakemake.log[0]),
         began=time.time(),

@@ -46,6 +46,7 @@ _ROWS = (
     Step("write_report", "report.write_report"),
 )
 STEPS = {row.rule: row for row in _ROWS}
+WITH_RESERVE = "_with_reserve"  # the end of the name of a rule's variant for real data that have a reserve
 
 
 @cache

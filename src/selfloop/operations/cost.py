@@ -122,7 +122,7 @@ def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> di
 
 def rows_taken(model: Model) -> float:
     """Rows of a model's training set in multiples of the real training rows (every part has as many as those)."""
-    taken = sum(min(take.amount, 1 - take.skip) for take, _ in model.takes)
+    taken = sum(take.amount for take, _ in model.takes)
     return taken if model.budget is None else min(taken, model.budget)
 
 

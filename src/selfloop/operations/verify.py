@@ -16,7 +16,7 @@ from selfloop.planning import paths
 _MODEL = "*/seed*/iteration*"
 # What steps read, as patterns of paths.
 KINDS = (
-    *(paths.real("*/*", split) for split in ("train", "test", "validation")),
+    *(paths.real("*/*", split) for split in ("train", "test", "validation", "reserve")),
     paths.tokenizer("*", "*"),
     paths.baseline("*/*", "*"),
     paths.training_set(_MODEL),

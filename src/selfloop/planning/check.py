@@ -54,14 +54,16 @@ def check(config: Mapping[str, Any]) -> Checked:
         if isinstance(config.get(key), Mapping) and len(config[key]) > MOST_NAMED:
             raise UserError(f"{key}: {len(config[key]):,} are more than a study can have; at most {MOST_NAMED:,}.")
     study = validated(models.Study, config)
-    for name in study.regimes:
-        _check_regime(name)
+    for name, table in study.regimes.items():
+        _check_regime(name, table)
     known = {**regimes.BUILT_IN, **{name: regimes.from_config(name, table) for name, table in study.regimes.items()}}
     entries = config["experiments"]  # as they are written, for messages
     resolved: dict[str, dict[str, Any]] = {}
     checked = Checked(study, {name: _experiment(name, entries, known, resolved) for name in entries}, known)
     check_size(checked.experiments, known)
     for name, experiment in checked.experiments.items():
+        for regime in experiment.regimes:
+            _check_domain(experiment, known[regime], ("experiments", name))
         _check_training_sets(experiment, known, ("experiments", name))
     return checked
 
@@ -200,10 +202,49 @@ def _merged(others: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
     return {**{key: value for key, value in others.items() if key not in ended}, **own}
 
 
-def _check_regime(name: str) -> None:
+def _check_regime(name: str, table: models.Regime) -> None:
     if name in regimes.BUILT_IN:
         names = ", ".join(regimes.BUILT_IN)
         raise UserError(f"regimes.{name}: '{name}' is a built-in regime ({names}); give yours another name.")
+    for place, part in enumerate(table.parts):
+        where = f"regimes.{name}.parts[{place}]"
+        for key in ("last", "by_age"):
+            held = getattr(part, key)
+            if held is not None and part.origin != "all":
+                raise UserError(f"{where}.{key}: {shown(held)} is only allowed with from: all, not {part.origin}.")
+        if part.by_age is not None and "amount" in part.model_fields_set:
+            raise UserError(
+                f"{where}: amount {shown(part.amount)} and by_age {shown(part.by_age)} are both given; "
+                "give one of amount and by_age."
+            )
+        if part.origin == "fresh" and part.rows == "same":
+            raise UserError(
+                f"{where}.rows: same is not allowed with from: fresh, whose rows are others at every "
+                "iteration; take them from: real."
+            )
+
+
+def _check_domain(experiment: models.Experiment, regime: regimes.Regime, where: tuple[str, ...]) -> None:
+    """Raise for what a regime asks of an experiment that its domain cannot do, or for too small a reserve."""
+    domain = load_domain(experiment.domain)
+    if regime.weighted and not domain.weights:
+        raise UserError(
+            f"{dotted((*where, 'regimes'))}: '{regime.name}' weights rows, and domain '{domain.name}' cannot train "
+            "with weights; leave out the weights."
+        )
+    iterations = experiment.iterations_of(regime.name)
+    needed, key = regime.reserve(iterations), (*where, "data", "reserve")
+    held: float | None = getattr(getattr(experiment, "data", None), "reserve", None)
+    if needed and held is None:
+        raise UserError(
+            f"{dotted((*where, 'regimes'))}: '{regime.name}' takes fresh real rows, and domain '{domain.name}' has no "
+            "reserve of them."
+        )
+    if needed > (held or 0) + 1e-9:
+        raise UserError(
+            f"{dotted(key)}: {held:g} is not enough for regime '{regime.name}', which takes {needed:g} times the real "
+            f"train rows from the reserve in {iterations:,} iterations; reserve at least {needed:g}."
+        )
 
 
 def _check_member(where: tuple[str, ...], value: str, allowed: Iterable[str], what: str) -> None:

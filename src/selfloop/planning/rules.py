@@ -1,6 +1,7 @@
 """What the Snakefile asks for while it is parsed: the study of a config, code digests, and the files to make."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -108,6 +109,11 @@ class Plan(studies.Study):
             measured += [self.sampled_code(part, each), steps_code(each.name, *steps)]
         return short(digest([*measured, steps_code(None if domain is None else domain.name, step)]))
 
+    @property
+    def reserved(self) -> str:
+        """A regular expression of the names of data that have a reserve; empty if none have."""
+        return "|".join(re.escape(name) for name, e in self.data.items() if getattr(e.data, "reserve", 0))
+
     # Inputs that the wildcards do not spell, and what else a job's result depends on. One function per job for each of
     # the two, not one per file and value: Snakemake takes longer to call a function than the function takes, and a
     # study has thousands of jobs.
@@ -165,7 +171,8 @@ class Plan(studies.Study):
     def concatenate_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule concatenate."""
         model = self.models[wildcards.model]
-        settings = {"streams": model.streams, "takes": model.take_table, "budget": model.budget}
+        streams = {"streams": model.streams, "chain_streams": model.chain_streams}
+        settings = {**streams, "takes": model.take_table, "budget": model.budget}
         return {**settings, "code": steps_code(model.domain.name, *self._set_steps(model))}
 
     def train_settings(self, wildcards: Wildcards) -> dict[str, object]:

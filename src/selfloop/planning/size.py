@@ -5,9 +5,10 @@ Light and without loops over what it counts, but for iterations.
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 
 from selfloop.config import models
-from selfloop.data.regimes import Regime
+from selfloop.data.regimes import Regime, Source, pieces
 from selfloop.errors import UserError
 
 MOST_MODELS = 20_000  # about 100,000 jobs, which Snakemake plans in minutes
@@ -54,7 +55,7 @@ def check_size(experiments: Mapping[str, models.Experiment], regimes: Mapping[st
 
 def _largest(regime: Regime, where: str, iterations: int) -> str:
     """The key of what makes a regime's training sets large, and its value."""
-    amounts = [max(_amounts(source.amount)) for source in regime.sources]
+    amounts = [source.largest for source in regime.sources]
     place = amounts.index(max(amounts))
     if amounts[place] > iterations:
         return f"regimes.{regime.name}.parts[{place}].amount: {amounts[place]:g}"
@@ -63,28 +64,42 @@ def _largest(regime: Regime, where: str, iterations: int) -> str:
     return f"{where}.iterations: {iterations:,}"
 
 
-def _amounts(amount: float | str | tuple[float, ...]) -> Iterator[float]:
-    if isinstance(amount, tuple):
-        yield from amount
-    elif isinstance(amount, str):
-        yield 0.0
-    else:
-        yield amount
-
-
 def sampled(regime: Regime, iterations: int) -> tuple[int, float]:
-    """How many data sets the models of a chain sample, and how many its training sets are made of."""
-    taken, needed = 1.0, [1.0] * iterations  # by model, from the first
-    further = 0.0  # of every earlier model
+    """How many data sets the models of a chain sample, and how many its training sets are made of.
+
+    Raises:
+        UserError: a training set has no rows.
+    """
+    taken = 1.0
     for iteration in range(iterations, 1, -1):
-        previous = everywhere = 0.0
-        for source in regime.sources:
-            pieces = math.ceil(source.amount_at(iteration) - 1e-9)
-            taken += pieces * (iteration - 1 if source.origin == "all" else 1)
-            previous = max(previous, pieces if source.origin == "previous" else 0)
-            everywhere = max(everywhere, pieces if source.origin == "all" else 0)
+        own = sum(source.pieces(iteration) for source in regime.sources)
+        if own == 0:
+            raise UserError(
+                f"regimes.{regime.name}.parts: every amount is 0 at iteration {iteration}, whose model needs rows to "
+                "be trained on; raise one of them."
+            )
+        taken += own
         if taken > MOST_TAKES:
             return 0, taken
-        further = max(further, everywhere)
-        needed[iteration - 2] = max(1.0, previous, further)
+    needed = [1.0] * iterations  # by model, from the first; part 0 is always sampled
+    for source in regime.sources:
+        if source.origin in ("previous", "all"):
+            needed = [max(pair) for pair in zip(needed, _parts(source, iterations), strict=True)]
     return round(sum(needed)), taken
+
+
+def _parts(source: Source, iterations: int) -> Iterator[int]:
+    """How many parts a line takes of each model, from the first, over all iterations."""
+    if source.by_age is not None:
+        listed = list(accumulate(map(pieces, source.by_age), max))
+        for model in range(1, iterations + 1):
+            oldest = min(iterations - model, source.last or iterations, len(listed))
+            yield listed[oldest - 1] if oldest else 0
+        return
+    wanted = [pieces(source.amount_at(iteration)) for iteration in range(2, iterations + 1)]  # of model 1 first
+    last = 1 if source.origin == "previous" else source.last or iterations
+    if last >= iterations:
+        yield from reversed(list(accumulate(reversed(wanted), max)))
+    else:
+        yield from (max(wanted[model : model + last]) for model in range(len(wanted)))
+    yield 0  # of the last model

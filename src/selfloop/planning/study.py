@@ -161,6 +161,12 @@ class Model:
         experiment = self.experiment
         return digest([experiment.domain.name, experiment.architecture, self.seed, self.iteration])
 
+    @cached_property
+    def chain_streams(self) -> str:
+        """The same for streams that all iterations of a chain share."""
+        experiment = self.experiment
+        return digest([experiment.domain.name, experiment.architecture, self.seed])
+
     @property
     def take_table(self) -> list[dict[str, object]]:
         """How many rows it takes from each folder, and which, as JSON values."""
@@ -355,7 +361,7 @@ class Study:
 
     def _folder(self, experiment: Experiment, models: list[Model], sampling: Section, take: regimes.Take) -> str:
         if take.iteration == regimes.REAL:
-            return paths.real(experiment.real_name, "train")
+            return paths.real(experiment.real_name, "reserve" if take.fresh else "train")
         return self._part(experiment, models[take.iteration - 1], sampling, take.part).folder
 
     def _model(
@@ -368,7 +374,7 @@ class Study:
         budget: float | None,
         earlier: list[Model],
     ) -> Model:
-        made_from = [[folder, take.amount, take.skip, take.weight, take.filter] for take, folder in takes]
+        made_from = [_taken(take, folder) for take, folder in takes]
         made_by = [experiment.setting_name, seed, iteration, made_from, budget]
         # A first model of its own makes all models of its chain others, even those that take real rows alone: what they
         # sample is measured against it. Without one, it is no part of a name.
@@ -393,6 +399,11 @@ class Study:
         )
         self._claim(part.folder, identity)
         return self.parts.setdefault((part.model, part.name), part)
+
+
+def _taken(take: regimes.Take, folder: str) -> list[object]:
+    """What the rows of a take depend on; the folder says whether they are fresh."""
+    return [folder, take.amount, take.skip, take.weight, take.filter, *(["same"] if take.same else [])]
 
 
 def _data_read(domain: AnyDomain, data: Section) -> str:

@@ -191,12 +191,12 @@ def test_a_model_that_diverged_leaves_its_row_of_learning_curves_empty(curves, l
 def test_regimes_look_the_same_whatever_else_a_study_holds():
     few, many = regime_marks(["mine", "replace"]), regime_marks([*BUILT_IN, "mine", "other", "third", "yours"])
     assert {name: many[name] for name in few} == few
-    assert len({mark.colour for mark in many.values()}) == len({mark.marker for mark in many.values()}) == 10
+    assert len({mark.colour for mark in many.values()}) == len({mark.marker for mark in many.values()}) == 11
     assert {mark.marker for mark in many.values()} <= MARKERS.keys()
 
 
 def test_the_papers_regimes_and_the_controls_differ_in_grey_print():
-    names = ("replace", "accumulate", "replace-multiple", "real", "real-multiple")
+    names = ("replace", "accumulate", "replace-multiple", "real", "real-multiple", "all-fresh")
     lightness = sorted(lightness_of(BUILT_IN[name].colour) for name in names)
     assert min(np.diff(lightness)) > 10
 

@@ -44,12 +44,15 @@ def concatenate(
     takes: list[dict[str, Any]] | None = None,
     budget: float | None = None,
     streams: str = "abc",
+    chain_streams: str = "chain",
     output: str = "results/models/m/training-set",
 ) -> Path:
     job = Job(
         input={"real": parts[0], "parts": parts},
         output={"training_set": output},
-        params=training_set.Params(streams=streams, takes=takes or [ALL for _ in parts], budget=budget),
+        params=training_set.Params(
+            streams=streams, chain_streams=chain_streams, takes=takes or [ALL for _ in parts], budget=budget
+        ),
     )
     training_set.run(job)
     return Path(output)
@@ -174,23 +177,78 @@ def test_a_larger_amount_has_the_rows_of_a_smaller_one() -> None:
     assert few < many
 
 
-def test_skip_leaves_out_the_first_rows() -> None:
-    part = data_set("a")
-    assert read(concatenate([part], [{**ALL, "skip": 0.4}])) == [("a", row) for row in range(40, 100)]
-    drawn = read(concatenate([part], [{**ALL, "skip": 0.4, "amount": 0.2}], output="results/models/other"))
-    assert len(drawn) == 20
-    assert min(row for _, row in drawn) >= 40
+def test_the_same_rows_are_those_of_the_chain_and_others_those_of_the_model() -> None:
+    real = data_set("real")
+    drawn = [
+        [
+            read(
+                concatenate(
+                    [real], [{**ALL, "amount": 0.5, "same": same}], streams=streams, output=f"m/{streams}{same}"
+                )
+            )
+            for streams in ("iteration 2", "iteration 3")
+        ]
+        for same in (True, False)
+    ]
+    assert drawn[0][0] == drawn[0][1]
+    assert drawn[1][0] != drawn[1][1]
 
 
-def test_shards_of_which_no_row_is_taken_stay_in_the_manifest() -> None:
-    folder = concatenate([data_set("a")], [{**ALL, "skip": 0.5}])
-    assert [shard["taken"] for shard in manifest(folder)["shards"]] == [0, 10, 30, 10]
-    assert read(folder) == [("a", row) for row in range(50, 100)]
+def fresh(skip: float, amount: float, **rest: Any) -> list[tuple[str, int]]:
+    """What a take of fresh rows selects of a reserve of 250 rows, beside 100 real ones."""
+    take = {**ALL, "iteration": 0, "skip": skip, "amount": amount, "fresh": True}
+    folders = [str(path) for path in (Path("results/real"), Path("results/reserve"))]
+    if not Path(folders[0]).exists():
+        folders = [data_set("real"), data_set("reserve", rows=250)]
+    output = f"results/models/{skip}{amount}{rest}/training-set"
+    rows = read(concatenate(folders, [{**ALL, "iteration": 0, "amount": 0.01}, take], output=output, **rest))
+    return [row for row in rows if row[0] == "reserve"]
 
 
-def test_a_shard_of_which_no_row_is_taken_gives_no_batch() -> None:
-    folder = concatenate([data_set("a")], [{**ALL, "skip": 0.5}])
-    assert [batch.num_rows for batch in training_set.rows(folder, ["row"])] == [10, 30, 10]
+def test_fresh_rows_are_others_at_every_iteration_until_all_are_taken() -> None:
+    taken = [set(fresh(skip, amount)) for skip, amount in ((0, 0.333), (0.333, 0.5), (0.833, 1.667))]
+    assert [len(rows) for rows in taken] == [33, 50, 167]
+    assert len(set().union(*taken)) == 250
+
+
+def test_chains_take_fresh_rows_in_orders_of_their_own() -> None:
+    assert fresh(0, 0.5) == fresh(0, 0.5, streams="of another model") != fresh(0, 0.5, chain_streams="of another chain")
+
+
+def test_a_reserve_with_too_few_rows_left_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"reserve has 250 rows, and 300 are needed up to here; raise data.reserve."):
+        fresh(2, 1)
+
+
+def test_weights_have_the_mean_1_over_all_rows() -> None:
+    parts = [data_set("a"), data_set("b")]
+    folder = concatenate(parts, [{**ALL, "weight": 3.0, "amount": 0.5}, {**ALL, "weight": 0.75}])
+    found = training_set.weights(folder)
+    assert found is not None
+    assert found.mean() == pytest.approx(1)
+    np.testing.assert_allclose(found, [2.0] * 50 + [0.5] * 100)
+
+
+def test_a_training_set_whose_weights_are_all_alike_has_the_bytes_of_one_without_weights() -> None:
+    parts = [data_set("a"), data_set("b")]
+    plain = concatenate(parts)
+    alike = concatenate(parts, [{**ALL, "weight": 5.0}] * 2, output="results/models/alike/training-set")
+    assert training_set.weights(plain) is None
+    assert (alike / "manifest.json").read_bytes() == (plain / "manifest.json").read_bytes()
+
+
+def test_a_weight_of_which_a_budget_leaves_no_row_changes_nothing() -> None:
+    takes = [{**ALL, "weight": 5.0, "amount": 0.01}, ALL]
+    budgets = [concatenate([data_set("a"), data_set("b")], takes, 0.01, output=f"results/models/{n}") for n in "m"]
+    assert training_set.weights(budgets[0]) is None
+
+
+def test_shards_of_which_no_row_is_taken_stay_in_the_manifest_and_give_no_batch() -> None:
+    folder = concatenate([data_set("a")], [{**ALL, "amount": 0.02}])
+    taken = [shard["taken"] for shard in manifest(folder)["shards"]]
+    assert len(taken) == 4
+    assert sum(taken) == 2
+    assert [batch.num_rows for batch in training_set.rows(folder, ["row"])] == [count for count in taken if count]
 
 
 def test_a_budget_draws_from_all_rows_alike() -> None:
@@ -210,10 +268,11 @@ def test_a_budget_counts_in_rows_of_the_real_data() -> None:
 
 
 def test_a_budget_draws_among_the_rows_that_the_takes_chose() -> None:
-    takes = [{**ALL, "skip": 0.9}, {**ALL, "amount": 0.3}]
-    rows = read(concatenate([data_set("a"), data_set("b")], takes, budget=0.2))
+    takes = [{**ALL, "amount": 0.1}, {**ALL, "amount": 0.3}]
+    parts = [data_set("a"), data_set("b")]
+    rows = read(concatenate(parts, takes, budget=0.2))
     assert len(rows) == 20
-    assert all(row >= 90 for source, row in rows if source == "a")
+    assert set(rows) < set(read(concatenate(parts, takes, output="results/models/whole")))
 
 
 def test_rows_are_the_same_whatever_the_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:

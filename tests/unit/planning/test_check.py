@@ -156,7 +156,7 @@ WRONG: list[tuple[str, str, list[str]]] = [
     (
         "regimes.mine",
         "{parts: [{from: last}]}",
-        ["regimes.mine.parts[0].from: 'last' is not allowed", "Allowed: real, previous, all."],
+        ["regimes.mine.parts[0].from: 'last' is not allowed", "Allowed: real, fresh, previous, all."],
     ),
     (
         "regimes.mine",
@@ -166,13 +166,39 @@ WRONG: list[tuple[str, str, list[str]]] = [
             "a number; `iteration` for n; or a list with one number",
         ],
     ),
-    ("regimes.mine", "{parts: [{from: all, amount: 0}]}", ["parts[0].amount: 0 is not allowed", "more than 0"]),
+    ("regimes.mine", "{parts: [{from: all, amount: -1}]}", ["parts[0].amount: -1 is not allowed", "at least 0"]),
     ("regimes.mine", "{parts: [{from: all, amount: 5e-1}]}", ["parts[0].amount: '5e-1' is not allowed", "write 0.5."]),
     (
         "regimes.mine",
-        "{parts: [{from: all, amount: [1, 0]}]}",
-        ["regimes.mine.parts[0].amount[1]: 0 is not allowed: it must be more than 0"],
+        "{parts: [{from: all, amount: [1, -2]}]}",
+        ["regimes.mine.parts[0].amount[1]: -2 is not allowed: it must be at least 0"],
     ),
+    (
+        "regimes.mine",
+        "{parts: [{from: previous, last: 3}]}",
+        ["regimes.mine.parts[0].last: 3 is only allowed with from: all, not previous."],
+    ),
+    (
+        "regimes.mine",
+        "{parts: [{from: real, by_age: [1, 0.5]}]}",
+        ["regimes.mine.parts[0].by_age: [1.0, 0.5] is only allowed with from: all, not real."],
+    ),
+    (
+        "regimes.mine",
+        "{parts: [{from: all, amount: 2, by_age: [1]}]}",
+        ["regimes.mine.parts[0]: amount 2.0 and by_age [1.0] are both given; give one of amount and by_age."],
+    ),
+    (
+        "regimes.mine",
+        "{parts: [{from: fresh, rows: same}]}",
+        ["regimes.mine.parts[0].rows: same is not allowed with from: fresh", "take them from: real."],
+    ),
+    (
+        "regimes.mine",
+        "{parts: [{from: all, weight: 0}]}",
+        ["parts[0].weight: 0 is not allowed: it must be more than 0"],
+    ),
+    ("regimes.mine", "{parts: [{from: all, rows: new}]}", ["parts[0].rows: 'new' is not allowed", "drawn, same."]),
     ("regimes.mine", "{parts: [{from: all}], budget: 0}", ["regimes.mine.budget: 0 is not allowed", "more than 0"]),
     # what does not fit together
     ("experiments.a.model.heads", "3", ["heads: 3 does not divide model.hidden_size (16)", "Allowed: 1, 2, 4, 8, 16."]),
@@ -638,3 +664,28 @@ def test_the_studies_of_this_repository_are_right(path: Path, tmp_path: Path, mo
         monkeypatch.chdir(tmp_path)
         Path(ASKED[path.name]).write_text("Once upon a time.\n<|endoftext|>\n" * 3000, encoding="utf-8")
     assert study.build(check(yaml.safe_load(path.read_text(encoding="utf-8")))).models
+
+
+LINEAR: dict[str, Any] = {"domain": "linear", "data": {"dimension": 2, "rows": 8}, "iterations": 5, "seeds": [0]}
+
+
+def test_a_reserve_that_is_too_small_is_refused_with_what_is_needed() -> None:
+    def with_reserve(reserve: float) -> dict[str, Any]:
+        return {
+            "experiments": {"a": {**LINEAR, "data": {**LINEAR["data"], "reserve": reserve}, "regimes": ["all-fresh"]}}
+        }
+
+    assert message(with_reserve(3.5)) == (
+        "experiments.a.data.reserve: 3.5 is not enough for regime 'all-fresh', which takes 4 times the real train rows "
+        "from the reserve in 5 iterations; reserve at least 4."
+    )
+    assert "a.data.reserve: 0 is not enough" in message({"experiments": {"a": {**LINEAR, "regimes": ["all-fresh"]}}})
+    check(with_reserve(4))
+
+
+def test_a_regime_whose_amounts_are_all_0_at_an_iteration_is_refused() -> None:
+    own = {"late": {"parts": [{"from": "real", "amount": [1, 0]}, {"from": "all", "by_age": [0, 0, 1]}]}}
+    assert message({"experiments": {"a": {**LINEAR, "regimes": ["late"]}}, "regimes": own}) == (
+        "regimes.late.parts: every amount is 0 at iteration 3, whose model needs rows to be trained on; raise one of "
+        "them."
+    )

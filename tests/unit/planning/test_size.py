@@ -137,13 +137,18 @@ def test_long_chains_of_like_are_followed() -> None:
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 5])
-@pytest.mark.parametrize("regime", [*regimes.BUILT_IN, "own", "scheduled"])
+@pytest.mark.parametrize("regime", [*regimes.BUILT_IN, "own", "scheduled", "window", "aged", "young", "rescue"])
 def test_what_is_counted_is_what_is_built(regime: str, iterations: int) -> None:
     own = {
         "own": {"parts": [{"from": "previous", "amount": 2.5}, {"from": "all", "amount": "iteration"}]},
         "scheduled": {"parts": [{"from": "real", "amount": 0.5}, {"from": "all", "amount": [3.0, 0.5, 2.0]}]},
+        "window": {"parts": [{"from": "all", "last": 2, "amount": [3, 1, 2, 1]}]},
+        "aged": {"parts": [{"from": "all", "by_age": [1, 2.5, 0]}, {"from": "previous", "amount": [0, 2, 0]}]},
+        "young": {"parts": [{"from": "all", "by_age": [1, 2.5, 3], "last": 2}]},
+        "rescue": {"parts": [{"from": "fresh", "amount": [0, 0, 0.5]}, {"from": "previous", "weight": 2}]},
     }
-    checked = check(of(regimes=[regime], iterations=iterations) | {"regimes": own})
+    data = {"dimension": 2, "rows": 8, "reserve": 4}
+    checked = check(of(regimes=[regime], iterations=iterations, data=data) | {"regimes": own})
     built = study.build(checked)
     taken = sum(len(model.takes) for model in built.models.values())
     assert sampled(checked.regimes[regime], iterations) == (len(built.parts), taken)

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from selfloop.config.section import DataSeed, Distinct, Section
+from selfloop.config.section import DataSeed, Distinct, Reserve, Section
 
 
 class Distribution(Section):
@@ -31,6 +31,10 @@ class Distribution(Section):
 class Data(Distribution):
     """The distribution of the real rows, and how many are drawn."""
 
+    unsaid: ClassVar = frozenset({"reserve"})
+
+    reserve: Reserve = 0.0
+    """Further real rows for regimes that take `fresh` ones, in multiples of `rows`; never in the train split."""
     seed: DataSeed = 0
     """Seed of the inputs X of the real rows, whose noise is drawn by the seeds of the chains; `per-chain`: the chain's
     own.

@@ -144,6 +144,7 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
     title = "Linear regression"
     described = ("rows", "dimension", "noise_variance")
     experiment = Experiment
+    weights = True
     preload = ("numpy", "pyarrow.parquet", "pandas", "pydantic", "safetensors.numpy", "tqdm")
     headline = Quantity("excess_risk", "test", "Excess risk", "squared unit of y")
     synthetic = (
@@ -158,7 +159,7 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
 
     def architecture(self, data: Data, model: Model) -> dict[str, Any]:
         """The data: there are no weights to begin with, and experiments on other data draw noise of their own."""
-        return data.plain
+        return data.without("reserve").plain
 
     def model_slug(self, model: Model) -> str:
         """The only model there is."""

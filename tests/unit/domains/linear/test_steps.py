@@ -39,7 +39,8 @@ def measurements(path: Path) -> list[dict[str, Any]]:
 
 def prepare(folder: Path, **changes: Any) -> Path:
     """The folder in which both splits of changed data lie."""
-    outputs = {split: str(folder / split) for split in ("train", "test", "validation")}
+    splits = ("train", "test", "validation", *(("reserve",) if changes.get("reserve") else ()))
+    outputs = {split: str(folder / split) for split in splits}
     prepare_data.run(Job({}, outputs, prepare_data.Params(data=DATA.changed(**changes))))
     return folder
 
@@ -260,3 +261,44 @@ study.build(check(yaml.safe_load(open({str(ROOT / "tests/studies/linear.yaml")!r
 assert not {{"torch", "pyarrow", "pandas"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", check=True)
+
+
+def test_a_reserve_has_rows_of_its_own_and_changes_no_other(tmp_path: Path) -> None:
+    plain, reserved = prepare(tmp_path / "plain"), prepare(tmp_path / "reserved", reserve=1.5)
+    for split in ("train", "test"):
+        (file,) = (plain / split).iterdir()
+        assert file.read_bytes() == (reserved / split / file.name).read_bytes()
+    X, _, _ = read_rows(reserved / "train")
+    more, y, noise = read_rows(reserved / "reserve")
+    assert more.shape == (60, 3)
+    assert len(np.unique(np.vstack([X, more]), axis=0)) == 100
+    assert pq.read_table(reserved / "reserve").column("row").to_pylist() == list(range(40, 100))
+    np.testing.assert_allclose(y, more @ target(DATA))
+    assert not noise.any()
+
+
+def test_the_noise_of_fresh_labels_is_independent_and_that_of_the_others_as_without_a_reserve() -> None:
+    with_reserve = DATA.changed(reserve=100)
+    noise = real_noise(with_reserve, 3)
+    assert np.array_equal(noise[:40], real_noise(DATA, 3))
+    assert len(noise) == 40 + 4000
+    assert noise[40:].std() == pytest.approx(0.5, rel=0.05)  # 4 standard errors are 4.5%
+    assert abs(np.corrcoef(noise[:40], noise[40:80])[0, 1]) < 0.6
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+def test_weights_scale_the_squared_errors_of_their_rows(tmp_path: Path, ridge: float) -> None:
+    parts = [str(prepare(tmp_path / str(place), seed=place) / "train") for place in range(2)]
+    takes = [
+        {"iteration": 0, "part": 0, "amount": 1.0, "skip": 0.0, "weight": weight, "filter": None} for weight in (3, 1)
+    ]
+    folder = str(tmp_path / "training-set")
+    outputs = {name: str(tmp_path / name) for name in ("checkpoint", "learning_curve")}
+    params = training_set.Params(streams="t", takes=takes, budget=None)
+    training_set.run(Job({"real": parts[0], "parts": parts}, {"training_set": folder}, params))
+    train.run(Job({"training_set": folder}, outputs, train.Params(training=Training(ridge=ridge), data=DATA, seed=0)))
+    X, y, _ = (np.concatenate(pair) for pair in zip(*(read_rows(Path(part)) for part in parts), strict=True))
+    y = y + np.tile(real_noise(DATA, 0), 2)
+    W = np.diag([1.5] * 40 + [0.5] * 40)
+    expected = np.linalg.solve(X.T @ W @ X + 80 * ridge * np.eye(3), X.T @ W @ y)
+    assert np.abs(load_checkpoint(tmp_path / "checkpoint") - expected).max() < 1e-12

@@ -23,7 +23,9 @@ SCHEMA = pa.schema(
 )
 
 
-def write_rows(folder: Path, X: Array, w: Array, noise: Array, iteration: int = 0, part: int = 0) -> None:
+def write_rows(
+    folder: Path, X: Array, w: Array, noise: Array, iteration: int = 0, part: int = 0, first: int = 0
+) -> None:
     """Write a data set with the labels y = Xw + noise.
 
     Args:
@@ -33,6 +35,7 @@ def write_rows(folder: Path, X: Array, w: Array, noise: Array, iteration: int = 
         noise: (rows,).
         iteration: of the model that samples the rows; 0 for real ones.
         part: which of that model's parts.
+        first: the number of the first row.
 
     Raises:
         UserError: a label is not finite.
@@ -41,7 +44,7 @@ def write_rows(folder: Path, X: Array, w: Array, noise: Array, iteration: int = 
     if not np.isfinite(y).all():
         raise UserError(f"{folder} would hold labels that are not finite; they cannot become training data.")
     with atomic_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
-        for row, (x, label, error) in enumerate(zip(X.tolist(), y.tolist(), noise.tolist(), strict=True)):
+        for row, (x, label, error) in enumerate(zip(X.tolist(), y.tolist(), noise.tolist(), strict=True), start=first):
             writer.append({"x": x, "y": label, "noise": error, "iteration": iteration, "part": part, "row": row})
 
 
@@ -52,7 +55,7 @@ def arrays(batch: pa.RecordBatch) -> tuple[Array, Array]:
 
 
 def noisy(batch: pa.RecordBatch, real: Array) -> tuple[Array, Array]:
-    """`arrays` of a batch with the columns iteration and row too, with the noise `real` (T,) added to the real rows."""
+    """`arrays` of a batch with the columns iteration and row too, with the noise `real` added to the real rows."""
     X, y = arrays(batch)
     rows = batch.column("row").to_numpy(zero_copy_only=False)
     is_real = batch.column("iteration").to_numpy(zero_copy_only=False) == 0

@@ -26,10 +26,21 @@ def factor(data: Distribution) -> Array:
     return cholesky(covariance(data), data.dimension)
 
 
+def reserved(data: Data) -> int:
+    """How many rows the reserve has."""
+    return round(data.reserve * data.rows)
+
+
 def real_noise(data: Data, seed: int) -> Array:
-    """E₁ (T,): the noise in the real labels of the chains of a seed, the same for all their regimes and iterations."""
-    generator = np.random.default_rng(stream(digest([data.plain, seed]), "real noise"))
-    return generator.normal(scale=data.noise_variance**0.5, size=data.rows)
+    """E₁ (T,): the noise in the real labels of the chains of a seed, the same for all their regimes and iterations.
+
+    That of the rows of the reserve, which are numbered after those to train on, follows.
+    """
+    streams = digest([data.without("reserve").plain, seed])
+    counts = {"real noise": data.rows, "reserve noise": reserved(data)}
+    generators = {purpose: np.random.default_rng(stream(streams, purpose)) for purpose in counts}
+    scale = data.noise_variance**0.5
+    return np.concatenate([generators[name].normal(scale=scale, size=count) for name, count in counts.items()])
 
 
 def target(data: Distribution) -> Array:

@@ -1,6 +1,6 @@
 """Rule train: least squares on the rows of a training set, or ridge regression."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,12 @@ def run(job: Job[Params]) -> None:
     """Fit `job.input.training_set`; write a checkpoint and an empty learning curve."""
     folder = Path(job.input["training_set"])
     noise = real_noise(job.params.data, job.params.seed)
-    batches = training_set.rows(folder, ["x", "y", "iteration", "row"])
-    w, rank, rows = fit((noisy(batch, noise) for batch in batches), job.params.training.ridge)
+    found = training_set.rows(folder, ["x", "y", "iteration", "row"])
+    batches: Iterator[tuple[Array, Array]] = (noisy(batch, noise) for batch in found)
+    weights = training_set.weights(folder)
+    if weights is not None:
+        batches = weighted(batches, weights)
+    w, rank, rows = fit(batches, job.params.training.ridge)
     job.did(rows, "rows")
     job.log.info("fitted %d parameters to %d rows", len(w), rows)
     if rank < len(w):
@@ -40,6 +44,15 @@ def run(job: Job[Params]) -> None:
     with atomic_folder(Path(job.output["checkpoint"])) as scratch:
         save_checkpoint(w, scratch)
     write_curve([], Path(job.output["learning_curve"]))  # last: it marks the training as finished
+
+
+def weighted(batches: Iterable[tuple[Array, Array]], weights: Array) -> Iterator[tuple[Array, Array]]:
+    """Batches whose squared errors are those of `batches`, times the weight of each of their rows."""
+    begin = 0
+    for X, y in batches:
+        scale = np.sqrt(weights[begin : begin + len(y)])
+        begin += len(y)
+        yield X * scale[:, None], y * scale
 
 
 def fit(batches: Iterable[tuple[Array, Array]], ridge: float) -> tuple[Array, int, int]:

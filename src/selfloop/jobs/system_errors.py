@@ -1,4 +1,4 @@
-"""What a user can do about errors of the system: full disks, folders that became read-only, limits."""
+"""What a user can do about errors of the system: full disks, folders that became read-only, limits, GPU memory."""
 
 import errno
 import os
@@ -16,10 +16,17 @@ ADVICE = {
     errno.EIO: _DISK,
     errno.ESTALE: _DISK,
 }
+GPU_MEMORY = (
+    "the GPU's memory is full. For a training, set training.micro_batch, the rows that are computed at once, which "
+    "changes results by rounding alone, or a smaller training.batch_size; for other steps, take a GPU with more memory "
+    "or one that nothing else uses"
+)
 
 
 def advice(error: BaseException) -> str | None:
     """A message for the user, or None for any other error."""
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported to be told
+        return f"{GPU_MEMORY} ({' '.join(str(error).split('. ')[:3])})."
     number = getattr(error, "errno", None)
     if number not in ADVICE:  # libraries that keep the text alone
         number = next((known for known in ADVICE if os.strerror(known) in str(error)), None)

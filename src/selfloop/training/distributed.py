@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -17,6 +18,10 @@ from selfloop.checksums import hidden_sibling
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import join_shards
 from selfloop.processes import group as processes
+
+# For a rank that waits for others, as at the end of a part for one with longer documents. NCCL's default, ten minutes,
+# would abort it; a rank that ends is noticed by `selfloop.jobs.launch`.
+TIMEOUT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,9 @@ def process_group(device: torch.device) -> Iterator[ProcessGroup]:
         init_method=f"file://{os.environ[processes.MEETING]}",
         rank=group.rank,
         world_size=group.size,
+        timeout=TIMEOUT,
+        # Binds the communicator to this rank's GPU, which a barrier would otherwise guess.
+        device_id=device if device.type == "cuda" else None,
     )
     try:
         yield group

@@ -196,16 +196,19 @@ def train_and_save(
     device: torch.device,
     save_checkpoint: Callable[[dict[str, Tensor], Path], None],
     group: ProcessGroup = SINGLE_PROCESS,
+    rounding: str = "",
 ) -> None:
     """Train, then write `job.output`'s checkpoint and learning curve on rank 0.
 
     Args:
         save_checkpoint: writes the weights of `Fit` to an existing folder.
+        rounding: what of this machine decides how results are rounded, and is not in the job's params; another one's
+            resume checkpoint is not taken.
 
     Raises:
         UserError, Stopped: as `fit`.
     """
-    resume = ResumeCheckpoint(Path(job.params.state), job.fingerprint(), job.every_seconds)
+    resume = ResumeCheckpoint(Path(job.params.state), job.fingerprint() + rounding, job.every_seconds)
     with held_back():  # what is trained is written
         result = fit(model, task, config, resume, device, job.progress, group, job.did)
         if not group.is_main:

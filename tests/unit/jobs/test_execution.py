@@ -185,6 +185,18 @@ def test_an_error_of_the_system_is_one_line_that_says_what_to_do(
     assert "run the same command again" in failed.stderr
 
 
+def test_a_gpu_whose_memory_is_full_is_one_line_that_names_what_to_lower() -> None:
+    import torch
+
+    error = torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.2 GiB is "
+        "free. Process 17 has 77.9 GiB memory in use. Of the allocated memory"
+    )
+    text = execution.explain(error, stopped=False)
+    assert text is not None and "\n" not in text
+    assert "training.micro_batch" in text and "total capacity of 79.10 GiB" in text and "Process 17" not in text
+
+
 def test_a_log_that_cannot_be_opened_is_one_line(
     spec: JobSpec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

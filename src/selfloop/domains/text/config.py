@@ -87,8 +87,8 @@ class Training(TrainingLength):
     packing: bool = False
     """Fill rows of the whole `context` with document after document, instead of one document per row."""
     compile: Literal["auto", True, False] = "auto"
-    """Compile the model with torch.compile (`true`, `false`); auto does so on a GPU for runs of at least 2,000 steps.
-    It takes a minute and a C++ compiler, and changes the last bits of the results.
+    """Compile the model with torch.compile (`true`, `false`); auto does so on a GPU for runs of at least 2,000 steps,
+    where there is a C compiler with Python's headers. It takes a minute, and changes the last bits of the results.
     """
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Documents (with `packing`, rows) per optimizer step, over all processes; no more than there are documents."""

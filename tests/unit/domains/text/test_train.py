@@ -1,5 +1,6 @@
 """What a training leaves behind, and in which order."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,16 @@ from tqdm import tqdm
 from selfloop.data import training_set
 from selfloop.data.atomic import atomic_file, atomic_folder
 from selfloop.data.shards import ShardWriter
+from selfloop.domains.text.config import Training
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.batches import DocumentTask
+from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.steps import train
+from selfloop.errors import UserError
 from selfloop.jobs.job import Job
 from selfloop.planning.check import check
+from selfloop.training import loop
 
 ENTRY = """
 domain: text
@@ -96,3 +101,50 @@ def test_trainings_of_the_same_streams_begin_alike_and_see_their_rows_in_the_sam
     assert seen[0] == seen[1] == seen[2]
     assert seen[0][0] != seen[3][0]
     assert seen[0][1] != seen[3][1]
+
+
+CUDA = torch.device("cuda")
+
+
+def test_auto_compiles_long_trainings_on_gpus_where_there_is_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    auto, on = Training(), Training(compile=True)
+    (tmp_path / "clang").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(train.sysconfig, "get_path", lambda name: str(tmp_path))
+    (tmp_path / "Python.h").touch()
+    assert train.compiles(auto, 2000, CUDA)
+    assert not train.compiles(auto, 1999, CUDA) and not train.compiles(auto, 2000, torch.device("cpu"))
+    (tmp_path / "Python.h").unlink()
+    assert not train.compiles(auto, 2000, CUDA)
+    with pytest.raises(
+        UserError, match=r"training.compile: torch.compile needs .*Python.h .*which is not installed here"
+    ):
+        train.compiles(on, 1, CUDA)
+    (tmp_path / "clang").unlink()
+    with caplog.at_level(logging.INFO, "selfloop"):
+        assert not train.compiles(auto, 2000, CUDA)
+    assert "training without torch.compile, which needs a compiler (gcc, clang, or what CC names)" in caplog.text
+    monkeypatch.setenv("CC", "/bin/sh")
+    (tmp_path / "Python.h").touch()
+    assert train.compiles(on, 1, CUDA)
+
+
+def test_a_training_with_torch_compile_does_not_go_on_from_the_state_of_one_without(
+    job: Job[train.Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fingerprints = []
+
+    def resume(folder: Path, fingerprint: str, every_seconds: float) -> None:
+        fingerprints.append(fingerprint)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "ResumeCheckpoint", resume)
+    monkeypatch.setattr(Transformer, "compile_hidden", lambda model: None)
+    for compiled in (False, False, True):
+        monkeypatch.setattr(train, "compiles", lambda *_, compiled=compiled: compiled)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(job)
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]

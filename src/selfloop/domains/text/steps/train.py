@@ -1,5 +1,9 @@
 """Rule train: fit one language model to its training set, one document per row or packed."""
 
+import logging
+import os
+import shutil
+import sysconfig
 from pathlib import Path
 
 import torch
@@ -20,7 +24,10 @@ from selfloop.training.distributed import ProcessGroup, process_group
 from selfloop.training.loop import TrainParams, train_and_save
 from selfloop.training.lr_schedule import OptimizerConfig
 
+log = logging.getLogger(__name__)
 STEPS_WORTH_COMPILING = 2000
+# What torch.compile starts, by device: the variable that names it, and what it looks for otherwise.
+COMPILERS = {"cpu": ("CXX", "g++", "clang++"), "cuda": ("CC", "gcc", "clang")}
 
 
 class Params(TrainParams):
@@ -40,6 +47,33 @@ def run(job: Job[Params]) -> None:
 def worth_compiling(steps: int, device: torch.device) -> bool:
     """Whether torch.compile saves more time than it takes; never on a CPU, where matrix products dominate."""
     return device.type == "cuda" and steps >= STEPS_WORTH_COMPILING
+
+
+def compiles(training: Training, steps: int, device: torch.device) -> bool:
+    """Whether torch.compile is on.
+
+    Raises:
+        UserError: `training.compile` is true, and what that needs is missing here.
+    """
+    if training.compile is False or (training.compile == "auto" and not worth_compiling(steps, device)):
+        return False
+    if (missing := missing_to_compile(device)) is None:
+        return True
+    if training.compile is True:
+        raise UserError(
+            f"training.compile: torch.compile needs {missing}, which is not installed here. Install it, or take auto."
+        )
+    log.info("training without torch.compile, which needs %s; it changes the last bits of models", missing)
+    return False
+
+
+def missing_to_compile(device: torch.device) -> str | None:
+    """What torch.compile lacks on this machine; None if nothing."""
+    variable, *names = COMPILERS[device.type]
+    if not any(shutil.which(name) for name in (os.environ.get(variable), *names) if name):
+        return f"a compiler ({', '.join(names)}, or what {variable} names)"
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    return None if header.is_file() else f"{header} (Debian's package python3-dev)"
 
 
 def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> None:
@@ -70,7 +104,7 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
         task = PackedTask(train, curve, order, context, device)
     else:
         task = DocumentTask(train, curve, order, device)
-    compiled = training.compile is True or (training.compile == "auto" and worth_compiling(task.steps, device))
+    compiled = compiles(training, task.steps, device)
     if compiled:
         compile_deterministically(device)
         model.compile_hidden()
@@ -80,4 +114,4 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
     def save(weights: dict[str, Tensor], folder: Path) -> None:
         save_checkpoint(model, weights, Path(job.input["tokenizer"]), folder)
 
-    train_and_save(job, model, task, OptimizerConfig.of(training), device, save, group)
+    train_and_save(job, model, task, OptimizerConfig.of(training), device, save, group, "compiled" if compiled else "")

@@ -1,6 +1,7 @@
 """Our transformers are those of `transformers`, and so are their checkpoints."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.domain import DOMAIN, parameter_count
 from selfloop.domains.text.model.checkpoint import load_checkpoint, save_checkpoint
-from selfloop.domains.text.model.kv_cache import CacheMemory, KVCache
+from selfloop.domains.text.model.kv_cache import CacheMemory, KVCache, TorchMemory, cache_memory
 from selfloop.domains.text.model.network import Transformer, build
 from selfloop.domains.text.model.shape import Shape, shape_of
 from selfloop.errors import UserError
@@ -39,8 +40,14 @@ def random_model(architecture: str, **changes: Any) -> Transformer:
     return model.eval()
 
 
-def memory_for(model: Transformer, sequences: int, dtype: torch.dtype = torch.float32) -> CacheMemory:
-    return CacheMemory(model.shape, sequences, model.shape.context, dtype, torch.device("cpu"))
+MEMORIES: list[Callable[..., CacheMemory]] = [TorchMemory, cache_memory]  # of GPUs and of CPUs
+kinds_of_memory = pytest.mark.parametrize("kind", MEMORIES, ids=["torch", "blocked"])
+
+
+def memory_for(
+    kind: Callable[..., CacheMemory], model: Transformer, sequences: int, dtype: torch.dtype = torch.float32
+) -> CacheMemory:
+    return kind(model.shape, sequences, model.shape.context, dtype, torch.device("cpu"))
 
 
 def random_ids(rows: int, length: int, vocabulary: int = 300) -> torch.Tensor:
@@ -122,9 +129,12 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_named(
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_steps_with_a_cache_give_the_logits_of_a_pass_over_all_positions(architecture: str) -> None:
+@kinds_of_memory
+def test_steps_with_a_cache_give_the_logits_of_a_pass_over_all_positions(
+    kind: Callable[..., CacheMemory], architecture: str
+) -> None:
     model, ids = random_model(architecture), random_ids(4, 24)
-    cache = KVCache(memory_for(model, 4), 0, 4)
+    cache = KVCache(memory_for(kind, model, 4), 0, 4)
     with torch.inference_mode():
         at_once = model(ids)
         for position in range(24):
@@ -133,9 +143,10 @@ def test_steps_with_a_cache_give_the_logits_of_a_pass_over_all_positions(archite
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_cache_keeps_the_sequences_it_is_told_to(architecture: str) -> None:
+@kinds_of_memory
+def test_a_cache_keeps_the_sequences_it_is_told_to(kind: Callable[..., CacheMemory], architecture: str) -> None:
     model, ids = random_model(architecture), random_ids(4, 9)
-    cache = KVCache(memory_for(model, 4), 0, 4)
+    cache = KVCache(memory_for(kind, model, 4), 0, 4)
     with torch.inference_mode():
         for position in range(8):
             model.step(ids[:, position], [cache])
@@ -146,10 +157,13 @@ def test_a_cache_keeps_the_sequences_it_is_told_to(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_sequences_at_different_positions_take_a_step_together(architecture: str) -> None:
+@kinds_of_memory
+def test_sequences_at_different_positions_take_a_step_together(
+    kind: Callable[..., CacheMemory], architecture: str
+) -> None:
     """The second cache begins when the first is at position 5."""
     model, ids = random_model(architecture), random_ids(7, 24)
-    memory = memory_for(model, 7)
+    memory = memory_for(kind, model, 7)
     early, late = KVCache(memory, 0, 4), KVCache(memory, 4, 3)
     with torch.inference_mode():
         expected = model(ids)
@@ -162,12 +176,13 @@ def test_sequences_at_different_positions_take_a_step_together(architecture: str
 
 
 @pytest.mark.parametrize("gone", [[0], [1, 2], [0, 1, 2, 3, 4, 5], []])
-def test_caches_close_up_when_sequences_have_gone(gone: list[int]) -> None:
+@kinds_of_memory
+def test_caches_close_up_when_sequences_have_gone(kind: Callable[..., CacheMemory], gone: list[int]) -> None:
     """A third cache begins in the rows that the first, of seven sequences, left free, behind the second."""
     model, ids = random_model("gpt2"), random_ids(7 + 6 + len(gone), 24)
-    memory = memory_for(model, 13)
-    memory.moved = 2  # rows at a time, so that what is moved overlaps with where it goes
+    memory = memory_for(kind, model, 13)
     first, second = KVCache(memory, 0, 7), KVCache(memory, 7, 6)
+    first.moved = second.moved = 2  # rows at a time, so that what is moved overlaps with where it goes
     with torch.inference_mode():
         expected = model(ids)
         for position in range(6):
@@ -184,9 +199,10 @@ def test_caches_close_up_when_sequences_have_gone(gone: list[int]) -> None:
             torch.testing.assert_close(logits[len(rows) :], expected[13:, position - 6], rtol=1e-5, atol=1e-5)
 
 
-def test_a_cache_may_be_in_bfloat16_under_float32_weights() -> None:
+@kinds_of_memory
+def test_a_cache_may_be_in_bfloat16_under_float32_weights(kind: Callable[..., CacheMemory]) -> None:
     model, ids = random_model("llama"), random_ids(4, 24)
-    cache = KVCache(memory_for(model, 4, torch.bfloat16), 0, 4)
+    cache = KVCache(memory_for(kind, model, 4, torch.bfloat16), 0, 4)
     with torch.inference_mode():
         steps = [model.step(ids[:, position], [cache]) for position in range(24)]
     assert steps[-1].dtype == torch.float32

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selfloop.domains.text.model.kv_cache import CacheMemory, KVCache
+from selfloop.domains.text.model.kv_cache import KVCache, cache_memory
 from selfloop.domains.text.model.network import Linear, Transformer
 from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling.onednn import PackedLinear, pack
@@ -26,7 +26,7 @@ def logits(model: Transformer, sequences: int = 5) -> torch.Tensor:
     """After six steps."""
     ids = torch.randint(300, (sequences, 6), generator=torch.Generator().manual_seed(2))
     dtype = next(model.parameters()).dtype
-    cache = KVCache(CacheMemory(model.shape, sequences, 24, dtype, CPU), 0, sequences)
+    cache = KVCache(cache_memory(model.shape, sequences, 24, dtype, CPU), 0, sequences)
     with torch.inference_mode():
         return torch.stack([model.step(column, [cache]) for column in ids.T]).float()
 

@@ -74,9 +74,11 @@ class Block(nn.Module):
         qkv = self.qkv(self.attention_norm(x)).view(len(x), 3, self.shape.heads, self.shape.head_size)
         if rotation is not None:
             qkv[:, :2] = rotate(qkv[:, :2], rotation)
-        pieces = qkv.to(caches[0].memory.dtype).split([len(cache) for cache in caches])
-        mixed = torch.cat([cache.attend(layer, piece) for cache, piece in zip(caches, pieces, strict=True)])
-        return self._finish(x, mixed.to(x.dtype))
+        mixed = qkv.new_empty(len(x), self.shape.heads, self.shape.head_size)
+        sizes = [len(cache) for cache in caches]
+        for cache, piece, out in zip(caches, qkv.split(sizes), mixed.split(sizes), strict=True):
+            cache.attend(layer, piece, out)
+        return self._finish(x, mixed)
 
     def _heads(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         batch, length, _ = x.shape

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
-from selfloop.domains.text.model.kv_cache import CacheMemory, KVCache
+from selfloop.domains.text.model.kv_cache import KVCache, cache_memory
 from selfloop.domains.text.model.network import Transformer
 from selfloop.identity import stream
 
@@ -76,7 +76,7 @@ def sample(
     cohorts: list[Cohort] = []
     uniforms = Uniforms(streams, first_row, longest)
     batch = min(batch, len(prompts))
-    memory = CacheMemory(model.shape, batch, longest, kv_dtype or next(model.parameters()).dtype, prompts.device)
+    memory = cache_memory(model.shape, batch, longest, kv_dtype or next(model.parameters()).dtype, prompts.device)
     begun, steps = 0, 0
     while cohorts or begun < len(prompts):
         room = min(batch - sum(map(len, cohorts)), len(prompts) - begun)

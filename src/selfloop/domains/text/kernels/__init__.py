@@ -1,0 +1,1 @@
+"""Loops of the sampler that are compiled for the processor they run on."""

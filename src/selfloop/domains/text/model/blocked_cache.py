@@ -1,0 +1,56 @@
+"""The KV cache's memory on CPUs."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from selfloop.domains.text.kernels.attention import attention, block_size, scratch_size
+from selfloop.domains.text.kernels.code import LANES
+from selfloop.domains.text.model.shape import Shape
+
+
+class BlockedMemory:
+    """`kv_cache.CacheMemory` in the layout of `kernels.attention`, [sequences, heads, blocks, block_size].
+
+    Attention is in float32, whatever the dtype.
+    """
+
+    def __init__(self, shape: Shape, sequences: int, max_length: int, dtype: torch.dtype) -> None:
+        size = (sequences, shape.heads, _blocks(max_length), block_size(shape.head_size))
+        self.layers = [torch.empty(size, dtype=dtype) for _ in range(shape.layers)]
+        self._threads = torch.get_num_threads()
+        self._scratch = torch.empty(self._threads, scratch_size(shape.head_size, max_length))
+
+    def filled(self, layer: int, length: int) -> Tensor:
+        """See `kv_cache.CacheMemory`."""
+        return self.layers[layer][:, :, : _blocks(length)]
+
+    def attend(self, layer: int, first: int, position: int, qkv: Tensor, out: Tensor) -> None:
+        """See `kv_cache.CacheMemory`."""
+        sequences, _, heads, head_size = qkv.shape
+        memory = self.layers[layer]
+        kernel = attention(head_size, str(qkv.dtype).removeprefix("torch."), str(memory.dtype).removeprefix("torch."))
+
+        def run(rows: range, scratch: Tensor) -> None:
+            cached = memory[first + rows.start]
+            addresses = (given.data_ptr() for given in (qkv[rows.start], cached, out[rows.start], scratch))
+            kernel(*addresses, len(rows), heads, position, *memory.stride()[:2])
+
+        if self._threads == 1:
+            run(range(sequences), self._scratch[0])
+            return
+        bounds = [sequences * thread // self._threads for thread in range(self._threads + 1)]
+        shares = [range(begin, end) for begin, end in pairwise(bounds) if begin < end]
+        list(self._pool.map(run, shares, self._scratch))
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads)
+
+
+def _blocks(positions: int) -> int:
+    """Blocks that so many positions occupy."""
+    return -(-positions // LANES)

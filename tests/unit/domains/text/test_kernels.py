@@ -1,0 +1,95 @@
+"""The kernels for CPUs compute what PyTorch computes."""
+
+import ctypes
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from selfloop.domains.text.kernels.attention import attention
+from selfloop.domains.text.kernels.code import LANES, Kernel
+from selfloop.domains.text.model.blocked_cache import BlockedMemory
+from selfloop.domains.text.model.shape import Shape
+
+DTYPES = [(torch.float32, torch.float32), (torch.float32, torch.bfloat16), (torch.bfloat16, torch.bfloat16)]
+
+
+def exponentials(numbers: torch.Tensor) -> torch.Tensor:
+    """Of the kernels."""
+    kernel = Kernel(addresses=1, integers=0)
+    (place,) = kernel.arguments
+    kernel.code.write(place, "float32", kernel.code.exp(kernel.code.read(place, "float32")))
+    run = kernel.compile()
+    found = numbers.clone()
+    for row in found:
+        run(row.data_ptr())
+    return found
+
+
+def test_exponentials_are_as_precise_as_float32() -> None:
+    for lowest, tolerance in ((1, 2e-7), (87, 5e-6)):  # what float32 holds of the argument
+        numbers = -torch.linspace(0, lowest, 4096).reshape(-1, LANES)
+        torch.testing.assert_close(exponentials(numbers).double(), numbers.double().exp(), rtol=tolerance, atol=0)
+
+
+def test_exponentials_of_infinity_vanish_and_nan_stays() -> None:
+    found = exponentials(torch.tensor([[-math.inf, math.nan, *[0.0] * (LANES - 2)]]))[0]
+    assert 0 <= found[0] < 1e-37
+    assert found[1].isnan()
+    assert bool((found[2:] == 1).all())
+
+
+def memory(heads: int, head_size: int, dtype: torch.dtype, sequences: int = 3, positions: int = 40) -> BlockedMemory:
+    """Of one layer, full of what must not be read."""
+    shape = Shape("gpt2", heads * head_size, 1, heads, 1, positions, 1)
+    blocked = BlockedMemory(shape, sequences, positions, dtype)
+    blocked.layers[0].fill_(math.nan)
+    return blocked
+
+
+def attend(blocked: BlockedMemory, position: int, qkv: torch.Tensor) -> torch.Tensor:
+    out = torch.empty_like(qkv[:, 0])
+    blocked.attend(0, 0, position, qkv, out)
+    return out
+
+
+@pytest.mark.parametrize(("dtype", "kv_dtype"), DTYPES)
+@pytest.mark.parametrize("head_size", [1, 6, 8, 12, 16, 32, 80, 128])
+def test_attention_is_pytorchs(head_size: int, dtype: torch.dtype, kv_dtype: torch.dtype) -> None:
+    blocked = memory(2, head_size, kv_dtype)
+    generator = torch.Generator().manual_seed(head_size)
+    seen = []
+    for position in range(40):
+        qkv = torch.randn(3, 3, 2, head_size, generator=generator).to(dtype)
+        seen.append(qkv[:, 1:].to(kv_dtype).double())
+        keys, values = torch.stack(seen, dim=3).unbind(1)
+        expected = F.scaled_dot_product_attention(qkv[:, 0, :, None].double(), keys, values)[:, :, 0]
+        tolerance = 3e-6 if dtype == torch.float32 else 1e-2
+        torch.testing.assert_close(attend(blocked, position, qkv).double(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    qkv = torch.randn(20, 7, 3, 2, 16, generator=torch.Generator().manual_seed(0))
+    found = []
+    for threads in (1, 3, 16):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        blocked = memory(2, 16, torch.bfloat16, sequences=7)
+        found.append(torch.stack([attend(blocked, position, one) for position, one in enumerate(qkv)]))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_a_sequence_with_nan_gets_nan_and_the_others_do_not() -> None:
+    blocked = memory(2, 16, torch.bfloat16)
+    qkv = torch.ones(3, 3, 2, 16)
+    qkv[1, 1, 0, 5] = math.nan  # a key of the first head
+    attend(blocked, 0, qkv)
+    after = attend(blocked, 1, torch.ones(3, 3, 2, 16))
+    assert bool(after[1, 0].isnan().all())
+    assert bool((after[[0, 2]] == 1).all()) and bool((after[1, 1] == 1).all())
+
+
+def test_a_kernel_is_compiled_once_per_process() -> None:
+    assert isinstance(attention(16, "float32", "bfloat16"), ctypes._CFuncPtr)
+    assert attention(16, "float32", "bfloat16") is attention(16, "float32", "bfloat16")

@@ -25,12 +25,13 @@ sys.path.insert(0, os.path.join(workflow.basedir, "src"))
 from selfloop.planning import paths
 from selfloop.planning.rules import Plan, Request, expose_library, plan_study
 from selfloop.planning.shown import looks
-from selfloop.session.compat import ignore_dates, plan_faster
+from selfloop.session.compat import ignore_dates, plan_faster, schedule_once
 from selfloop.session.session import Session
 
 expose_library(workflow.basedir)
 plan_faster(Plan, Request)
 ignore_dates()
+schedule_once()
 
 # A config given on the command line replaces the default study; they are not merged.
 if not workflow.overwrite_configfiles:

@@ -2,11 +2,12 @@
 
 Slow planning: https://github.com/snakemake/snakemake/issues/1575. The order of an output's record and its mark:
 https://github.com/snakemake/snakemake/pull/3197. The advice to unlock, and tracebacks on a full disk: we know of no
-upstream issue.
+upstream issue. Timers that multiply: https://github.com/snakemake/snakemake/pull/3744.
 """
 
 import inspect
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -71,6 +72,26 @@ def ignore_dates() -> None:
     io._IOFile.is_newer = is_newer
     dag.DAG.check_output_mtime = no_check
     snakemake.workflow.Workflow.rerun_triggers = property(triggers)
+
+
+def schedule_once() -> None:
+    """Let one timer at a time wake the scheduler.
+
+    With its limit of jobs per second, which is set by default, each round of Snakemake's scheduler sets a timer for
+    another round a second later. Every job that ends begins a round, so that after n jobs there are n rounds a second.
+    """
+
+    def reevaluate(scheduler: Any, delay: float) -> None:
+        def wake() -> None:
+            scheduler.timer = None  # first, so that the round which begins now can set the next one
+            scheduler._open_jobs.release()
+
+        if getattr(scheduler, "timer", None) is None:
+            scheduler.timer = threading.Timer(delay, wake)
+            scheduler.timer.daemon = True
+            scheduler.timer.start()
+
+    job_scheduler.JobScheduler._schedule_reevalutation = reevaluate
 
 
 def record_where_jobs_run() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from selfloop.session.compat import (
     once_per_rule,
     plan_faster,
     resources,
+    schedule_once,
 )
 
 
@@ -111,3 +113,18 @@ def test_an_error_with_advice_is_said_once_and_any_other_shown_as_snakemake_show
         module.print_exception(bug, {})
     assert shown == [bug] * 3
     assert capsys.readouterr().err == "selfloop: free some space\n"
+
+
+def test_rounds_of_the_scheduler_do_not_multiply() -> None:
+    """However many rounds ask for another one, one timer runs; and the round that it begins can set the next."""
+    schedule_once()
+    rounds = threading.Semaphore(0)
+    scheduler = SimpleNamespace(_open_jobs=rounds)
+    reevaluate = compat.job_scheduler.JobScheduler._schedule_reevalutation
+    for _ in range(3):
+        before = threading.active_count()
+        for _ in range(20):
+            reevaluate(scheduler, 0.2)
+        assert threading.active_count() <= before + 1
+        assert rounds.acquire(timeout=10)
+    assert not rounds.acquire(timeout=0.5)

@@ -1,17 +1,25 @@
 """Time of planning absurd but well-formed configs: each ends in a plan or a message, soon, and in no traceback.
 
-python benchmarks/absurd_configs.py [--slowest 10] [--only WORD]
+With --read they are written to files, and reading them counts, too.
+
+python benchmarks/absurd_configs.py [--slowest 10] [--only WORD] [--read]
 """
 
 import argparse
 import math
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import yaml
+
+from selfloop.config.load import read
 from selfloop.config.section import Section
 from selfloop.domains.protocol import domain_names, load_domain
+from selfloop.errors import UserError
 from selfloop.planning.rules import plan_study
 
 LIMIT = 60.0  # seconds until a config counts as hanging
@@ -183,14 +191,19 @@ def structures() -> Iterator[tuple[str, Config]]:
         yield f"hub: {folder}", of("text", data={"source": "hub", "name": folder})
 
 
-def timed(config: Config) -> tuple[float, str]:
-    """Seconds of CPU time, and what planning ended in."""
+def timed(config: Config, file: Path | None) -> tuple[float, str]:
+    """Seconds of CPU time, and what planning ended in; of what `file` then holds, if it is given."""
+    if file is not None:
+        try:
+            file.write_text(yaml.dump(config, Dumper=yaml.CSafeDumper), encoding="utf-8")
+        except (RecursionError, ValueError, yaml.YAMLError):
+            return 0.0, "cannot be written"
     began = time.process_time()
     signal.setitimer(signal.ITIMER_REAL, LIMIT)
     try:
-        said = f"a plan of {len(plan_study(config).models)} models"
-    except SystemExit as error:
-        said = str(error.code)
+        said = f"a plan of {len(plan_study(config if file is None else read(file)).models)} models"
+    except (SystemExit, UserError) as error:
+        said = str(error)
     except Hangs:
         said = "HANGS"
     except BaseException as error:
@@ -204,14 +217,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slowest", type=int, default=10, help="how many to show (default: 10)")
     parser.add_argument("--only", default="", help="only those whose description holds this")
+    parser.add_argument("--read", action="store_true", help="read each from a file")
     asked = parser.parse_args()
     signal.signal(signal.SIGALRM, stop)
     for domain in domain_names():
         plan_study(base(domain))  # imports
     found = []
-    for name, config in [*structures(), *fields()]:
-        if asked.only in name:
-            found.append((*timed(config), name))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "study.yaml" if asked.read else None
+        for name, config in [*structures(), *fields()]:
+            if asked.only in name:
+                found.append((*timed(config, file), name))
     bad = [entry for entry in found if entry[1].startswith(("TRACEBACK", "HANGS")) or len(entry[1]) > 1000]
     for seconds, said, name in [*sorted(found, reverse=True)[: asked.slowest], *bad]:
         print(f"{seconds:6.2f} s  {name}: {said[:300]}")

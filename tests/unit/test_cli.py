@@ -65,7 +65,7 @@ def test_check_says_what_a_study_would_do_and_read(capsys: pytest.CaptureFixture
     assert f"Data that it reads: {tmp_path / 'stories.txt'}." in output
     (tmp_path / "mine.yaml").write_text("__use_yte__: true\n__definitions__: [import os]\n" + yaml.safe_dump(study))
     said = run(capsys, "check", str(tmp_path / "mine.yaml"))[0]
-    assert str(said).startswith(f"selfloop: {tmp_path / 'mine.yaml'}: the key '__use_yte__' lets Snakemake run Python")
+    assert str(said).startswith(f"selfloop: {tmp_path / 'mine.yaml'}: the key '__use_yte__' makes Snakemake run Python")
 
 
 def test_modules_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .conftest import Workflow
 
@@ -122,7 +123,30 @@ def test_a_key_that_stands_in_a_config_twice_is_named_with_its_lines(tmp_path: P
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, "  tiny: {like: tiny-llama}", ""]))
     twice = f"line {len(lines) + 1}: duplicate key 'tiny' (first on line {lines.index('  tiny:') + 1})."
-    assert said(workflow) == [f"selfloop: {path}: {twice}"]
+    assert said(workflow) == [f"selfloop: {workflow.config}: {twice}"]
+
+
+FILES: dict[str, tuple[bytes, str]] = {
+    "Latin-1": (b"experiments:\n  caf\xe9: {}\n", "line 2: byte 0xe9 is not UTF-8; save the file as UTF-8."),
+    "UTF-16": ("experiments: {}".encode("utf-16"), "line 1: byte 0xff is not UTF-8; save the file as UTF-8."),
+    "deep": (b"a: " + b"[" * 500, "line 1: lists and mappings are nested more than 40 deep."),
+    "code": (
+        b"__use_yte__: true\n__definitions__: [\"open('run', 'w')\"]\nexperiments: {}\n",
+        "the key '__use_yte__' makes Snakemake run Python code from this file; a study needs none, leave it out.",
+    ),
+}
+
+
+def test_a_file_that_snakemake_cannot_read_is_the_same_message_and_no_code_in_it_runs(workflow: Workflow) -> None:
+    """Snakemake reads it before the Snakefile."""
+    path, good = workflow.folder / workflow.config, workflow.study
+    try:
+        for held, message in FILES.values():
+            path.write_bytes(held)
+            assert said(workflow) == [f"selfloop: {workflow.config}: {message}"]
+    finally:
+        path.write_text(yaml.safe_dump(good, sort_keys=False))
+    assert not (workflow.folder / "run").exists()
 
 
 def test_names_of_users_files_and_folders_may_hold_what_snakemake_takes_for_patterns(tmp_path: Path) -> None:

@@ -12,6 +12,12 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.resolver import Resolver
+from yaml.scanner import Scanner
 
 from selfloop.config.messages import dotted, first_problem, shown
 from selfloop.config.section import Section
@@ -29,16 +35,32 @@ LONGEST, LONGEST_KEY = 10_000, 200  # characters of a string, and of a key
 CODE_KEYS = ("__use_yte__", "__definitions__", "__variables__")
 
 
-class _Loader(yaml.SafeLoader):
+class _PurePython(Reader, Scanner, Parser):
+    """The events of a YAML text, as `CParser` gives them."""
+
+    def __init__(self, text: str) -> None:
+        Reader.__init__(self, text)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+
+
+# libyaml takes a fifth of the time, but not every PyYAML has it.
+_Events: Any = yaml.cyaml.CParser if yaml.__with_libyaml__ else _PurePython  # type: ignore[attr-defined]
+
+
+class _Loader(Composer, _Events, SafeConstructor, Resolver):  # type: ignore[misc]
     """PyYAML's, which of two entries of one key takes the last without a word, and has no limits; this one refuses."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(text)
+        _Events.__init__(self, text)
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
         self._depth = 0
         self._sizes: dict[int, int] = {}  # by the node's id, with all that is in it
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        line = self.line + 1
+        line = self.peek_event().start_mark.line + 1
         self._depth += 1
         if self._depth > DEEPEST:
             raise UserError(f"line {line}: lists and mappings are nested more than {DEEPEST} deep.")
@@ -77,11 +99,7 @@ def read(path: Path) -> dict[str, Any]:
             keys.
     """
     try:
-        text = _text(path)
-        try:
-            held = yaml.load(text, _Loader)
-        except yaml.YAMLError as error:
-            held = _json(text, error)
+        held = _held(_text(path))
     except (OSError, ValueError, yaml.YAMLError, UserError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(held, dict):
@@ -103,13 +121,17 @@ def _text(path: Path) -> str:
         raise UserError(f"line {line}: byte {held[error.start]:#04x} is not UTF-8; save the file as UTF-8.") from None
 
 
-def _json(text: str, otherwise: yaml.YAMLError) -> object:
-    """JSON with tabs, which is not YAML, but which Snakemake reads."""
+def _held(text: str) -> object:
+    """Like Snakemake, first as JSON, in which 5e-4 is a number."""
     try:
-        plain = json.dumps(json.loads(text), ensure_ascii=False)
+        held = json.loads(text)
     except (ValueError, RecursionError):
-        raise otherwise from None
-    return yaml.load(plain, _Loader)  # for its limits
+        return yaml.load(text, _Loader)
+    try:
+        yaml.compose(text, _Loader)  # for its limits
+    except yaml.YAMLError:  # tabs
+        yaml.compose(json.dumps(held, ensure_ascii=False), _Loader)
+    return held
 
 
 def _check_for_code(path: Path, value: object) -> None:
@@ -118,8 +140,8 @@ def _check_for_code(path: Path, value: object) -> None:
         for key, inner in value.items():
             if key in CODE_KEYS or (isinstance(key, str) and key.startswith("?")):
                 raise UserError(
-                    f"{path}: the key {shown(key)} lets Snakemake run Python code from this file when it reads it. Do "
-                    "not give it to Snakemake unless you have read that code; a study needs none."
+                    f"{path}: the key {shown(key)} makes Snakemake run Python code from this file; a study needs none, "
+                    "leave it out."
                 )
             _check_for_code(path, inner)
     elif isinstance(value, list):

@@ -1,14 +1,15 @@
 """Every patch of Snakemake, all of them seen necessary with 9.27.
 
 Slow planning: https://github.com/snakemake/snakemake/issues/1575. The order of an output's record and its mark:
-https://github.com/snakemake/snakemake/pull/3197. The advice to unlock, and tracebacks on a full disk: we know of no
-upstream issue. Timers that multiply: https://github.com/snakemake/snakemake/pull/3744.
+https://github.com/snakemake/snakemake/pull/3197. Timers that multiply: https://github.com/snakemake/snakemake/pull/3744.
+The reading of configs, the advice to unlock, and tracebacks on a full disk: we know of no upstream issue.
 """
 
 import inspect
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import snakemake.api  # before the modules below, which import each other
@@ -18,8 +19,28 @@ from snakemake import common, dag, io, resources
 from snakemake.executors import local
 from snakemake.persistence import PersistenceBase
 from snakemake.scheduling import job_scheduler
+from snakemake.settings import types
 from snakemake.settings.enums import RerunTrigger
 from snakemake.shell import shell
+
+from selfloop.config.load import read
+from selfloop.errors import UserError
+
+
+def read_configs() -> None:
+    """Let Snakemake read the files of its option `--configfile` as `selfloop check` does.
+
+    It reads them before the Snakefile, with the slow loader of PyYAML and with YTE, which runs the Python code in them;
+    what is no text or nested too deep ends in a traceback. For the profile, which is read still earlier.
+    """
+
+    def load(path: Path) -> dict[str, Any]:
+        try:
+            return read(path)
+        except UserError as error:
+            sys.exit(f"selfloop: {error}")
+
+    types.load_configfile = load
 
 
 def plan_faster(*owners: type) -> None:

@@ -1,6 +1,7 @@
 """What a config may say, what is said about one that is wrong, and that every key is described."""
 
 import copy
+import importlib.util
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from selfloop.config import models
+from selfloop.config import load, models
 from selfloop.config.load import read, read_scalars
 from selfloop.config.section import Section, descriptions
 from selfloop.domains.protocol import domain_names, load_domain
@@ -324,16 +325,16 @@ BOMB = b"l0: &l0 {a: 1}\n" + b"".join(
         ("experiments: {}".encode("utf-16"), "line 1: byte 0xff is not UTF-8; save the file as UTF-8."),
         (b"\x00\x01\x02", "unacceptable character #x0000"),
         (b"\x7fELF\x02\x01\x01\x00\xff\xfe", "line 1: byte 0xff is not UTF-8"),
-        (b"experiments:\n\ta: 1\n", "while scanning for the next token found character '\\t' that cannot start"),
+        (b"experiments:\n\ta: 1\n", "while scanning for the next token found character that cannot start any token"),
         (b"[" * 5000, "line 1: lists and mappings are nested more than 40 deep."),
         (b"{a: " * 41 + b"}" * 41, "line 1: lists and mappings are nested more than 40 deep."),
         (b'\t{"a":' * 5000, "while scanning"),
-        (b'{\n\t"a":' + b"[" * 41 + b"]" * 41 + b"}", "line 1: lists and mappings are nested more than 40 deep."),
+        (b'{\n\t"a":' + b"[" * 41 + b"]" * 41 + b"}", "line 2: lists and mappings are nested more than 40 deep."),
         (b"x" * 2**22, "it has 4,194,304 bytes, and a config at most 2,097,152."),
         (BOMB, "line 6: more than 200,000 values, those of aliases (*) counted each time."),
         (BOMB.replace(b"[*", b"{<<: [*").replace(b"]", b"]}"), "line 6: more than 200,000 values"),
         (b"tables: 2026-13-40", "month must be in 1..12"),
-        (b"a: b: c", "mapping values are not allowed here in"),
+        (b"a: b: c", "mapping values are not allowed in this context in"),
         (b"", "it holds no keys."),
     ],
 )
@@ -344,11 +345,33 @@ def test_a_file_that_is_no_config_is_one_message_of_every_command(tmp_path: Path
     assert str(caught.value).startswith(f"{path}: {said}")
 
 
+def test_libyaml_reads_where_there_is_one_and_python_where_there_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert issubclass(load._Loader, yaml.cyaml.CParser)
+    monkeypatch.setattr(yaml, "__with_libyaml__", False)
+    spec = importlib.util.spec_from_file_location("slow", load.__file__)
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(slow := importlib.util.module_from_spec(spec))
+    assert not issubclass(slow._Loader, yaml.cyaml.CParser)
+    for path in (ROOT / "config/config.yaml", ROOT / "config/paper.yaml"):
+        assert slow.read(path) == load.read(path)
+    (path := tmp_path / "study.json").write_text('{\n\t"a": 1e-4}')
+    assert slow.read(path) == {"a": 1e-4}
+    for line, text in ((3, "a: 1\nb: {a: 1,\n a: 2}"), (2, "a: [1, 2]\nb: " + "[" * 41)):
+        path.write_text(text)
+        for one in (slow, load):
+            with pytest.raises(UserError, match=rf"study.json: line {line}: "):
+                one.read(path)
+
+
 def test_what_a_config_may_hold_is_far_below_the_limits(tmp_path: Path) -> None:
     (path := tmp_path / "study.yaml").write_text("a: &a {b: [1, 2]}\nc: [" + "*a, " * 10_000 + "]\n")
     assert len(read(path)["c"]) == 10_000
     path.write_text('{\n\t"experiments": {"a": {}}\n}')
     assert read(path) == {"experiments": {"a": {}}}
+    path.write_text('{"rate": 5e-4}')
+    assert read(path) == {"rate": 5e-4}, "as Snakemake reads JSON, not YAML"
     for other in (tmp_path, Path("/dev/null")):
         with pytest.raises(UserError, match="it is not a file"):
             read(other)
@@ -367,7 +390,7 @@ def test_what_a_config_may_hold_is_far_below_the_limits(tmp_path: Path) -> None:
 )
 def test_a_config_that_would_make_snakemake_run_code_is_refused(tmp_path: Path, text: str) -> None:
     (path := tmp_path / "study.yaml").write_text(text)
-    with pytest.raises(UserError, match="lets Snakemake run Python code from this file"):
+    with pytest.raises(UserError, match="makes Snakemake run Python code from this file"):
         read(path)
 
 

@@ -58,7 +58,9 @@ def save_table(data: pd.DataFrame, shown: Table, paths: Sequence[Path]) -> None:
 
 # By name of a table: the table for readers, from its data and the domain's headline quantity.
 Readable = Mapping[str, Callable[[pd.DataFrame, Quantity], Table]]
-TEXTS = frozenset({"experiment", "model", "regime", "sampling", "column", "reading", "paper_row", "text", "prediction"})
+TEXTS = frozenset(
+    {"experiment", "model", "regime", "sampling", "column", "metric", "reading", "paper_row", "text", "prediction"}
+)
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -45,7 +45,7 @@ class Experiment(Section):
     `simulation` the keys are merged; everything else is replaced as a whole.
     """
     domain: str
-    """The kind of data and model: `text`, `image`, `molecule` or `linear`. The next sections are the domain's own."""
+    """The kind of data and model, each with a chapter below. The next sections are the domain's own."""
     data: Section
     """Where the real data come from."""
     model: Section

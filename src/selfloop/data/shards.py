@@ -79,6 +79,14 @@ class ShardWriter:
                 self._file = None
 
 
+def write_table(folder: Path, table: pa.Table) -> None:
+    """Write a data set that is in memory as a whole."""
+    with atomic_folder(folder) as scratch:
+        for number, begin in enumerate(range(0, max(table.num_rows, 1), ROWS_PER_SHARD)):
+            path, rows = scratch / f"shard-{number:05d}.parquet", table.slice(begin, ROWS_PER_SHARD)
+            pq.write_table(rows, path, row_group_size=ROWS_PER_GROUP, **FORMAT)
+
+
 def no_validation(folder: Path, schema: pa.Schema) -> None:
     """Write the validation split of a domain that never watches one: a data set without rows."""
     with atomic_folder(folder) as scratch, ShardWriter(scratch, schema):

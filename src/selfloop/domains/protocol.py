@@ -35,6 +35,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from selfloop.config.models import Experiment
 from selfloop.config.section import Section
 from selfloop.data.quantity import Limit, Quantity
+from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.numbers import short, size
 
 E = TypeVar("E", bound=Experiment)
@@ -111,6 +112,7 @@ class Domain(ABC, Generic[E, D, M, S]):
         curve: what learning curves show, or None where models are not trained step by step.
         synthetic: what is shown of the sampled parts; nothing is, if it is empty.
         others: further quantities that claims are checked with.
+        laws: quantities of simulations that are drawn with the regimes' laws, where there is one.
         adequate: what a first model must reach before a loop is judged.
         samples: whether there is a table of samples.
         weights: whether its step `train` weights the rows of a training set (`training_set.weights`).
@@ -125,6 +127,7 @@ class Domain(ABC, Generic[E, D, M, S]):
     curve: Quantity | None = None
     synthetic: tuple[Quantity, ...] = ()
     others: tuple[Quantity, ...] = ()
+    laws: tuple[Quantity, ...] = ()
     adequate: tuple[Limit, ...] = ()
     samples: bool = False
     weights: bool = False
@@ -181,12 +184,16 @@ class Domain(ABC, Generic[E, D, M, S]):
         """
         return None
 
-    def simulations(self, experiment: E) -> Sequence[Mapping[str, object]]:
-        """The settings of an experiment's simulations, one job each; JSON values."""
+    def simulations(self, experiment: E, regimes: Mapping[str, Regime] = BUILT_IN) -> Sequence[Mapping[str, object]]:
+        """The settings of an experiment's simulations, one job each; JSON values. `regimes`: all there are, by name."""
         return ()
 
-    def analyses(self, experiments: Mapping[str, E]) -> Sequence[Analysis]:
-        """Of the domain's experiments by name, its own figures and tables."""
+    def own_settings(self, experiments: Mapping[str, E]) -> list[dict[str, str]]:
+        """By experiment, the simulated setting whose law its own chains follow: {experiment, label}."""
+        return []
+
+    def analyses(self, experiments: Mapping[str, E], regimes: Mapping[str, Regime] = BUILT_IN) -> Sequence[Analysis]:
+        """Of the domain's experiments by name, its own figures and tables. `regimes`: all there are, by name."""
         return ()
 
     def samplings(self, experiment: E) -> Sequence[S]:

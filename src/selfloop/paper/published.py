@@ -57,3 +57,8 @@ def comparisons(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> lis
         for (name, sampling), row in counterparts(domain, experiments).items()
     ]
     return [Analysis("write_paper", tables=("paper",), asked=asked)] if asked else []
+
+
+def published_laws(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[dict[str, object]]:
+    """What others have published of a simulated setting: {experiment, model, regime, metric, iteration, value}."""
+    return []

@@ -15,7 +15,7 @@ from selfloop.config import models
 from selfloop.domains.protocol import Analysis, AnyDomain, Artifacts, first_seeds
 from selfloop.identity import digest
 from selfloop.jobs.marks import MARKS
-from selfloop.paper.published import comparisons, published
+from selfloop.paper.published import comparisons, published, published_laws
 from selfloop.planning import paths
 from selfloop.planning import study as studies
 from selfloop.planning.check import Checked
@@ -46,6 +46,12 @@ def shared(
         yield Analysis("plot_learning_curves", figures=variants, title="learning-curves", asked=curve, reads=reads)
     if domain.synthetic:
         yield Analysis("plot_synthetic", figures=("synthetic",), asked=[asdict(each) for each in domain.synthetic])
+    if domain.laws and any(getattr(entry, "simulation", None) is not None for entry in experiments.values()):
+        quantities, values = [asdict(each) for each in domain.laws], published_laws(domain, experiments)
+        asked = {"quantities": quantities, "own": domain.own_settings(experiments), "published": values}
+        figures = tuple(f"laws-{each.metric.replace('_', '-')}" for each in domain.laws)
+        yield Analysis("plot_laws", figures=figures, asked=asked)
+        yield Analysis("write_laws", tables=("laws",), asked=asked)
     if domain.samples:
         yield Analysis("write_samples", tables=("samples",), asked=tables.plain, reads=("part",), chosen=parts_once)
 
@@ -304,7 +310,7 @@ class Showing:
         own = self._own(domain)
         for analysis in shared(domain, own, self.checked.study.tables):
             yield self._entry(analysis.step, domain, analysis)
-        for analysis in (*comparisons(domain, own), *domain.analyses(own)):
+        for analysis in (*comparisons(domain, own), *domain.analyses(own, self.checked.regimes)):
             yield self._entry(f"{domain.name}_{analysis.step}", domain, analysis)
 
     def _entry(self, rule: str, domain: AnyDomain, analysis: Analysis) -> Shown:

@@ -461,6 +461,6 @@ def _experiment(
         regimes=tuple(known[regime] for regime in entry.regimes),
         iterations={regime: entry.iterations_of(regime) for regime in entry.regimes},
         seeds=tuple(entry.seeds),
-        simulations=tuple(domain.simulations(entry)),
+        simulations=tuple(domain.simulations(entry, known)),
         contents=contents.read_by(_data_read(domain, entry.data), lambda: domain.input_files(entry.data)),
     )

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from selfloop.config import models
 from selfloop.config.section import first_of
 from selfloop.data.quantity import Quantity
+from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.data.validation import watches, with_validation
 from selfloop.domains.image.config import VALIDATION_KEYS, Data, Model, Sampling, Training
 from selfloop.domains.image.data import sources
@@ -130,7 +131,7 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
         rows = experiment.data.rows
         return None if rows is None else (rows, experiment.training.batch_size)
 
-    def analyses(self, _: Mapping[str, Experiment]) -> list[Analysis]:
+    def analyses(self, _: Mapping[str, Experiment], regimes: Mapping[str, Regime] = BUILT_IN) -> list[Analysis]:
         """Grids of samples (the paper's Fig. 6) and of reconstructions (Fig. 15)."""
         return [
             Analysis("plot_samples", figures=("samples",), reads=("part", "train"), chosen=first_seeds),

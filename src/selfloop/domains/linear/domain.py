@@ -11,6 +11,7 @@ from pydantic import Field
 
 from selfloop.config import models
 from selfloop.data.quantity import Quantity
+from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.domains.linear.config import Chains, Data, Grid, Model, Sampling, Simulation, Training
 from selfloop.domains.protocol import Analysis, Domain
 from selfloop.errors import UserError
@@ -173,7 +174,7 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
         """The only noise there is."""
         return "gaussian"
 
-    def simulations(self, experiment: Experiment) -> list[dict[str, object]]:
+    def simulations(self, experiment: Experiment, regimes: Mapping[str, Regime] = BUILT_IN) -> list[dict[str, object]]:
         """All combinations of the simulation's grid under all regimes; none without a simulation."""
         asked = experiment.simulation
         if asked is None:
@@ -190,13 +191,15 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
             return found
         return list(_simulation_problems(experiment, experiment.simulation))
 
-    def analyses(self, experiments: Mapping[str, Experiment]) -> list[Analysis]:
+    def analyses(
+        self, experiments: Mapping[str, Experiment], regimes: Mapping[str, Regime] = BUILT_IN
+    ) -> list[Analysis]:
         """Figures and table of the simulations, if an experiment has one."""
         asked = [
             {
                 "experiment": name,
                 "theory": theory_regimes(entry, entry.simulation),
-                "simulations": self.simulations(entry),
+                "simulations": self.simulations(entry, regimes),
             }
             for name, entry in experiments.items()
             if entry.simulation is not None
@@ -208,7 +211,9 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
             Analysis("plot_spread", figures=("spread",), asked=asked),
             Analysis("write_theory", tables=("theory",), asked=asked),
         ]
-        settings = [Chains.model_validate(each) for entry in experiments.values() for each in self.simulations(entry)]
+        settings = [
+            Chains.model_validate(each) for entry in experiments.values() for each in self.simulations(entry, regimes)
+        ]
         if any(each.ridge and each.regime in ("replace", "accumulate") for each in settings):
             found.insert(2, Analysis("plot_ridge", figures=("ridge",), asked=asked))
         return found

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from selfloop.config import models
 from selfloop.config.section import first_of
 from selfloop.data.quantity import Limit, Quantity
+from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.data.validation import watches, with_validation
 from selfloop.domains.molecule.config import VALIDATION_KEYS, Data, Model, Sampling, Training
 from selfloop.domains.molecule.data import sources
@@ -164,7 +165,7 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
             limits.append(data.molecules * data.conformers)
         return (min(limits), experiment.training.batch_size) if limits else None
 
-    def analyses(self, _: Mapping[str, Experiment]) -> list[Analysis]:
+    def analyses(self, _: Mapping[str, Experiment], regimes: Mapping[str, Regime] = BUILT_IN) -> list[Analysis]:
         """The three test losses (the paper's Fig. 4 shows one), and a grid of conformers."""
         return [
             Analysis("plot_losses", figures=("losses",), asked=[asdict(loss) for loss in LOSSES]),

@@ -1,0 +1,33 @@
+"""Rule plot_laws: simulated chains of a domain and the law of every regime, a figure per quantity."""
+
+from functools import partial
+
+import pandas as pd
+
+from selfloop.analysis.laws import law_figure
+from selfloop.analysis.show import Drawn, Params, show
+from selfloop.analysis.style import save
+from selfloop.data.quantity import Quantity
+from selfloop.jobs.job import Job
+
+
+def draw(metrics: pd.DataFrame, params: Params) -> Drawn:
+    """Draw the figures of what has been simulated."""
+    asked = params.asked
+    for plain in asked["quantities"]:
+        quantity = Quantity(**plain)
+        name = figure_name(quantity.metric)
+        title = params.titles[name]
+        figure = law_figure(metrics, params.domain, quantity, asked["own"], asked["published"], title=title)
+        if figure is not None:
+            yield name, partial(save, figure)
+
+
+def figure_name(metric: str) -> str:
+    """How a quantity's figure is called."""
+    return f"laws-{metric.replace('_', '-')}"
+
+
+def run(job: Job[Params]) -> None:
+    """Draw the job's figures."""
+    show(job, draw)

@@ -1,0 +1,32 @@
+"""Rule generate: sample one part, as many rows as the real train split has."""
+
+from pathlib import Path
+
+import numpy as np
+
+from selfloop.data.shards import count_rows
+from selfloop.domains.gaussian.config import Sampling
+from selfloop.domains.gaussian.model import load_checkpoint
+from selfloop.domains.gaussian.rows import write_rows
+from selfloop.identity import stream
+from selfloop.jobs.job import Job, StepParams
+
+
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    sampling: Sampling
+    streams: str
+    iteration: int
+    part: int
+
+
+def run(job: Job[Params]) -> None:
+    """Write rows of the model's distribution; its covariance is scaled by the temperature."""
+    model = load_checkpoint(Path(job.input["checkpoint"]))
+    rows = count_rows(Path(job.input["real"]))
+    normal = np.random.default_rng(stream(job.params.streams, "rows")).standard_normal((rows, len(model.mean)))
+    X = model.mean + job.params.sampling.temperature**0.5 * normal @ model.factor.T
+    write_rows(Path(job.output["part"]), X, job.params.iteration, job.params.part)
+    job.did(rows, "rows")
+    job.log.info("%d rows sampled", rows)

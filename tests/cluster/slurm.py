@@ -1,10 +1,11 @@
-"""A real SLURM of two nodes on this machine, with one GPU slot on each, from Debian's packages.
+"""A real SLURM of two nodes on this machine, with two GPU slots on each, from Debian's packages.
 
     python tests/cluster/slurm.py         brings one up, says how to use it, and takes it down at Ctrl-C
 
 Everything of it (configuration, keys, sockets, logs) lies in one folder; its daemons are ended by their process ids.
-The nodes are two `slurmd` on ports of their own. Both believe in more CPUs than there are, and in a GPU that is
-/dev/null: SLURM hands it out, counts it, and sets CUDA_VISIBLE_DEVICES, as it does with one that computes.
+The nodes are two `slurmd` on ports of their own. Both believe in more CPUs than there are, and in GPUs that are
+/dev/null and /dev/zero: SLURM hands them out, counts them, and sets CUDA_VISIBLE_DEVICES, as it does with those that
+compute.
 
 Nodes without cgroups cannot cap memory; `OverMemoryKill` samples it every second and kills a step that has too much.
 """
@@ -69,7 +70,7 @@ PropagateResourceLimits=NONE
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=8000 Gres=gpu:1"
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=8000 Gres=gpu:2"
 
 
 def install() -> None:
@@ -206,7 +207,7 @@ def configure(folder: Path) -> None:
         name=folder.name, folder=folder, host=f"{host}(127.0.0.1)", controller=controller, nodes="\n".join(nodes)
     )
     (folder / "slurm.conf").write_text(text)
-    (folder / "gres.conf").write_text(f"NodeName={','.join(NODES)} Name=gpu File=/dev/null\n")
+    (folder / "gres.conf").write_text(f"NodeName={','.join(NODES)} Name=gpu File=/dev/null,/dev/zero\n")
     (folder / "state").mkdir()
     for node in NODES:
         (folder / f"spool-{node}").mkdir()

@@ -4,6 +4,7 @@ The tables are those of a run that nothing happened to.
 """
 
 import re
+import shlex
 import signal
 import subprocess
 import threading
@@ -23,6 +24,7 @@ from selfloop.planning import study as studies
 from selfloop.planning.check import check
 from selfloop.processes import gpus
 
+from ..unit.session.test_slurm import submitted
 from ..workflow.conftest import Workflow
 from . import slurm as slurms
 from .slurm import Slurm
@@ -33,7 +35,7 @@ OPTIONS = ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Slurm]:
-    """A SLURM of two nodes that each have a GPU slot."""
+    """A SLURM of two nodes that each have two GPU slots."""
     with slurms.running() as cluster:
         yield cluster
 
@@ -291,7 +293,8 @@ def test_both_nodes_work_and_gpu_steps_have_distinct_devices(disturbed: Disturbe
     found = [attempt for attempt in all_attempts(disturbed.workflow) if attempt.begin.slurm_job is not None]
     assert {attempt.begin.machine for attempt in found} == {"n1", "n2"}
     with_gpu = [attempt for attempt in found if attempt.begin.gpus is not None]
-    assert {(attempt.begin.machine, attempt.begin.gpus) for attempt in with_gpu} == {("n1", "0"), ("n2", "0")}
+    assert {attempt.begin.machine for attempt in with_gpu} == {"n1", "n2"}
+    assert {attempt.begin.gpus for attempt in with_gpu} <= {"0", "1"}
     together = [
         (one, other)
         for place, one in enumerate(with_gpu)
@@ -301,6 +304,22 @@ def test_both_nodes_work_and_gpu_steps_have_distinct_devices(disturbed: Disturbe
     assert together
     for one, other in together:
         assert (one.begin.machine, one.begin.gpus) != (other.begin.machine, other.begin.gpus)
+
+
+@pytest.mark.parametrize("gres", [None, "gpu"])
+def test_a_step_with_two_gpus_has_both_on_one_node_with_cpus_for_each(
+    slurm: Slurm, tmp_path: Path, gres: str | None
+) -> None:
+    """What the executor plugin submits for it, and what it starts in the job."""
+    said = tmp_path / "said"
+    inner = f"srun -n1 --cpus-per-task=4 {'--gpus=2' if gres is None else ''} --nodes=1 env"
+    command = submitted(tmp_path, gres=gres, gpu=2, mem_mb=1000, cpus_per_gpu=2)
+    job = slurm.command(*shlex.split(command), "--output", str(said), "--wrap", inner).strip()
+    slurms.wait_until(lambda: job not in slurm.command("squeue", "--noheader", "--format=%i").split(), "the job's end")
+    around = dict(line.split("=", 1) for line in said.read_text().splitlines() if "=" in line)
+    assert (around["SLURM_JOB_NUM_NODES"], around["CUDA_VISIBLE_DEVICES"]) == ("1", "0,1")
+    assert around["SLURM_CPUS_PER_TASK"] == "4"
+    assert around["SLURM_MEM_PER_NODE"] == "2000"
 
 
 def test_steps_of_the_cpu_have_no_gpu_and_steps_of_seconds_no_job(disturbed: Disturbed) -> None:

@@ -18,9 +18,7 @@ rule prepare_data:
         "../../envs/base.yaml"
     threads: study.threads("prepare_data")
     resources:
-        gpu=study.asks("prepare_data", "gpu"),
-        mem_mb=study.asks("prepare_data", "mem_mb"),
-        runtime=study.asks("prepare_data", "runtime"),
+        **study.requests("prepare_data"),
     params:
         settings=study.prepare_data_settings,
     script:
@@ -52,9 +50,7 @@ rule train_tokenizer:
         "../../envs/base.yaml"
     threads: study.threads("train_tokenizer")
     resources:
-        gpu=study.asks("train_tokenizer", "gpu"),
-        mem_mb=study.asks("train_tokenizer", "mem_mb"),
-        runtime=study.asks("train_tokenizer", "runtime"),
+        **study.requests("train_tokenizer"),
     params:
         settings=study.train_tokenizer_settings,
     script:
@@ -75,9 +71,7 @@ rule tokenize:
         "../../envs/base.yaml"
     threads: study.threads("tokenize")
     resources:
-        gpu=study.asks("tokenize", "gpu"),
-        mem_mb=study.asks("tokenize", "mem_mb"),
-        runtime=study.asks("tokenize", "runtime"),
+        **study.requests("tokenize"),
     params:
         settings=study.tokenize_settings,
     script:
@@ -114,9 +108,7 @@ rule measure_baseline:
         "../../envs/base.yaml"
     threads: study.threads("measure_baseline")
     resources:
-        gpu=study.asks("measure_baseline", "gpu"),
-        mem_mb=study.asks("measure_baseline", "mem_mb"),
-        runtime=study.asks("measure_baseline", "runtime"),
+        **study.requests("measure_baseline"),
     params:
         settings=study.measure_baseline_settings,
     script:

@@ -36,9 +36,7 @@ rule train:
         "../../envs/base.yaml"
     threads: study.threads("train")
     resources:
-        gpu=study.asks("train", "gpu"),
-        mem_mb=study.asks("train", "mem_mb"),
-        runtime=study.asks("train", "runtime"),
+        **study.requests("train"),
     params:
         settings=study.train_settings,
     script:
@@ -57,9 +55,7 @@ rule generate:
         "../../envs/base.yaml"
     threads: study.threads("generate")
     resources:
-        gpu=study.asks("generate", "gpu"),
-        mem_mb=study.asks("generate", "mem_mb"),
-        runtime=study.asks("generate", "runtime"),
+        **study.requests("generate"),
     params:
         settings=study.generate_settings,
     script:
@@ -78,9 +74,7 @@ rule evaluate_model:
         "../../envs/base.yaml"
     threads: study.threads("evaluate_model")
     resources:
-        gpu=study.asks("evaluate_model", "gpu"),
-        mem_mb=study.asks("evaluate_model", "mem_mb"),
-        runtime=study.asks("evaluate_model", "runtime"),
+        **study.requests("evaluate_model"),
     params:
         settings=study.evaluate_model_settings,
         state=paths.state("{model}"),  # the training's saved one, which is deleted at the end
@@ -101,9 +95,7 @@ rule evaluate_part:
         "../../envs/base.yaml"
     threads: study.threads("evaluate_part")
     resources:
-        gpu=study.asks("evaluate_part", "gpu"),
-        mem_mb=study.asks("evaluate_part", "mem_mb"),
-        runtime=study.asks("evaluate_part", "runtime"),
+        **study.requests("evaluate_part"),
     params:
         settings=study.evaluate_part_settings,
         state=paths.part_state("{model}", "{part}"),  # what its sampling has kept, which is deleted at the end
@@ -121,9 +113,7 @@ rule simulate_chains:
         "../../envs/base.yaml"
     threads: study.threads("simulate_chains")
     resources:
-        gpu=study.asks("simulate_chains", "gpu"),
-        mem_mb=study.asks("simulate_chains", "mem_mb"),
-        runtime=study.asks("simulate_chains", "runtime"),
+        **study.requests("simulate_chains"),
     params:
         settings=study.simulate_chains_settings,
     script:

@@ -168,7 +168,13 @@ class Request(Section):
     runtime: Count | None = None
     """Minutes."""
     cpus: Count | None = None
-    """CPUs."""
+    """CPUs where the step has no GPU."""
+    cpus_per_gpu: Count | None = None
+    """CPUs for each GPU, where the step has one; null for `cpus`."""
+    tflops: Annotated[float, Field(gt=0)] | None = None
+    """TFLOP/s that the step reaches at least on one of the cluster's GPUs, by which its time limit follows from its
+    work; null for `runtime` in any case.
+    """
 
 
 class WholeRequest(Request):
@@ -214,5 +220,7 @@ class Resources(Section):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Requests]
 
+    gres: str | None = None
+    """What --gres is given on a cluster that takes no --gpus, without the number: `gpu` or `gpu:MODEL`."""
     default: WholeRequests
     """What a step asks for in a domain that says nothing else."""

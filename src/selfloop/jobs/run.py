@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def job_spec(snakemake: Any) -> JobSpec:
     # Rules with many jobs have one param, the mapping `settings`.
     params = _plain(snakemake.params)
     params = {**params.pop("settings", {}), **params}
-    gpu = int(snakemake.resources.get("gpu", 0))
+    gpu = gpus_of(snakemake.resources)
     rule = snakemake.rule.removesuffix(WITH_RESERVE)
     return JobSpec(
         rule=rule,
@@ -84,6 +85,13 @@ def job_spec(snakemake: Any) -> JobSpec:
         log=str(snakemake.log[0]),
         began=time.time(),
     )
+
+
+def gpus_of(resources: Mapping[str, Any]) -> int:
+    """GPUs that a job requests, by `gpu` or, as `gpu:2` or `gpu:a100:2`, by `gres`."""
+    kind, *rest = str(resources.get("gres") or "").split(":")
+    by_gres = int(rest[-1]) if rest and rest[-1].isdecimal() else 1
+    return int(resources.get("gpu") or 0) or (by_gres if kind == "gpu" else 0)
 
 
 def _row(rule: str) -> Step:

@@ -3,18 +3,14 @@
 Each experiment is added up as if it ran alone. The total counts an artifact that several share once, as a run does.
 """
 
-import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 
 from selfloop.domains.cost import AnyEffort, Work
-from selfloop.domains.protocol import FOLDER
-from selfloop.planning.paths import DATA
 from selfloop.planning.rules import Plan
-from selfloop.planning.study import Experiment, Model, Study
+from selfloop.planning.study import Experiment, Study
+from selfloop.planning.work import effort_of, rows_taken
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def costs(plan: Plan, speed_of: SpeedOf | None = None, rows: int | None = None) 
     own: dict[str, Artifacts] = {}
     assumed: dict[str, None] = {}
     for experiment in plan.experiments:
-        effort = _effort_of(experiment, rows)
+        effort = effort_of(experiment, rows)
         if effort is None:
             domain = experiment.domain.name
             assumed[f"Only the jobs of the domain {domain} are counted: it does not say what they cost."] = None
@@ -118,27 +114,6 @@ def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> di
         if part.measured:
             found["evaluate_part", part.folder] = effort.evaluate_part(part.sampling, first) if effort else Work()
     return found | {("simulate_chains", name): Work() for name in study.simulations}
-
-
-def rows_taken(model: Model) -> float:
-    """Rows of a model's training set in multiples of the real training rows (every part has as many as those)."""
-    taken = sum(take.amount for take, _ in model.takes)
-    return taken if model.budget is None else min(taken, model.budget)
-
-
-def domain_module(domain: str, module: str) -> ModuleType | None:
-    """A module of a domain, or None where the domain has no such module."""
-    if not (FOLDER / domain / f"{module}.py").exists():
-        return None
-    return importlib.import_module(f"selfloop.domains.{domain}.{module}")
-
-
-def _effort_of(experiment: Experiment, rows: int | None) -> AnyEffort | None:
-    module = domain_module(experiment.domain.name, "cost")
-    if module is None:
-        return None
-    found: AnyEffort = module.effort(experiment.data, experiment.model, Path(DATA) / experiment.real_name, rows)
-    return found
 
 
 def _cost(name: str, unit: str, artifacts: Artifacts) -> Cost:

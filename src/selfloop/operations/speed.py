@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from selfloop.domains.cost import AnyEffort
 from selfloop.identity import digest
 from selfloop.numbers import short
-from selfloop.operations.cost import Speed, SpeedOf, domain_module
+from selfloop.operations.cost import Speed, SpeedOf
 from selfloop.planning.study import Experiment
+from selfloop.planning.work import domain_module
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 None of it can change a result, so none of it is a param: a changed request reruns nothing.
 """
 
-from collections.abc import Mapping
+import math
+import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,6 +16,8 @@ from selfloop.config.messages import nearest
 from selfloop.domains.protocol import domain_names
 from selfloop.errors import UserError
 from selfloop.jobs.steps import STEPS
+
+START_UP = 30  # minutes of a time limit for what no cost counts: reading data, compiling, a slow disk
 
 
 class Resources:
@@ -33,16 +37,44 @@ class Resources:
             checked = validated(models.Resources, table)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        for domain in table.keys() - {"default", *domain_names()}:
-            raise UserError(f"{path}: unknown domain '{domain}'{nearest(domain, ['default', *domain_names()])}")
-        self._table: Mapping[str, Mapping[str, Mapping[str, int]]] = checked.model_dump(exclude_none=True)
+        names = {"default", *domain_names()}
+        for domain in table.keys() - {"gres", *names}:
+            raise UserError(f"{path}: unknown domain '{domain}'{nearest(domain, sorted(names))}")
+        self._table: dict[str, Any] = checked.model_dump(exclude_none=True)
+        self.gres: str | None = self._table.pop("gres", None)
+        if self.gres is not None and not re.fullmatch(r"gpu(:\w*[A-Za-z]\w*)?", self.gres):
+            raise UserError(f"{path}: gres: '{self.gres}' is not allowed: `gpu` or `gpu:MODEL`, such as gpu:a100.")
 
-    def of(self, step: str, domain: str) -> dict[str, int]:
+    def of(self, step: str, domain: str) -> dict[str, Any]:
         """What a step of a domain asks for: what the file says of the domain, else of all of them."""
         return {**self._table["default"][step], **self._table.get(domain, {}).get(step, {})}
 
-    def amount(self, step: str, domain: str, what: str, attempt: int) -> int:
-        """How much of `what` an attempt asks for: memory, and time where it begins anew, grow with every attempt."""
-        amount = self.of(step, domain)[what]
-        grows = what == "mem_mb" or (what == "runtime" and not STEPS[step].resumes)
-        return amount * attempt if grows else amount
+    def cpus(self, step: str, domain: str, has_gpus: bool) -> int:
+        """CPUs of a step, which on a machine with GPUs has those that it asks for, a process for each."""
+        asked = self.of(step, domain)
+        cpus: int = asked["cpus"]
+        return asked["gpu"] * asked.get("cpus_per_gpu", cpus) if has_gpus and asked["gpu"] else cpus
+
+    def amount(self, step: str, domain: str, what: str, attempt: int, flops: float | None = None) -> int | str | None:
+        """How much of `what` an attempt asks for: memory, and time where it begins anew, grow with every attempt.
+
+        Args:
+            step, domain: the step.
+            what: "gpu", "gres", "mem_mb" or "runtime".
+            attempt: from 1.
+            flops: floating-point operations of the job, where they are known: its time limit follows from them, but
+                that no attempt at a step that resumes is longer than `runtime`.
+        """
+        asked = self.of(step, domain)
+        gpus: int = asked["gpu"]
+        if what == "gres":
+            return f"{self.gres}:{gpus}" if gpus else None
+        if what == "gpu":
+            return 0 if self.gres else gpus
+        if what == "mem_mb":
+            return int(asked[what]) * max(1, gpus) * attempt  # a process for each GPU
+        minutes, resumes = int(asked[what]), STEPS[step].resumes
+        if flops is not None and gpus and "tflops" in asked:
+            worked = START_UP + math.ceil(flops / (1e12 * asked["tflops"]) / gpus / 60)
+            minutes = min(minutes, worked) if resumes else worked
+        return minutes if resumes else minutes * attempt

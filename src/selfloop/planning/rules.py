@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from selfloop.code_digest import code_digest
 from selfloop.config.load import check_keys, read_scalars
 from selfloop.data.regimes import REAL
+from selfloop.domains.cost import AnyEffort
 from selfloop.domains.protocol import AnyDomain
 from selfloop.errors import UserError
 from selfloop.identity import digest, short
@@ -21,6 +22,8 @@ from selfloop.planning import study as studies
 from selfloop.planning.check import Checked, check, check_titles
 from selfloop.planning.resources import Resources
 from selfloop.planning.shown import Showing, Wildcards
+from selfloop.planning.work import effort_of, flops
+from selfloop.processes.gpus import devices
 
 LIBRARY = Path(__file__).resolve().parents[2]  # the folder that holds this package
 RESOURCES = LIBRARY.parent / "config/resources.yaml"
@@ -46,23 +49,51 @@ class Plan(studies.Study):
 
     checked: Checked
     resources: Resources
+    submits: Callable[[], bool]  # whether jobs are submitted to SLURM; not known before the Snakefile is parsed
 
     def threads(self, step: str) -> Any:
         """CPUs that a job of the rule `step` asks for, as its directive `threads` wants it."""
-        return self._asked(step, "cpus", Request(self, step, "cpus").of_job)
+        if any(self.resources.of(step, domain.name)["gpu"] for domain in self.domains):
+            return Request(self, step, "cpus").of_job  # whether there are GPUs is not known yet
+        return self._same(step, "cpus", Request(self, step, "cpus").of_job)
 
-    def asks(self, step: str, what: str) -> Any:
-        """How much of the resource `what` a job of the rule `step` asks for, as its directive `resources` wants it."""
-        amount = self.resources.amount
-        first = self._asked(step, what, None)
-        if first is not None and amount(step, self.domains[0].name, what, 2) == first:
-            return first
-        return Request(self, step, what).of_attempt
+    def requests(self, step: str) -> dict[str, Any]:
+        """What a job of the rule `step` asks for, as its directive `resources` wants it."""
+        names = ("gpu", "mem_mb", "runtime", *(["gres"] if self.resources.gres else []))
+        return {what: self._asks(step, what) for what in names}
 
-    def _asked(self, step: str, what: str, otherwise: Any) -> Any:
+    def _asks(self, step: str, what: str) -> Any:
+        asks = Request(self, step, what).of_attempt
+        requests = [self.resources.of(step, domain.name) for domain in self.domains]
+        if what in ("gres", "mem_mb") or (what == "runtime" and any("tflops" in request for request in requests)):
+            return asks
+        grows = self.resources.amount(step, self.domains[0].name, what, 2) != requests[0][what]
+        return asks if grows else self._same(step, what, asks)
+
+    def _same(self, step: str, what: str, otherwise: Any) -> Any:
         """The number where it is the same in all domains of the study: Snakemake takes its time to call a function."""
         amounts = {self.resources.of(step, domain.name)[what] for domain in self.domains}
         return amounts.pop() if len(amounts) == 1 else otherwise
+
+    def flops(self, step: str, wildcards: Wildcards) -> float | None:
+        """Floating-point operations of a job; None where they are not known."""
+        if "model" not in wildcards.keys():  # noqa: SIM118
+            return None
+        model, part = self.models[wildcards.model], None
+        if "part" in wildcards.keys():  # noqa: SIM118
+            part = self.parts[wildcards.model, wildcards.part]
+        known = self._efforts
+        if model.experiment.setting_identity not in known:
+            try:
+                known[model.experiment.setting_identity] = effort_of(model.experiment)
+            except (UserError, OSError):  # not prepared yet, of unknown size, or damaged, which the step itself reports
+                known[model.experiment.setting_identity] = None
+        effort = known[model.experiment.setting_identity]
+        return None if effort is None else flops(step, effort, model, part)
+
+    @cached_property
+    def _efforts(self) -> dict[str, AnyEffort | None]:
+        return {}
 
     def domain_of(self, wildcards: Wildcards) -> str:
         """Name of the domain that a job belongs to."""
@@ -256,12 +287,14 @@ class Request:
     what: str
 
     def of_job(self, wildcards: Wildcards) -> int:
-        """The amount for a job."""
-        return self.plan.resources.of(self.step, self.plan.domain_of(wildcards))[self.what]
+        """The CPUs of a job."""
+        has_gpus = self.plan.submits() or bool(devices())
+        return self.plan.resources.cpus(self.step, self.plan.domain_of(wildcards), has_gpus)
 
-    def of_attempt(self, wildcards: Wildcards, attempt: int) -> int:
+    def of_attempt(self, wildcards: Wildcards, attempt: int) -> int | str | None:
         """The amount for an attempt at a job."""
-        return self.plan.resources.amount(self.step, self.plan.domain_of(wildcards), self.what, attempt)
+        flops = self.plan.flops(self.step, wildcards) if self.what == "runtime" and self.plan.submits() else None
+        return self.plan.resources.amount(self.step, self.plan.domain_of(wildcards), self.what, attempt, flops)
 
 
 @cache
@@ -311,6 +344,7 @@ def plan_study(
         plan = Plan(studies.experiments(checked, in_job))
         plan.resources = Resources(resources)
         plan.checked = checked
+        plan.submits = lambda: False
         check_titles(checked.study.figures.titles, plan.shows.titled)
     except UserError as error:
         sys.exit(f"selfloop: {error}")

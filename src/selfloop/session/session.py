@@ -30,6 +30,7 @@ class Session:
     def __init__(self, workflow: Any, plan: Plan) -> None:
         self.workflow, self.plan = workflow, plan
         self.began = time.time()
+        plan.submits = lambda: self._executor() == "slurm"
         self._server: subprocess.Popen[bytes] | None = None
         if workflow.is_main_process:
             if not is_writable(Path(RESULTS)):  # Snakemake would complain about protected outputs
@@ -61,7 +62,7 @@ class Session:
                 sys.exit(1)
             for message in provenance.changes(self.plan):
                 print(f"selfloop: {message}", file=sys.stderr)
-            if self.workflow.executor_plugin.name == "slurm":
+            if self.plan.submits():
                 partitions, clusters = self._submitted_to()
                 slurm.check(partitions)
                 slurm.cancel_leftovers(clusters)
@@ -83,6 +84,11 @@ class Session:
                 )
             except (OSError, UserError) as error:
                 print(f"selfloop: every step imports its packages itself, which takes longer: {error}", file=sys.stderr)
+
+    def _executor(self) -> str | None:
+        """The name of the executor, once there is one."""
+        plugin = self.workflow.executor_plugin
+        return None if plugin is None else str(plugin.name)
 
     def _modules(self) -> list[str]:
         """What the steps of pending jobs import of the library."""

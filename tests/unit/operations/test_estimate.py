@@ -18,11 +18,11 @@ from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.cost import characters_per_token, effort, forward_flops
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.errors import UserError
-from selfloop.operations import cost
-from selfloop.operations.cost import Speed, costs, rows_taken
-from selfloop.planning import study
+from selfloop.operations.cost import Speed, costs
+from selfloop.planning import study, work
 from selfloop.planning.check import check
 from selfloop.planning.rules import Plan
+from selfloop.planning.work import rows_taken
 
 ROOT = Path(__file__).parents[3]
 PAPER = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text(encoding="utf-8"))
@@ -260,7 +260,7 @@ def test_a_wrong_config_is_one_message(tmp_path: Path, text: str, said: str) -> 
 
 
 def test_the_domain_that_says_no_costs_has_its_jobs_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "domain_module", lambda domain, module: None)
+    monkeypatch.setattr(work, "domain_module", lambda domain, module: None)
     (line, total), notes = costs(plan(of("tinystories-gpt2-9m")))
     assert line.jobs["train"] == total.jobs["train"] == 17
     assert line.of() == Work()

@@ -41,6 +41,35 @@ def test_later_attempts_ask_for_more_memory_and_for_more_time_where_they_begin_a
     assert resources.amount("train", "text", "gpu", 3) == 1
 
 
+def test_memory_and_cpus_are_for_each_process_of_a_step_with_several_gpus(tmp_path: Path) -> None:
+    resources = Resources(changed(tmp_path, "text", "train", value={"gpu": 4, "mem_mb": 5000, "cpus_per_gpu": 6}))
+    assert resources.amount("train", "text", "mem_mb", 1) == 20_000
+    assert resources.cpus("train", "text", has_gpus=True) == 24
+    assert resources.cpus("train", "text", has_gpus=False) == 1
+    assert resources.cpus("train", "linear", has_gpus=True) == 1  # which asks for none
+
+
+def test_a_time_limit_follows_from_the_work_where_that_and_the_gpus_speed_are_known(tmp_path: Path) -> None:
+    asked = {"gpu": 1, "runtime": 100, "tflops": 2}
+    resources = Resources(changed(tmp_path, "text", value={"train": asked, "evaluate_part": asked}))
+    hour = 2e12 * 3600
+    start_up = resources.amount("evaluate_part", "text", "runtime", 1, 1.0)
+    assert isinstance(start_up, int) and start_up < 100
+    assert resources.amount("evaluate_part", "text", "runtime", 1, 5 * hour) == start_up - 1 + 300
+    assert resources.amount("evaluate_part", "text", "runtime", 3, 5 * hour) == 3 * (start_up - 1 + 300)
+    assert resources.amount("evaluate_part", "text", "runtime", 1, None) == 100
+    assert resources.amount("train", "text", "runtime", 3, 5 * hour) == 100  # an attempt; the next one resumes
+    assert resources.amount("train", "text", "runtime", 3, hour) == start_up - 1 + 60
+    assert resources.amount("train", "linear", "runtime", 1, hour) == 10  # on a CPU
+
+
+def test_gpus_are_requested_by_gres_where_the_file_says_so(tmp_path: Path) -> None:
+    resources = Resources(changed(tmp_path, "gres", value="gpu:a100"))
+    assert resources.amount("train", "text", "gres", 1) == "gpu:a100:1"
+    assert resources.amount("train", "text", "gpu", 1) == 0
+    assert resources.amount("train", "linear", "gres", 1) is None
+
+
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
@@ -49,6 +78,7 @@ def test_later_attempts_ask_for_more_memory_and_for_more_time_where_they_begin_a
         (("text", "training"), {}, r"text: unknown key 'training'; did you mean 'train'\?"),
         (("default", "train", "mem_mb"), "16 GB", r"default.train.mem_mb: '16 GB' is not an integer \(Megabytes"),
         (("text", "train"), {"gpu": -1}, r"text.train.gpu: -1 is not allowed: it must be at least 0"),
+        (("gres",), "gpu:2:3", r"gres: 'gpu:2:3' is not allowed"),
         (("default", "train"), {"gpu": 1}, r"default.train lacks the key 'mem_mb'"),
     ],
 )

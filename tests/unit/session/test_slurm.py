@@ -3,10 +3,17 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import yaml
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from selfloop.errors import UserError
+from selfloop.jobs.run import gpus_of
+from selfloop.planning.rules import plan_study
 from selfloop.session import slurm
 
 Put = Callable[[str, str], None]
@@ -65,3 +72,76 @@ def test_jobs_of_a_killed_run_are_found_on_other_clusters_too(
     assert "scancel" not in (tmp_path / "calls").read_text()
     slurm.cancel_leftovers({"far"})
     assert "scancel --clusters=far 12\n" in (tmp_path / "calls").read_text()
+
+
+ROOT = Path(__file__).parents[3]
+
+
+class Requested(dict[str, Any]):
+    """A job's resources, by key and by attribute, as the executor plugin reads them."""
+
+    __getattr__ = dict.__getitem__
+
+
+class Named(SimpleNamespace):
+    """A job's wildcards."""
+
+    def keys(self) -> list[str]:
+        return list(vars(self))
+
+
+def submitted(tmp_path: Path, **changed: Any) -> str:
+    """The command that submits a training of a 9M model, by the plugin's own functions and our profile."""
+    table = yaml.safe_load((ROOT / "config/resources.yaml").read_text())
+    table["gres"] = changed.pop("gres", None)
+    table["default"]["train"] |= changed
+    path = tmp_path / "resources.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in table.items() if value is not None}))
+    paper = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
+    name = "tinystories-gpt2-9m"
+    plan = plan_study({"experiments": {name: paper["experiments"][name] | {"seeds": [0]}}}, path)
+    plan.submits = lambda: True
+    job: Any = Named(model=next(iter(plan.models)))
+    asked = {
+        what: value(job, attempt=1) if callable(value) else value for what, value in plan.requests("train").items()
+    }
+    profile = yaml.safe_load((ROOT / "slurm/profile.yaml").read_text())
+    given = Requested(
+        {**profile["default-resources"], **{key: value for key, value in asked.items() if value is not None}}
+    )
+    threads = plan.threads("train")
+    job = SimpleNamespace(resources=given, threads=threads(job) if callable(threads) else threads)
+    names = ("run_uuid", "slurm_logfile", "comment_str", "account", "partition", "workdir")
+    assert gpus_of(given) == table["default"]["train"]["gpu"]
+    command: str = get_submit_command(job, dict.fromkeys(names, "")) + set_gres_string(job)
+    return command
+
+
+@pytest.mark.parametrize("gpus", [1, 4])
+def test_a_step_with_gpus_is_one_task_on_one_node_with_cpus_and_memory_for_each(tmp_path: Path, gpus: int) -> None:
+    words = submitted(tmp_path, gpu=gpus, mem_mb=16000).split()
+    assert {"--nodes=1", f"--gpus={gpus}", f"--cpus-per-task={4 * gpus}"} <= set(words)
+    assert words[words.index("--mem") + 1] == str(16000 * gpus)
+    assert not any(word.startswith(("--ntasks-per-gpu", "--gres")) for word in words)
+    assert 30 < int(words[words.index("-t") + 1]) < 720  # by its work
+
+
+def test_a_cluster_that_wants_gres_gets_no_gpus_option(tmp_path: Path) -> None:
+    words = submitted(tmp_path, gres="gpu:a100", gpu=2).split()
+    assert {"--nodes=1", "--gres=gpu:a100:2", "--cpus-per-task=8"} <= set(words)
+    assert not any(word.startswith(("--gpus", "--ntasks-per-gpu")) for word in words)
+
+
+def test_on_a_cluster_without_gpus_a_step_has_the_cpus_and_the_time_of_the_file(tmp_path: Path) -> None:
+    words = submitted(tmp_path, gpu=0, cpus=2, runtime=55).split()
+    assert {"--nodes=1", "--ntasks=1", "--cpus-per-task=2"} <= set(words) and words[words.index("-t") + 1] == "55"
+    assert "gpu" not in " ".join(words)
+
+
+@pytest.mark.parametrize(
+    ("requested", "count"),
+    [({}, 0), ({"gpu": 2}, 2), ({"gpu": 0, "gres": "gpu"}, 1), ({"gres": "gpu:3"}, 3), ({"gres": "gpu:a100:2"}, 2),
+     ({"gres": "lustre:2"}, 0), ({"gpu": 1, "gres": "gpu:1"}, 1)],
+)  # fmt: skip
+def test_gpus_requested_by_gres_count_as_those_by_gpu(requested: dict[str, Any], count: int) -> None:
+    assert gpus_of(requested) == count

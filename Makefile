@@ -1,4 +1,5 @@
 # make run    set up .venv and run the default study
+# make install   set up .venv; TORCH=cuda or TORCH=cpu names the build of torch, which otherwise follows the GPUs here
 # make test   set up .venv and run every check
 # make lint, unit, workflow, browser, cluster, vllm   one group of checks
 # make vllm-cpu, make vllm-gpu   set up .venv-vllm-cpu or .venv-vllm-gpu for the sampling engine `vllm`
@@ -16,13 +17,24 @@ BIN := .venv/bin
 PYTHON_P := $(BIN)/python -P
 SELFLOOP := PYTHONPATH=src $(PYTHON_P) -m selfloop
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The build of torch. One that is named replaces another; otherwise an environment keeps what it has: on a login node
+# without a GPU, `make run` does not take away the build for the GPUs of the others.
+ifeq ($(origin TORCH),undefined)
+TORCH := $(if $(wildcard /dev/nvidia[0-9]*),cuda,cpu)
+else
+.venv/base.stamp: .venv/torch-$(TORCH)
+endif
+# An index with PyTorch's CPU builds, where pip's own has none.
+TORCH_INDEX ?=
 
-.PHONY: run report screenshot estimate status prune test lint unit workflow browser chromium cluster vllm vllm-cpu
+.PHONY: run install report screenshot estimate status prune test lint unit workflow browser chromium cluster vllm vllm-cpu
 .PHONY: vllm-gpu format clean
 .DELETE_ON_ERROR:
 
 run: .venv/base.stamp
 	$(PYTHON_P) -m snakemake --cores $(CORES)
+
+install: .venv/base.stamp
 
 test: lint unit workflow browser cluster vllm
 
@@ -35,16 +47,20 @@ report: .venv/base.stamp
 	@$(SELFLOOP) report --configfile $(CONFIG)
 
 # A stamp is touched last, so that an interrupted installation is repeated.
-.venv/base.stamp: envs/base.txt envs/data.txt pyproject.toml
+.venv/torch-%: ;
+.venv/base.stamp: envs/base.txt envs/cpu.txt envs/cuda.txt envs/data.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "selfloop needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -m venv .venv || \
 	  { echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
-	@echo "Installing into .venv (some minutes) ..."
-	$(PIP) install -r envs/base.txt
+	@echo "Installing into .venv, with torch for $(TORCH) (some minutes) ..."
+	$(PIP) install $(addprefix --extra-index-url ,$(TORCH_INDEX)) -r envs/base.txt -c envs/$(TORCH).txt || \
+	  { [ "$(TORCH)" = cpu ] && echo "pip finds no CPU build of torch. TORCH_INDEX names an index that has one; now taking" \
+	    "the build for CUDA, which is some gigabytes larger and computes on CPUs as well." && \
+	    $(PIP) install -r envs/base.txt -c envs/cuda.txt; }
 	$(PIP) install --no-deps -r envs/data.txt
 	$(PIP) install --no-deps --editable .
-	touch $@
+	rm -f .venv/torch-* && touch .venv/torch-$(TORCH) $@
 
 .venv/dev.stamp: .venv/base.stamp envs/dev.txt
 	$(PIP) install -r envs/dev.txt

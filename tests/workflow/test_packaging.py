@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from .conftest import ROOT, Workflow
 
@@ -165,3 +166,69 @@ def test_what_the_package_needs_is_pinned() -> None:
     assert names(project["dependencies"]) | names(extras["slurm"]) <= base
     assert names(extras["dev"]) <= base | dev
     assert dev <= names(extras["dev"])
+
+
+def test_both_builds_of_torch_are_of_the_pinned_version_and_pinned_to_their_last_package() -> None:
+    base, cpu, cuda = (pins((ROOT / f"envs/{name}.txt").read_text()) for name in ("base", "cpu", "cuda"))
+    (version,) = (pin.partition("==")[2] for pin in base if pin.startswith("torch=="))
+    assert cpu == [f"torch=={version}+cpu"]
+    assert f"torch==={version}" in cuda  # no other build of that version
+    known = dict(pin.split("==") for pin in pins((ROOT / "envs/vllm-gpu.txt").read_text()))
+    others = dict(pin.split("==") for pin in cuda if not pin.startswith("torch="))
+    assert {"triton", "cuda-bindings", "nvidia-cudnn-cu13", "nvidia-nccl-cu13"} <= others.keys()
+    assert others == {name: known[name] for name in others}  # one set of CUDA's libraries
+
+
+def test_all_that_the_pinned_packages_require_is_pinned() -> None:
+    def plain(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    names = {plain(pin.partition("==")[0]) for pin in pins((ROOT / "envs/base.txt").read_text())}
+    asked = {
+        (name, requirement.name)
+        for name in names
+        for requirement in map(Requirement, metadata.requires(name) or [])
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    }
+    # The CUDA build's are in cuda.txt.
+    assert {pair for pair in asked if plain(pair[1]) not in names} <= {("torch", "triton")}
+
+
+@pytest.mark.parametrize(
+    ("words", "build"),
+    [
+        ([], "cuda" if list(Path("/dev").glob("nvidia[0-9]*")) else "cpu"),
+        (["TORCH=cuda"], "cuda"),
+        (["TORCH=cpu"], "cpu"),
+    ],
+)
+def test_make_installs_the_build_of_torch_that_is_named_or_follows_the_gpus(
+    words: list[str], build: str, tmp_path: Path
+) -> None:
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "envs", tmp_path / "envs")
+    stamp, marker = tmp_path / ".venv/base.stamp", tmp_path / f".venv/torch-{build}"
+
+    def would() -> str:
+        return subprocess.run(["make", "-n", "install", *words], cwd=tmp_path, capture_output=True, text=True).stdout
+
+    assert f"install  -r envs/base.txt -c envs/{build}.txt" in would()
+    stamp.parent.mkdir()
+    stamp.touch()
+    assert bool(would().startswith("python3")) == bool(words)  # an environment keeps what it has, unless told otherwise
+    marker.touch()
+    stamp.touch()
+    assert not would().startswith("python3")
+
+
+def test_the_image_holds_all_that_a_study_needs() -> None:
+    definition = (ROOT / "envs/selfloop.def").read_text()
+    (files,) = re.findall(r"%files\n((?:    .+\n)+)", definition)
+    held = {line.split()[0] for line in files.splitlines()}
+    assert all((ROOT / name).exists() and f"    {name} /opt/selfloop/{name}" in files for name in held)
+    needed = {path.relative_to(ROOT).parts[0] for path in tracked() if path.parts}
+    apart = {"tests", "benchmarks", "docs", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"}
+    assert {name for name in needed if not name.startswith(".")} - apart == held
+    for line in definition.partition("%post\n")[2].partition("%environment")[0].splitlines():
+        assert not line.strip().startswith("pip "), "through make, which knows the pins"

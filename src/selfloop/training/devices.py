@@ -2,7 +2,6 @@
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,16 +92,17 @@ def _cause(error: BaseException | None = None) -> str:
     return f"torch {torch.__version__} finds none ({said}): {advice}."
 
 
-def describe(device: torch.device, dtype: torch.dtype) -> Device:
-    """What is computed on, for logs and records."""
+def describe(device: torch.device, dtype: torch.dtype, **how: Any) -> Device:
+    """What is computed on, for logs and records, and `how`: further fields of `Device`."""
     told = str(dtype).removeprefix("torch.")
     if device.type != "cuda":
         name = torch.backends.cpu.get_cpu_capability()
-        return Device("CPU", name, total_memory(device), None, None, torch.__version__, told)
+        return Device("CPU", name, total_memory(device), None, None, torch.__version__, told, **how)
     found = torch.cuda.get_device_properties(device)
     capability = f"compute capability {found.major}.{found.minor}"
     memory = int(found.total_memory)
-    return Device(found.name, capability, memory, driver(), torch.version.cuda, torch.__version__, told, count=size())
+    versions = driver(), torch.version.cuda, torch.__version__
+    return Device(found.name, capability, memory, *versions, told, count=size(), **how)
 
 
 def driver(file: Path = DRIVER) -> str | None:
@@ -115,10 +115,14 @@ def driver(file: Path = DRIVER) -> str | None:
 
 
 def note(job: "Job[Any]", device: torch.device, dtype: torch.dtype, **how: Any) -> None:
-    """Note in a step's log and record what it computes on, and `how`: further fields of `Device`."""
-    noted = replace(describe(device, dtype), **how)
-    job.log.info("computing on %s", noted)
-    job.uses(noted)
+    """Note in a step's log and record what it computes on; arguments as of `describe`."""
+    note_device(job, describe(device, dtype, **how))
+
+
+def note_device(job: "Job[Any]", device: Device) -> None:
+    """Note it, as another process may have described it."""
+    job.log.info("computing on %s", device)
+    job.uses(device)
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -29,7 +29,7 @@ from selfloop.domains.molecule.steps.train import ConformationTask
 from selfloop.domains.text import config as text
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.batches import DocumentTask, Order
-from selfloop.domains.text.model.kv_cache import CacheMemory, KVCache
+from selfloop.domains.text.model.kv_cache import KVCache, TorchMemory
 from selfloop.domains.text.model.loss import HeadLoss
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.network import build as build_transformer
@@ -143,7 +143,7 @@ def test_a_language_model_computes_on_the_device_of_its_weights_alone(architectu
     targets = torch.zeros(27, dtype=torch.int64, device=META)
     HeadLoss.apply(hidden.flatten(0, 1), model.head_weight, targets).backward()
     assert all(parameter.grad is not None and parameter.grad.device == META for parameter in model.parameters())
-    memory = CacheMemory(model.shape, 3, 16, torch.bfloat16, META)
+    memory = TorchMemory(model.shape, 3, 16, torch.bfloat16, META)
     with torch.inference_mode():
         assert model.step(ids[:, 0], [KVCache(memory, 0, 3)]).device == META
 

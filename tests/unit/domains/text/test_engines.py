@@ -4,18 +4,26 @@ import logging
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from selfloop.domains.text.config import Data, Model, Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.domains.text.domain import DOMAIN, Experiment
 from selfloop.domains.text.sampling import vllm_engine, vllm_python, vllm_worker
 from selfloop.domains.text.sampling.engine import Request
+from selfloop.domains.text.steps import generate
 from selfloop.errors import UserError
+from selfloop.jobs.device import Device
+from selfloop.jobs.job import Job
+from selfloop.processes.group import PROMISED
+from selfloop.training.slices import FinishedSlices
 
 SAMPLING = Sampling(engine="vllm")
 
@@ -103,12 +111,16 @@ def test_a_temperature_that_vllm_would_change_is_an_error(tmp_path: Path, monkey
 # --- what the worker says and leaves ---------------------------------------------------------------------------------
 
 
+USED: list[Device] = []
+
+
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> tuple[list[np.ndarray], list[int]]:
     """What the engine makes of a worker that does as `text` says: documents, and the numbers of tokens it was told."""
     monkeypatch.setenv(vllm_python.VARIABLE, str(program(tmp_path / "python", text)))
     told: list[int] = []
     prompts = np.full((3, 1), END_OF_TEXT_ID, dtype=np.int64)
-    request = Request(tmp_path / "checkpoint", prompts, SAMPLING, "part", on_tokens=told.append)
+    checkpoint = tmp_path / "checkpoint"
+    request = Request(checkpoint, prompts, SAMPLING, "part", on_tokens=told.append, uses=USED.append, gpus=1)
     return vllm_engine.sample(request), told
 
 
@@ -119,6 +131,8 @@ task = json.load(open(folder + "task.json"))
 assert task["streams"] == "part" and task["sampling"]["engine"] == "vllm" and task["parent"] == os.getppid()
 assert numpy.load(folder + "prompts.npy").tolist() == [[0], [0], [0]]
 print("selfloop-tokens 0")
+device = {"name": "H100", "capability": "9.0", "memory": 8 * 10**10, "driver": "580", "cuda": "13.0", "torch": "2.13.0"}
+print("selfloop-device", json.dumps(device | {"dtype": "bfloat16", "attention": None, "compiled": False, "count": 1}))
 print("vLLM says something", file=sys.stderr)
 print("selfloop-tokens 4")
 numpy.save(folder + "tokens.npy", numpy.array([0, 7, 0, 0, 0, 8, 9], dtype=numpy.int32))
@@ -134,6 +148,7 @@ def test_documents_progress_and_messages_come_back(
         documents, told = ask(tmp_path, monkeypatch, ANSWERS)
     assert [document.tolist() for document in documents] == [[0, 7, 0], [0], [0, 8, 9]]
     assert told == [0, 4]
+    assert (USED[-1].name, USED[-1].cuda, USED[-1].dtype) == ("H100", "13.0", "bfloat16")
     assert "vLLM: vLLM says something" in caplog.messages
     assert not any(vllm_worker.PROGRESS in message for message in caplog.messages)
 
@@ -156,3 +171,61 @@ def test_an_answer_to_another_number_of_prompts_is_an_error(tmp_path: Path, monk
 
 def test_the_worker_knows_the_end_of_text() -> None:
     assert vllm_worker.END_OF_TEXT_ID == END_OF_TEXT_ID
+
+
+LARGE = {"n_embd": 256, "n_layer": 8, "n_head": 16, "n_positions": 2048}
+
+
+def test_on_a_gpu_full_batches_run_as_cuda_graphs_and_the_cache_leaves_room_for_others() -> None:
+    options = vllm_worker._options("cuda", LARGE, 2048, 2, 80 * 2**30)
+    assert options["max_cudagraph_capture_size"] == vllm_worker.SEQUENCES["cuda"]
+    assert options["kv_cache_memory_bytes"] == 1024 * (2048 + 16) * 8 * 2 * 256 * 2  # all sequences at their longest
+    assert "enforce_eager" not in options
+    small = vllm_worker._options("cuda", LARGE, 2048, 2, 16 * 2**30)
+    assert small["kv_cache_memory_bytes"] == 8 * 2**30
+
+
+def test_on_a_cpu_the_cache_holds_all_sequences_too_and_nothing_is_compiled() -> None:
+    options = vllm_worker._options("cpu", LARGE, 2048, 2, 2**30)
+    assert options == {"kv_cache_memory_bytes": 256 * (2048 + 128) * 8 * 2 * 256 * 2, "enforce_eager": True}
+
+
+def test_the_worker_neither_builds_flashinfer_nor_samples_with_it() -> None:
+    assert vllm_engine._environment({}, Path("/v/bin/python"), 1)["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+
+
+def test_a_worker_of_a_cpu_build_is_told_that_the_step_should_have_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PROMISED, "CUDA_VISIBLE_DEVICES is 0")
+    told = "import json; task = json.load(open(sys.argv[-1] + '/task.json')); sys.exit(task['promised'])"
+    with pytest.raises(UserError, match="CUDA_VISIBLE_DEVICES is 0"):
+        ask(tmp_path, monkeypatch, told)
+
+
+def test_a_worker_of_a_cpu_build_does_not_sample_where_the_step_should_have_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """vLLM is not installed here: what the worker imports of it says that it is for CPUs."""
+    modules = {name: ModuleType(name) for name in ("vllm", "vllm.platforms")}
+    modules["vllm"].EngineArgs = modules["vllm"].LLMEngine = None  # type: ignore[attr-defined]
+    modules["vllm.platforms"].current_platform = SimpleNamespace(is_cpu=lambda: True)  # type: ignore[attr-defined]
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(vllm_worker.Refused, match=r"requested a GPU \(a sign\), and this vLLM is built for CPUs"):
+        vllm_worker._engine({"promised": "a sign"}, LARGE, 2048)
+
+
+def test_sampling_with_vllm_takes_no_memory_of_its_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The step's own process would hold a CUDA context otherwise."""
+
+    def used(*_: object, **__: object) -> None:
+        raise AssertionError("torch is set up for the GPU")
+
+    monkeypatch.setattr(generate, "prepare_torch", used)
+    monkeypatch.setattr(generate, "sample_share", lambda *_: torch.tensor([1, 5, 1, 0]))
+    monkeypatch.setattr(generate, "rank_folder", lambda *_: nullcontext(tmp_path))
+    monkeypatch.setattr(generate, "count_rows", lambda folder: 1)
+    monkeypatch.setattr(generate, "of_part", lambda *_: FinishedSlices())
+    params = generate.Params.model_construct(sampling=SAMPLING)
+    generate.run(Job({"checkpoint": "c", "real": "r"}, {"part": "p"}, params, gpus=1))

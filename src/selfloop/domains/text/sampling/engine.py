@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfloop.domains.text.config import Sampling
+from selfloop.jobs.device import Device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +37,7 @@ class Request:
         part_rows: documents of the whole part; 0 if these are all.
         tokens: ids from this one on have no token and are never sampled; None if all of the model's have one.
         finished: slices that an earlier attempt has sampled, and where to keep those of this one; only `torch` does.
-        uses: called with what the engine computes on, as `selfloop.training.devices.note` without its job.
+        uses: called with what the engine computes on.
     """
 
     checkpoint: Path
@@ -52,4 +53,4 @@ class Request:
     part_rows: int = 0
     tokens: int | None = None
     finished: "FinishedSlices | None" = None
-    uses: Callable[..., None] = lambda device, dtype, **how: None
+    uses: Callable[[Device], None] = lambda device: None

@@ -15,7 +15,7 @@ from selfloop.domains.text.sampling.onednn import pack
 from selfloop.domains.text.sampling.sampler import sample as sample_documents
 from selfloop.domains.text.sampling.sampler import slices
 from selfloop.processes.stopping import Stopped
-from selfloop.training.devices import cache_dtype, compute_dtype, prepare_torch, total_memory
+from selfloop.training.devices import cache_dtype, compute_dtype, describe, prepare_torch, total_memory
 from selfloop.training.slices import FinishedSlices, joined, split
 
 MAX_BATCH = {"cpu": 256, "cuda": 8192}  # documents at once; larger batches are hardly faster
@@ -31,7 +31,9 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     device = prepare_torch(request.threads, request.gpus, strict=False)
     dtype, kv_dtype = compute_dtype(request.precision, device), cache_dtype(request.precision)
     model = load_checkpoint(request.checkpoint, dtype, str(device))
-    request.uses(device, dtype, attention=attention_backend(model.shape, device, kv_dtype, is_causal=False))
+    own = device.type == "cpu"  # see `kv_cache.cache_memory`
+    attention = "OWN_KERNEL" if own else attention_backend(model.shape, device, kv_dtype, is_causal=False)
+    request.uses(describe(device, dtype, attention=attention))
     batch = batch_size(model, request.sampling.max_length or model.shape.context, kv_dtype, device)
     pack(model, batch)
     request.log.info("batch of %d documents, KV cache in %s", batch, str(kv_dtype).removeprefix("torch."))

@@ -18,6 +18,8 @@ from selfloop.domains.text.sampling import vllm_worker
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.sampling.vllm_python import find_vllm
 from selfloop.errors import UserError
+from selfloop.jobs.device import Device
+from selfloop.processes.group import PROMISED
 
 LIBRARY = Path(__file__).resolve().parents[4]  # on the worker's path
 LAST_LINES = 8  # of a failed worker's output, for the message
@@ -41,6 +43,7 @@ def sample(request: Request) -> Sequence[np.ndarray]:
             "precision": request.precision,
             "tokens": request.tokens,
             "threads": request.threads,
+            "promised": os.environ.get(PROMISED) if request.gpus else None,
             "parent": os.getpid(),
         }
         (folder / vllm_worker.TASK).write_text(json.dumps(task), encoding="utf-8")
@@ -72,6 +75,8 @@ def _run_worker(python: Path, folder: Path, request: Request) -> None:
                 words = line.split()
                 if words[:1] == [vllm_worker.PROGRESS]:
                     request.on_tokens(int(words[1]))
+                elif words[:1] == [vllm_worker.DEVICE]:
+                    request.uses(Device(**json.loads(line.partition(" ")[2])))
                 elif words:
                     request.log.info("vLLM: %s", line.rstrip())
                     tail.append(line.rstrip())
@@ -106,6 +111,8 @@ def _environment(environ: Mapping[str, str], python: Path, threads: int) -> dict
         "KMP_BLOCKTIME": "5",  # milliseconds an idle thread spins, as vLLM sets it for its own processes
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # concurrent steps would all bind to the first cores
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a single process, which ends with the step
+        # Built by nvcc when vLLM starts, and never used where requests have seeds.
+        "VLLM_USE_FLASHINFER_SAMPLER": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",

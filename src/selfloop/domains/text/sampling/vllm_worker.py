@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from selfloop.processes.lifetime import die_with_parent
 
 TASK, PROMPTS, TOKENS, LENGTHS, PROBLEM = "task.json", "prompts.npy", "tokens.npy", "lengths.npy", "problem.txt"
 PROGRESS = "selfloop-tokens"  # prefix of progress lines among vLLM's output
+DEVICE = "selfloop-device"  # of the line that says what it computes on
 REFUSED = 3  # exit code: PROBLEM says why
 END_OF_TEXT_ID = 0  # as in `tokenizer`, which needs packages that vLLM's environment does not have
 SEQUENCES = {"cpu": 256, "cuda": 1024}  # per batch: vLLM's defaults on two cores and on a large GPU
-BLOCK = 128  # tokens per block of vLLM's KV cache on a CPU
+BLOCK = {"cpu": 128, "cuda": 16}  # tokens per block of vLLM's KV cache
+CACHE_FRACTION = 0.5  # of a GPU's memory, at most; vLLM preempts sequences that do not fit
 
 
 class Refused(Exception):
@@ -110,39 +113,65 @@ def _engine(task: dict[str, Any], config: dict[str, Any], longest: int) -> tuple
     from vllm import EngineArgs, LLMEngine
     from vllm.platforms import current_platform
 
-    from selfloop.training.devices import compute_dtype
+    from selfloop.training.devices import compute_dtype, describe, total_memory
 
     device = "cpu" if current_platform.is_cpu() else "cuda"
+    if device == "cpu" and task["promised"]:
+        raise Refused(
+            f"the step requested a GPU ({task['promised']}), and this vLLM is built for CPUs: {sys.executable}. "
+            "Install its CUDA build with make vllm-gpu, or set SELFLOOP_GPUS= (nothing) to sample on the CPU."
+        )
     dtype = compute_dtype(task["precision"], torch.device(device))
-    heads = config.get("n_head") or config["num_attention_heads"]
-    hidden = config.get("n_embd") or config["hidden_size"]
-    layers = config.get("n_layer") or config["num_hidden_layers"]
-    most = SEQUENCES[device]
-    only_here: dict[str, Any] = {}
     if device == "cpu":
-        _check_head_size(hidden // heads, task["checkpoint"])
-        blocks = most * -(-longest // BLOCK) + most  # all sequences at their longest, and some to spare
-        only_here["kv_cache_memory_bytes"] = blocks * BLOCK * layers * 2 * hidden * dtype.itemsize
-        # Compiling takes longer than it saves on all but the longest runs: benchmarks/sampling.py measures both.
-        only_here["enforce_eager"] = not os.environ.get("SELFLOOP_VLLM_COMPILE")
-    print(f"vLLM {vllm.__version__} on {device}, {str(dtype).removeprefix('torch.')}, {most} sequences", flush=True)
+        heads = config.get("n_head") or config["num_attention_heads"]
+        _check_head_size((config.get("n_embd") or config["hidden_size"]) // heads, task["checkpoint"])
+    most = SEQUENCES[device]
+    told = str(dtype).removeprefix("torch.")
+    print(f"vLLM {vllm.__version__} on {device}, {told}, {most} sequences", flush=True)
     arguments = EngineArgs(
         model=task["checkpoint"],
         skip_tokenizer_init=True,  # token ids go in and come out
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=told,
         seed=0,  # every request has its own
         max_model_len=longest,
         max_num_seqs=most,
         enable_prefix_caching=False,  # prompts share at most two tokens
         disable_log_stats=True,
         generation_config="vllm",  # ignore the checkpoint's defaults
-        **only_here,
+        **_options(device, config, longest, dtype.itemsize, total_memory(torch.device(device))),
     )
     engine = LLMEngine.from_engine_args(arguments)
+    print(DEVICE, json.dumps(asdict(describe(torch.device(device), dtype))), flush=True)
     if task["tokens"] is not None:
         # Not `allowed_token_ids`, which one of vLLM's two GPU runners limits to 1024.
         engine.apply_model(partial(_mask_logits, tokens=task["tokens"]))
     return engine, most
+
+
+def _options(device: str, config: dict[str, Any], longest: int, itemsize: int, memory: int) -> dict[str, Any]:
+    """Arguments of vLLM's engine that depend on the device and the size of the model.
+
+    Args:
+        device: "cpu" or "cuda".
+        config: the checkpoint's config.json.
+        longest: tokens of the longest sequence.
+        itemsize: bytes per value of the KV cache.
+        memory: bytes of the device.
+    """
+    hidden = config.get("n_embd") or config["hidden_size"]
+    layers = config.get("n_layer") or config["num_hidden_layers"]
+    most, block = SEQUENCES[device], BLOCK[device]
+    blocks = most * -(-longest // block) + most  # all sequences at their longest, and some to spare
+    cache = blocks * block * layers * 2 * hidden * itemsize
+    if device == "cpu":
+        # Compiling takes longer than it saves on all but the longest runs: benchmarks/sampling.py measures both.
+        return {"kv_cache_memory_bytes": cache, "enforce_eager": not os.environ.get("SELFLOOP_VLLM_COMPILE")}
+    return {
+        # Otherwise vLLM wants 92% of the GPU to be free, though something else may use it.
+        "kv_cache_memory_bytes": min(cache, int(CACHE_FRACTION * memory)),
+        # By default, CUDA graphs end at 512 sequences on Hopper, so that full batches would run without.
+        "max_cudagraph_capture_size": most,
+    }
 
 
 def _mask_logits(model: Any, tokens: int) -> None:

@@ -22,7 +22,7 @@ from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.sampling.sampler import share_of, slices
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job, StepParams
-from selfloop.training.devices import note, prepare_torch
+from selfloop.training.devices import note_device, prepare_torch
 from selfloop.training.distributed import ProcessGroup, process_group, rank_folder
 from selfloop.training.slices import FinishedSlices, of_part
 
@@ -129,7 +129,7 @@ def sample_share(
             total,
             tokens if tokens < vocabulary else None,
             finished,
-            partial(note, job),
+            partial(note_device, job),
         )
         return write_documents(job, engine.sample(request), rows, prompts.shape[1], tokenizer, folder)
 

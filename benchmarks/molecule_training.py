@@ -46,7 +46,7 @@ def molecules(count: int) -> Conformations:
     import pyarrow as pa
 
     data = Data(source="rdkit", molecules=count, test_molecules=1, conformers=2, rows=None, max_atoms=50)
-    train, _, _ = prepare_data.splits(data, LeftOut())
+    train, *_ = prepare_data.splits(data, LeftOut())
     rows = [
         {
             "name": each.name,

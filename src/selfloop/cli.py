@@ -142,6 +142,21 @@ def estimate(
     print_estimate(plan, speed_of, notes, rows, as_json=json)
 
 
+@app.command("show-regime", epilog="Example: selfloop show-regime accumulate --configfile config/mine.yaml")
+def show_regime(
+    name: Annotated[str, Argument(help="A built-in regime, or one of the config's own.", show_default=False)],
+    configfile: ConfigFile,
+    iterations: Annotated[int | None, Option(metavar="N", min=1, help="How many to show; default: at most 5.")] = None,
+) -> None:
+    """Which rows each model of a regime learns from.
+
+    By iteration, with the artifacts that hold them.
+    """
+    from selfloop.operations.show_regime import print_regime
+
+    print_regime(_plan(configfile), name, iterations)
+
+
 @app.command(epilog="Example: selfloop status --configfile config/mine.yaml")
 def status(configfile: ConfigFile) -> None:
     """Progress of a study, one line per chain.

@@ -26,6 +26,7 @@ T = TypeVar("T")
 # Of what is drawn of the real data; `planning.study` puts each chain's own seed in place of PER_CHAIN.
 PER_CHAIN: Final = "per-chain"
 Reserve = Annotated[float, Field(ge=0)]  # a domain whose `data` has the key `reserve` has fresh rows for regimes
+Start = Literal["scratch", "previous", "first"]  # what trainings from iteration 2 on start from
 DataSeed = Annotated[int, Field(ge=0)] | Literal["per-chain"]
 
 

@@ -7,7 +7,8 @@ A domain is one folder below `selfloop/domains`:
     steps/        one module with run(job) per rule:
       prepare_data      real documents → data sets `train`, `test` and `validation` (no rows: `no_validation`)
       train_tokenizer, tokenize     only if `Domain.tokenizer` asks for them
-      train             training set → checkpoint and, last of all, the learning curve, which marks it as finished
+      train             training set → checkpoint and, last of all, the learning curve, which marks it as finished; if
+                        `training` has the key `start`, it starts from the checkpoint `start`, where there is that input
       generate          checkpoint → one part, a data set of as many rows as the real train split
       evaluate_model    checkpoint → JSON of named measurements
       evaluate_part     part → the same of it; may be left out

@@ -77,6 +77,11 @@ def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
     kept = {Path(path) for path in plan.shows.kept}
     # Parts of a longer study do not belong to this one and are deleted; the models to sample them again from stay.
     kept |= {Path(paths.checkpoint(model)) for model, _ in _longer(plan).parts.keys() - plan.parts.keys()}
+    kept |= {
+        Path(paths.checkpoint(model.start))
+        for name, model in plan.models.items()
+        if model.start is not None and not Path(paths.learning_curve(name)).exists()
+    }
     finished: set[str] = set()
     for chain in plan.chains:
         kept |= {Path(paths.checkpoint(model.name)) for model in (chain.models[0], chain.models[-1])}

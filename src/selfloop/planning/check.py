@@ -18,6 +18,7 @@ from selfloop.planning.size import check_size
 SECTIONS = ("data", "model", "training", "sampling", "simulation")
 # A key of `training`, in domains that have it: keys of `training` that iteration 1 has in place of the rest.
 FIRST_ITERATION = "first_iteration"
+START = "start"  # a key of `training`, in domains that have it
 MOST_NAMED = 1_000  # experiments, regimes, and samplings of an experiment
 # Keys of `training` of which one holds.
 ALTERNATIVES = {"epochs": "steps", "steps": "epochs"}
@@ -156,6 +157,8 @@ def _with_first_iteration(experiment: models.Experiment, where: tuple[str, ...])
         return experiment
     place = (*where, "training", FIRST_ITERATION)
     later = experiment.training.without(FIRST_ITERATION).plain
+    if START in asked:
+        raise UserError(f"{dotted(place)}.{START}: {shown(asked[START])} cannot be: model 1 starts from scratch.")
     if FIRST_ITERATION in asked:
         raise UserError(f"{dotted(place)}: unknown key '{FIRST_ITERATION}'{nearest(FIRST_ITERATION, later)}")
     training = validated(type(experiment.training), _merged(later, asked), place)

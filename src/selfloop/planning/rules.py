@@ -113,7 +113,7 @@ class Plan(studies.Study):
         return ("prepare_data", "train_tokenizer", "tokenize") if tokenized else ("prepare_data",)
 
     def _set_steps(self, model: studies.Model) -> tuple[str, ...]:
-        sampled = any(take.iteration != REAL for take, _ in model.takes)
+        sampled = model.start is not None or any(take.iteration != REAL for take, _ in model.takes)
         return (*self._real_steps(model.domain), "concatenate", *(("train", "generate") if sampled else ()))
 
     def step_codes(self) -> dict[str, str]:
@@ -167,7 +167,8 @@ class Plan(studies.Study):
         model = self.models[wildcards.model]
         watches = model.domain.watches_validation(model.training)
         watched = {"validation": model.real("validation")} if watches else {}
-        return {"test": model.real("test"), **watched, **model.tokenizer_input}
+        start = {} if model.start is None else {"start": paths.checkpoint(model.start)}
+        return {"test": model.real("test"), **watched, **model.tokenizer_input, **start}
 
     def evaluate_part_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule evaluate_part."""

@@ -20,7 +20,7 @@ from selfloop.errors import UserError
 from selfloop.identity import digest, short
 from selfloop.jobs.steps import has_step
 from selfloop.planning import paths
-from selfloop.planning.check import FIRST_ITERATION, Checked, of_seed
+from selfloop.planning.check import FIRST_ITERATION, START, Checked, of_seed
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Experiment:
     seeds: tuple[int, ...]
     simulations: tuple[Mapping[str, object], ...] = ()
     first_iteration: Mapping[str, object] = field(default_factory=dict)  # in place of keys of `training`
+    start: str = "scratch"  # what trainings from iteration 2 on start from
     contents: str | None = None  # digest of the user's files that `data` reads, or None where it reads none
 
     @cached_property
@@ -138,6 +139,7 @@ class Model:
     budget: float | None
     identity: str
     first: str  # name of the iteration-1 model of the same chain
+    start: str | None  # name of the model whose weights it starts from
     history: str  # the regime that first asked for it, for messages only
 
     @property
@@ -378,11 +380,17 @@ class Study:
         made_by = [experiment.setting_name, seed, iteration, made_from, budget]
         # A first model of its own makes all models of its chain others, even those that take real rows alone: what they
         # sample is measured against it. Without one, it is no part of a name.
-        identity = digest([*made_by, experiment.first_iteration] if experiment.first_iteration else made_by)
+        if experiment.first_iteration:
+            made_by.append(experiment.first_iteration)
+        start = None
+        if earlier and experiment.start != "scratch":
+            start = earlier[0 if experiment.start == "first" else -1].name
+            made_by.append({"start": start})
+        identity = digest(made_by)
         name = model_name(experiment, seed, iteration, identity)
         if name not in self.models:
             first = earlier[0].name if earlier else name
-            self.models[name] = Model(experiment, seed, iteration, takes, budget, identity, first, regime.name)
+            self.models[name] = Model(experiment, seed, iteration, takes, budget, identity, first, start, regime.name)
         self._claim(name, identity)
         return self.models[name]
 
@@ -455,7 +463,8 @@ def _experiment(
         domain=domain,
         data=entry.data,
         model=entry.model,
-        training=entry.training.without(FIRST_ITERATION),
+        training=entry.training.without(FIRST_ITERATION).without(START),
+        start=getattr(entry.training, START, "scratch"),
         first_iteration=getattr(entry.training, FIRST_ITERATION, None) or {},
         sampling=tuple(entry.sampling),
         regimes=tuple(known[regime] for regime in entry.regimes),

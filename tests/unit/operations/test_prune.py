@@ -293,3 +293,23 @@ def test_the_slices_of_a_part_stay_until_it_is_evaluated(plan: Plan) -> None:
     Path(plan.parts[model, part].folder + ".measurements.json").unlink()
     assert str(kept) not in pruned(plan)
     assert str(stranger) in pruned(plan)
+
+
+def test_a_checkpoint_that_a_training_still_starts_from_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text: dict[str, Any] = yaml.safe_load("""
+    domain: text
+    data: {source: packaged, name: shakespeare, rows: 100}
+    model: {architecture: gpt2, hidden_size: 8, layers: 1, heads: 2, context: 8, vocabulary: 300}
+    training: {start: previous}
+    regimes: [real]
+    iterations: 4
+    seeds: [0]
+    """)
+    plan = plan_study({"experiments": {"a": text}})
+    finish(plan)
+    names = [model.name for model in plan.chains[0].models]
+    checkpoints = [f"results/models/{name}/checkpoint" for name in names]
+    assert {checkpoints[1], checkpoints[2]} <= pruned(plan)
+    Path("results/models", names[2], "learning_curve.parquet").unlink()
+    assert checkpoints[1] not in pruned(plan)

@@ -689,6 +689,43 @@ def test_the_studies_of_this_repository_are_right(path: Path, tmp_path: Path, mo
     assert study.build(check(yaml.safe_load(path.read_text(encoding="utf-8")))).models
 
 
+def started(start: str, first: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The base study, whose trainings from iteration 2 on start from other weights, under a regime of real rows."""
+    given = base()
+    own = given["experiments"]["a"]
+    own |= {"regimes": ["replace", "real"], "iterations": 3}
+    own["training"] |= {"start": start} | ({} if first is None else {"first_iteration": first})
+    return given
+
+
+@pytest.mark.parametrize("start", ["previous", "first"])
+def test_where_a_training_starts_is_an_input_and_part_of_the_name(start: str) -> None:
+    scratch, built = (plan_study(started(each)) for each in ("scratch", start))
+    for before, chain in zip(scratch.chains, built.chains, strict=True):
+        assert chain.models[0].name == before.models[0].name
+        assert chain.parts[0] == before.parts[0]
+        for place in (1, 2):
+            model = chain.models[place]
+            assert model.name != before.models[place].name
+            expected = chain.models[0 if start == "first" else place - 1].name
+            inputs = built.train_input(SimpleNamespace(model=model.name))
+            assert inputs["start"] == f"results/models/{expected}/checkpoint"
+            assert "start" not in built.train_settings(SimpleNamespace(model=model.name))["training"]  # type: ignore[operator]
+        assert "start" not in built.train_input(SimpleNamespace(model=chain.models[0].name))
+
+
+def test_starting_from_scratch_changes_no_artifacts_name() -> None:
+    given = started("scratch")
+    unsaid = started("scratch")
+    del unsaid["experiments"]["a"]["training"]["start"]
+    assert names(given) == names(unsaid)
+
+
+def test_model_1_starts_from_scratch() -> None:
+    said = message(started("previous", {"start": "first"}))
+    assert said == "experiments.a.training.first_iteration.start: 'first' cannot be: model 1 starts from scratch."
+
+
 LINEAR: dict[str, Any] = {"domain": "linear", "data": {"dimension": 2, "rows": 8}, "iterations": 5, "seeds": [0]}
 
 

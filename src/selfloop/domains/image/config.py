@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selfloop.config.section import DataSeed, Paths, Section
+from selfloop.config.section import DataSeed, Paths, Reserve, Section, Start
 from selfloop.config.training_length import TrainingLength
 
 VALIDATION_KEYS = ("validation", "validation_split")  # of `data`; besides them, there is a fraction
@@ -14,7 +14,9 @@ class Data(Section):
     """Where the real images come from, and how they are cropped and resized."""
 
     needs: ClassVar = {"packaged": ("name",), "files": ("train",), "celeba": ("path",), "hub": ("name",)}
-    unsaid: ClassVar = frozenset({"name", "path", "train", *VALIDATION_KEYS, "validation_fraction", "validation_rows"})
+    unsaid: ClassVar = frozenset(
+        {"name", "path", "train", "reserve", *VALIDATION_KEYS, "validation_fraction", "validation_rows"}
+    )
 
     source: Literal["packaged", "files", "celeba", "hub"]
     """`packaged`: photographs that are installed with the dependencies; `files`: your own; `celeba`: CelebA as its
@@ -67,6 +69,9 @@ class Data(Section):
     """
     test_rows: Annotated[int, Field(ge=1)] | None = None
     """Number of test images, sampled with `seed`; null for all."""
+    reserve: Reserve = 0.0
+    """Further real rows for regimes that take `fresh` ones, in multiples of the train rows; they are in no other split.
+    """
     seed: DataSeed = 0
     """Seed of the subsample and of the held-out images. `per-chain`: the chain's own,
     so that intervals over seeds also say what another draw of the real data would change.
@@ -95,7 +100,13 @@ class Model(Section):
 class Training(TrainingLength):
     """How each model is trained."""
 
+    unsaid: ClassVar = TrainingLength.unsaid | {"start"}
+
     epochs: Annotated[float, Field(ge=0.0001)] | None = 100.0
+    start: Start = "scratch"
+    """The weights that each training from iteration 2 on starts from: `scratch`, new random ones; `previous`, those of
+    model n-1; `first`, those of model 1. The optimizer's moments always start at 0.
+    """
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Images per optimizer step, over all processes; no more than there are images. Steps have more where a process
     would have a single one.

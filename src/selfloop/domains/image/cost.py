@@ -41,7 +41,7 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
     return Effort(
         unit="images",
         row=1.0,
-        data=Work(bytes=written * (train_rows + test_rows)),
+        data=Work(bytes=written * (train_rows * (1 + data.reserve) + test_rows)),
         train=train,
         generate=lambda sampling: Work(train_rows, train_rows * decoder, written * train_rows),
         evaluate_model=Work(test_rows, test_rows * (encoder + decoder)),
@@ -81,7 +81,7 @@ def rows_of(data: Data, real: Path, rows: int | None) -> tuple[float, float, tup
         counts = [sum(pq.read_metadata(path).num_rows for path in paths) for paths in prepared]
         return counts[0], counts[1], ()
     if data.source != "hub":
-        train, test, _ = sources.splits(data, lambda line: None)
+        train, test, *_ = sources.splits(data, lambda line: None)
         return len(train), len(test), ()
     name = given(data.name)
     known = KNOWN.get(name.rsplit("/", 1)[-1].lower())
@@ -90,5 +90,5 @@ def rows_of(data: Data, real: Path, rows: int | None) -> tuple[float, float, tup
     whole = known[0] if known else float(given(rows or data.rows))
     tested = known[1] if known else whole * data.test_fraction / (1 - data.test_fraction)
     told = (f"{name} has {whole:,.0f} train and {tested:,.0f} test images, as published.",) if known else ()
-    kept = (data.rows or whole) * (1 - (data.validation_fraction or 0))
+    kept = (data.rows or whole / (1 + data.reserve)) * (1 - (data.validation_fraction or 0))
     return float(round(kept)), float(data.test_rows or tested), told

@@ -64,6 +64,7 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
     title = "Images"
     described = ("source", "name", "rows", "size")
     experiment = Experiment
+    weights = True
     headline = Quantity("total_loss", "test", "Test loss")
     curve = Quantity("total_loss", "test", "Test loss")
     synthetic = (

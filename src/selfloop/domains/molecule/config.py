@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selfloop.config.section import DataSeed, Paths, Section
+from selfloop.config.section import DataSeed, Paths, Reserve, Section, Start
 
 VALIDATION_KEYS = ("validation",)  # of `data`; besides it, there is a fraction
 
@@ -18,7 +18,7 @@ class Data(Section):
         "rdkit_folder": ("folder", "test_molecules"),
         "geodiff": ("train",),
     }
-    unsaid: ClassVar = frozenset({"folder", *VALIDATION_KEYS, "validation_fraction", "validation_molecules"})
+    unsaid: ClassVar = frozenset({"folder", "reserve", *VALIDATION_KEYS, "validation_fraction", "validation_molecules"})
 
     source: Literal["rdkit", "sdf", "rdkit_folder", "geodiff"]
     """`rdkit`: molecules that come with rdkit (from the NCI's open database), with conformers made by rdkit (ETKDG,
@@ -69,6 +69,10 @@ class Data(Section):
     """SDF entries of one name have to be conformers of one molecule, and those that are not of the first one's are left
     out, unless they are most: such a title is not taken for a name. `false` where names mean something else.
     """
+    reserve: Reserve = 0.0
+    """Further real conformations for regimes that take `fresh` ones, in multiples of those to train on, of molecules
+    that are in no other split.
+    """
     seed: DataSeed = 0
     """Seed of which molecules are used, and of rdkit's conformers. `per-chain`: the chain's own, so that intervals over
     seeds also say what another draw of the real data would change.
@@ -101,8 +105,14 @@ class Model(Section):
 class Training(Section):
     """How each model is trained."""
 
+    unsaid: ClassVar = frozenset({"start"})
+
     steps: Annotated[int, Field(ge=1)] = 41000
     """Optimizer steps, the same for every training set, however large."""
+    start: Start = "scratch"
+    """The weights that each training from iteration 2 on starts from: `scratch`, new random ones; `previous`, those of
+    model n-1; `first`, those of model 1. The optimizer's moments always start at 0.
+    """
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Conformations per optimizer step; no more than there are conformations."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.001

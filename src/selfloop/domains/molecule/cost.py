@@ -48,7 +48,7 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
     return Effort(
         unit="conformations",
         row=1.0,
-        data=Work(bytes=(train_rows + test_rows) * written),
+        data=Work(bytes=(train_rows * (1 + data.reserve) + test_rows) * written),
         train=train,
         generate=generate,
         evaluate_model=Work(TEST_DRAWS * test_rows, TEST_DRAWS * test_rows * forward),

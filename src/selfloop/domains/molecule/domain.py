@@ -78,6 +78,7 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
     title = "Molecules"
     described = ("source", "rows", "molecules", "conformers")
     experiment = Experiment
+    weights = True
     headline = LOSSES[0]
     curve = LOSSES[0]
     synthetic = (

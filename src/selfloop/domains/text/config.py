@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selfloop.config.section import DataSeed, Paths, Section
+from selfloop.config.section import DataSeed, Paths, Reserve, Section, Start
 from selfloop.config.training_length import TrainingLength
 
 
@@ -12,7 +12,7 @@ class Data(Section):
     """Where the real documents come from, and which of them are used."""
 
     needs: ClassVar = {"packaged": ("name",), "files": ("train",), "hub": ("name",)}
-    unsaid: ClassVar = frozenset({"name", "train"})
+    unsaid: ClassVar = frozenset({"name", "train", "reserve"})
 
     source: Literal["packaged", "files", "hub"]
     """`packaged`: real text that is installed with the dependencies; `files`: your own; `hub`: a data set of the
@@ -48,6 +48,9 @@ class Data(Section):
     """Train on this share of the documents, sampled with `seed`; null for all. Give `rows` or `fraction`, not both."""
     test_rows: Annotated[int, Field(ge=1)] | None = None
     """Number of test documents, sampled with `seed`; null for all."""
+    reserve: Reserve = 0.0
+    """Further real rows for regimes that take `fresh` ones, in multiples of the train rows; they are in no other split.
+    """
     min_characters: Annotated[int, Field(ge=1)] = 1
     """Shorter documents are left out."""
     seed: DataSeed = 0
@@ -82,8 +85,12 @@ class Model(Section):
 class Training(TrainingLength):
     """How each model is trained."""
 
-    unsaid: ClassVar = TrainingLength.unsaid | {"first_iteration"}
+    unsaid: ClassVar = TrainingLength.unsaid | {"first_iteration", "start"}
 
+    start: Start = "scratch"
+    """The weights that each training from iteration 2 on starts from: `scratch`, new random ones; `previous`, those of
+    model n-1; `first`, those of model 1. The optimizer's moments always start at 0.
+    """
     packing: bool = False
     """Fill rows of the whole `context` with document after document, instead of one document per row."""
     compile: Literal["auto", True, False] = "auto"

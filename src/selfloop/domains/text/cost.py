@@ -138,7 +138,8 @@ def _counted(data: Data, model: Model) -> Sizes:
         lengths = [min(len(document) / per_token + 2, model.context) for document in split]
         rows.append(float(len(lengths)))
         tokens.append(sum(lengths))
-    return _on_disk((rows[0], tokens[0], rows[1], tokens[1]), per_token, (_tokens_assumed(data, model),))
+    counts = (rows[0], tokens[0], rows[1], tokens[1])
+    return _on_disk(counts, data.reserve, per_token, (_tokens_assumed(data, model),))
 
 
 def _assumed(data: Data, model: Model, rows: int | None) -> Sizes:
@@ -160,20 +161,22 @@ def _assumed(data: Data, model: Model, rows: int | None) -> Sizes:
     if data.rows is not None:
         train_rows = float(data.rows)
     elif whole is not None:
-        train_rows = whole * (data.fraction or 1.0)
+        train_rows = whole * (data.fraction or 1 / (1 + data.reserve))
     else:
         raise unknown_size(f"data.name: '{name}'", "tokenize")
     tested = data.test_rows or test_rows or train_rows * data.test_fraction / (1 - data.test_fraction)
     length = min(length, model.context)
     counts = (train_rows, train_rows * length, tested, tested * length)
-    return _on_disk(counts, per_token, (note,) if known else (note, _tokens_assumed(data, model)))
+    return _on_disk(counts, data.reserve, per_token, (note,) if known else (note, _tokens_assumed(data, model)))
 
 
-def _on_disk(counts: tuple[float, float, float, float], per_token: float, assumed: tuple[str, ...]) -> Sizes:
+def _on_disk(
+    counts: tuple[float, float, float, float], reserve: float, per_token: float, assumed: tuple[str, ...]
+) -> Sizes:
     """Disk holds the text, and the text with token ids."""
     rows, tokens, test_rows, test_tokens = counts
     each = TEXT_BYTES * per_token + ID_BYTES
-    both = (tokens + test_tokens) * (each + TEXT_BYTES * per_token)
+    both = (tokens * (1 + reserve) + test_tokens) * (each + TEXT_BYTES * per_token)
     told = f"A token takes {each:.1f} bytes in a shard."
     return Sizes(rows, tokens, test_rows, test_tokens, tokens * each, both, (*assumed, told))
 

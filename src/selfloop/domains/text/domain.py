@@ -83,6 +83,7 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         Quantity("vocabulary_coverage", "synthetic", "Real vocabulary covered"),
     )
     samples = True
+    weights = True
     preload = (*PRELOAD, "tokenizers", "llvmlite.binding")
 
     def architecture(self, data: Data, model: Model) -> dict[str, object]:

@@ -339,7 +339,7 @@ def test_what_a_local_data_set_lacks_is_named(image_folder: Path, data: dict[str
 
 
 def three(**data: Any) -> tuple[ImageFiles, ImageFiles, ImageFiles]:
-    train, test, watched = sources.splits(settings(**data), lambda line: None)
+    train, test, watched, _ = sources.splits(settings(**data), lambda line: None)
     assert watched is not None
     return train, test, watched
 
@@ -433,3 +433,32 @@ def test_what_folders_are_read_for_are_their_images(folder: Callable[..., Path],
     files = sources.input_files(settings(source="files", train=str(path), test=str(packed)))
     assert files == [*(str(path / name) for name in sorted(people(2, 1))), str(packed)]
     assert sources.input_files(settings(source="packaged", name="orl")) == []
+
+
+# --- a reserve -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [None, 6])
+@pytest.mark.parametrize("validation", [None, 0.3])
+def test_a_reserve_is_in_no_other_split(
+    folder: Callable[..., Path], rows: int | None, validation: float | None
+) -> None:
+    data: dict[str, Any] = {"source": "files", "train": str(folder(people(10, 4))), "person": "folder"}
+    data |= {"test_fraction": 0.3, "rows": rows, "validation_fraction": validation}
+    plain = sources.splits(settings(**data), lambda line: None)
+    train, test, watched, reserved = sources.splits(settings(**data, reserve=1.5), lambda line: None)
+    assert reserved is not None
+    assert len(reserved) == round(1.5 * len(train))
+    splits = [set(split.names) for split in (train, test, watched, reserved) if split is not None]
+    assert len(set().union(*splits)) == sum(map(len, splits))
+    assert test.names == plain[1].names
+    assert watched is None or not set(watched.persons or ()) & set(reserved.persons or ())
+    assert rows is None or train.names == plain[0].names
+
+
+def test_a_reserve_that_the_source_cannot_fill_is_an_error(folder: Callable[..., Path]) -> None:
+    data = settings(source="files", train=str(folder(people(10, 4))), person="folder", rows=20, reserve=1.0)
+    with pytest.raises(
+        UserError, match=r"data.reserve: 1 needs 20 images beside the 20 to train on, and there are 32 in"
+    ):
+        sources.splits(data, lambda line: None)

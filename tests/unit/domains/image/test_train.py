@@ -21,6 +21,7 @@ from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter, count_rows
 from selfloop.domains.image.config import Model, Sampling, Training
 from selfloop.domains.image.data import image_store
+from selfloop.domains.image.model.checkpoint import save_checkpoint
 from selfloop.domains.image.model.loss import terms
 from selfloop.domains.image.model.network import Shape, build
 from selfloop.domains.image.steps import evaluate_part, generate, train
@@ -160,7 +161,15 @@ def weights(job: Job) -> dict[str, torch.Tensor]:
     return load_file(Path(job.output["checkpoint"]) / "model.safetensors")
 
 
-def test_a_training_that_is_stopped_goes_on_to_the_same_bits(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("start", ["scratch", "previous"])
+def test_a_training_that_is_stopped_goes_on_to_the_same_bits(
+    job: Job, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if start == "previous":
+        shape = Shape.of(8, "gray", job.params.model)
+        with atomic_folder(tmp_path / "before") as scratch:
+            save_checkpoint(shape, 0.001, build(shape, 7).state_dict(), scratch)
+        job = replace(job, input={**job.input, "start": str(tmp_path / "before")})
     train.run(job)
     assert not Path(job.params.state).exists()
     expected, curve = weights(job), pq.read_table(job.output["learning_curve"])
@@ -181,6 +190,17 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_bits(job: Job, monkeypat
     assert any("mean" in name and tensor.abs().sum() > 0 for name, tensor in expected.items() if "encoder" in name)
     assert pq.read_table(job.output["learning_curve"]) == curve
     assert [path.name for path in Path(job.params.state).iterdir()] == ["state.safetensors"]  # until it is evaluated
+
+
+def test_a_training_begins_with_the_weights_that_it_starts_from(job: Job, tmp_path: Path) -> None:
+    train.run(replace(job, output={**job.output, "checkpoint": str(tmp_path / "first")}))
+    first = load_file(tmp_path / "first/model.safetensors")
+    started = trained_otherwise(job, epochs=None, steps=1, learning_rate=1e-12)
+    train.run(replace(started, input={**job.input, "start": str(tmp_path / "first")}))
+    learnt = [name for name, _ in build(Shape.of(8, "gray", job.params.model), 1).named_parameters()]
+    assert all(torch.allclose(weights(job)[name], first[name], atol=1e-9) for name in learnt)
+    train.run(started)
+    assert not all(torch.allclose(weights(job)[name], first[name], atol=1e-3) for name in learnt)
 
 
 def test_what_is_measured_during_a_training_changes_no_byte_of_the_model(job: Job) -> None:
@@ -262,3 +282,22 @@ def test_only_a_bounded_number_of_images_is_compared(
     with caplog.at_level(logging.INFO, logger="image"):
         evaluate_part.run(measuring)
     assert "12 sampled and 20 real images compared in 5 principal components" in caplog.text
+
+
+def test_weights_multiply_the_losses_of_their_images_and_change_no_batch() -> None:
+    images, weights = blobs(21), np.linspace(0.1, 1.9, 21)
+    plain, weighted, ones = (
+        ImageTask(images, blobs(5), TRAINING, 4, "a", CPU, weights=each) for each in (None, weights, np.ones(21))
+    )
+    model = build(Shape.of(8, "gray", Model(channels=[2], latent=4)), 1)
+    for step in range(3):
+        *batch, found = weighted.batch(step)
+        assert all(
+            torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(batch, plain.batch(step), strict=True)
+        )
+        rows = weighted._batches(0)[step]
+        np.testing.assert_allclose(found, weights[rows], rtol=1e-6)
+        error, divergence = terms(model, batch[0], batch[1])
+        expected = ((error + TRAINING.kl_weight * divergence) * found).mean()
+        torch.testing.assert_close(weighted.loss(model, (*batch, found)), expected)
+        assert torch.equal(ones.loss(model, ones.batch(step)), plain.loss(model, plain.batch(step)))

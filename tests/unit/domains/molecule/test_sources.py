@@ -40,7 +40,7 @@ SPLITS = ("train", "test", "validation")
 def read(data: Data) -> tuple[list[Conformation], list[Conformation], LeftOut]:
     """Train rows, test rows, and what was left out."""
     left_out = LeftOut()
-    train, test, _ = prepare_data.splits(data, left_out)
+    train, test, *_ = prepare_data.splits(data, left_out)
     return list(prepare_data.conformations(train)), list(prepare_data.conformations(test)), left_out
 
 
@@ -219,7 +219,7 @@ def test_a_title_that_different_molecules_share_is_not_taken_for_a_name(
 ) -> None:
     entries = [mol(smiles) for smiles in ALCOHOLS]
     path = write_entries(tmp_path / "titles.sdf", *entries, names=[title] * len(entries))
-    train, test, _ = prepare_data.splits(data(train=str(path)), left_out := LeftOut())
+    train, test, *_ = prepare_data.splits(data(train=str(path)), left_out := LeftOut())
     assert len(train) + len(test) == len(ALCOHOLS)
     assert all(len(molecule.conformations) == 2 for molecule in train + test)
     assert not left_out
@@ -462,6 +462,31 @@ def test_validation_files_are_neither_trained_nor_tested_on(sdf: Path, tmp_path:
     train, tested, watched = prepared(section, tmp_path / "a")
     assert (len(train), len(tested), len(watched)) == (5, 1, 2)
     assert not train & watched and not tested & watched
+
+
+@pytest.mark.parametrize("keys", [{"molecules": 3}, {}, {"validation_fraction": 0.3}, {"rows": 3}])
+def test_a_reserve_has_other_molecules_than_every_other_split(
+    sdf: Path, tmp_path: Path, data: Make, keys: dict[str, Any]
+) -> None:
+    splits = (*SPLITS, "reserve")
+    output = {split: str(tmp_path / split) for split in splits}
+    section = data(train=str(sdf), reserve=0.5, **keys)
+    prepare_data.run(Job(input={}, output=output, params=prepare_data.Params(data=section)))
+    assert count_rows(tmp_path / "reserve") == round(0.5 * count_rows(tmp_path / "train")) > 0
+    filled = [split for split in splits if count_rows(tmp_path / split)]
+    molecules = [set(read_conformations(tmp_path / split).smiles) for split in filled]
+    assert len(set().union(*molecules)) == sum(map(len, molecules))
+    if "molecules" in keys:
+        assert molecules[0] == {row.smiles for row in read(section.changed(reserve=0.0))[0]}
+
+
+def test_a_reserve_that_the_source_cannot_fill_is_an_error(sdf: Path, tmp_path: Path, data: Make) -> None:
+    output = {split: str(tmp_path / split) for split in (*SPLITS, "reserve")}
+    section = data(train=str(sdf), reserve=2.0, molecules=3)
+    with pytest.raises(
+        UserError, match=r"data.reserve: 2 needs 12 conformations beside the 6 to train on, .* are 6; lower"
+    ):
+        prepare_data.run(Job(input={}, output=output, params=prepare_data.Params(data=section)))
 
 
 def test_a_single_molecule_cannot_be_trained_and_validated_on(tmp_path: Path, mol: Make, data: Make) -> None:

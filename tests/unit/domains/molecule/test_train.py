@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from selfloop.data import training_set
+from selfloop.data.atomic import atomic_folder
 from selfloop.domains.molecule.config import Model, Training
 from selfloop.domains.molecule.data.conformations import Conformations, write_conformations
 from selfloop.domains.molecule.model.checkpoint import load_checkpoint, save_checkpoint
@@ -128,6 +129,24 @@ def test_the_learning_curve_comes_last_and_says_that_the_training_is_done(
     assert not curve.exists()
 
 
+def test_a_training_begins_with_the_weights_that_it_starts_from(molecules: Conformations, tmp_path: Path) -> None:
+    real, target = tmp_path / "real", str(tmp_path / "training-set")
+    write_conformations((molecules[row] for row in range(len(molecules))), real)
+    takes = [{"iteration": 0, "part": 0, "amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
+    concatenate = training_set.Params(streams="t", takes=takes, budget=None)
+    training_set.run(Job({"real": str(real), "parts": [str(real)]}, {"training_set": target}, concatenate))
+    first = build(MODEL, 9).state_dict()
+    with atomic_folder(tmp_path / "first") as scratch:
+        save_checkpoint(first, MODEL, scratch)
+    training = TRAINING.changed(steps=1, batch_size=4, learning_rate=1e-12, schedule="constant")
+    params = training_step.Params(streams="a", model=MODEL, training=training, state=str(tmp_path / "state"))
+    outputs = {"checkpoint": str(tmp_path / "checkpoint"), "learning_curve": str(tmp_path / "curve.parquet")}
+    inputs = {"training_set": target, "test": str(real), "start": str(tmp_path / "first")}
+    training_step.run(Job(inputs, outputs, params, progress=_Quiet))
+    learnt, _ = load_checkpoint(tmp_path / "checkpoint")
+    assert all(torch.allclose(tensor, first[name], atol=1e-9) for name, tensor in learnt.state_dict().items())
+
+
 def test_what_is_measured_during_a_training_changes_no_bit_of_the_model(molecules: Conformations) -> None:
     found = []
     for evaluations in (1, 4):
@@ -180,3 +199,23 @@ def test_weights_that_do_not_fit_their_config_are_refused(tmp_path: Path) -> Non
     save_checkpoint(build(MODEL, 4).state_dict(), MODEL.changed(hidden_size=16), tmp_path)
     with pytest.raises(UserError, match="does not fit"):
         load_checkpoint(tmp_path)
+
+
+def test_weights_multiply_the_squared_errors_of_their_conformations(molecules: Conformations) -> None:
+    weights = np.array([0.5] * 6 + [1.75] * (len(molecules) - 6))
+    tasks = [
+        ConformationTask(molecules, molecules, sigmas(MODEL), 8, 4, 1, CPU, weights=each)
+        for each in (None, weights, np.ones(len(molecules)))
+    ]
+    model = build(MODEL, 1)
+    plain, weighted, ones = (task.batch(0) for task in tasks)
+    assert torch.equal(tasks[0].loss(model, plain), tasks[2].loss(model, ones))
+    alone = []  # each conformation of the batch on its own, with its noise
+    for place in range(plain.molecules.molecules):
+        only = torch.where(plain.molecules.molecule == place, 1.0, 0.0)
+        terms = losses(model, plain.molecules, plain.positions, plain.levels, plain.noise, only)
+        alone.append(terms.remote + terms.local)
+    expected = sum(weights[row] * loss for row, loss in zip(tasks[1].rows(0), alone, strict=True)) / len(
+        plain.positions
+    )
+    torch.testing.assert_close(tasks[1].loss(model, weighted), expected.float(), rtol=1e-4, atol=1e-5)

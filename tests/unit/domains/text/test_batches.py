@@ -177,3 +177,37 @@ def test_a_document_that_was_cut_keeps_its_last_token_when_packed_and_does_not_e
 @pytest.mark.parametrize(("epochs", "steps"), [(1.0, 50), (1.1, 55), (2.2, 110), (0.01, 1), (0.03, 2), (1.001, 51)])
 def test_a_part_of_an_epoch_is_the_batches_that_it_begins(epochs: float, steps: int) -> None:
     assert TrainingLength(epochs=epochs).optimizer_steps(50) == steps
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_every_target_has_the_weight_of_its_document(store: TokenStore, packing: bool) -> None:
+    """Weights are the second token's, which is the document's number; a document's end belongs to it."""
+    weights = np.arange(1.0, DOCUMENTS + 1)
+    order = Order(TrainingLength(epochs=2), 8, 1)
+    one = (
+        PackedTask(store, store, order, 16, CPU, weights)
+        if packing
+        else DocumentTask(store, store, order, CPU, weights)
+    )
+    plain = PackedTask(store, store, order, 16, CPU) if packing else DocumentTask(store, store, order, CPU)
+    sums: dict[float, float] = {}
+    for step in range(one.batches_per_epoch):
+        inputs, targets, found = one.batch(step)
+        assert all(torch.equal(*both) for both in zip((inputs, targets), plain.batch(step), strict=True))
+        assert torch.equal(found == 0, targets == IGNORED)
+        for weight in found[targets != IGNORED].tolist():
+            sums[weight] = sums.get(weight, 0) + 1
+    targets_of = store.lengths - 1
+    assert sums == {weight: count for weight, count in zip(weights.tolist(), targets_of.tolist(), strict=True)}
+    assert one.tokens_per_batch * one.batches_per_epoch == pytest.approx(targets_of @ weights)
+
+
+def test_two_ranks_share_the_weights_of_a_batch_as_they_share_its_documents(store: TokenStore) -> None:
+    weights = np.arange(1.0, DOCUMENTS + 1)
+    ranks = [
+        DocumentTask(store, store, Order(TrainingLength(epochs=1), 8, 1, ProcessGroup(rank, 2)), CPU, weights)
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        _, targets, found = rank.batch(0)
+        assert found[:, 0].tolist() == targets[:, 0].tolist()

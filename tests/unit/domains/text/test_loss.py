@@ -15,6 +15,7 @@ from selfloop.domains.text.model.loss import (
     cross_entropy,
     summed_loss,
     to_batch,
+    to_weights,
 )
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
@@ -162,3 +163,31 @@ def test_batches_hold_every_sequence_once_and_no_more_tokens_than_they_may(token
     batches = list(by_length(lengths, tokens_per_batch))
     assert sorted(index for batch in batches for index in batch) == list(range(200))
     assert all(len(batch) == 1 or len(batch) * lengths[batch].max() <= tokens_per_batch for batch in batches)
+
+
+def test_a_weight_counts_a_document_as_often_as_repeating_it_would(model: Transformer, store: TokenStore) -> None:
+    documents = [store[row] for row in range(6)]
+    once, thrice = to_batch(documents, CPU), to_batch(documents + documents[:2] * 2, CPU)
+    weights = to_weights(
+        [np.full(len(document) - 1, 3.0 if row < 2 else 1.0) for row, document in enumerate(documents)], CPU
+    )
+    found = []
+    for batch in ((*once, weights), thrice):
+        model.zero_grad()
+        loss = summed_loss(model, *batch)
+        loss.backward()
+        found.append((loss.item(), [parameter.grad.clone() for parameter in model.parameters()]))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    for weighted, repeated in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(weighted, repeated, rtol=1e-3, atol=1e-4)
+
+
+def test_weights_of_1_give_the_very_loss_and_gradients_of_none(model: Transformer, store: TokenStore) -> None:
+    batch = to_batch([store[row] for row in range(6)], CPU)
+    found = []
+    for extra in ((), (torch.ones(batch[1].shape),)):
+        model.zero_grad()
+        loss = summed_loss(model, *batch, *extra)
+        loss.backward()
+        found.append([loss.detach(), *(parameter.grad.clone() for parameter in model.parameters())])
+    assert all(map(torch.equal, *found))

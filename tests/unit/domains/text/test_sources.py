@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -36,7 +37,7 @@ def section(**changes: Any) -> Data:
 def read(data: Data) -> tuple[list[str], list[str], list[str]]:
     """Train documents, test documents and log lines."""
     log: list[str] = []
-    train, test = sources.documents(data, log.append)
+    train, test, _ = sources.documents(data, log.append)
     return list(train), list(test), log
 
 
@@ -449,6 +450,34 @@ def test_the_subsample_of_train_does_not_change_what_is_held_out(tmp_path: Path)
     assert set(few) < set(train)
 
 
+def test_the_reserve_is_in_no_other_split_and_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    data = section(train=write_txt(tmp_path / "stories.txt", STORIES), test_fraction=0.2, rows=5)
+    splits = [list(split) for split in sources.documents(data.changed(reserve=2.0), lambda line: None)]
+    assert [len(split) for split in splits] == [5, 4, 10]
+    assert len(set().union(*map(set, splits))) == 19
+    assert read(data)[:2] == (splits[0], splits[1])
+
+
+@pytest.mark.parametrize(("reserve", "train", "kept"), [(1.0, 8, 8), (0.5, 10, 5), (2.0, 5, 10), (4.0, 3, 12)])
+def test_a_reserve_of_all_documents_is_as_many_times_the_train_split_as_it_says(
+    tmp_path: Path, reserve: float, train: int, kept: int
+) -> None:
+    data = section(train=write_txt(tmp_path / "stories.txt", STORIES), test_fraction=0.2, reserve=reserve)
+    assert [len(list(split)) for split in sources.documents(data, lambda line: None)] == [train, 4, kept]
+    assert sources.known_train_rows(data) == train
+
+
+def test_a_reserve_that_the_source_cannot_fill_is_a_problem_that_says_what_there_is(tmp_path: Path) -> None:
+    data = section(train=write_txt(tmp_path / "stories.txt", STORIES), test_fraction=0.2, rows=5, reserve=2.5)
+    expected = (
+        "data.reserve: 2.5 needs 12 documents beside the 5 to train on, and there are 16 in all; lower it, or train on "
+        "fewer."
+    )
+    assert sources.problems(data) == [expected]
+    with pytest.raises(UserError, match=re.escape(expected)):
+        sources.documents(data.changed(rows=5), lambda line: None)
+
+
 def test_test_rows_limits_the_test_split(tmp_path: Path) -> None:
     data = section(train=write_txt(tmp_path / "stories.txt", STORIES), test_fraction=0.5, test_rows=3)
     train, test, _ = read(data)
@@ -472,7 +501,7 @@ def test_rows_are_counted_after_short_documents_are_dropped(tmp_path: Path, held
 def test_a_file_that_changes_between_the_two_passes_is_an_error(tmp_path: Path, held_out: str) -> None:
     path = tmp_path / "stories.txt"
     write_txt(path, STORIES)
-    train, _ = sources.documents(section(train=str(path), test=held_out), lambda line: None)
+    train, _, _ = sources.documents(section(train=str(path), test=held_out), lambda line: None)
     write_txt(path, STORIES[:-1])
     with pytest.raises(UserError, match="changed while it was read: 20 documents at first, then 19"):
         list(train)

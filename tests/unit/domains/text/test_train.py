@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from tqdm import tqdm
 
 from selfloop.data import training_set
@@ -101,6 +102,19 @@ def test_trainings_of_the_same_streams_begin_alike_and_see_their_rows_in_the_sam
     assert seen[0] == seen[1] == seen[2]
     assert seen[0][0] != seen[3][0]
     assert seen[0][1] != seen[3][1]
+
+
+def test_a_training_begins_with_the_weights_that_it_starts_from(job: Job[train.Params], tmp_path: Path) -> None:
+    train.run(replace(job, output={**job.output, "checkpoint": str(tmp_path / "first")}))
+    first = load_file(tmp_path / "first/model.safetensors")
+    training = job.params.training.changed(epochs=None, steps=1, learning_rate=1.0e-12)
+    started = replace(job, params=job.params.model_copy(update={"training": training}))
+    found = []
+    for more in ({"start": str(tmp_path / "first")}, {}):
+        train.run(replace(started, input={**job.input, **more}))
+        learnt = load_file(tmp_path / "checkpoint/model.safetensors")
+        found.append(all(torch.allclose(learnt[name], first[name], atol=1e-9) for name in first))
+    assert found == [True, False]
 
 
 CUDA = torch.device("cuda")

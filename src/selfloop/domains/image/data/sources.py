@@ -11,7 +11,7 @@ from itertools import combinations, product
 from pathlib import Path
 
 from selfloop.config.section import given
-from selfloop.data import validation
+from selfloop.data import reserve, validation
 from selfloop.domains.image.config import VALIDATION_KEYS, Data
 from selfloop.domains.image.data import readers
 from selfloop.domains.image.data.readers import ImageFiles
@@ -67,8 +67,10 @@ def input_files(data: Data) -> list[str]:
     return [str(inner) for path in named for inner in ([path] if path.is_file() else readers.images_of(path))]
 
 
-def splits(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles, ImageFiles | None]:
-    """The train, test and validation images (None if `data` asks for none), a function of the data and `data.seed`.
+def splits(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles, ImageFiles | None, ImageFiles | None]:
+    """The train, test and validation images and the reserve, a function of the data and `data.seed`.
+
+    The last two are None if `data` asks for none.
 
     Raises:
         UserError: a source cannot be read or is empty, has fewer rows than requested, or has a person in two splits.
@@ -88,10 +90,15 @@ def splits(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles, ImageFiles | N
     if watched is not None:
         _refuse_shared_persons(("train", train), ("validation", watched))
         _refuse_shared_persons(("test", test), ("validation", watched))
+    pool, reserved = train, None
     train = _drawn(train, data, "rows")
     if data.validation_fraction is not None:
         train, watched = _held_out(train, data.validation_fraction, int(data.seed), "validation", log)
-    return train, _drawn(test, data, "test_rows"), watched and _drawn(watched, data, "validation_rows")
+    if data.reserve and data.rows is None:
+        train, reserved = _parted(train, data)
+    elif data.reserve:
+        reserved = _rest(pool, train, watched, data)
+    return train, _drawn(test, data, "test_rows"), watched and _drawn(watched, data, "validation_rows"), reserved
 
 
 def _collections(data: Data, log: Log) -> tuple[ImageFiles, ImageFiles | None, ImageFiles | None]:
@@ -151,15 +158,42 @@ def _refuse_shared_persons(one: tuple[str, ImageFiles], other: tuple[str, ImageF
 
 
 def _drawn(images: ImageFiles, data: Data, key: str) -> ImageFiles:
-    import numpy as np
-
     wanted = getattr(data, key)
     if wanted is None:
         return images
     if wanted > len(images):
         raise UserError(f"data.{key}: {wanted} is more than the source has (allowed: 1 to {len(images)})")
+    return images.subset(_choice(len(images), wanted, data, key))
+
+
+def _choice(count: int, wanted: int, data: Data, key: str) -> list[int]:
+    import numpy as np
+
     generator = np.random.default_rng(stream(str(data.seed), key))
-    return images.subset(np.sort(generator.choice(len(images), size=wanted, replace=False)).tolist())
+    indices: list[int] = np.sort(generator.choice(count, size=wanted, replace=False)).tolist()
+    return indices
+
+
+def _parted(images: ImageFiles, data: Data) -> tuple[ImageFiles, ImageFiles]:
+    """Images to train on and a reserve, of all of them."""
+    count, kept = reserve.counts(len(images), None, data.reserve, "images")
+    trained = set(_choice(len(images), count, data, "train images beside the reserve"))
+    rest = [index for index in range(len(images)) if index not in trained]
+    reserved = [rest[index] for index in _choice(len(rest), kept, data, "reserve")]
+    return images.subset(sorted(trained)), images.subset(reserved)
+
+
+def _rest(pool: ImageFiles, train: ImageFiles, watched: ImageFiles | None, data: Data) -> ImageFiles:
+    """The reserve beside `rows` images drawn of `pool`, of which `train` are trained on; none of a person watched."""
+    taken = set(_choice(len(pool), given(data.rows), data, "rows"))
+    persons = set() if watched is None or watched.persons is None else set(watched.persons)
+    rest = [
+        index
+        for index in range(len(pool))
+        if index not in taken and (pool.persons is None or pool.persons[index] not in persons)
+    ]
+    _, kept = reserve.counts(len(train) + len(rest), len(train), data.reserve, "images")
+    return pool.subset([rest[index] for index in _choice(len(rest), kept, data, "reserve")])
 
 
 def _paths(value: str | list[str] | None) -> list[Path]:

@@ -28,11 +28,11 @@ def run(job: Job[Params]) -> None:
     data = job.params.data
     with unchanged(job.params.contents, lambda: sources.input_files(data)):
         seen: dict[str, set[bytes]] = {}
-        for name, split in zip(sources.SPLITS, sources.splits(data, job.log.info), strict=True):
-            if split is None:
-                no_validation(Path(job.output[name]), SCHEMA)
-            else:
+        for name, split in zip((*sources.SPLITS, "reserve"), sources.splits(data, job.log.info), strict=True):
+            if split is not None:
                 seen[name] = _write(name, split, data, Path(job.output[name]), job)
+            elif name in job.output:
+                no_validation(Path(job.output[name]), SCHEMA)
     for known, name in combinations(seen, 2):
         twice = len(seen[known] & seen[name])
         if twice:

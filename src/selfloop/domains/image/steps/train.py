@@ -3,6 +3,7 @@
 import math
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from selfloop.data.learning_curve import of_validation
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.image.config import Model, Training
 from selfloop.domains.image.data import image_store
-from selfloop.domains.image.model.checkpoint import save_checkpoint
+from selfloop.domains.image.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.image.model.loss import measure, terms
 from selfloop.domains.image.model.network import Autoencoder, Shape, build
 from selfloop.errors import UserError
@@ -51,6 +52,7 @@ class ImageTask:
         device: of the model.
         group: the ranks that share every batch. BatchNorm uses the statistics of its own shard.
         validation: as `test`, the images that the schedule plateau watches; None for other schedules.
+        weights: of the training images in the loss [rows]; None for 1.
     """
 
     unit = "images"
@@ -65,6 +67,7 @@ class ImageTask:
         device: torch.device,
         group: ProcessGroup = SINGLE_PROCESS,
         validation: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.group = group
         self.validation = None if validation is None else torch.from_numpy(validation)
@@ -77,6 +80,7 @@ class ImageTask:
         self.steps_per_epoch = float(self.batches_per_epoch)
         self.steps = training.optimizer_steps(self.batches_per_epoch)
         self._train = train
+        self._weights = None if weights is None else torch.from_numpy(weights).float()
         self._resident = _on_device(train, device)
         self._epoch = lru_cache(maxsize=2)(self._batches)
 
@@ -84,8 +88,11 @@ class ImageTask:
         order = np.random.default_rng([stream(self.streams, "order"), epoch]).permutation(self.rows)
         return np.array_split(order, self.batches_per_epoch)
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor, int]:
-        """This rank's images, uint8 [rows, bands, size, size], and noise [rows, latent], and the whole batch's size."""
+    def batch(self, step: int) -> tuple[Any, ...]:
+        """This rank's images, uint8 [rows, bands, size, size], and noise [rows, latent], and the whole batch's size.
+
+        Where images have weights, these [rows], too.
+        """
         rows = self._epoch(step // self.batches_per_epoch)[step % self.batches_per_epoch]
         generator = torch.Generator(self.device).manual_seed(stream(self.streams, f"step {step}"))
         noise = torch.randn(len(rows), self.latent, generator=generator, device=self.device)
@@ -98,16 +105,21 @@ class ImageTask:
             images = self._resident[torch.from_numpy(rows).to(self.device)]
         if self.flip:
             images = torch.where(flipped[:, None, None, None], images.flip(3), images)
-        return images, noise, count
+        if self._weights is None:
+            return images, noise, count
+        return images, noise, count, self._weights[torch.from_numpy(rows)].to(self.device)
 
-    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, int]) -> Tensor:
+    def loss(self, model: nn.Module, batch: tuple[Any, ...]) -> Tensor:
         """Squared error per pixel value plus the weighted KL divergence, means over the batch."""
         assert isinstance(model, Autoencoder)
-        images, noise, count = batch
+        images, noise, count, *weights = batch
         error, divergence = terms(model, images, noise)
-        return (error.sum() + self.kl_weight * divergence.sum()) / count
+        for weight in weights:
+            error, divergence = error * weight, divergence * weight
+        loss: Tensor = (error.sum() + self.kl_weight * divergence.sum()) / count
+        return loss
 
-    def size(self, batch: tuple[Tensor, Tensor, int]) -> int:
+    def size(self, batch: tuple[Any, ...]) -> int:
         """Images of the batch."""
         return len(batch[0])
 
@@ -166,9 +178,10 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
         )
     streams = job.params.streams
     shape = Shape.of(train.shape[2], COLORS[train.shape[1]], job.params.model)
-    model = build(shape, stream(streams, "weights"))
+    started = job.input.get("start")
+    model = build(shape, stream(streams, "weights")) if started is None else load_checkpoint(Path(started))[0]
     job.log.info("%s parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}")
-    task = ImageTask(train, test, training, shape.latent, streams, device, group, watched)
+    task = ImageTask(train, test, training, shape.latent, streams, device, group, watched, training_set.weights(folder))
     note(job, device, compute_dtype(training.precision, device))
     keep_freed_memory()  # every step allocates the same blocks
 

@@ -25,7 +25,9 @@ class Losses(NamedTuple):
     atoms: int
 
 
-def losses(model: GeoDiff, batch: Batch, positions: Tensor, levels: Tensor, noise: Tensor) -> Losses:
+def losses(
+    model: GeoDiff, batch: Batch, positions: Tensor, levels: Tensor, noise: Tensor, weights: Tensor | None = None
+) -> Losses:
     """The two terms of the weighted variational bound, for given noise.
 
     From noisy positions the network predicts, for every edge, the change of its length to the true one in units of the
@@ -38,6 +40,7 @@ def losses(model: GeoDiff, batch: Batch, positions: Tensor, levels: Tensor, nois
         positions: [atoms, 3], the true ones, Å.
         levels: [molecules], sigma of each molecule, Å.
         noise: [atoms, 3], standard normal.
+        weights: [atoms], of the squared errors; None for 1.
     """
     per_atom = levels.index_select(0, batch.molecule)
     noisy = positions + noise * per_atom.unsqueeze(1)
@@ -49,7 +52,10 @@ def losses(model: GeoDiff, batch: Batch, positions: Tensor, levels: Tensor, nois
     n, atoms = pairs.local, len(positions)
     globally = forces(remote - targets[n:], pairs.first[n:], pairs.second[n:], pairs.units[n:], atoms)
     locally = forces(local - targets[:n], pairs.first[:n], pairs.second[:n], pairs.units[:n], atoms)
-    return Losses(GLOBAL_WEIGHT * globally.square().sum(), LOCAL_WEIGHT * locally.square().sum(), atoms)
+    squares = globally.square(), locally.square()
+    if weights is not None:
+        squares = squares[0] * weights[:, None], squares[1] * weights[:, None]
+    return Losses(GLOBAL_WEIGHT * squares[0].sum(), LOCAL_WEIGHT * squares[1].sum(), atoms)
 
 
 def evaluation_rows(test: Conformations) -> npt.NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """Rule prepare_data: real conformations as Parquet, split by molecule."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -36,7 +36,9 @@ def run(job: Job[Params]) -> None:
 def _prepare(job: Job[Params]) -> None:
     data = job.params.data
     left_out = LeftOut()
-    train, test, watched = splits(data, left_out)
+    train, test, watched, others = splits(data, left_out)
+    if data.reserve and data.molecules is None:
+        train, others = _parted(train, data.reserve)
     for note in left_out.notes.described():
         job.log.info("%s", note)
     reasons = ", ".join(left_out.described())
@@ -56,6 +58,9 @@ def _prepare(job: Job[Params]) -> None:
     rows = list(_thinned(conformations(train), data))
     job.log.info("%d conformations of %d molecules to train on", len(rows), len(train))
     write_conformations(rows, Path(job.output["train"]))
+    if "reserve" in job.output:
+        kept = _reserved(others, watched, len(rows), data.reserve)
+        job.log.info("%d conformations in the reserve", write_conformations(kept, Path(job.output["reserve"])))
     count = write_conformations(conformations(test), Path(job.output["test"]))
     job.log.info("%d conformations of %d molecules to test on", count, len(test))
 
@@ -93,8 +98,35 @@ def _held_out(molecules: list[Molecule], data: Data) -> tuple[list[Molecule], li
     return kept, [molecule for index in order[:wanted] for molecule in groups[index]]
 
 
-def splits(data: Data, left_out: LeftOut) -> tuple[list[Molecule], list[Molecule], list[Molecule]]:
+def _parted(molecules: list[Molecule], reserve: float) -> tuple[list[Molecule], list[Molecule]]:
+    """The molecules to train on and those of the reserve, of all of them."""
+    ends = np.cumsum([len(molecule.conformations) for molecule in molecules])
+    fits = np.flatnonzero(ends[-1] - ends >= np.round(ends * reserve))
+    if not len(fits):
+        raise UserError(f"data.reserve: {reserve:g} leaves no molecule to train on, of {len(molecules)}; lower it.")
+    return molecules[: fits[-1] + 1], molecules[fits[-1] + 1 :]
+
+
+def _reserved(
+    molecules: Iterable[Molecule], watched: Sequence[Molecule], rows: int, reserve: float
+) -> list[Conformation]:
+    """The conformations of the reserve beside `rows` to train on, of molecules that are not in the validation split."""
+    known = {_graph(molecule) for molecule in watched}
+    wanted = round(rows * reserve)
+    others = (molecule for molecule in molecules if _graph(molecule) not in known)
+    kept = list(islice(conformations(others), wanted))
+    if len(kept) < wanted:
+        raise UserError(
+            f"data.reserve: {reserve:g} needs {wanted:,} conformations beside the {rows:,} to train on, and there are "
+            f"{len(kept):,}; lower it, or train on fewer molecules."
+        )
+    return kept
+
+
+def splits(data: Data, left_out: LeftOut) -> tuple[list[Molecule], list[Molecule], list[Molecule], Iterable[Molecule]]:
     """The molecules to train on, to test on, and of the validation files, disjoint up to stereoisomers and isotopes.
+
+    The last ones are others, for the reserve; they are read as they are taken.
 
     Args:
         data: the `data` section.
@@ -107,6 +139,7 @@ def splits(data: Data, left_out: LeftOut) -> tuple[list[Molecule], list[Molecule
         distinct = _distinct(reader(data, seed, left_out), left_out)
         test = list(islice(distinct, wanted_test))
         train = list(islice(distinct, wanted))
+        rest: Iterable[Molecule] = distinct
     elif data.test is not None:
         of_files = readers.of_sdf if data.source == "sdf" else readers.of_geodiff
         test = _drawn(list(of_files(matching_files(data.test)[0], data, left_out)), wanted_test, seed)
@@ -115,7 +148,8 @@ def splits(data: Data, left_out: LeftOut) -> tuple[list[Molecule], list[Molecule
         others = [molecule for molecule in candidates if _graph(molecule) not in known]
         if len(others) < len(candidates):
             left_out["molecules to train on that are among those to test on"] += len(candidates) - len(others)
-        train = _drawn(others, wanted, seed)
+        drawn = _drawn(others, None, seed)
+        train, rest = drawn[:wanted], drawn[len(drawn) if wanted is None else wanted :]
     else:
         alike: dict[str, list[Molecule]] = {}
         for molecule in readers.of_sdf(matching_files(data.train)[0], data, left_out):
@@ -127,7 +161,7 @@ def splits(data: Data, left_out: LeftOut) -> tuple[list[Molecule], list[Molecule
             [molecule for index in indices for molecule in groups[index]]
             for indices in (order[:held_out], order[held_out:])
         )
-        test, train = test[:wanted_test], train[:wanted]
+        test, train, rest = test[:wanted_test], train[:wanted], train[len(train) if wanted is None else wanted :]
     watched: list[Molecule] = []
     if data.validation is not None:
         of_files = readers.of_sdf if data.source == "sdf" else readers.of_geodiff
@@ -142,7 +176,8 @@ def splits(data: Data, left_out: LeftOut) -> tuple[list[Molecule], list[Molecule
             left_out["molecules to train on that are among those for validation"] += len(train) - len(others)
         watched, train = _drawn(kept, None, stream(digest(data.seed), "validation split")), others
     most_test = data.conformers if data.test_conformers is None else data.test_conformers
-    return _cut(train, data.conformers), _cut(test, most_test), _cut(watched, data.conformers)
+    rest = (Molecule(molecule.conformations[: data.conformers]) for molecule in rest)
+    return _cut(train, data.conformers), _cut(test, most_test), _cut(watched, data.conformers), rest
 
 
 def conformations(molecules: Iterable[Molecule]) -> Iterator[Conformation]:

@@ -15,7 +15,7 @@ from selfloop.data.learning_curve import of_validation
 from selfloop.domains.molecule.config import Model, Training
 from selfloop.domains.molecule.data.conformations import COLUMNS, Conformations, read_conformations
 from selfloop.domains.molecule.data.graph import Batch, build_batch
-from selfloop.domains.molecule.model.checkpoint import save_checkpoint
+from selfloop.domains.molecule.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.molecule.model.evaluation import LEARNING_CURVE_DRAWS
 from selfloop.domains.molecule.model.loss import evaluation_rows, held_out_losses, losses
 from selfloop.domains.molecule.model.network import GeoDiff, build
@@ -36,12 +36,16 @@ class Params(TrainParams):
 
 
 class NoisyBatch(NamedTuple):
-    """A training batch: molecules, true positions [atoms, 3], noise levels [molecules], noise [atoms, 3]."""
+    """A training batch: molecules, true positions [atoms, 3], noise levels [molecules], noise [atoms, 3].
+
+    And, where conformations have weights in the loss, those of their atoms [atoms].
+    """
 
     molecules: Batch
     positions: Tensor
     levels: Tensor
     noise: Tensor
+    weights: Tensor | None = None
 
 
 class ConformationTask:
@@ -59,8 +63,10 @@ class ConformationTask:
         seed: int,
         device: torch.device,
         validation: Conformations | None = None,
+        weights: npt.NDArray[np.float64] | None = None,
     ) -> None:
         self.train, self.test, self.validation, self.device = train, test, validation, device
+        self.weights = weights  # of the training conformations; None for 1
         self.levels, self.steps, self.batch_size, self.seed = levels, steps, batch_size, seed
         self.batches_per_epoch = math.ceil(len(train) / batch_size)
         self.steps_per_epoch = float(self.batches_per_epoch)
@@ -87,12 +93,17 @@ class ConformationTask:
             torch.from_numpy(data.coordinates[atoms]).to(self.device),
             torch.from_numpy(levels).to(self.device),
             torch.from_numpy(noise).to(self.device),
+            None if self.weights is None else self._of_atoms(self.weights, rows),
         )
+
+    def _of_atoms(self, weights: npt.NDArray[np.float64], rows: npt.NDArray[np.int64]) -> Tensor:
+        each = np.repeat(weights[rows], np.diff(self.train.bounds)[rows]).astype(np.float32)
+        return torch.from_numpy(each).to(self.device)
 
     def loss(self, model: nn.Module, batch: NoisyBatch) -> Tensor:
         """The mean over the batch's atoms, as in the original."""
         assert isinstance(model, GeoDiff)
-        terms = losses(model, batch.molecules, batch.positions, batch.levels, batch.noise)
+        terms = losses(model, batch.molecules, batch.positions, batch.levels, batch.noise, batch.weights)
         return (terms.remote + terms.local) / terms.atoms
 
     def size(self, batch: NoisyBatch) -> int:
@@ -128,9 +139,12 @@ def run(job: Job[Params]) -> None:
         )
     note(job, device, compute_dtype(OptimizerConfig.of(training).precision, device))
     streams = job.params.streams
-    model = build(config, stream(streams, "weights"))
-    seed = stream(streams, "batches")
-    task = ConformationTask(train, test, sigmas(config), training.steps, training.batch_size, seed, device, watched)
+    started = job.input.get("start")
+    model = build(config, stream(streams, "weights")) if started is None else load_checkpoint(Path(started))[0]
+    seed, weights = stream(streams, "batches"), training_set.weights(folder)
+    task = ConformationTask(
+        train, test, sigmas(config), training.steps, training.batch_size, seed, device, watched, weights
+    )
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:
         save_checkpoint(weights, config, folder)

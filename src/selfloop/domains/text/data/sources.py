@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfloop.config.section import given
+from selfloop.data import reserve
 from selfloop.domains.text.config import Data
 from selfloop.domains.text.data import files, shakespeare
 from selfloop.domains.text.data.files import Raw
@@ -61,13 +62,15 @@ def problems(data: Data) -> list[str]:
         messages += _packaged_problems(given(data.name))
     if data.source == "hub":
         messages += hub.problems(data)
-    if not messages and data.rows is not None:
+    if not messages and (data.rows is not None or data.reserve):
         try:
             available = _available_train_rows(data)
+            if available is not None and data.rows is not None and data.rows > available:
+                messages.append(_too_few("rows", data.rows, available))
+            elif available is not None and data.reserve:
+                _train_and_reserve(data, available)
         except UserError as error:
             return [str(error)]
-        if available is not None and data.rows > available:
-            messages.append(_too_few("rows", data.rows, available))
     return messages
 
 
@@ -83,7 +86,7 @@ def known_train_rows(data: Data) -> int | None:
     available = _available_train_rows(data)
     if available is None:
         return None if data.rows is None else data.rows
-    return min(available, _wanted_rows(data, available))
+    return _train_and_reserve(data, available)[0] if data.reserve else min(available, _wanted_rows(data, available))
 
 
 def input_files(data: Data) -> list[str]:
@@ -204,8 +207,8 @@ class Tally:
     hashes: "array[int]" = field(default_factory=lambda: array("Q"))
 
 
-def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str]]:
-    """The train and test documents in source order, a function of the data and `data.seed`.
+def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str], Iterator[str]]:
+    """The train and test documents and those of the reserve in source order, a function of the data and `data.seed`.
 
     Everything is validated before this returns; the iterators read the source a second time.
 
@@ -243,10 +246,16 @@ def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str]]:
                 " characters (allowed is a source that gives at least one for train and one for test)"
             )
 
-    train = train[_draw(len(train), _checked_rows(data, "rows", len(train)), [seed, 2])]
+    pool, wanted = train, _checked_rows(data, "rows", len(train))
+    wanted, kept = _train_and_reserve(data, len(pool)) if data.reserve else (wanted, 0)
+    train = pool[_draw(len(pool), wanted, [seed, 2])]
+    rest = np.setdiff1d(pool, train) if kept else pool[:0]
+    reserved = rest[_draw(len(rest), kept, [seed, 4])]
     test = test[_draw(len(test), _checked_rows(data, "test_rows", len(test)), [seed, 3])]
     log(f"train: {len(train)} documents")
     log(f"test: {len(test)} documents")
+    if data.reserve:
+        log(f"reserve: {len(reserved)} documents")
     shared = int(np.isin(train_hashes[train], test_hashes[test]).sum())
     if shared:
         log(
@@ -255,6 +264,7 @@ def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str]]:
     return (
         _select(read_train, train, len(train_hashes), data.min_characters),
         _select(read_test, test, len(test_hashes), data.min_characters),
+        _select(read_train, reserved, len(train_hashes), data.min_characters),
     )
 
 
@@ -366,6 +376,13 @@ def _wanted_rows(data: Data, available: int) -> int:
     if data.fraction is not None:
         return max(1, round(available * data.fraction))
     return available
+
+
+def _train_and_reserve(data: Data, available: int) -> tuple[int, int]:
+    """Documents to train on, and those of the reserve, of the `available` ones."""
+    all_others = data.rows is None and data.fraction is None
+    wanted = None if all_others else _wanted_rows(data, available)
+    return reserve.counts(available, wanted, data.reserve, "documents")
 
 
 def _checked_rows(data: Data, key: str, available: int) -> int:

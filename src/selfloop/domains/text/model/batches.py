@@ -1,7 +1,7 @@
 """Training batches: documents of similar length, or full rows packed with documents."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from selfloop.config.training_length import TrainingLength
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
-from selfloop.domains.text.model.loss import IGNORED, cross_entropy, summed_loss, to_batch
+from selfloop.domains.text.model.loss import IGNORED, cross_entropy, summed_loss, to_batch, to_weights
 from selfloop.domains.text.model.network import Transformer
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 
@@ -37,33 +37,49 @@ class Order:
 
 
 class LanguageTask:
-    """Common base of both kinds of batches: see `selfloop.training.loop.Task`."""
+    """Common base of both kinds of batches: see `selfloop.training.loop.Task`.
+
+    Args:
+        tokens: targets of each training document.
+        weights: of each training document in the loss; None for 1.
+    """
 
     unit = "tokens"
 
     def __init__(
-        self, test: TokenStore, order: Order, batches_per_epoch: int, tokens: int, device: torch.device
+        self,
+        test: TokenStore,
+        order: Order,
+        batches_per_epoch: int,
+        tokens: np.ndarray,
+        device: torch.device,
+        weights: np.ndarray | None,
     ) -> None:
-        self.test, self.order, self.device = test, order, device
+        self.test, self.order, self.device, self.weights = test, order, device, weights
         self.batches_per_epoch = batches_per_epoch
         self.steps_per_epoch = float(batches_per_epoch)
         self.steps = order.length.optimizer_steps(batches_per_epoch)
-        self.tokens_per_batch = tokens / batches_per_epoch
+        self.tokens_per_batch = float(tokens.sum() if weights is None else tokens @ weights) / batches_per_epoch
 
     def rows(self, step: int) -> Sequence[np.ndarray]:
         """Token sequences of a step, for all ranks."""
         raise NotImplementedError
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a step: this rank's shard."""
+    def row_weights(self, step: int) -> Sequence[np.ndarray]:
+        """The weight of every target of `rows`."""
+        raise NotImplementedError
+
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """Inputs, targets and, where documents have weights, those of the targets, of a step: this rank's shard."""
         rows, group = self.rows(step), self.order.group
-        share = rows[group.rank :: group.size]
-        if not share:  # fewer rows than ranks: a row without targets
+        share = slice(group.rank, None, group.size)
+        if not rows[share]:  # fewer rows than ranks: a row without targets
             inputs, targets = to_batch(rows[:1], self.device)
             return inputs, torch.full_like(targets, IGNORED)
-        return to_batch(share, self.device)
+        batch = to_batch(rows[share], self.device)
+        return batch if self.weights is None else (*batch, to_weights(self.row_weights(step)[share], self.device))
 
-    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """Cross-entropy, nats per token of an average batch.
 
         Not per token of this batch: batches of short documents have fewer tokens, and would count more. Models would
@@ -72,7 +88,7 @@ class LanguageTask:
         assert isinstance(model, Transformer)
         return summed_loss(model, *batch) / self.tokens_per_batch
 
-    def size(self, batch: tuple[Tensor, Tensor]) -> int:
+    def size(self, batch: tuple[Tensor, ...]) -> int:
         """Number of target tokens."""
         return int((batch[1] != IGNORED).sum())
 
@@ -89,11 +105,18 @@ class DocumentTask(LanguageTask):
     are then shuffled.
     """
 
-    def __init__(self, train: TokenStore, test: TokenStore, order: Order, device: torch.device) -> None:
+    def __init__(
+        self,
+        train: TokenStore,
+        test: TokenStore,
+        order: Order,
+        device: torch.device,
+        weights: np.ndarray | None = None,
+    ) -> None:
         self.train = train
         self._lengths = train.lengths
         batches = math.ceil(len(train) / order.batch_size)
-        super().__init__(test, order, batches, int((self._lengths - 1).sum()), device)
+        super().__init__(test, order, batches, self._lengths - 1, device, weights)
         self._epoch = lru_cache(maxsize=2)(self._batches)
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
@@ -109,8 +132,15 @@ class DocumentTask(LanguageTask):
 
     def rows(self, step: int) -> Sequence[np.ndarray]:
         """The documents of a step."""
-        batch = self._epoch(step // self.batches_per_epoch)[step % self.batches_per_epoch]
-        return [self.train[row] for row in batch]
+        return [self.train[row] for row in self._batch(step)]
+
+    def row_weights(self, step: int) -> Sequence[np.ndarray]:
+        """Their weights."""
+        assert self.weights is not None
+        return [np.full(self._lengths[row] - 1, self.weights[row], dtype=np.float32) for row in self._batch(step)]
+
+    def _batch(self, step: int) -> np.ndarray:
+        return self._epoch(step // self.batches_per_epoch)[step % self.batches_per_epoch]
 
 
 class PackedTask(LanguageTask):
@@ -121,14 +151,22 @@ class PackedTask(LanguageTask):
     and attention crosses document boundaries. The last row of an epoch may be shorter; there is no other padding.
     """
 
-    def __init__(self, train: TokenStore, test: TokenStore, order: Order, context: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        train: TokenStore,
+        test: TokenStore,
+        order: Order,
+        context: int,
+        device: torch.device,
+        weights: np.ndarray | None = None,
+    ) -> None:
         self.train, self.context = train, context
         self._ended = (train.lengths > 1) & train.ended
         self._lengths = train.lengths - self._ended
         self._tokens = int(self._lengths.sum())
         rows = math.ceil(self._tokens / context)
-        predicted = self._tokens - int((~self._ended).sum())
-        super().__init__(test, order, math.ceil(rows / order.batch_size), predicted, device)
+        predicted = self._lengths - ~self._ended
+        super().__init__(test, order, math.ceil(rows / order.batch_size), predicted, device, weights)
         self._total_rows = rows
         self._epoch = lru_cache(maxsize=2)(self._permutation)
 
@@ -142,25 +180,42 @@ class PackedTask(LanguageTask):
 
         A begin-of-text that is no target is `IGNORED`, which `to_batch` reads as begin-of-text where it is an input.
         """
-        epoch, index = divmod(step, self.batches_per_epoch)
-        first = index * self.order.batch_size
-        return [self._row(epoch, row) for row in range(first, min(first + self.order.batch_size, self._total_rows))]
+        return [self._row(step, row, self._piece) for row in self._numbers(step)]
 
-    def _row(self, epoch: int, row: int) -> np.ndarray:
+    def row_weights(self, step: int) -> Sequence[np.ndarray]:
+        """The weights of all tokens of these rows but the first, which is no target."""
+        return [self._row(step, row, self._weights)[1:] for row in self._numbers(step)]
+
+    def _numbers(self, step: int) -> range:
+        first = step % self.batches_per_epoch * self.order.batch_size
+        return range(first, min(first + self.order.batch_size, self._total_rows))
+
+    def _row(self, step: int, row: int, piece: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
+        epoch = step // self.batches_per_epoch
         order, ends = self._epoch(epoch)
         begin, end = row * self.context, min((row + 1) * self.context, self._tokens)
         first, last = np.searchsorted(ends, [begin, end - 1], side="right")
         start = ends[first] - self._lengths[order[first]]
         # One more document than the row reaches into, for the token that follows the row.
-        pieces = [self._piece(order, index) for index in range(first, min(last + 2, len(order)))]
-        pieces.append(self._begin(order, len(order)))
+        pieces = [piece(order, index) for index in range(first, min(last + 2, len(order)))]
+        pieces.append(piece(order, len(order)))
         return np.concatenate(pieces)[begin - start : end - start + 1]
 
     def _piece(self, order: np.ndarray, index: int) -> np.ndarray:
-        """The document at `index` of the order, without its end-of-text."""
-        tokens = self.train[order[index]][1 : self._lengths[order[index]]]
-        return np.concatenate([self._begin(order, index), tokens], dtype=np.int32)
+        """The document at `index` of the order, without its end-of-text; after the last one, its end-of-text.
 
-    def _begin(self, order: np.ndarray, index: int) -> np.ndarray:
-        """Its begin-of-text, `IGNORED` if the document before it was truncated."""
-        return np.array([END_OF_TEXT_ID if index == 0 or self._ended[order[index - 1]] else IGNORED], dtype=np.int32)
+        Its begin-of-text is `IGNORED` if the document before it was truncated.
+        """
+        begin = np.array([END_OF_TEXT_ID if index == 0 or self._ended[order[index - 1]] else IGNORED], dtype=np.int32)
+        if index == len(order):
+            return begin
+        return np.concatenate([begin, self.train[order[index]][1 : self._lengths[order[index]]]], dtype=np.int32)
+
+    def _weights(self, order: np.ndarray, index: int) -> np.ndarray:
+        """The weights of `_piece`: of a begin-of-text, that of the document which it ends."""
+        assert self.weights is not None
+        before = np.full(1, self.weights[order[index - 1]] if index else 0.0, dtype=np.float32)
+        if index == len(order):
+            return before
+        row = order[index]
+        return np.concatenate([before, np.full(self._lengths[row] - 1, self.weights[row])], dtype=np.float32)

@@ -22,14 +22,24 @@ def to_batch(sequences: Sequence[np.ndarray], device: torch.device) -> tuple[Ten
     return inputs.to(device), targets.contiguous().to(device)
 
 
-def summed_loss(model: Transformer, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy summed over the batch's target tokens, in nats, computed in float32."""
+def to_weights(sequences: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    """Weights of the targets of a batch, float32 [rows, longest]; padding has the weight 0."""
+    padded_weights = torch.zeros(len(sequences), max(map(len, sequences)))
+    for row, weights in zip(padded_weights, sequences, strict=True):
+        row[: len(weights)] = torch.from_numpy(weights)
+    return padded_weights.to(device)
+
+
+def summed_loss(model: Transformer, inputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy summed over the batch's target tokens, each times its weight, in nats, computed in float32."""
     hidden = model.hidden(inputs).flatten(0, 1)
     targets = targets.flatten()
+    weights = None if weights is None else weights.flatten()
     real = (targets != IGNORED).nonzero()[:, 0]
     if len(real) < len(targets):  # no padding in the head, a large part of a small model's FLOPs
         hidden, targets = hidden[real], targets[real]
-    loss: Tensor = HeadLoss.apply(hidden, model.head_weight, targets)  # type: ignore[no-untyped-call]
+        weights = None if weights is None else weights[real]
+    loss: Tensor = HeadLoss.apply(hidden, model.head_weight, targets, weights)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -41,8 +51,11 @@ class HeadLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        """hidden [tokens, width], weight [vocabulary, width], targets int64 [tokens]; gives a float32 scalar."""
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, scales: Tensor | None = None) -> Tensor:
+        """hidden [tokens, width], weight [vocabulary, width], targets int64 [tokens]; gives a float32 scalar.
+
+        scales float32 [tokens] multiply the losses of tokens; None for 1.
+        """
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         backward = any(ctx.needs_input_grad)
         hidden_gradient = torch.empty_like(hidden) if backward else None
@@ -55,11 +68,15 @@ class HeadLoss(torch.autograd.Function):
             picked = logits.gather(1, wanted)
             probabilities = logits.exp_()
             total = probabilities.sum(dim=1, keepdim=True)
-            loss += (total.log() - picked).sum()
+            losses = total.log() - picked
+            scale = None if scales is None else scales[begin : begin + rows, None]
+            loss += (losses if scale is None else losses * scale).sum()
             if hidden_gradient is None or weight_gradient is None:
                 continue
             probabilities /= total
             probabilities.scatter_(1, wanted, probabilities.gather(1, wanted) - 1)
+            if scale is not None:
+                probabilities *= scale
             error = probabilities.to(weight.dtype)
             torch.mm(error, weight, out=hidden_gradient[begin : begin + rows])
             if weight.dtype == torch.float32:
@@ -71,10 +88,10 @@ class HeadLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         """The gradients of hidden and weight, scaled by the one of the loss."""
         hidden, weight = (saved * gradients[0].to(saved.dtype) for saved in ctx.saved_tensors)
-        return hidden, weight, None
+        return hidden, weight, None, None
 
 
 def by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:

@@ -23,11 +23,13 @@ class Params(StepParams):
 
 
 def run(job: Job[Params]) -> None:
-    """Read the source that `job.params.data` names, and write both splits."""
+    """Read the source that `job.params.data` names, and write the splits."""
     with unchanged(job.params.contents, lambda: sources.input_files(job.params.data)):
-        train, test = sources.documents(job.params.data, job.log.info)
+        train, test, reserve = sources.documents(job.params.data, job.log.info)
         _write(train, Path(job.output["train"]))
         _write(test, Path(job.output["test"]))
+        if "reserve" in job.output:
+            _write(reserve, Path(job.output["reserve"]))
         no_validation(Path(job.output["validation"]), SCHEMA)
 
 

@@ -16,11 +16,11 @@ CHARACTERS_AT_ONCE = 1_000_000  # an encoding takes some 30 times the memory of 
 
 
 def run(job: Job[StepParams]) -> None:
-    """Encode both splits once for all trainings."""
+    """Encode all splits once for all trainings."""
     tokenizer = Tokenizer.from_file(job.input["tokenizer"])
     # Text that spells the special token is encoded as text.
     tokenizer.encode_special_tokens = True
-    for split in ("train", "test"):
+    for split in job.output:
         rows, tokens = 0, 0
         with atomic_folder(Path(job.output[split])) as scratch, ShardWriter(scratch, SCHEMA) as writer:
             for texts in in_batches(iterate_rows(shard_paths(Path(job.input[split])), ["text"])):

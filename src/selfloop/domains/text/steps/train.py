@@ -14,7 +14,7 @@ from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.config import Model, Training
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
-from selfloop.domains.text.model.checkpoint import save_checkpoint
+from selfloop.domains.text.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.text.model.network import attention_backend, build
 from selfloop.errors import UserError
 from selfloop.identity import stream
@@ -96,14 +96,16 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
     if len(train) < training.batch_size and not training.packing:
         raise UserError(f"{folder} has {len(train)} documents, fewer than training.batch_size, {training.batch_size}.")
     streams = job.params.streams
-    model = build(config, stream(streams, "weights"))
+    started = job.input.get("start")
+    model = build(config, stream(streams, "weights")) if started is None else load_checkpoint(Path(started))
     order = Order(training, training.batch_size, stream(streams, "batches"), group)
     curve = test.first(training.evaluation_rows)
+    weights = training_set.weights(folder)
     task: LanguageTask
     if training.packing:
-        task = PackedTask(train, curve, order, context, device)
+        task = PackedTask(train, curve, order, context, device, weights)
     else:
-        task = DocumentTask(train, curve, order, device)
+        task = DocumentTask(train, curve, order, device, weights)
     compiled = compiles(training, task.steps, device)
     if compiled:
         compile_deterministically(device)

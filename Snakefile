@@ -59,11 +59,13 @@ rule all:
     input:
         rules.write_report.output,
         rules.collect_metrics.output,
+        rules.write_profile.output,
         study.shows.files(),
         # Each on its own: what is shown is looked for in what has been measured, with or without records of it.
         study.measurement_files,
         study.curve_files,
         study.simulation_files,
+        study.profile_files,
 
 
 # Around the jobs: one Snakemake per folder, this machine's GPUs, the forkserver; see selfloop.session.session.

@@ -31,8 +31,8 @@ from selfloop.analysis.show import TABLES
 from selfloop.report.page import Sources, render
 study = json.loads(sys.stdin.read())
 results = Path("results")
-metrics, curves = (read_tidy(results / f"{n}.parquet", s) for n, s in TABLES.items())
-sources = Sources(study, metrics, curves, results)
+metrics, curves, profile = (read_tidy(results / f"{n}.parquet", s) for n, s in TABLES.items())
+sources = Sources(study, metrics, curves, profile, results)
 Path(sys.argv[1]).write_text(render(sources), encoding="utf-8")
 """
 

@@ -6,9 +6,11 @@ rule collect_metrics:
         measurements=study.measurement_files,
         curves=study.curve_files,
         simulations=study.simulation_files,
+        profiles=study.profile_files,
     output:
         metrics=paths.METRICS,
         learning_curves=paths.LEARNING_CURVES,
+        profile=paths.PROFILE,
         chains=paths.CHAINS,
         mark=study.shows.tables_mark,
     log:
@@ -20,6 +22,28 @@ rule collect_metrics:
         chains=study.rows(),
         simulations=study.simulation_rows(),
         code=study.measured_code("collect_metrics"),
+    script:
+        "../scripts/step.py"
+
+
+# The words of all domains are corrected together, so that this table is of the whole study.
+rule write_profile:
+    input:
+        metrics=paths.METRICS,
+        profile=paths.PROFILE,
+        marks=study.shows.tables_mark,
+    output:
+        tables=paths.profile_table("csv"),
+        pages=paths.profile_table("md"),
+        mark=study.shows.profile_mark,
+    log:
+        paths.log("write_profile"),
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        study=study.shows.profiled(),
+        code=study.measured_code("write_profile"),
     script:
         "../scripts/step.py"
 

@@ -4,6 +4,7 @@
 wildcard_constraints:
     model=r"[^/]+/seed\d+/iteration\d+-[0-9a-f]{16}",
     part="[^/]+-[0-9a-f]{16}",
+    profile=r"[^/]+/seed\d+-[0-9a-f]{16}",
 
 
 # It only links files, and every model waits for it: it is a local rule, not queued on a cluster.
@@ -99,6 +100,27 @@ rule evaluate_part:
     params:
         settings=study.evaluate_part_settings,
         state=paths.part_state("{model}", "{part}"),  # what its sampling has kept, which is deleted at the end
+    script:
+        "../scripts/step.py"
+
+
+# Beside evaluate_part, which needs every checkpoint: measurements can be added to a finished study without a training.
+rule measure_profile:
+    input:
+        unpack(study.measure_profile_input),
+    output:
+        profile=paths.profile("{profile}"),
+    log:
+        paths.log("measure_profile", "{profile}"),
+    conda:
+        "../../envs/base.yaml"
+    threads: study.threads("measure_profile")
+    resources:
+        gpu=study.asks("measure_profile", "gpu"),
+        mem_mb=study.asks("measure_profile", "mem_mb"),
+        runtime=study.asks("measure_profile", "runtime"),
+    params:
+        settings=study.measure_profile_settings,
     script:
         "../scripts/step.py"
 

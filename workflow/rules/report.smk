@@ -5,6 +5,7 @@ rule write_report:
     input:
         metrics=paths.METRICS,
         learning_curves=paths.LEARNING_CURVES,
+        profile=paths.PROFILE,
         shown=study.shows.files(),
         marks=study.shows.marks,
     output:

@@ -13,10 +13,10 @@ from pydantic import BaseModel
 
 from selfloop.analysis.read import read_tidy
 from selfloop.data.quantity import Quantity
-from selfloop.data.tidy import CURVES, METRICS
+from selfloop.data.tidy import CURVES, METRICS, PROFILE
 from selfloop.jobs.job import Job, StepParams
 
-TABLES = {"metrics": METRICS, "learning_curves": CURVES}
+TABLES = {"metrics": METRICS, "learning_curves": CURVES, "profile": PROFILE}
 Drawn = Iterator[tuple[str, Callable[[Sequence[Path]], object]]]
 
 

@@ -61,6 +61,7 @@ Readable = Mapping[str, Callable[[pd.DataFrame, Quantity], Table]]
 TEXTS = frozenset(
     {"experiment", "model", "regime", "sampling", "column", "metric", "reading", "paper_row", "text", "prediction"}
 )
+TEXTS |= {"domain", "phenomenon", "word", "reason"}
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -197,6 +197,7 @@ class Requests(Section):
     generate: Request = Request()
     evaluate_model: Request = Request()
     evaluate_part: Request = Request()
+    measure_profile: Request = Request()
     simulate_chains: Request = Request()
 
 
@@ -211,6 +212,7 @@ class WholeRequests(Requests):
     generate: WholeRequest
     evaluate_model: WholeRequest
     evaluate_part: WholeRequest
+    measure_profile: WholeRequest
     simulate_chains: WholeRequest
 
 

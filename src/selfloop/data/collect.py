@@ -1,4 +1,4 @@
-"""Rule collect_metrics: all measurements of a study in two tidy tables, and an index of its chains.
+"""Rule collect_metrics: all measurements of a study in three tidy tables, and an index of its chains.
 
 A model or part is measured once and listed under every chain that it belongs to: iteration 1 appears under every regime
 and sampling that starts from it, and the predictor that learns nothing as iteration 0. Simulations are listed under
@@ -18,12 +18,13 @@ import pyarrow.parquet as pq
 
 from selfloop.data.atomic import atomic_file
 from selfloop.data.parquet import FORMAT
-from selfloop.data.tidy import CHAIN, CURVES, METRICS
+from selfloop.data.tidy import CHAIN, CURVES, METRICS, PROFILE
 from selfloop.jobs.job import Job, StepParams
 from selfloop.jobs.steps import has_step
 
 Chain = Mapping[str, Any]  # a chain at one iteration: what the tidy tables call it, its model's folder, its parts'
 Rows = list[dict[str, Any]]
+Usable = Callable[[Callable[[str], object], str], bool]
 File = tuple[int, str]  # the iteration that its rows are listed under, and the path
 
 
@@ -35,9 +36,10 @@ class Params(StepParams):
 
 
 def run(job: Job[Params]) -> None:
-    """Write `metrics`, `learning_curves` and `chains`."""
+    """Write `metrics`, `learning_curves`, `profile` and `chains`."""
     chains = job.params.chains
-    for name, table in zip(("metrics", "learning_curves"), tables(chains, job.params.simulations), strict=True):
+    found = (*tables(chains, job.params.simulations), profile(chains))
+    for name, table in zip(("metrics", "learning_curves", "profile"), found, strict=True):
         with atomic_file(Path(job.output[name])) as scratch:
             pq.write_table(table, scratch, **FORMAT)
         job.log.info("%s: %d rows", job.output[name], table.num_rows)
@@ -59,7 +61,7 @@ def index(chains: Sequence[Chain]) -> str:
 def tables(
     chains: Sequence[Chain],
     simulations: Sequence[Mapping[str, str]],
-    usable: Callable[[Callable[[str], object], str], bool] = lambda load, path: True,
+    usable: Usable = lambda load, path: True,
 ) -> tuple[pa.Table, pa.Table]:
     """The metrics and the learning curves, of the files that `usable(load, path)` does not leave out."""
 
@@ -82,6 +84,33 @@ def tables(
         list(rows(curve, lambda chain: [(chain["iteration"], curve_file(chain))])), schema=CURVES
     )
     return pa.concat_tables([metrics, *simulated]), curves
+
+
+def profile(chains: Sequence[Chain], usable: Usable = lambda load, path: True) -> pa.Table:
+    """How the parts of all chains differ from real data, of the files that `usable(load, path)` does not leave out."""
+    found: list[pa.Table] = []
+    before: str | None = None
+    for chain in chains:
+        part = chain["part_folders"][0]
+        before = before if chain["iteration"] > 1 else None
+        if chain["profile"] is not None and usable(_by_link, chain["profile"]):
+            own = _by_link(chain["profile"]).get((part, before))
+            if own is not None:
+                for name in reversed(CHAIN.names):
+                    own = own.add_column(0, name, pa.repeat(pa.scalar(chain[name]), own.num_rows))
+                found.append(own.select(PROFILE.names).cast(PROFILE))
+        before = part
+    return pa.concat_tables(found) if found else PROFILE.empty_table()
+
+
+@cache
+def _by_link(path: str) -> dict[tuple[str, str | None], pa.Table]:
+    """The rows of a profile, by part and the one before."""
+    table = pq.read_table(path)
+    keys = list(zip(table["part"].to_pylist(), table["previous"].to_pylist(), strict=True))
+    starts = [index for index, key in enumerate(keys) if index == 0 or keys[index - 1] != key]
+    ends = [*starts[1:], len(keys)]
+    return {keys[start]: table.slice(start, end - start) for start, end in zip(starts, ends, strict=True)}
 
 
 def measurement_files(chain: Chain) -> list[str]:

@@ -1,4 +1,4 @@
-"""The columns of the two tidy tables of a study."""
+"""The columns of the three tidy tables of a study."""
 
 import pyarrow as pa
 
@@ -18,5 +18,8 @@ CHAIN = pa.schema(
 )
 METRICS = pa.schema(
     [*CHAIN, ("part", pa.int16()), ("split", pa.string()), ("metric", pa.string()), ("value", pa.float64())]
+)
+PROFILE = pa.schema(
+    [*CHAIN, ("measure", pa.string()), ("at", pa.float64()), ("value", pa.float64()), ("real", pa.float64())]
 )
 CURVES = pa.schema([*CHAIN, *COLUMNS])

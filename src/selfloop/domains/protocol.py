@@ -14,6 +14,8 @@ A domain is one folder below `selfloop/domains`:
       evaluate_part     part → the same of it; may be left out
       measure_baseline  the headline measurements of a predictor that learns nothing, as split "test-baseline"; may be
                         left out: then no share of what models had learnt is shown
+      measure_profile   the parts of one seed's chains → how they differ from held-out real rows, only if
+                        `Domain.profile`
       write_samples     a table of samples of every model, only if `Domain.samples`
       simulate_chains   whole chains in one job, only if `Domain.simulations` asks for them
       and one for each of `Domain.analyses`
@@ -35,6 +37,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from selfloop.config.models import Experiment
 from selfloop.config.section import Section
+from selfloop.data.profile import Profile
 from selfloop.data.quantity import Limit, Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.numbers import short, size
@@ -114,6 +117,7 @@ class Domain(ABC, Generic[E, D, M, S]):
         synthetic: what is shown of the sampled parts; nothing is, if it is empty.
         others: further quantities that claims are checked with.
         laws: quantities of simulations that are drawn with the regimes' laws, where there is one.
+        profile: what the phenomena of collapse are decided by; its steps then have measure_profile.
         adequate: what a first model must reach before a loop is judged.
         samples: whether there is a table of samples.
         weights: whether its step `train` weights the rows of a training set (`training_set.weights`).
@@ -130,6 +134,7 @@ class Domain(ABC, Generic[E, D, M, S]):
     others: tuple[Quantity, ...] = ()
     laws: tuple[Quantity, ...] = ()
     adequate: tuple[Limit, ...] = ()
+    profile: Profile | None = None
     samples: bool = False
     weights: bool = False
     preload: tuple[str, ...] = PRELOAD

@@ -39,10 +39,12 @@ _ROWS = (
     Step("generate", f"{_DOMAIN}.generate", shares_gpus=True),
     Step("evaluate_model", f"{_DOMAIN}.evaluate_model", deletes_state=True),
     Step("evaluate_part", f"{_DOMAIN}.evaluate_part", deletes_state=True),
+    Step("measure_profile", f"{_DOMAIN}.measure_profile"),
     Step("simulate_chains", f"{_DOMAIN}.simulate_chains"),
     Step("collect_metrics", "data.collect"),
     Step("write_samples", f"{_DOMAIN}.write_samples"),
     Step("text_write_paper", "paper.write_paper"),
+    Step("write_profile", "report.write_profile"),
     Step("write_report", "report.write_report"),
 )
 STEPS = {row.rule: row for row in _ROWS}

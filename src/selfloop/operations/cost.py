@@ -93,7 +93,7 @@ def costs(plan: Plan, speed_of: SpeedOf | None = None, rows: int | None = None) 
 def with_shown(plan: Plan, jobs: Mapping[str, int]) -> dict[str, int]:
     """The jobs of a study by rule: those that make its artifacts, `jobs`, and those that show them."""
     shown = [entry.rule for entry in plan.shows.entries]
-    return {**jobs, **Counter(["collect_metrics", "write_report", *shown])}
+    return {**jobs, **Counter(["collect_metrics", "write_profile", "write_report", *shown])}
 
 
 def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> dict[tuple[str, str], Work]:
@@ -113,6 +113,7 @@ def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> di
         found["generate", part.folder] = effort.generate(part.sampling) if effort else Work()
         if part.measured:
             found["evaluate_part", part.folder] = effort.evaluate_part(part.sampling, first) if effort else Work()
+    found |= {("measure_profile", name): Work() for name in study.profiles}
     return found | {("simulate_chains", name): Work() for name in study.simulations}
 
 

@@ -22,7 +22,7 @@ from selfloop.jobs.record import is_running, last_attempt, recorded_logs
 from selfloop.numbers import size
 from selfloop.operations.status import steps
 from selfloop.planning import paths
-from selfloop.planning.paths import DATA, LOGS, MODELS, RESULTS, SIMULATIONS, STATE
+from selfloop.planning.paths import DATA, LOGS, MODELS, PROFILES, RESULTS, SIMULATIONS, STATE
 from selfloop.planning.rules import Plan
 from selfloop.planning.study import Study
 from selfloop.session import folder_lock
@@ -93,6 +93,9 @@ def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
         for model, jobs in zip(chain.models, steps(chain), strict=True):
             if any(job.state != "done" for job in jobs):
                 finished.discard(model.name)
+        # Something is still to be measured on all of its models.
+        if chain.profile is not None and not Path(paths.profile(chain.profile)).exists():
+            finished.difference_update(model.name for model in chain.models)
     for name in sorted(finished):
         path = Path(paths.checkpoint(name))
         if path not in kept and path.exists():
@@ -123,6 +126,9 @@ def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:
             yield path, f"data {why}"
     baselines = {Path(paths.baseline(*names)) for names in plan.baselines}
     yield from ((path, f"data {why}") for path in sorted(Path(DATA).rglob("baseline-*.json")) if path not in baselines)
+    profiles = {Path(file) for file in plan.profile_files}
+    found = sorted(Path(PROFILES).glob("*/seed*.parquet"))
+    yield from ((path, f"profiles {why}") for path in found if path not in profiles)
     simulations = {Path(file) for file in plan.simulation_files}
     yield from (
         (path, f"simulations {why}") for path in sorted(Path(SIMULATIONS).glob("[!.]*")) if path not in simulations

@@ -36,13 +36,14 @@ def write_page(plan: Plan, output: Path) -> tuple[int, bool]:
     spec = shows.report()
     made_of = plan.rows(), plan.simulation_rows()
     metrics, curves = (table.to_pandas() for table in collect.tables(*made_of, usable=is_usable))
+    profile = collect.profile(plan.rows(), is_usable).to_pandas()
     waits = not_simulated(plan.simulation_rows())
     is_whole = not (gaps(spec["experiments"], metrics, headlines(spec)) or waits)
     finished = is_whole and are_current(plan)
     with tempfile.TemporaryDirectory() as folder:
         if not finished:
-            draw(shows.entries, {"metrics": metrics, "learning_curves": curves}, Path(folder))
-        page = render(Sources(spec, metrics, curves, Path(RESULTS), Path(folder), not finished, waits))
+            draw(shows.entries, {"metrics": metrics, "learning_curves": curves, "profile": profile}, Path(folder))
+        page = render(Sources(spec, metrics, curves, profile, Path(RESULTS), Path(folder), not finished, waits))
     if not finished and output.resolve() == Path(PAGE).resolve():
         remove(Path(shows.page_mark))  # Snakemake's page of any study has been replaced
     with atomic_file(output, checksum=False) as scratch:
@@ -52,7 +53,7 @@ def write_page(plan: Plan, output: Path) -> tuple[int, bool]:
 
 def are_current(plan: Plan) -> bool:
     """Whether all that a study measures and shows is there, and figures and tables are this study's by their marks."""
-    measured = (*plan.measurement_files, *plan.curve_files, *plan.simulation_files)
+    measured = (*plan.measurement_files, *plan.curve_files, *plan.simulation_files, *plan.profile_files)
     return all(map(os.path.isfile, (*measured, *plan.shows.files(), *plan.shows.marks)))
 
 

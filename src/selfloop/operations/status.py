@@ -41,6 +41,11 @@ class Step:
         """Finished slices that the next attempt goes on from."""
         return 0 if self.slices is None else len(list(self.slices.glob("slice-*")))
 
+    @property
+    def counts(self) -> bool:
+        """Whether an iteration takes it to be done; outputs that only others use may have been deleted after these."""
+        return self.units > 0 or self.rule == "measure_profile"
+
     @cached_property
     def attempt(self) -> Attempt | None:
         """Its last attempt, by its record."""
@@ -65,9 +70,16 @@ class Step:
 
 
 def steps(chain: Chain) -> list[list[Step]]:
-    """A chain's jobs by iteration, in order; those that prepare the real data belong to the first."""
+    """A chain's jobs by iteration, in order; those that prepare the real data belong to the first.
+
+    That which compares all its parts with real data belongs to the last one.
+    """
     found = [list(_of_model(model, parts)) for model, parts in zip(chain.models, chain.parts, strict=True)]
-    return [[*_of_data(chain.experiment), *found[0]], *found[1:]]
+    found[0] = [*_of_data(chain.experiment), *found[0]]
+    if chain.profile is not None:
+        log = paths.log("measure_profile", chain.profile)
+        found[-1].append(_step("measure_profile", paths.profile(chain.profile), log, 0.0))
+    return found
 
 
 def _step(rule: str, output: str, log: str, units: float = 1.0, unit: str = "", slices: Path | None = None) -> Step:
@@ -145,8 +157,7 @@ def speeds(chains: Sequence[Chain]) -> Mapping[tuple[str, str, str], float]:
 def status(chain: Chain, known: Mapping[tuple[str, str, str], float]) -> Status:
     """Where a chain is, given the speeds of finished steps."""
     jobs = steps(chain)
-    # The outputs of steps without units are only used by the others, and may have been deleted after these.
-    done = sum(all(step.state == "done" for step in iteration if step.units) for iteration in jobs)
+    done = sum(all(step.state == "done" for step in iteration if step.counts) for iteration in jobs)
     words = []
     left: float | None = 0.0
     for number, iteration in enumerate(jobs, start=1):

@@ -25,7 +25,8 @@ KINDS = (
     paths.model_measurements(_MODEL),
     paths.part(_MODEL, "*"),  # and its measurements
     paths.simulation("*"),
-    *(paths.METRICS, paths.LEARNING_CURVES, paths.CHAINS),
+    paths.profile("*/seed*"),
+    *(paths.METRICS, paths.LEARNING_CURVES, paths.PROFILE, paths.CHAINS),
 )
 SHOWN = (paths.FIGURES, paths.TABLES)  # where users may have files of their own
 

@@ -9,6 +9,7 @@ RESULTS = "results"
 DATA = f"{RESULTS}/data"
 MODELS = f"{RESULTS}/models"
 SIMULATIONS = f"{RESULTS}/simulations"
+PROFILES = f"{RESULTS}/profiles"
 LOGS = f"{RESULTS}/logs"
 STATE = f"{RESULTS}/state"
 FIGURES = f"{RESULTS}/figures"
@@ -17,6 +18,7 @@ STUDY = f"{RESULTS}/study"
 
 METRICS = f"{RESULTS}/metrics.parquet"
 LEARNING_CURVES = f"{RESULTS}/learning_curves.parquet"
+PROFILE = f"{RESULTS}/profile.parquet"
 CHAINS = f"{RESULTS}/chains.csv"
 PAGE = f"{RESULTS}/report/index.html"
 PROVENANCE = f"{RESULTS}/provenance.json"
@@ -97,6 +99,11 @@ def simulation(name: str) -> str:
     return f"{SIMULATIONS}/{name}.parquet"
 
 
+def profile(name: str) -> str:
+    """How the parts of one setting and seed differ from real data."""
+    return f"{PROFILES}/{name}.parquet"
+
+
 def figure(domain: str, name: str, file_format: str) -> str:
     """A figure of one domain."""
     return f"{FIGURES}/{domain}-{name}.{file_format}"
@@ -105,6 +112,11 @@ def figure(domain: str, name: str, file_format: str) -> str:
 def table(domain: str, name: str, file_format: str) -> str:
     """A table of one domain."""
     return f"{TABLES}/{domain}-{name}.{file_format}"
+
+
+def profile_table(file_format: str) -> str:
+    """What the phenomena of collapse do under every regime of the study."""
+    return f"{TABLES}/profile.{file_format}"
 
 
 def mark(shown: str, identity: str) -> str:

@@ -101,6 +101,8 @@ class Plan(studies.Study):
             return self.models[wildcards.model].domain.name
         if "baseline" in wildcards.keys():  # noqa: SIM118
             return self.baselines[wildcards.real, wildcards.baseline].domain.name
+        if "profile" in wildcards.keys():  # noqa: SIM118
+            return self.profiles[wildcards.profile].experiment.domain.name
         if "data" in wildcards.keys():  # noqa: SIM118
             return self.data[wildcards.data].domain.name
         return self.simulations[wildcards.simulation].domain.name
@@ -135,7 +137,8 @@ class Plan(studies.Study):
         for each in self.domains:
             simulates = any(e.simulations for e in self.experiments if e.domain.name == each.name)
             simulated = ("simulate_chains",) if simulates else ()
-            steps = (*_optional(each, "measure_baseline"), "evaluate_model", *simulated)
+            profiled = ("measure_profile",) if each.profile is not None else ()
+            steps = (*_optional(each, "measure_baseline"), "evaluate_model", *simulated, *profiled)
             part = "evaluate_part" if has_step(each.name, "evaluate_part") else "generate"
             measured += [self.sampled_code(part, each), steps_code(each.name, *steps)]
         return short(digest([*measured, steps_code(None if domain is None else domain.name, step)]))
@@ -247,6 +250,28 @@ class Plan(studies.Study):
         sampled = {"streams": part.streams, "sampling": part.sampling.plain, "part": part.index}
         return {**_of(model.experiment, *self._set_steps(model), "train", "generate", "evaluate_part"), **sampled}
 
+    def measure_profile_input(self, wildcards: Wildcards) -> dict[str, object]:
+        """Inputs of a job of the rule measure_profile; no checkpoint among them that `selfloop prune` deletes."""
+        profile = self.profiles[wildcards.profile]
+        model = self.models[profile.first]
+        real = {"train": model.real("train"), "test": model.real("test")}
+        return {"parts": [part.folder for part, _ in profile.links], "first": paths.checkpoint(profile.first), **real}
+
+    def measure_profile_settings(self, wildcards: Wildcards) -> dict[str, object]:
+        """Params of a job of the rule measure_profile."""
+        profile = self.profiles[wildcards.profile]
+        links = [
+            {
+                "part": part.folder,
+                "previous": None if before is None else before.folder,
+                "checkpoint": paths.checkpoint(part.model),
+                "sampling": part.sampling.plain,
+            }
+            for part, before in profile.links
+        ]
+        steps = (*self._real_steps(profile.experiment.domain), "concatenate", "train", "generate", "measure_profile")
+        return {**_of(profile.experiment, *steps), "links": links}
+
     def simulate_chains_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule simulate_chains."""
         simulation = self.simulations[wildcards.simulation]
@@ -259,6 +284,11 @@ class Plan(studies.Study):
         baselines = [paths.baseline(*names) for names in self.baselines]
         models = [paths.model_measurements(name) for name in self.models]
         return baselines + models + [file for part in self.parts.values() for file in part.measurements]
+
+    @property
+    def profile_files(self) -> list[str]:
+        """What the rule measure_profile writes."""
+        return [paths.profile(name) for name in self.profiles]
 
     @property
     def curve_files(self) -> list[str]:

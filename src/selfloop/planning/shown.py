@@ -22,7 +22,7 @@ from selfloop.planning.check import Checked
 from selfloop.report.places import ASSETS, CAPTIONS
 
 ARTIFACT_PATHS = frozenset({"checkpoint", "part", "train", "test"})  # what an `Analysis` may read besides tidy tables
-TIDY = {"metrics": paths.METRICS, "learning_curves": paths.LEARNING_CURVES}
+TIDY = {"metrics": paths.METRICS, "learning_curves": paths.LEARNING_CURVES, "profile": paths.PROFILE}
 Kind = Literal["figures", "tables"]
 
 
@@ -208,10 +208,16 @@ class Showing:
         code = self.measured_code("write_report", None)
         return paths.mark("write_report", digest([self.report(), looks(), code, self.marks]))
 
+    @cached_property
+    def profile_mark(self) -> str:
+        """The mark of the table of the phenomena."""
+        code = self.measured_code("write_profile", None)
+        return paths.mark("write_profile", digest([self.profiled(), code, self.tables]))
+
     @property
     def marks(self) -> list[str]:
         """The marks of the tidy tables, and of all figures and tables."""
-        return [self.tables_mark, *(mark for rule in self.rules for mark in rule.marks)]
+        return [self.tables_mark, self.profile_mark, *(mark for rule in self.rules for mark in rule.marks)]
 
     @cached_property
     def entries(self) -> list[Shown]:
@@ -252,6 +258,10 @@ class Showing:
         keys = (_title_key(each.domain, each.analysis, name) for each in self.entries for name in each.titles)
         return list(dict.fromkeys(keys))
 
+    def profiled(self) -> list[dict[str, Any]]:
+        """What the phenomena of collapse are decided by in each domain, as JSON values."""
+        return profiled_domains(self.study.domains)
+
     def report(self) -> dict[str, Any]:
         """What the study's page is about, as JSON values; nothing about how the study is run."""
         config = {key: self.checked.plain[key] for key in ("experiments", "regimes")}
@@ -264,6 +274,7 @@ class Showing:
                 "synthetic": [asdict(quantity) for quantity in domain.synthetic],
                 "others": [asdict(quantity) for quantity in domain.others],
                 "adequate": [asdict(limit) for limit in domain.adequate],
+                "profile": None if domain.profile is None else asdict(domain.profile),
                 "samplings": domain.sampling_titles(self._own(domain)),
                 "published": published(domain, self._own(domain)),
                 "shown": [
@@ -320,6 +331,19 @@ class Showing:
         code = self.measured_code(rule, domain) if drawn else self.sampled_code(rule, domain)
         artifacts = self.chosen(domain, analysis)
         return Shown(rule, domain, analysis, artifacts, titles, code, self.tables if drawn else "")
+
+
+def profiled_domains(domains: Iterable[AnyDomain]) -> list[dict[str, Any]]:
+    """Of each domain: its name, headline and profile, and what its first models must reach, as JSON values."""
+    return [
+        {
+            "name": domain.name,
+            "headline": asdict(domain.headline),
+            "adequate": [asdict(limit) for limit in domain.adequate],
+            "profile": None if domain.profile is None else asdict(domain.profile),
+        }
+        for domain in domains
+    ]
 
 
 def _title_key(domain: AnyDomain, analysis: Analysis, figure: str) -> str:

@@ -231,6 +231,31 @@ class Simulation:
 
 
 @dataclass(frozen=True)
+class Profile:
+    """The parts 0 of all chains with one setting, seed and first model: one job compares them with real data.
+
+    One job, not one per part: what they share (real data, model 1, referees) is read and estimated once, and κ needs
+    the part of the iteration before.
+    """
+
+    experiment: Experiment
+    seed: int
+    first: str  # name of model 1
+    links: tuple[tuple[Part, Part | None], ...]  # each part, and the one before it in its chain
+
+    @property
+    def identity(self) -> str:
+        """Digest of what it depends on."""
+        folders = [[part.folder, None if before is None else before.folder] for part, before in self.links]
+        return digest([self.first, folders])
+
+    @property
+    def name(self) -> str:
+        """Its file's name below `paths.PROFILES`, less the suffix."""
+        return f"{self.experiment.setting_name}/seed{self.seed}-{short(self.identity)}"
+
+
+@dataclass(frozen=True)
 class Chain:
     """One model, regime, sampling and seed through its iterations; shared artifacts occur in several chains."""
 
@@ -240,6 +265,7 @@ class Chain:
     seed: int
     models: tuple[Model, ...]
     parts: tuple[tuple[Part, ...], ...]  # per iteration, what that iteration's model samples
+    profile: str | None = None  # name of the profile that its parts are in, where its domain has one
 
 
 def model_name(experiment: Experiment, seed: int, iteration: int, identity: str) -> str:
@@ -255,6 +281,7 @@ class Study:
     models: dict[str, Model] = field(default_factory=dict)
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
     chains: list[Chain] = field(default_factory=list)
+    profiles: dict[str, Profile] = field(default_factory=dict)
 
     _named: dict[str, str] = field(default_factory=dict)  # what each name stands for
 
@@ -268,6 +295,7 @@ class Study:
                 for sampling in experiment.sampling:
                     for regime in experiment.regimes:
                         self.chains.append(self._chain(experiment, regime, sampling, seed))
+        self._profile_chains()
 
     @property
     def domains(self) -> list[AnyDomain]:
@@ -325,6 +353,7 @@ class Study:
                 "baseline": chain.experiment.baseline_file,
                 "model_folder": paths.model(model.name),
                 "part_folders": [part.folder for part in parts],
+                "profile": None if chain.profile is None else paths.profile(chain.profile),
             }
             for chain in self.chains
             for model, parts in zip(chain.models, chain.parts, strict=True)
@@ -394,6 +423,22 @@ class Study:
         self._claim(name, identity)
         return self.models[name]
 
+    def _profile_chains(self) -> None:
+        """Find the profiles, and note in each chain in which its parts are."""
+        alike: dict[tuple[str, int, str], list[Chain]] = {}
+        for chain in self.chains:
+            if chain.experiment.domain.profile is not None:
+                alike.setdefault(_profile_key(chain), []).append(chain)
+        names = {}
+        for key, chains in alike.items():
+            sampled = ([parts[0] for parts in chain.parts] for chain in chains)
+            links = dict.fromkeys(link for own in sampled for link in zip(own, [None, *own[:-1]], strict=True))
+            profile = Profile(chains[0].experiment, chains[0].seed, chains[0].models[0].name, tuple(links))
+            self._claim(paths.profile(profile.name), profile.identity)
+            self.profiles[profile.name] = profile
+            names[key] = profile.name
+        self.chains = [replace(chain, profile=names.get(_profile_key(chain))) for chain in self.chains]
+
     def _part(self, experiment: Experiment, model: Model, sampling: Section, index: int) -> Part:
         identity = digest([model.name, sampling.plain, index])
         part = Part(
@@ -412,6 +457,11 @@ class Study:
 def _taken(take: regimes.Take, folder: str) -> list[object]:
     """What the rows of a take depend on; the folder says whether they are fresh."""
     return [folder, take.amount, take.skip, take.weight, take.filter, *(["same"] if take.same else [])]
+
+
+def _profile_key(chain: Chain) -> tuple[str, int, str]:
+    """Setting, seed and first model of a chain."""
+    return chain.experiment.setting_name, chain.seed, chain.models[0].name
 
 
 def _data_read(domain: AnyDomain, data: Section) -> str:

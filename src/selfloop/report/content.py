@@ -46,6 +46,7 @@ class Line:
         effect: what the loop does to it.
         contrasts: by control of the same model, the difference of E_N, paired by seed.
         inadequate: why its model 1 has not learnt enough for a loop to lose; empty if it has.
+        model, sampling: as the tidy tables name them.
     """
 
     experiment: str
@@ -54,6 +55,8 @@ class Line:
     effect: Effect
     contrasts: Mapping[str, Estimate]
     inadequate: str = ""
+    model: str = ""
+    sampling: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def lines(
                 for control in CONTROLS
                 if key[3] != control and (twin := (*key[:3], control)) in shares
             }
-            found.append(Line(key[0], series_of[key], key[3], of, contrasts, weak.get(key[:3], "")))
+            names = (key[0], series_of[key], key[3])
+            found.append(Line(*names, of, contrasts, weak.get(key[:3], ""), model=key[1], sampling=key[2]))
     order = regimes_in_order(line.regime for line in found)
     return sorted(found, key=lambda line: (_place(line.series, rows), order.index(line.regime)))
 

@@ -40,7 +40,10 @@ from selfloop.report.content import (
     percent,
     share,
 )
+from selfloop.report.phenomena import PHENOMENA
+from selfloop.report.phenomena import RULE as PHENOMENA_RULE
 from selfloop.report.places import ASSETS, CAPTIONS
+from selfloop.report.profile import Profiled, profile_of, profiled, sentence, size_of
 from selfloop.report.verdicts import DEFINITION, RULE
 from selfloop.versions import versions
 
@@ -57,7 +60,7 @@ class Sources:
 
     Attributes:
         spec: what `selfloop.planning.shown.Showing.report` says of the study.
-        metrics, curves: the tidy tables, as far as they exist.
+        metrics, curves, profile: the tidy tables, as far as they exist.
         results: the folder with figures, tables and logs.
         drawn: a folder of figures and tables made for this page alone, which are preferred.
         unfinished: whether the study is unfinished, so that figures in `results` may be older than its measurements.
@@ -67,6 +70,7 @@ class Sources:
     spec: Mapping[str, Any]
     metrics: pd.DataFrame
     curves: pd.DataFrame
+    profile: pd.DataFrame
     results: Path
     drawn: Path | None = None
     unfinished: bool = False
@@ -129,7 +133,7 @@ def render(sources: Sources) -> str:
         loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"measured": measured, "duration": duration, "share": share, "interval": interval}
-    environment.filters |= {"percent": percent, "effect": effect_text}
+    environment.filters |= {"percent": percent, "effect": effect_text, "size_of": size_of}
     return environment.get_template("page.html").render(_context(sources))
 
 
@@ -156,7 +160,8 @@ def _context(sources: Sources) -> dict[str, Any]:
     spec, metrics, experiments = sources.spec, sources.metrics, sources.spec["experiments"]
     regimes = regimes_in_order({*metrics["regime"], *(r for e in experiments.values() for r in e["regimes"])})
     parts = _parts(sources, regimes)
-    domains = [_domain(sources, domain, parts[domain["name"]]) for domain in spec["domains"]]
+    profiles = profiled(metrics, sources.profile, spec["domains"])
+    domains = [_domain(sources, domain, parts[domain["name"]], profiles) for domain in spec["domains"]]
     rows = [row for domain in domains for row in domain["rows"]]
     shown = [exhibit.name for domain in domains for exhibit in (*domain["figures"], *domain["tables"])]
     asked = [name for d in spec["domains"] for each in d["shown"] for name in (*each["figures"], *each["tables"])]
@@ -192,7 +197,7 @@ def _context(sources: Sources) -> dict[str, Any]:
         "claims": claims(evidence),
         "paper": PAPER,
         "same_setting": SAME_SETTING if any(domain["published"] for domain in spec["domains"]) else "",
-        "rule": RULE,
+        "rule": (*RULE, *PHENOMENA_RULE),
         "gaps": [*gaps(experiments, metrics, headlines(spec)), *sources.not_simulated],
         "not_drawn": [name for name in dict.fromkeys(asked) if name not in shown],
         "unfinished": sources.unfinished,
@@ -205,6 +210,7 @@ def _context(sources: Sources) -> dict[str, Any]:
         "script": Markup((ASSETS / "page.js").read_text(encoding="utf-8")),
         "style": Markup((ASSETS / "page.css").read_text(encoding="utf-8")),
         "largest_table": LARGEST_TABLE,
+        "phenomena": PHENOMENA,
         "figure_names": {figure.name for domain in domains for figure in domain["figures"]},
     }
 
@@ -233,8 +239,12 @@ def _parts(sources: Sources, regimes: list[str]) -> dict[str, list[Part]]:
     return found
 
 
-def _domain(sources: Sources, domain: Mapping[str, Any], parts: list[Part]) -> dict[str, Any]:
+def _domain(
+    sources: Sources, domain: Mapping[str, Any], parts: list[Part], profiles: Sequence[Profiled]
+) -> dict[str, Any]:
     """One domain's part of the page."""
+    grid = [of for of in profiles if of.domain == domain["name"]]
+    said = sentence(grid, profile_of(domain["profile"])) if grid else ""
     rows = []
     for part in parts:
         own = first_table(domain["title"], domain["name"], part.lines, part.simulated)
@@ -245,6 +255,8 @@ def _domain(sources: Sources, domain: Mapping[str, Any], parts: list[Part]) -> d
         "setting": _setting(sources.spec["experiments"], domain),
         "parts": parts,
         "rows": rows,
+        "grid": grid,
+        "sentence": said,
         "limits": list(dict.fromkeys(text for part in parts if not part.simulated for text in part.limits)),
         "figures": [figure for shown in domain["shown"] for figure in _figures(sources, shown)],
         "tables": [table for shown in domain["shown"] for table in _tables(sources, domain, shown)],

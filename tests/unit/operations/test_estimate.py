@@ -226,7 +226,7 @@ def test_the_estimate_is_printed_as_a_table(tmp_path: Path, capsys: pytest.Captu
     lines = text.splitlines()
     assert lines[0].split()[-1] == "device-hours"
     assert len({len(line) for line in lines[:6]}) == 1  # aligned
-    assert lines[2].split()[:5] == ["tinystories-gpt2-9m", "101", "17", "23", "15.4G"]
+    assert lines[2].split()[:5] == ["tinystories-gpt2-9m", "102", "17", "23", "15.4G"]
     assert "- roneneldan/TinyStories has 2,119,719 train rows of 222 tokens, as published." in lines
     assert "- A device has 400TFLOP/s (by --flops) and reaches 50% of it in training and measuring" in text
 

@@ -34,6 +34,20 @@ experiments:
 """)
 
 
+TEXT: dict[str, Any] = {
+    "experiments": {
+        "plays": {
+            "domain": "text",
+            "data": {"source": "packaged", "name": "shakespeare"},
+            "model": {"architecture": "gpt2"},
+            "regimes": ["replace"],
+            "iterations": 3,
+            "seeds": [0],
+        }
+    }
+}
+
+
 def made(path: Path) -> Path:
     """A file there, and the folders around it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,6 +204,23 @@ def test_checkpoints_stay_from_which_one_more_iteration_samples_further_parts(pl
     assert {path for path in pruned(growing) if path.endswith("checkpoint")} == {
         f"results/models/{replace.models[1].name}/checkpoint"
     }
+
+
+def test_checkpoints_stay_until_the_profile_of_their_chain_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = plan_study(TEXT)
+    finish(text)
+    (chain,) = text.chains
+    assert pruned(text) == {f"results/models/{chain.models[1].name}/checkpoint"}
+    Path(text.profile_files[0]).unlink()
+    assert pruned(text) == set()
+
+
+def test_profiles_of_other_studies_go(plan: Plan) -> None:
+    strange = made(Path("results/profiles/gpt2-h16-l1-0123456789abcdef/seed0-0123456789abcdef.parquet"))
+    assert pruned(plan) >= {str(strange)}
 
 
 def delete_all(plan: Plan) -> None:

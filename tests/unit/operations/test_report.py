@@ -24,7 +24,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """A finished study."""
     monkeypatch.chdir(tmp_path)
     made = plan()
-    measured = (*made.measurement_files, *made.curve_files, *made.simulation_files)
+    measured = (*made.measurement_files, *made.curve_files, *made.simulation_files, *made.profile_files)
     for name in (*measured, *made.shows.files(), *made.shows.marks):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
@@ -41,6 +41,7 @@ def test_figures_of_a_finished_study_are_current(study: Plan) -> None:
         lambda study: study.measurement_files[0],
         lambda study: study.measurement_files[-1],
         lambda study: study.curve_files[0],
+        lambda study: study.profile_files[0],
         lambda study: study.shows.files()[0],
         lambda study: study.shows.tables_mark,  # they show another study, or this one before a change
         lambda study: study.shows.marks[-1],

@@ -49,10 +49,13 @@ def rules(chain: Chain) -> list[list[str]]:
 
 def test_a_chain_begins_with_the_real_data_and_every_model_with_its_training_set(chain: Chain) -> None:
     model = ["concatenate", "train", "generate", "evaluate_model", "evaluate_part"]
-    assert rules(chain) == [["prepare_data", "train_tokenizer", "tokenize", "measure_baseline", *model], model]
+    assert rules(chain) == [
+        ["prepare_data", "train_tokenizer", "tokenize", "measure_baseline", *model],
+        [*model, "measure_profile"],
+    ]
 
 
-@pytest.mark.parametrize("place", range(13))
+@pytest.mark.parametrize("place", range(14))
 @pytest.mark.parametrize("state", ["FAILED", "killed"])
 def test_a_step_that_failed_or_was_killed_is_named_whichever_it_is(chain: Chain, place: int, state: str) -> None:
     numbered = [(number, step) for number, iteration in enumerate(steps(chain), start=1) for step in iteration]

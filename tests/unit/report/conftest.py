@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from selfloop.data.tidy import CURVES, METRICS
+from selfloop.data.tidy import CURVES, METRICS, PROFILE
 from selfloop.planning.rules import Plan, plan_study
 from selfloop.report.page import Sources, render
 
@@ -83,8 +83,15 @@ def curves(
 
 @pytest.fixture
 def page(tmp_path: Path) -> Callable[..., str]:
-    def of(metrics: pd.DataFrame, curve: pd.DataFrame | None = None, study: Plan | None = None, **about: Any) -> str:
+    def of(
+        metrics: pd.DataFrame,
+        curve: pd.DataFrame | None = None,
+        study: Plan | None = None,
+        profile: pd.DataFrame | None = None,
+        **about: Any,
+    ) -> str:
         curve = pd.DataFrame(columns=CURVES.names) if curve is None else curve
-        return render(Sources((study or plan()).shows.report(), metrics, curve, tmp_path, **about))
+        profile = pd.DataFrame(columns=PROFILE.names) if profile is None else profile
+        return render(Sources((study or plan()).shows.report(), metrics, curve, profile, tmp_path, **about))
 
     return of

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from selfloop.config import models
 from selfloop.config.section import first_of, given
+from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.domains.protocol import PRELOAD, Domain, too_large
 from selfloop.domains.text.config import Data, Model, Sampling, Training
@@ -81,6 +82,13 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         Quantity("duplicate_share", "synthetic", "Exact duplicates"),
         Quantity("mean_length", "synthetic", "Mean length", "tokens"),
         Quantity("vocabulary_coverage", "synthetic", "Real vocabulary covered"),
+    )
+    profile = Profile(
+        spread=Measure("entropy", "Entropy of the samples", "nats per token", logarithmic=True),
+        recall=Measure("recall", "Real 3-grams met", floor=0.0, ceiling=1.0),
+        flat=(Measure("distinct_2", "Distinct 2-grams", floor=0.0, ceiling=1.0),),
+        carried=Measure("kappa", "Error carried on, κ"),
+        wider="become more random",
     )
     samples = True
     weights = True

@@ -1,0 +1,45 @@
+"""What tells the phenomena apart that are all called collapse, and by which measures a domain does. Light."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of sampled rows, beside the same of as many held-out real rows.
+
+    Attributes:
+        name: its name in the tables.
+        label: its name for a reader.
+        unit: its unit; empty for a share or a count.
+        logarithmic: whether it is a logarithm, in nats, so that a change of it is a factor.
+        floor, ceiling: what it cannot leave; None where there is no such limit.
+    """
+
+    name: str
+    label: str
+    unit: str = ""
+    logarithmic: bool = False
+    floor: float | None = None
+    ceiling: float | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a domain decides the phenomena by.
+
+    Attributes:
+        spread: how varied samples are; it falls in modal collapse, and rises towards uniformity.
+        recall: how much of the real data samples reach; it falls in both. None where samples have no such thing.
+        flat: what else rises towards uniformity.
+        carried: κ, the share of one iteration's error that the next one has, too. None where it is not measured. The
+            measure of its name and "_weight" is the earlier error's square, by which iterations are weighted: where
+            there is hardly an error, κ is noise.
+        narrower, wider: what samples do whose spread falls or rises, such as "lose variety" and "become more random".
+    """
+
+    spread: Measure
+    recall: Measure | None
+    flat: tuple[Measure, ...]
+    carried: Measure | None
+    narrower: str = "lose variety"
+    wider: str = "spread out"

@@ -1,0 +1,1 @@
+"""How sampled documents differ from real ones: the measures of the collapse profile."""

@@ -1,0 +1,123 @@
+"""How sampled text differs from real text: the referee by its definition, and made samples of every kind."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from selfloop.domains.text.data.token_store import TokenStore
+from selfloop.domains.text.domain import DOMAIN
+from selfloop.domains.text.profile.measures import Halves, Real, halves, pieces
+from selfloop.domains.text.profile.ngram import DISCOUNT, Text, Trigram, text_of
+
+VOCABULARY, ARTIFACT, TOPICS = 40, 39, 6
+Documents = list[list[int]]
+
+
+def text(documents: Documents) -> Text:
+    tokens = np.array([token for document in documents for token in (0, *document, 0)], dtype="<u2")
+    return text_of(TokenStore(tokens, np.cumsum([0, *(len(document) + 2 for document in documents)])))
+
+
+def direct(documents: Documents, scored: Documents, vocabulary: int) -> list[float]:
+    """Interpolated Kneser-Ney by its definition, token by token."""
+    grams = [(0, *d, 0)[max(i - 2, 0) : i + 1] for d in documents for i in range(1, len(d) + 2)]
+    trigrams = Counter((0, *gram)[-3:] for gram in grams)
+    bigrams = Counter(gram[1:] for gram in trigrams)
+    words = Counter(gram[1:] for gram in bigrams)
+
+    def below(counts: Counter[tuple[int, ...]], context: tuple[int, ...], word: int, lower: float) -> float:
+        following = {gram: count for gram, count in counts.items() if gram[:-1] == context}
+        total = sum(following.values())
+        if not total:
+            return lower
+        return (max(following.get((*context, word), 0) - DISCOUNT, 0) + DISCOUNT * len(following) * lower) / total
+
+    logs = []
+    for document in scored:
+        row = (0, 0, *document, 0)
+        for second, before, word in zip(row, row[1:], row[2:], strict=False):
+            chance = below(words, (), word, 1 / vocabulary)
+            chance = below(bigrams, (before,), word, chance)
+            logs.append(math.log(below(trigrams, (second, before), word, chance)))
+    return logs
+
+
+def test_the_referee_is_an_interpolated_kneser_ney_trigram() -> None:
+    generator = np.random.default_rng(0)
+    known, scored = ([generator.integers(1, 7, size=n).tolist() for n in (5, 1, 9, 3)] for _ in range(2))
+    found = Trigram(text(known), vocabulary=7).log_probabilities(text(scored))
+    assert found == pytest.approx(direct(known, scored, 7), abs=1e-12)
+
+
+def test_the_referees_probabilities_sum_to_one() -> None:
+    model = Trigram(text([[1, 2, 3, 1, 2], [2, 2]]), vocabulary=5)
+    for context in (0, 1, 4):
+        every = Text(np.arange(5), np.full(5, context), np.full(5, 1), np.zeros(5, dtype=np.int64))
+        assert np.exp(model.log_probabilities(every)).sum() == pytest.approx(1)
+
+
+def test_halves_are_every_other_document_with_as_many_tokens() -> None:
+    one, other = halves(text([[1, 2, 3], [4], [5, 6, 7], [8, 9]]))
+    assert (one.tokens.tolist(), other.tokens.tolist()) == ([1, 2, 3, 0, 5], [4, 0, 8, 9, 0])
+
+
+def source(seed: int) -> np.ndarray:
+    """Four successors of every token in every topic, [topics, 4, tokens]: permutations, so that all tokens are as
+    frequent whatever the topic."""
+    generator = np.random.default_rng(seed)
+    return np.stack([[generator.permutation(ARTIFACT - 1) + 1 for _ in range(4)] for _ in range(TOPICS)])
+
+
+def write(seed: int, topics: int = TOPICS, noise: float = 0.0, artifacts: float = 0.02, documents: int = 400) -> Text:
+    """Documents of so many of the topics; a share of tokens is drawn at random, another is the artifact."""
+    generator, successors = np.random.default_rng(seed), source(0)
+    found = []
+    for _ in range(documents):
+        topic, word = generator.integers(topics), int(generator.integers(1, ARTIFACT))
+        row = []
+        for _ in range(30):
+            word = int(successors[topic, generator.integers(4), word - 1])
+            word = int(generator.integers(1, ARTIFACT)) if generator.random() < noise else word
+            row.append(ARTIFACT if generator.random() < artifacts else word)
+        found.append(row)
+    return text(found)
+
+
+KINDS: dict[str, list[dict[str, float]]] = {
+    "modal collapse": [{"topics": 6}, {"topics": 3}, {"topics": 1}],
+    "towards uniformity": [{"noise": 0.0}, {"noise": 0.2}, {"noise": 0.4}],
+    "amplified": [{"artifacts": 0.03}, {"artifacts": 0.045}, {"artifacts": 0.07}],
+}
+
+
+def chains(real: Real, kind: list[dict[str, float]]) -> dict[int, list[tuple[dict[str, float], dict[str, float]]]]:
+    found = {}
+    for seed in (0, 1, 2):
+        samples = [pieces(write(10 * seed + n + 1, **how), len(real.halves[0])) for n, how in enumerate(kind)]  # type: ignore[arg-type]
+        before: list[Halves | None] = [None, *samples[:-1]]
+        found[seed] = [
+            (dict(real.measures(own)) | (real.carried(past, own) if past else {}), dict(real.itself))
+            for past, own in zip(before, samples, strict=True)
+        ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def real() -> Real:
+    return Real(halves(write(1000, documents=400)), VOCABULARY)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_phenomenon_of_made_text_is_named_and_no_other(
+    kind: str, real: Real, happening: Callable[..., set[str]]
+) -> None:
+    assert happening(DOMAIN, chains(real, KINDS[kind])) == {kind}
+
+
+def test_text_that_stays_as_it_is_while_losses_rise_only_blows_up(
+    real: Real, happening: Callable[..., set[str]]
+) -> None:
+    assert happening(DOMAIN, chains(real, [{}, {}, {}]), (1.0, 1.3, 1.6)) == {"blows up"}

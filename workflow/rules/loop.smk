@@ -116,9 +116,7 @@ rule measure_profile:
         "../../envs/base.yaml"
     threads: study.threads("measure_profile")
     resources:
-        gpu=study.asks("measure_profile", "gpu"),
-        mem_mb=study.asks("measure_profile", "mem_mb"),
-        runtime=study.asks("measure_profile", "runtime"),
+        **study.requests("measure_profile"),
     params:
         settings=study.measure_profile_settings,
     script:

@@ -23,6 +23,7 @@ from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.optimizer import FlatWeights, Optimizer
 from selfloop.training.resume import ResumeCheckpoint
+from selfloop.training.transfer import Ahead
 
 log = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
@@ -30,6 +31,8 @@ Batch = TypeVar("Batch")
 
 class Task(Protocol[Batch]):
     """A domain's data and loss. `batch` is a pure function of the step, so resuming replays nothing.
+
+    On a GPU, `batch` runs in a thread of its own, and neither it nor `loss` nor `size` waits for the device.
 
     Under data parallelism each rank has a task that returns its shard of every batch; the losses of the shards add up
     to the loss of the batch.
@@ -135,15 +138,15 @@ def fit(
     units, began = 0, time.monotonic()
     votes = torch.zeros_like(losses)  # how many ranks want to stop
     bar = progress(total=task.steps, initial=start, unit="step", desc="train", mininterval=5.0, ascii=True)
-    with held_back() as arrived, bar:
+    with held_back() as arrived, Ahead(task.batch, task.steps, device) as batches, bar:
         model.train()
         if start in points and start > last_point:  # stopped while it was evaluated
             evaluate(start)
         for step in range(start, task.steps):
             with let_through() if step == start else nullcontext():  # torch.compile may take minutes
-                batch = task.batch(step)
+                batch = batches(step)
                 loss = task.loss(model, batch)
-                torch.autograd.backward(loss)
+                weights.backward(loss)
                 batch_loss = loss.detach().double()
                 stop = False
                 if group.size > 1:

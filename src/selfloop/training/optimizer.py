@@ -28,11 +28,18 @@ class FlatWeights:
         self.matrices = sum(parameter.numel() for _, parameter in named if parameter.dim() >= 2)
         self.compute = self.master if dtype == torch.float32 else self.master.to(dtype)
         self.gradient = torch.zeros_like(self.compute)
-        for (_, parameter), weights, gradient in zip(
-            named, self._views(self.compute), self._views(self.gradient), strict=True
-        ):
+        self._parameters = [parameter for _, parameter in named]
+        self._gradients = self._views(self.gradient)
+        for parameter, weights in zip(self._parameters, self._views(self.compute), strict=True):
             parameter.data = weights
-            parameter.grad = gradient
+
+    def backward(self, loss: Tensor, add: bool = False) -> None:
+        """Write the gradient of a scalar, or add it to what is there.
+
+        One operation for all parameters: accumulating each into its own `grad` takes as many launches as there are.
+        """
+        found = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+        (torch._foreach_add_ if add else torch._foreach_copy_)(self._gradients, found)
 
     def _views(self, flat: Tensor) -> list[Tensor]:
         pieces = torch.split(flat, [size.numel() for size in self.sizes])
@@ -68,7 +75,7 @@ class Optimizer:
         self.counts = [torch.zeros((), device=weights.master.device) for _ in range(2)]
 
     def step(self, learning_rate: float) -> None:
-        """All-reduce the gradient, clip it, update the weights, and zero the gradient."""
+        """All-reduce the gradient, clip it, and update the weights."""
         gradient = self.weights.gradient.float()
         self.group.all_reduce(gradient)
         norm = torch.linalg.vector_norm(gradient)
@@ -94,7 +101,6 @@ class Optimizer:
                 amsgrad=False,
                 maximize=False,
             )
-        self.weights.gradient.zero_()
         self.weights.refresh()
 
     def tensors(self) -> dict[str, Tensor]:

@@ -571,7 +571,8 @@ def test_batch_norms_statistics_are_those_of_all_processes_and_survive_a_kill(tm
 def test_the_optimizer_is_torchs_adamw_with_decay_on_matrices_and_clipping(clip: float) -> None:
     settings = schedule(clip=clip, weight_decay=0.3)
     ours, theirs = network(), network()
-    optimizer = Optimizer(FlatWeights(ours, torch.float32), settings)
+    weights = FlatWeights(ours, torch.float32)
+    optimizer = Optimizer(weights, settings)
     matrices = [parameter for parameter in theirs.parameters() if parameter.dim() >= 2]
     others = [parameter for parameter in theirs.parameters() if parameter.dim() < 2]
     assert (len(matrices), len(others)) == (2, 4)
@@ -588,19 +589,32 @@ def test_the_optimizer_is_torchs_adamw_with_decay_on_matrices_and_clipping(clip:
         task.loss(theirs, task.batch(step)).backward()
         nn.utils.clip_grad_norm_(theirs.parameters(), clip)
         reference.step()
-        task.loss(ours, task.batch(step)).backward()
+        weights.backward(task.loss(ours, task.batch(step)))
         optimizer.step(rate)
         for (name, mine), (_, expected) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
             torch.testing.assert_close(mine, expected, rtol=0, atol=1e-6, msg=f"{name} at step {step}")
 
 
-def test_gradients_are_cleared_after_every_step() -> None:
+def test_gradients_are_those_of_the_last_loss_unless_they_are_added() -> None:
     model = network()
-    optimizer = Optimizer(FlatWeights(model, torch.float32), SCHEDULE)
-    Regression().loss(model, Regression().batch(0)).backward()
-    assert any(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
-    optimizer.step(0.1)
-    assert all(parameter.grad.abs().sum() == 0 for parameter in model.parameters())
+    weights = FlatWeights(model, torch.float32)
+    task = Regression()
+    each = []
+    for step in (0, 1):
+        weights.backward(task.loss(model, task.batch(step)))
+        each.append(weights.gradient.clone())
+    assert not torch.equal(*each)
+    weights.backward(task.loss(model, task.batch(0)))
+    weights.backward(task.loss(model, task.batch(1)), add=True)
+    torch.testing.assert_close(weights.gradient, each[0] + each[1])
+
+
+def test_a_parameter_that_the_loss_does_not_depend_on_has_no_gradient() -> None:
+    model = network()
+    weights = FlatWeights(model, torch.float32)
+    weights.gradient.fill_(7.0)
+    weights.backward(model[0].weight.sum())
+    assert weights.gradient.unique().tolist() == [0.0, 1.0]
 
 
 def test_the_models_parameters_are_views_of_one_flat_tensor_with_matrices_first() -> None:
@@ -632,7 +646,7 @@ def test_master_weights_stay_float32_under_bfloat16() -> None:
     begin = weights.master.clone()
     task = Regression()
     for step in range(10):
-        task.loss(model, task.batch(step)).backward()
+        weights.backward(task.loss(model, task.batch(step)))
         optimizer.step(1e-6)
     moved = (weights.master - begin).abs()
     assert weights.master.dtype == optimizer.first_moment.dtype == optimizer.second_moment.dtype == torch.float32

@@ -28,6 +28,7 @@ from selfloop.domains.image.steps import evaluate_part, generate, train
 from selfloop.domains.image.steps.train import ImageTask
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
+from selfloop.operations.gpu.launches import of_training_step
 from selfloop.processes.stopping import Stopped
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 
@@ -301,3 +302,9 @@ def test_weights_multiply_the_losses_of_their_images_and_change_no_batch() -> No
         expected = ((error + TRAINING.kl_weight * divergence) * found).mean()
         torch.testing.assert_close(weighted.loss(model, (*batch, found)), expected)
         assert torch.equal(ones.loss(model, ones.batch(step)), plain.loss(model, plain.batch(step)))
+
+
+def test_a_training_step_of_a_gpu_never_waits_for_it() -> None:
+    launches = of_training_step(build(Shape(8, "gray", (4, 8), 4), 0), task())
+    assert launches.waits == {}
+    assert launches.total < 200

@@ -12,19 +12,23 @@ import torch
 
 from selfloop.data import training_set
 from selfloop.data.atomic import atomic_folder
-from selfloop.domains.molecule.config import Model, Training
+from selfloop.domains.molecule.config import Model, Sampling, Training
+from selfloop.domains.molecule.data import graph
 from selfloop.domains.molecule.data.conformations import Conformations, write_conformations
 from selfloop.domains.molecule.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.molecule.model.loss import evaluation_rows, held_out_losses, losses
 from selfloop.domains.molecule.model.network import build
 from selfloop.domains.molecule.model.noise_schedule import sigmas
+from selfloop.domains.molecule.model.sampler import sample
 from selfloop.domains.molecule.steps import train as training_step
 from selfloop.domains.molecule.steps.train import ConformationTask
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
+from selfloop.operations.gpu.launches import of_training_step
 from selfloop.processes.stopping import Stopped
 from selfloop.training.loop import fit
 from selfloop.training.lr_schedule import OptimizerConfig
+from selfloop.training.optimizer import FlatWeights
 from selfloop.training.resume import ResumeCheckpoint
 
 CPU = torch.device("cpu")
@@ -219,3 +223,31 @@ def test_weights_multiply_the_squared_errors_of_their_conformations(molecules: C
         plain.positions
     )
     torch.testing.assert_close(tasks[1].loss(model, weighted), expected.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_with_far_pairs_kept_as_on_a_gpu_losses_gradients_and_samples_are_the_same(
+    molecules: Conformations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for kept in (False, True):
+        monkeypatch.setattr(graph, "keeps_far_pairs", lambda device, kept=kept: kept)
+        model, one = build(MODEL, 3), task(molecules)
+        weights = FlatWeights(model, torch.float32)
+        batch = one.batch(0)
+        pairs = len(graph.pairs_within(batch.molecules, batch.positions, MODEL.cutoff).first)
+        loss = one.loss(model, batch)
+        weights.backward(loss)
+        samples, _ = sample(model, MODEL, Sampling(steps=5, global_below=5.0), molecules, [0, 3], "a")
+        found.append((pairs, loss.detach(), weights.gradient, torch.from_numpy(np.concatenate(samples))))
+    (fewer, *expected), (more, *same) = found
+    assert fewer < more
+    for mine, theirs in zip(same, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+
+
+def test_a_training_step_of_a_gpu_never_waits_for_it(molecules: Conformations, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "keeps_far_pairs", lambda device: True)
+    model, one = build(MODEL, 3), task(molecules)
+    launches = of_training_step(model, one, torch.float32)
+    assert launches.waits == {}
+    assert launches.total < 450

@@ -9,10 +9,11 @@ import torch
 from selfloop.config.training_length import TrainingLength
 from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.token_store import TokenStore
-from selfloop.domains.text.model import batches
+from selfloop.domains.text.model import batches, loss
 from selfloop.domains.text.model.batches import DocumentTask, Order, PackedTask
 from selfloop.domains.text.model.loss import IGNORED, cross_entropy
 from selfloop.domains.text.model.network import build
+from selfloop.operations.gpu.launches import Launches, of_training_step
 from selfloop.training.distributed import ProcessGroup
 
 CPU = torch.device("cpu")
@@ -52,7 +53,7 @@ def test_steps_go_round_the_training_set_as_epochs_do(store: TokenStore) -> None
     steps = DocumentTask(store, store, Order(TrainingLength(steps=35), 8, 1), CPU)
     assert steps.steps == 35
     for step in range(35):
-        assert all(torch.equal(*both) for both in zip(steps.batch(step), three.batch(step), strict=True))
+        assert all(torch.equal(*both) for both in zip(steps.batch(step)[:2], three.batch(step)[:2], strict=True))
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(0.5, 7), (1, 13), (1.1, 15), (3, 39)])
@@ -64,7 +65,7 @@ def test_a_batch_is_a_function_of_its_step_and_the_seed(store: TokenStore) -> No
     forwards, backwards, other = task(store), task(store), task(store, seed=2)
     expected = [forwards.batch(step) for step in range(26)]
     for step in reversed(range(26)):
-        assert all(torch.equal(a, b) for a, b in zip(backwards.batch(step), expected[step], strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(backwards.batch(step)[:2], expected[step][:2], strict=True))
     assert numbers(other, range(13)) != numbers(forwards, range(13))
 
 
@@ -147,7 +148,7 @@ def test_packed_epochs_are_permutations_and_rows_a_function_of_the_step(store: T
     steps = int(one.steps_per_epoch)
     forwards = [one.batch(step) for step in range(2 * steps)]
     for step in reversed(range(2 * steps)):
-        assert all(torch.equal(a, b) for a, b in zip(other.batch(step), forwards[step], strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(other.batch(step)[:2], forwards[step][:2], strict=True))
     assert not torch.equal(forwards[0][0], forwards[steps][0])
     assert not torch.equal(packed(store, seed=2).batch(0)[0], forwards[0][0])
 
@@ -166,12 +167,12 @@ def test_a_document_that_was_cut_keeps_its_last_token_when_packed_and_does_not_e
     cut = TokenStore(np.array([0, 5, 6, 7, 0, 8, 0, 0, 9], dtype="<u2"), np.array([0, 4, 7, 9]))  # two have no end
     for seed in range(6):  # all orders
         one = PackedTask(cut, cut, Order(TrainingLength(epochs=1), 8, seed), context, CPU)
-        inputs, targets = one.batch(0)
+        inputs, targets, tokens, *_ = one.batch(0)
         real = targets != IGNORED
         assert sorted(targets[real].tolist()) == [0, 5, 6, 7, 8, 9]
         after = dict(zip(targets[real].tolist(), inputs[real].tolist(), strict=True))
         assert after == {5: 0, 6: 5, 7: 6, 8: 0, 0: 8, 9: 0}
-        assert one.tokens_per_batch == int(real.sum())
+        assert one.tokens_per_batch == tokens == int(real.sum())
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1.0, 50), (1.1, 55), (2.2, 110), (0.01, 1), (0.03, 2), (1.001, 51)])
@@ -192,8 +193,10 @@ def test_every_target_has_the_weight_of_its_document(store: TokenStore, packing:
     plain = PackedTask(store, store, order, 16, CPU) if packing else DocumentTask(store, store, order, CPU)
     sums: dict[float, float] = {}
     for step in range(one.batches_per_epoch):
-        inputs, targets, found = one.batch(step)
-        assert all(torch.equal(*both) for both in zip((inputs, targets), plain.batch(step), strict=True))
+        batch = one.batch(step)
+        targets, found = batch.targets, batch.weights
+        assert found is not None
+        assert all(torch.equal(*both) for both in zip(batch[:2], plain.batch(step)[:2], strict=True))
         assert torch.equal(found == 0, targets == IGNORED)
         for weight in found[targets != IGNORED].tolist():
             sums[weight] = sums.get(weight, 0) + 1
@@ -209,5 +212,25 @@ def test_two_ranks_share_the_weights_of_a_batch_as_they_share_its_documents(stor
         for rank in range(2)
     ]
     for rank in ranks:
-        _, targets, found = rank.batch(0)
-        assert found[:, 0].tolist() == targets[:, 0].tolist()
+        batch = rank.batch(0)
+        assert batch.weights is not None
+        assert batch.weights[:, 0].tolist() == batch.targets[:, 0].tolist()
+
+
+@pytest.mark.parametrize(("architecture", "most"), [("gpt2", 290), ("llama", 810)])
+def test_a_training_step_of_a_gpu_never_waits_for_it(
+    architecture: str, most: int, store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight layers, as the paper's models have; on a CPU, torch takes RMSNorm apart into many launches."""
+    monkeypatch.setattr(loss, "ignores_padding", lambda device: True)
+    model = build(Model(architecture=architecture, hidden_size=16, layers=8, heads=2, vocabulary=300), 0)
+    launches = of_training_step(model, task(store))
+    assert launches.waits == {}
+    assert launches.total <= most
+
+
+def test_what_a_gpu_would_wait_for_is_counted() -> None:
+    tensor = torch.arange(4)
+    with Launches() as launches:
+        tensor[tensor > 1].sum().item()
+    assert launches.waits == {"nonzero": 1, "_local_scalar_dense": 1}

@@ -10,12 +10,12 @@ from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.loss import (
     IGNORED,
     LOGITS_AT_ONCE,
+    Batch,
     HeadLoss,
     by_length,
     cross_entropy,
     summed_loss,
     to_batch,
-    to_weights,
 )
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
@@ -84,45 +84,54 @@ def test_padding_changes_no_real_position(model: Transformer, store: TokenStore)
 
 
 def test_padding_changes_neither_the_loss_nor_its_gradient(model: Transformer, store: TokenStore) -> None:
-    inputs, targets = to_batch([store[0], store[1], store[2]], CPU)
-    wider_inputs = torch.nn.functional.pad(inputs, (0, 3), value=7)[:, :32]
-    wider_targets = torch.nn.functional.pad(targets, (0, 3), value=IGNORED)[:, :32]
-    assert wider_inputs.shape > inputs.shape
+    batch = to_batch([store[0], store[1], store[2]], CPU)
+    rows, length = batch.targets.shape
+    targets = torch.nn.functional.pad(batch.targets, (0, 3), value=IGNORED)[:, :32]
+    wider = batch._replace(
+        inputs=torch.nn.functional.pad(batch.inputs, (0, 3), value=7)[:, :32],
+        targets=targets,
+        real=(targets.flatten() != IGNORED).nonzero()[:, 0],
+    )
+    assert wider.inputs.shape > (rows, length)
     found = []
-    for batch in ((inputs, targets), (wider_inputs, wider_targets)):
+    for each in (batch, wider, wider._replace(real=None, ignores=True)):
         model.zero_grad()
-        loss = summed_loss(model, *batch)
+        loss = summed_loss(model, each)
         loss.backward()
         found.append((loss.item(), model.embedding.weight.grad.clone()))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
-    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-7)
+    for loss, gradient in found[1:]:
+        assert found[0][0] == pytest.approx(loss, rel=1e-6)
+        torch.testing.assert_close(found[0][1], gradient, rtol=1e-4, atol=1e-7)
 
 
 def test_the_summed_loss_of_all_documents_is_their_cross_entropy_times_their_tokens(
     model: Transformer, store: TokenStore
 ) -> None:
-    loss = summed_loss(model, *to_batch([store[row] for row in range(len(store))], CPU)).item()
+    loss = summed_loss(model, to_batch([store[row] for row in range(len(store))], CPU)).item()
     tokens = store.bounds[-1] - len(store)
     assert loss / tokens == pytest.approx(cross_entropy(model, store, CPU), rel=1e-6)
 
 
+@pytest.mark.parametrize("ignores", [False, True])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
 def test_the_heads_loss_and_gradients_are_those_of_autograd(
-    dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, tolerance: float, ignores: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In chunks of 7 rows, the last one shorter."""
+    """In chunks of 7 rows, the last one shorter; with padding where the head ignores it."""
     monkeypatch.setitem(LOGITS_AT_ONCE, False, 7 * VOCABULARY)
     generator = torch.Generator().manual_seed(1)
     hidden, weight = (torch.randn(rows, 16, generator=generator) for rows in (52, VOCABULARY))
     targets = torch.randint(VOCABULARY, (52,), generator=generator)
+    if ignores:
+        targets[[3, 8, 9, 51]] = IGNORED
     found = []
     for own in (True, False):
         leaves = [tensor.to(dtype).requires_grad_() for tensor in (hidden, weight)]
         if own:
-            loss = HeadLoss.apply(*leaves, targets)
+            loss = HeadLoss.apply(*leaves, targets, None, ignores)
         else:
             logits = leaves[0].float() @ leaves[1].float().t()
-            loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+            loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORED)
         (loss / 3).backward()
         found.append([loss.detach(), *(leaf.grad.float() for leaf in leaves)])
     for mine, expected in zip(*found, strict=True):
@@ -144,7 +153,7 @@ def test_a_compiled_model_has_the_same_loss_and_gradients() -> None:
             model.compile_hidden()
         for rows, length in ((3, 9), (5, 17)):
             ids = torch.arange(rows * length).view(rows, length) % VOCABULARY
-            loss = summed_loss(model, ids[:, :-1], ids[:, 1:])
+            loss = summed_loss(model, Batch(ids[:, :-1], ids[:, 1:], rows * (length - 1), None, False))
             loss.backward()
             found.append([loss.detach(), *(parameter.grad.clone() for parameter in model.parameters())])
     for mine, expected in zip(found[2] + found[3], found[0] + found[1], strict=True):
@@ -152,7 +161,8 @@ def test_a_compiled_model_has_the_same_loss_and_gradients() -> None:
 
 
 def test_targets_are_the_inputs_one_further_on() -> None:
-    inputs, targets = to_batch([np.array([0, 5, 6, 0]), np.array([0, 7])], CPU)
+    inputs, targets, tokens, *_ = to_batch([np.array([0, 5, 6, 0]), np.array([0, 7])], CPU)
+    assert tokens == 4
     assert inputs.tolist() == [[0, 5, 6], [0, 7, 0]]
     assert targets.tolist() == [[5, 6, 0], [7, IGNORED, IGNORED]]
 
@@ -167,27 +177,28 @@ def test_batches_hold_every_sequence_once_and_no_more_tokens_than_they_may(token
 
 def test_a_weight_counts_a_document_as_often_as_repeating_it_would(model: Transformer, store: TokenStore) -> None:
     documents = [store[row] for row in range(6)]
-    once, thrice = to_batch(documents, CPU), to_batch(documents + documents[:2] * 2, CPU)
-    weights = to_weights(
-        [np.full(len(document) - 1, 3.0 if row < 2 else 1.0) for row, document in enumerate(documents)], CPU
-    )
+    thrice = to_batch(documents + documents[:2] * 2, CPU)
+    weights = [np.full(len(document) - 1, 3.0 if row < 2 else 1.0) for row, document in enumerate(documents)]
+    weighted = to_batch(documents, CPU, weights)
     found = []
-    for batch in ((*once, weights), thrice):
+    for batch in (weighted, thrice, weighted._replace(real=None, ignores=True)):
         model.zero_grad()
-        loss = summed_loss(model, *batch)
+        loss = summed_loss(model, batch)
         loss.backward()
         found.append((loss.item(), [parameter.grad.clone() for parameter in model.parameters()]))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
-    for weighted, repeated in zip(found[0][1], found[1][1], strict=True):
-        torch.testing.assert_close(weighted, repeated, rtol=1e-3, atol=1e-4)
+    repeated = found.pop(1)
+    for loss, gradients in found:
+        assert loss == pytest.approx(repeated[0], rel=1e-5)
+        for mine, expected in zip(gradients, repeated[1], strict=True):
+            torch.testing.assert_close(mine, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_weights_of_1_give_the_very_loss_and_gradients_of_none(model: Transformer, store: TokenStore) -> None:
     batch = to_batch([store[row] for row in range(6)], CPU)
     found = []
-    for extra in ((), (torch.ones(batch[1].shape),)):
+    for weights in (None, torch.ones(batch.targets.shape)):
         model.zero_grad()
-        loss = summed_loss(model, *batch, *extra)
+        loss = summed_loss(model, batch._replace(weights=weights))
         loss.backward()
         found.append([loss.detach(), *(parameter.grad.clone() for parameter in model.parameters())])
     assert all(map(torch.equal, *found))

@@ -25,6 +25,7 @@ from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup, process_
 from selfloop.training.loop import TrainParams, train_and_save
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.malloc import keep_freed_memory
+from selfloop.training.transfer import to_device
 
 COLORS = {1: "gray", 3: "rgb"}
 
@@ -100,14 +101,14 @@ class ImageTask:
         count, share = len(rows), slice(self.group.rank, None, self.group.size)
         rows, noise, flipped = rows[share], noise[share], flipped[share]
         if self._resident is None:
-            images = torch.from_numpy(self._train[rows]).to(self.device)
+            images = to_device(self._train[rows], self.device)
         else:
-            images = self._resident[torch.from_numpy(rows).to(self.device)]
+            images = self._resident[to_device(rows, self.device)]
         if self.flip:
             images = torch.where(flipped[:, None, None, None], images.flip(3), images)
         if self._weights is None:
             return images, noise, count
-        return images, noise, count, self._weights[torch.from_numpy(rows)].to(self.device)
+        return images, noise, count, to_device(self._weights[torch.from_numpy(rows)], self.device)
 
     def loss(self, model: nn.Module, batch: tuple[Any, ...]) -> Tensor:
         """Squared error per pixel value plus the weighted KL divergence, means over the batch."""

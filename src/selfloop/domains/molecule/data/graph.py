@@ -13,6 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from selfloop.training.transfer import to_device
+
 ELEMENTS = 100  # atomic numbers are below it; 0 is no element
 BOND_TYPES = 22  # rdkit's, counted from 0
 ORDER = 3
@@ -93,14 +95,14 @@ def build_batch(
 
     def joined(pairs: list[npt.NDArray[np.int16]]) -> Tensor:
         counts = [array.shape[1] for array in pairs]
-        return torch.from_numpy(np.concatenate(pairs, axis=1).astype(np.int64) + np.repeat(offsets, counts)).to(device)
+        return to_device(np.concatenate(pairs, axis=1).astype(np.int64) + np.repeat(offsets, counts), device)
 
     types = np.concatenate([graph.types for graph in graphs]).astype(np.int64)
     return Batch(
-        torch.from_numpy(np.ascontiguousarray(atomic_numbers)).to(device),
-        torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes)).to(device),
+        to_device(np.ascontiguousarray(atomic_numbers), device),
+        to_device(np.repeat(np.arange(len(graphs)), sizes), device),
         joined([graph.local for graph in graphs]),
-        torch.from_numpy(types).to(device),
+        to_device(types, device),
         joined([graph.remote for graph in graphs]),
         len(graphs),
     )
@@ -113,7 +115,8 @@ class Pairs(NamedTuple):
         first, second: [pairs], atoms.
         types: [pairs].
         lengths: [pairs], Å.
-        units: [pairs, 3], unit vectors from the second atom to the first; zeros where they coincide.
+        units: [pairs, 3], unit vectors from the second atom to the first; zeros where they coincide, and of pairs
+            beyond the cutoff if there are such.
         local: number of local ones.
     """
 
@@ -125,7 +128,12 @@ class Pairs(NamedTuple):
     local: int
 
 
-def pairs_within(batch: Batch, positions: Tensor, cutoff: float) -> Pairs:
+def keeps_far_pairs(device: torch.device) -> bool:
+    """Whether pairs beyond the cutoff stay, without forces or messages: how many are near, only a GPU itself knows."""
+    return device.type == "cuda"
+
+
+def pairs_within(batch: Batch, positions: Tensor, cutoff: float | None) -> Pairs:
     """The local pairs at any distance, and the radius graph: remote pairs within the cutoff.
 
     The original caps neighbours at 32 per atom, a default of its library that breaks the symmetry of the graph in
@@ -134,14 +142,25 @@ def pairs_within(batch: Batch, positions: Tensor, cutoff: float) -> Pairs:
     Args:
         batch: the molecules.
         positions: [atoms, 3], Å.
-        cutoff: Å.
+        cutoff: Å; None for the local pairs alone.
     """
-    remote = positions.index_select(0, batch.remote[0]) - positions.index_select(0, batch.remote[1])
-    near = (remote.square().sum(dim=1) <= cutoff**2).nonzero().squeeze(1)
-    pairs = torch.cat([batch.local, batch.remote.index_select(1, near)], dim=1)
-    local = positions.index_select(0, batch.local[0]) - positions.index_select(0, batch.local[1])
-    differences = torch.cat([local, remote.index_select(0, near)])
+    pairs, types = batch.local, batch.types
+    differences = positions.index_select(0, batch.local[0]) - positions.index_select(0, batch.local[1])
+    far = None
+    if cutoff is not None:
+        kept = batch.remote
+        remote = positions.index_select(0, kept[0]) - positions.index_select(0, kept[1])
+        within = remote.square().sum(dim=1) <= cutoff**2
+        if keeps_far_pairs(positions.device):
+            far = ~torch.cat([torch.ones_like(types, dtype=torch.bool), within])
+        else:
+            near = within.nonzero().squeeze(1)
+            kept, remote = kept.index_select(1, near), remote.index_select(0, near)
+        pairs = torch.cat([pairs, kept], dim=1)
+        differences = torch.cat([differences, remote])
+        types = torch.cat([types, types.new_full((kept.shape[1],), REMOTE)])
     lengths = torch.linalg.vector_norm(differences, dim=1)
-    types = torch.cat([batch.types, batch.types.new_full((len(near),), REMOTE)])
     units = differences / lengths.clamp(min=1e-6).unsqueeze(1)
+    if far is not None:
+        units = units.masked_fill(far.unsqueeze(1), 0.0)
     return Pairs(pairs[0], pairs[1], types, lengths, units, batch.local.shape[1])

@@ -153,7 +153,7 @@ def _step(
     """One step of Langevin dynamics at a noise level; global forces act below `global_below` only."""
     atoms = len(positions)
     with_global = sigma < sampling.global_below
-    pairs = pairs_within(batch, positions, model.shape.cutoff if with_global else -1.0)
+    pairs = pairs_within(batch, positions, model.shape.cutoff if with_global else None)
     n = pairs.local
     push = _forces(model.local_scores(batch, pairs), pairs, slice(0, n), atoms)
     if clip_local is not None:

@@ -26,6 +26,7 @@ from selfloop.jobs.job import Job
 from selfloop.training.devices import compute_dtype, note, prepare_torch
 from selfloop.training.loop import TrainParams, train_and_save
 from selfloop.training.lr_schedule import OptimizerConfig
+from selfloop.training.transfer import to_device
 
 
 class Params(TrainParams):
@@ -90,15 +91,15 @@ class ConformationTask:
         noise = generator.standard_normal((len(atoms), 3), dtype=np.float32)
         return NoisyBatch(
             build_batch([data.graph(row) for row in rows], data.atomic_numbers[atoms], self.device),
-            torch.from_numpy(data.coordinates[atoms]).to(self.device),
-            torch.from_numpy(levels).to(self.device),
-            torch.from_numpy(noise).to(self.device),
+            to_device(data.coordinates[atoms], self.device),
+            to_device(levels, self.device),
+            to_device(noise, self.device),
             None if self.weights is None else self._of_atoms(self.weights, rows),
         )
 
     def _of_atoms(self, weights: npt.NDArray[np.float64], rows: npt.NDArray[np.int64]) -> Tensor:
         each = np.repeat(weights[rows], np.diff(self.train.bounds)[rows]).astype(np.float32)
-        return torch.from_numpy(each).to(self.device)
+        return to_device(each, self.device)
 
     def loss(self, model: nn.Module, batch: NoisyBatch) -> Tensor:
         """The mean over the batch's atoms, as in the original."""

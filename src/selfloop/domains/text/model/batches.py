@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from selfloop.config.training_length import TrainingLength
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
-from selfloop.domains.text.model.loss import IGNORED, cross_entropy, summed_loss, to_batch, to_weights
+from selfloop.domains.text.model.loss import IGNORED, Batch, cross_entropy, summed_loss, to_batch
 from selfloop.domains.text.model.network import Transformer
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 
@@ -69,28 +69,26 @@ class LanguageTask:
         """The weight of every target of `rows`."""
         raise NotImplementedError
 
-    def batch(self, step: int) -> tuple[Tensor, ...]:
-        """Inputs, targets and, where documents have weights, those of the targets, of a step: this rank's shard."""
+    def batch(self, step: int) -> Batch:
+        """The sequences of a step, and the weights of their targets where documents have weights: this rank's shard."""
         rows, group = self.rows(step), self.order.group
         share = slice(group.rank, None, group.size)
         if not rows[share]:  # fewer rows than ranks: a row without targets
-            inputs, targets = to_batch(rows[:1], self.device)
-            return inputs, torch.full_like(targets, IGNORED)
-        batch = to_batch(rows[share], self.device)
-        return batch if self.weights is None else (*batch, to_weights(self.row_weights(step)[share], self.device))
+            return to_batch([np.array([END_OF_TEXT_ID, IGNORED])], self.device)
+        return to_batch(rows[share], self.device, None if self.weights is None else self.row_weights(step)[share])
 
-    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy, nats per token of an average batch.
 
         Not per token of this batch: batches of short documents have fewer tokens, and would count more. Models would
         learn to end documents too early, and the loop would shorten them ever further.
         """
         assert isinstance(model, Transformer)
-        return summed_loss(model, *batch) / self.tokens_per_batch
+        return summed_loss(model, batch) / self.tokens_per_batch
 
-    def size(self, batch: tuple[Tensor, ...]) -> int:
+    def size(self, batch: Batch) -> int:
         """Number of target tokens."""
-        return int((batch[1] != IGNORED).sum())
+        return batch.tokens
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Cross-entropy on the real test documents, in the training's compute dtype."""

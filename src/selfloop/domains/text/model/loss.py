@@ -1,25 +1,68 @@
 """Cross-entropy of documents under a model, in nats per token."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from selfloop.domains.text.data.token_store import TokenStore, padded
 from selfloop.domains.text.model.network import Transformer
+from selfloop.training.transfer import to_device
 
 # Target of padding, which is on the right, so that causal attention keeps it out of every real position.
 IGNORED = -1
 LOGITS_AT_ONCE = {False: 2**21, True: 2**28}  # values per chunk, on a CPU and on a GPU
+TOKENS_AT_ONCE = {False: 2**13, True: 2**16}  # evaluated per batch, likewise
 
 
-def to_batch(sequences: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Inputs and targets, int64 [rows, longest - 1]; padding has the target `IGNORED`."""
-    ids = torch.from_numpy(padded(sequences))
-    inputs, targets = ids[:, :-1].clamp(min=0), ids[:, 1:]
-    return inputs.to(device), targets.contiguous().to(device)
+class Batch(NamedTuple):
+    """Token sequences of a step.
+
+    Attributes:
+        inputs, targets: int64 [rows, longest - 1]; padding has the target `IGNORED`.
+        tokens: number of targets without padding.
+        real: their indices in the flat targets; None if all are, or if the head ignores padding by itself.
+        ignores: whether it does.
+        weights: of the targets, float32 [rows, longest - 1]; None for 1.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    tokens: int
+    real: Tensor | None
+    ignores: bool
+    weights: Tensor | None = None
+
+
+def ignores_padding(device: torch.device) -> bool:
+    """Whether the head computes padding and ignores it.
+
+    On a CPU it is left out, as the head is a large part of a small model's FLOPs. On a GPU there is little of it, and
+    the gradient of what selects the rest is a sort.
+    """
+    return device.type == "cuda"
+
+
+def to_batch(
+    sequences: Sequence[np.ndarray], device: torch.device, weights: Sequence[np.ndarray] | None = None
+) -> Batch:
+    """A batch of token sequences. What is counted is counted on the host: the device is not waited for.
+
+    Args:
+        sequences: int [tokens] each; `IGNORED` is no target.
+        device: of the batch.
+        weights: [tokens - 1] each, of the targets.
+    """
+    padded_ids = padded(sequences)
+    real = np.flatnonzero(padded_ids[:, 1:] != IGNORED)
+    ids = to_device(padded_ids, device)
+    inputs, targets = ids[:, :-1].clamp(min=0), ids[:, 1:].contiguous()
+    ignores = ignores_padding(device)
+    kept = None if ignores or len(real) == targets.numel() else torch.from_numpy(real).to(device)
+    return Batch(inputs, targets, len(real), kept, ignores, None if weights is None else to_weights(weights, device))
 
 
 def to_weights(sequences: Sequence[np.ndarray], device: torch.device) -> Tensor:
@@ -27,19 +70,19 @@ def to_weights(sequences: Sequence[np.ndarray], device: torch.device) -> Tensor:
     padded_weights = torch.zeros(len(sequences), max(map(len, sequences)))
     for row, weights in zip(padded_weights, sequences, strict=True):
         row[: len(weights)] = torch.from_numpy(weights)
-    return padded_weights.to(device)
+    return to_device(padded_weights, device)
 
 
-def summed_loss(model: Transformer, inputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+def summed_loss(model: Transformer, batch: Batch) -> Tensor:
     """Cross-entropy summed over the batch's target tokens, each times its weight, in nats, computed in float32."""
-    hidden = model.hidden(inputs).flatten(0, 1)
-    targets = targets.flatten()
-    weights = None if weights is None else weights.flatten()
-    real = (targets != IGNORED).nonzero()[:, 0]
-    if len(real) < len(targets):  # no padding in the head, a large part of a small model's FLOPs
-        hidden, targets = hidden[real], targets[real]
-        weights = None if weights is None else weights[real]
-    loss: Tensor = HeadLoss.apply(hidden, model.head_weight, targets, weights)  # type: ignore[no-untyped-call]
+    hidden, targets = model.hidden(batch.inputs).flatten(0, 1), batch.targets.flatten()
+    weights = None if batch.weights is None else batch.weights.flatten()
+    if batch.real is not None:
+        hidden, targets = hidden[batch.real], targets[batch.real]
+        weights = None if weights is None else weights[batch.real]
+    loss: Tensor = HeadLoss.apply(  # type: ignore[no-untyped-call]
+        hidden, model.head_weight, targets, weights, batch.ignores
+    )
     return loss
 
 
@@ -51,10 +94,13 @@ class HeadLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, scales: Tensor | None = None) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, scales: Tensor | None = None, ignores: bool = False
+    ) -> Tensor:
         """hidden [tokens, width], weight [vocabulary, width], targets int64 [tokens]; gives a float32 scalar.
 
-        scales float32 [tokens] multiply the losses of tokens; None for 1.
+        scales float32 [tokens] multiply the losses of tokens; None for 1. Where it `ignores` targets that are
+        `IGNORED`, there may be such; else there is none.
         """
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         backward = any(ctx.needs_input_grad)
@@ -62,22 +108,12 @@ class HeadLoss(torch.autograd.Function):
         weight_gradient = torch.zeros_like(weight, dtype=torch.float32) if backward else None
         rows = max(1, LOGITS_AT_ONCE[hidden.device.type == "cuda"] // len(weight))
         for begin in range(0, len(hidden), rows):
-            chunk, wanted = hidden[begin : begin + rows], targets[begin : begin + rows, None]
-            logits = (chunk @ weight.t()).float()
-            logits -= logits.amax(dim=1, keepdim=True)
-            picked = logits.gather(1, wanted)
-            probabilities = logits.exp_()
-            total = probabilities.sum(dim=1, keepdim=True)
-            losses = total.log() - picked
-            scale = None if scales is None else scales[begin : begin + rows, None]
-            loss += (losses if scale is None else losses * scale).sum()
-            if hidden_gradient is None or weight_gradient is None:
+            chunk, wanted = hidden[begin : begin + rows], targets[begin : begin + rows]
+            scale = None if scales is None else scales[begin : begin + rows]
+            added, error = (_ignoring_error if ignores else _error)(chunk @ weight.t(), wanted, scale, backward)
+            loss += added
+            if hidden_gradient is None or weight_gradient is None or error is None:
                 continue
-            probabilities /= total
-            probabilities.scatter_(1, wanted, probabilities.gather(1, wanted) - 1)
-            if scale is not None:
-                probabilities *= scale
-            error = probabilities.to(weight.dtype)
             torch.mm(error, weight, out=hidden_gradient[begin : begin + rows])
             if weight.dtype == torch.float32:
                 weight_gradient.addmm_(error.t(), chunk)
@@ -88,10 +124,43 @@ class HeadLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """The gradients of hidden and weight, scaled by the one of the loss."""
         hidden, weight = (saved * gradients[0].to(saved.dtype) for saved in ctx.saved_tensors)
-        return hidden, weight, None, None
+        return hidden, weight, None, None, None
+
+
+def _error(logits: Tensor, targets: Tensor, scales: Tensor | None, backward: bool) -> tuple[Tensor, Tensor | None]:
+    """Summed cross-entropy of logits [rows, vocabulary], and its gradient in their dtype; for a CPU, in place."""
+    dtype, wanted = logits.dtype, targets[:, None]
+    logits = logits.float()
+    logits -= logits.amax(dim=1, keepdim=True)
+    picked = logits.gather(1, wanted)
+    probabilities = logits.exp_()
+    total = probabilities.sum(dim=1, keepdim=True)
+    losses = total.log() - picked
+    loss = (losses if scales is None else losses * scales[:, None]).sum()
+    if not backward:
+        return loss, None
+    probabilities /= total
+    probabilities.scatter_(1, wanted, probabilities.gather(1, wanted) - 1)
+    if scales is not None:
+        probabilities *= scales[:, None]
+    return loss, probabilities.to(dtype)
+
+
+def _ignoring_error(
+    logits: Tensor, targets: Tensor, scales: Tensor | None, backward: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The same by torch's fused operations, which also ignore padding: fewer launches, and no scatter, which on a GPU
+    would be a sort.
+    """
+    with torch.set_grad_enabled(backward):
+        leaf = logits.requires_grad_() if backward else logits
+        surprise = leaf.log_softmax(dim=1, dtype=torch.float32)
+        losses = F.nll_loss(surprise, targets, ignore_index=IGNORED, reduction="none")
+        loss = (losses if scales is None else losses * scales).sum()
+        return loss.detach(), torch.autograd.grad(loss, leaf)[0] if backward else None
 
 
 def by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
@@ -108,14 +177,16 @@ def by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray
 
 
 @torch.inference_mode()
-def cross_entropy(model: Transformer, store: TokenStore, device: torch.device, tokens_per_batch: int = 8192) -> float:
+def cross_entropy(
+    model: Transformer, store: TokenStore, device: torch.device, tokens_per_batch: int | None = None
+) -> float:
     """Cross-entropy of all documents of `store`, nats per token.
 
     All tokens but begin-of-text are predicted, end-of-text included; the mean is over tokens, not documents.
     """
-    total, count = 0.0, 0
-    for indices in by_length(store.lengths, tokens_per_batch):
-        inputs, targets = to_batch([store[index] for index in indices], device)
-        total += summed_loss(model, inputs, targets).item()
-        count += int((targets != IGNORED).sum())
-    return total / count
+    total, count = torch.zeros((), dtype=torch.float64, device=device), 0
+    for indices in by_length(store.lengths, tokens_per_batch or TOKENS_AT_ONCE[device.type == "cuda"]):
+        batch = to_batch([store[index] for index in indices], device)
+        total += summed_loss(model, batch)
+        count += batch.tokens
+    return total.item() / count

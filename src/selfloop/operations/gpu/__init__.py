@@ -1,0 +1,1 @@
+"""What `selfloop check-gpu` does."""

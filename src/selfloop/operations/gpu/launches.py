@@ -1,0 +1,80 @@
+"""Operations of torch that a step launches, and those for which the host waits for the device."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from selfloop.training.loop import Task
+from selfloop.training.lr_schedule import OptimizerConfig
+from selfloop.training.optimizer import FlatWeights, Optimizer
+
+# What needs a value of the device on the host.
+WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "unique_dim", "_unique2", "equal")
+
+
+class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within, operations are counted by name: each but views and empty tensors is about one launch of a kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload[..., Any],
+        types: Sequence[Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Count and run an operation."""
+        name = func.overloadpacket.__name__
+        if name.startswith("index") and any(index.dtype == torch.bool for index in _indices(args)):
+            self.counts["nonzero"] += 1
+        if not _is_free(func):
+            self.counts[name] += 1
+        return func(*args, **(kwargs or {}))
+
+    @property
+    def total(self) -> int:
+        """How many there were."""
+        return sum(self.counts.values())
+
+    @property
+    def waits(self) -> dict[str, int]:
+        """Those that wait for the device."""
+        return {name: count for name, count in self.counts.items() if name in WAITS}
+
+
+def _indices(args: Sequence[Any]) -> Sequence[Any]:
+    """The indices of `index` and `index_put`; a mask among them is turned into numbers, which the host waits for."""
+    indices = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else ()
+    return [index for index in indices if isinstance(index, torch.Tensor)]
+
+
+def _is_free(func: OpOverload[..., Any]) -> bool:
+    """Whether an operation launches nothing: a view, an allocation, a look at a shape."""
+    returns = func._schema.returns
+    views = any(each.alias_info is not None and not each.alias_info.is_write for each in returns)
+    name = func.overloadpacket.__name__
+    return views or name.startswith(("empty", "new_empty", "detach", "sym_", "_unsafe_view", "lift_fresh"))
+
+
+def of_training_step(model: nn.Module, task: Task[Any], dtype: torch.dtype = torch.bfloat16) -> Launches:
+    """What the training loop launches in one step, its batch included."""
+    weights = FlatWeights(model, dtype)
+    optimizer = Optimizer(weights, OptimizerConfig(1e-4, 0.1, 0.9, 0.95, 1.0, 1, "auto"))
+    losses = torch.zeros((), dtype=torch.float64)
+    launches = Launches()
+    with launches:
+        batch = task.batch(0)
+        loss = task.loss(model, batch)
+        weights.backward(loss)
+        losses += loss.detach().double()
+        optimizer.step(1e-4)
+        task.size(batch)
+    return launches

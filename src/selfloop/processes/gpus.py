@@ -10,12 +10,15 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
+from selfloop.errors import UserError
 from selfloop.processes.locks import lock
 from selfloop.processes.own_folder import ensure_own, open_own, own_folder
 
 DEVICES = "SELFLOOP_GPUS"  # the devices to share, such as "0,1"; default: all
+SHARES = "SELFLOOP_GPU_SHARES"  # steps that share one GPU; the same for all studies on a machine
 FOLDER = "SELFLOOP_GPU_LOCKS"
 LOCKS = "SELFLOOP_GPU_IDS"  # what each of DEVICES is locked by: its UUID where that is known
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -57,18 +60,31 @@ def promised(nodes: Path = Path("/dev")) -> str | None:
 
 
 def offer() -> int:
-    """Let the steps that this process starts share this machine's GPUs; returns how many there are.
+    """Let the steps that this process starts share this machine's GPUs; returns how many steps may have one at a time.
 
     Raises:
-        UserError: there is no folder for their locks.
+        UserError: there is no folder for their locks, or SELFLOOP_GPU_SHARES is not a number.
     """
+    each = shares()
     names = devices()
     if names:
         names, locks = identified(names, _listing())
         os.environ[DEVICES], os.environ[LOCKS] = ",".join(names), ",".join(locks)
         if FOLDER not in os.environ:
             os.environ[FOLDER] = str(own_folder())
-    return len(names)
+    return len(names) * each
+
+
+def shares() -> int:
+    """How many steps share one GPU: SELFLOOP_GPU_SHARES, 1 unless given.
+
+    Raises:
+        UserError: it is not an integer from 1 on.
+    """
+    given = os.environ.get(SHARES) or "1"
+    if not given.isdecimal() or int(given) < 1:
+        raise UserError(f"{SHARES} is '{given}'. Allowed: an integer from 1, the number of steps that share one GPU.")
+    return int(given)
 
 
 def _listing() -> str:
@@ -108,7 +124,7 @@ def identified(names: Sequence[str], listing: str) -> tuple[list[str], list[str]
 
 
 def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = time.sleep) -> list[str]:
-    """Wait for `count` GPUs, hold them until this process ends, and hide all others from CUDA.
+    """Wait for `count` GPUs, or a share of each, hold them until this process ends, and hide all others from CUDA.
 
     A step that asks for none sees none, also on clusters that do not hide them; likewise with `SELFLOOP_GPUS=`. On a
     machine without GPUs, nothing changes.
@@ -127,7 +143,7 @@ def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = 
     by_name = dict(zip(names, locks if len(locks) == len(names) else names, strict=True))
     taken: list[str] | None = None
     while taken is None:
-        taken = _try(folder, by_name, min(count, len(names)))
+        taken = _try(folder, by_name, min(count, len(names)), shares())
         if taken is None:
             wait(poll_seconds)
     os.environ[VISIBLE] = ",".join(taken)
@@ -135,14 +151,16 @@ def take(count: int, poll_seconds: float = 0.2, wait: Callable[[float], None] = 
     return taken
 
 
-def _try(folder: Path, names: Mapping[str, str], count: int) -> list[str] | None:
-    """Lock `count` of the devices, each by what its name maps to, or none of them."""
+def _try(folder: Path, names: Mapping[str, str], count: int, shares: int) -> list[str] | None:
+    """Lock a share of each of `count` devices, by what its name maps to, or of none of them; idle devices first."""
     # One step at a time: two that each hold one of two GPUs and want both would deadlock.
     with os.fdopen(open_own(folder / "choosing")) as choosing:
         lock(choosing.fileno(), wait=True)
         found: dict[str, int] = {}
-        for name, locked in names.items():
-            descriptor = open_own(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', locked)}.lock")
+        for share, (name, locked) in product(range(shares), names.items()):
+            if name in found:
+                continue
+            descriptor = open_own(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', locked)}.{share}.lock")
             if not lock(descriptor):
                 os.close(descriptor)
                 continue

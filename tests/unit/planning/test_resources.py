@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from selfloop.code_digest import is_module, used_modules
+from selfloop.domains.protocol import domain_names
 from selfloop.errors import UserError
+from selfloop.jobs.steps import step_module
 from selfloop.planning.resources import Resources
 
 FILE = Path(__file__).parents[3] / "config/resources.yaml"
@@ -92,3 +95,11 @@ def test_what_is_wrong_is_one_message(tmp_path: Path, keys: tuple[str, ...], val
 def test_a_file_that_is_not_there_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         Resources(tmp_path / "resources.yaml")
+
+
+@pytest.mark.parametrize("domain", domain_names())
+def test_only_steps_that_compute_on_a_gpu_request_one(domain: str) -> None:
+    resources = Resources(FILE)
+    for step in resources._table["default"]:
+        if is_module(module := step_module(step, domain)) and resources.of(step, domain)["gpu"]:
+            assert "selfloop.training.devices" in used_modules(module), f"{step} of {domain}"

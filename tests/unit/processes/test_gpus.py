@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from selfloop.errors import UserError
 from selfloop.processes import gpus
 
 HOLD = """
@@ -64,6 +65,31 @@ def test_a_step_that_wants_two_waits_for_two() -> None:
         process.communicate("")
     assert taken(both) == "4 7"
     both.communicate("")
+
+
+def test_steps_that_share_gpus_begin_on_idle_ones_and_a_large_step_has_distinct_ones(
+    offered: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(gpus.SHARES, "2")
+    assert gpus.offer() == 4
+    small = [step(1) for _ in range(2)]
+    assert {taken(process) for process in small} == {"4", "7"}
+    both = step(2)
+    assert taken(both) == "4 7"
+    fifth = step(1)
+    with pytest.raises(subprocess.TimeoutExpired):
+        fifth.wait(0.5)
+    small[0].kill()
+    assert taken(fifth) in {"4", "7"}
+    for process in (small[1], both, fifth):
+        process.communicate("")
+
+
+@pytest.mark.parametrize("given", ["0", "two", "1.5", "-1"])
+def test_shares_that_are_no_number_are_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(gpus.SHARES, given)
+    with pytest.raises(UserError, match=f"SELFLOOP_GPU_SHARES is '{given}'. Allowed: an integer from 1"):
+        gpus.offer()
 
 
 @pytest.mark.usefixtures("offered")

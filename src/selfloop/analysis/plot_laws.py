@@ -1,4 +1,4 @@
-"""Rule plot_laws: simulated chains of a domain and the law of every regime, a figure per quantity."""
+"""The domains' step plot_laws: simulated chains of a domain and the law of every regime, a figure per quantity."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Rule write_laws: simulated means over their laws, and where they lie furthest apart."""
+"""The domains' step write_laws: simulated means over their laws, and where they lie furthest apart."""
 
 from functools import partial
 

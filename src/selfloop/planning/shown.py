@@ -46,14 +46,18 @@ def shared(
         yield Analysis("plot_learning_curves", figures=variants, title="learning-curves", asked=curve, reads=reads)
     if domain.synthetic:
         yield Analysis("plot_synthetic", figures=("synthetic",), asked=[asdict(each) for each in domain.synthetic])
+    if domain.samples:
+        yield Analysis("write_samples", tables=("samples",), asked=tables.plain, reads=("part",), chosen=parts_once)
+
+
+def laws(domain: AnyDomain, experiments: Mapping[str, models.Experiment]) -> Iterator[Analysis]:
+    """What domains show whose simulations have a law of every regime; each has the steps among its own."""
     if domain.laws and any(getattr(entry, "simulation", None) is not None for entry in experiments.values()):
         quantities, values = [asdict(each) for each in domain.laws], published_laws(domain, experiments)
         asked = {"quantities": quantities, "own": domain.own_settings(experiments), "published": values}
         figures = tuple(f"laws-{each.metric.replace('_', '-')}" for each in domain.laws)
         yield Analysis("plot_laws", figures=figures, asked=asked)
         yield Analysis("write_laws", tables=("laws",), asked=asked)
-    if domain.samples:
-        yield Analysis("write_samples", tables=("samples",), asked=tables.plain, reads=("part",), chosen=parts_once)
 
 
 def parts_once(artifacts: Sequence[Artifacts]) -> list[Artifacts]:
@@ -105,7 +109,8 @@ class Shown:
     @property
     def caption(self) -> str:
         """The file of its caption, below CAPTIONS."""
-        return f"{self.rule}.rst" if (CAPTIONS / f"{self.rule}.rst").is_file() else "own_analysis.rst"
+        names = (f"{self.rule}.rst", f"{self.analysis.step}.rst", "own_analysis.rst")
+        return next(name for name in names if (CAPTIONS / name).is_file())
 
     def names(self, kind: Kind) -> list[str]:
         """Names of its figures or tables, with the domain's in front."""
@@ -321,7 +326,8 @@ class Showing:
         own = self._own(domain)
         for analysis in shared(domain, own, self.checked.study.tables):
             yield self._entry(analysis.step, domain, analysis)
-        for analysis in (*comparisons(domain, own), *domain.analyses(own, self.checked.regimes)):
+        own_ones = domain.analyses(own, self.checked.regimes)
+        for analysis in (*comparisons(domain, own), *laws(domain, own), *own_ones):
             yield self._entry(f"{domain.name}_{analysis.step}", domain, analysis)
 
     def _entry(self, rule: str, domain: AnyDomain, analysis: Analysis) -> Shown:

@@ -10,13 +10,14 @@ from selfloop.config.section import Section
 from selfloop.data.regimes import Regime, TrainingSet, training_set
 
 T = TypeVar("T")
+MOST_ITERATIONS = 2_000  # of a regime without a closed form, whose coefficients are a matrix
 LOOKS = ("colour", "marker")
 
 
 class Simulated(Section):
     """How long chains of a simulation are, and how many."""
 
-    iterations: Annotated[int, Field(ge=1, le=100_000)] = 100
+    iterations: Annotated[int, Field(ge=1, le=2_000)] = 100
     """Model-fitting iterations of every simulated chain."""
     seeds: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Number of seeds per setting and regime, counted from 0."""

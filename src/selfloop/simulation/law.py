@@ -38,7 +38,6 @@ import numpy.typing as npt
 from selfloop.data.regimes import REAL, Take, TrainingSet
 
 Array = npt.NDArray[np.float64]
-MOST_ITERATIONS = 5_000  # of a regime without a closed form; the coefficients are a matrix
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,9 @@ class Chains(Protocol[M, S]):
     def pick(self, data: S, picked: "Picked") -> S:
         """Some of the rows of a data set, drawn without replacement."""
 
+    def merge(self, data: Sequence[S]) -> S:
+        """All rows of several data sets; asked of domains that do not keep them row by row."""
+
     def fit(self, taken: Sequence[tuple[S, Array]]) -> M:
         """A model of the rows of all data sets; with each, the share (seeds,) of its rows in the weight of all."""
 
@@ -169,6 +172,11 @@ def _cut(
     counts = np.array([counts[0] for _, counts, _ in taken], dtype=np.int64)
     seeds, generator = len(taken[0][1]), streams.of("budget", n)
     ends = np.cumsum(counts)
+    if not chains.by_rows and len({weight for *_, weight in taken}) == 1:
+        # All rows are alike: what is left of which data set does not matter.
+        picked = Picked(np.full(seeds, kept), generator)
+        pooled = chains.pick(chains.merge([data for data, *_ in taken]), picked)
+        return [(pooled, picked.numbers.astype(np.float64), 1.0)]
     if chains.by_rows:
         pool = distinct(generator, seeds, kept, int(ends[-1]))
         inside = [(pool >= end - count) & (pool < end) for count, end in zip(counts, ends, strict=True)]

@@ -38,6 +38,9 @@ class Recorded:
     def pick(self, data: Rows, picked: Picked) -> Rows:
         return pick(data, picked)
 
+    def merge(self, data: Sequence[Rows]) -> Rows:
+        raise NotImplementedError
+
     def fit(self, taken: Sequence[tuple[Rows, np.ndarray]]) -> float:
         rows, weights = gathered(taken)
         self.weights = weights

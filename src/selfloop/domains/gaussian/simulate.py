@@ -107,6 +107,9 @@ class ByMoments(_Gaussians):
     def pick(self, data: Moments, picked: Picked) -> Moments:
         raise NotImplementedError("rows are drawn from data sets that are kept by rows")
 
+    def merge(self, data: Sequence[Moments]) -> Moments:
+        raise NotImplementedError("rows are drawn from data sets that are kept by rows")
+
     def _drawn(self, generator: np.random.Generator, mean: Array, factor: Array | None, rows: int) -> Moments:
         noise = generator.standard_normal((self.seeds, self.d, 1)) / rows**0.5
         R = (
@@ -159,6 +162,9 @@ class ByRows(_Gaussians):
 
     def pick(self, data: Rows, picked: Picked) -> Rows:
         return pick(data, picked)
+
+    def merge(self, data: Sequence[Rows]) -> Rows:
+        raise NotImplementedError("data sets that are kept by rows are not merged")
 
     def fit(self, taken: Sequence[tuple[Rows, Array]]) -> Model:
         rows, weights = gathered(taken)

@@ -1,6 +1,6 @@
 """The sections of an experiment of the linear domain. Light: the Snakefile and the steps import it."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -86,16 +86,20 @@ class Simulation(Section):
     """Number of seeds per scenario, counted from 0."""
     theory: Distinct[str] | None = None
     """Regimes whose predicted test error is drawn over the simulation and compared with it; null for all of the
-    experiment's; `[]` for none. All but `accumulate-subsample` have laws, of least squares and of ridge; of least
-    squares under `accumulate-subsample` the median is approximated. Without ridge, a prediction needs `rows` ≥
-    `dimension` + 2: with fewer, the expected error is infinite, and a simulation runs with `theory: []` only.
+    experiment's; `[]` for none. Of least squares, every regime of whole parts has a law, and of others (amounts below
+    1, fresh rows, a budget) the median is approximated by that of many rows; of ridge, the built-in ones but
+    `accumulate-subsample` have laws. Without ridge, a prediction needs `rows` ≥ `dimension` + 2: with fewer, the
+    expected error is infinite, and a simulation runs with `theory: []` only.
     """
 
 
 class Chains(Distribution):
     """One setting of a simulation under one regime, complete: what a job of the rule simulate_chains computes."""
 
+    unsaid: ClassVar = frozenset({"table"})
+
     regime: str
+    table: dict[str, Any] | None = None  # as `simulation.config.table_of` has it, of regimes without a closed form
     ridge: float
     iterations: int
     seeds: int

@@ -16,6 +16,7 @@ from selfloop.domains.linear.config import Chains, Data, Grid, Model, Sampling, 
 from selfloop.domains.protocol import Analysis, Domain
 from selfloop.errors import UserError
 from selfloop.numbers import size
+from selfloop.simulation.config import MOST_ITERATIONS, table_of
 
 
 class Experiment(models.Experiment):
@@ -32,11 +33,19 @@ class Experiment(models.Experiment):
 
 MOST_NUMBERS = 10**9  # in a matrix of inputs, 8 bytes each
 MOST_SIMULATIONS = 10_000
+# `theory.REGIMES`, which is not light: these regimes are known by their names and need no table.
+CLOSED = ("replace", "accumulate", "replace-multiple", "real", "real-multiple", "accumulate-subsample")
 
 
-def combinations(experiment: Experiment, asked: Simulation, regime: str) -> Iterator[tuple[str, Chains]]:
-    """The combinations of the simulation's grid under a regime, each with its config key."""
+def combinations(
+    experiment: Experiment, asked: Simulation, regime: str, regimes: Mapping[str, Regime] = BUILT_IN
+) -> Iterator[tuple[str, Chains]]:
+    """The combinations of the simulation's grid under a regime, each with its config key.
+
+    A regime with a closed form is known by its name; `regimes` has the tables of others.
+    """
     data = experiment.data
+    table = None if regime in CLOSED or regime not in regimes else table_of(regimes[regime])
     for place, line in enumerate(asked.grid):
         lists = (line.dimension or [data.dimension], line.rows or [data.rows])
         penalties = line.ridge or [experiment.training.ridge]
@@ -51,6 +60,7 @@ def combinations(experiment: Experiment, asked: Simulation, regime: str) -> Iter
                     decay=data.decay,
                     w_star=data.w_star,
                     regime=regime,
+                    table=table,
                     ridge=ridge,
                     iterations=asked.iterations,
                     seeds=asked.seeds,
@@ -110,20 +120,20 @@ def _simulation_problems(experiment: Experiment, asked: Simulation) -> Iterator[
     from selfloop.domains.linear import theory
     from selfloop.domains.linear.simulation.scenario import scenario_of
 
-    for regime in experiment.regimes:
-        if regime not in theory.REGIMES:
-            yield (
-                f"regimes: '{regime}' cannot be simulated, only {', '.join(theory.REGIMES)}; "
-                "run it in an experiment whose simulation is null."
-            )
-            return
+    others = [regime for regime in experiment.regimes if regime not in CLOSED]
+    if others and asked.iterations > MOST_ITERATIONS:
+        yield (
+            f"simulation.iterations: {asked.iterations:,} are too many for '{others[0]}', which has no closed form; at "
+            f"most {MOST_ITERATIONS:,}."
+        )
+        return
     shown = theory_regimes(experiment, asked)
     for regime in shown:
         if regime not in experiment.regimes:
             known = ", ".join(experiment.regimes)
             yield f"simulation.theory: '{regime}' is not among the experiment's regimes ({known})."
     seen: set[tuple[object, ...]] = set()
-    for key, chains in combinations(experiment, asked, experiment.regimes[0]):
+    for key, chains in combinations(experiment, asked, "replace"):
         setting = tuple(getattr(chains, name) for name in Grid.model_fields)
         if setting in seen:
             values = ", ".join(f"{name} {value}" for name, value in zip(Grid.model_fields, setting, strict=True))
@@ -131,7 +141,7 @@ def _simulation_problems(experiment: Experiment, asked: Simulation) -> Iterator[
         seen.add(setting)
         try:
             scenario_of(chains)
-            if not chains.ridge and not theory.UPDATES.keys().isdisjoint(shown):
+            if not chains.ridge and set(shown) - {theory.SUBSAMPLE}:
                 theory.check(chains.dimension, chains.rows, chains.noise_variance)
         except UserError as error:
             without = " Leave it out, or write simulation.theory: [] to simulate without theory." if shown else "."
@@ -179,7 +189,9 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
         asked = experiment.simulation
         if asked is None:
             return []
-        by_regime = [[chains for _, chains in combinations(experiment, asked, name)] for name in experiment.regimes]
+        by_regime = [
+            [chains for _, chains in combinations(experiment, asked, name, regimes)] for name in experiment.regimes
+        ]
         return [chains.plain for setting in zip(*by_regime, strict=True) for chains in setting]
 
     def problems(self, experiment: Experiment) -> list[str]:

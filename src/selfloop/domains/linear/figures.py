@@ -104,7 +104,7 @@ def spread_figure(results: Sequence[Result], *, title: str = "") -> Figure:
             axes.plot(n, middle, color=colour, linestyle=dashes[_kind(first)])
             axes.fill_between(n, low, high, color=colour, alpha=0.25, linewidth=0)
             if first.has_law:
-                for line in law_quantiles(regime, d, first.scenario.T, first.scenario.iterations, SHARES):
+                for line in law_quantiles(first.scenario, SHARES):
                     axes.plot(n, line, color=BLACK, linewidth=0.6, linestyle="--")
     _finish(figure, grid, "log", colours, dashes, title, max(result.scenario.iterations for result in results))
     notes: list[Artist] = [

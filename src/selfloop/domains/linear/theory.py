@@ -54,6 +54,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selfloop.errors import UserError
+from selfloop.simulation.wishart import triangular
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -178,9 +179,18 @@ def expected_error(
     Raises:
         UserError: T < d + 2, sigma2 ≤ 0, Σ not positive definite, a regime without a formula, no iteration.
     """
-    check(d, T, sigma2)
     cholesky(covariance, d)
-    return sigma2 * d / (T - d - 1) * growth(regime, iterations)
+    return first_error(d, T, sigma2) * growth(regime, iterations)
+
+
+def first_error(d: int, T: int, sigma2: float) -> float:
+    """E‖ŵ_1 - w*‖²_Σ = sigma2 d/(T - d - 1), the same under every regime.
+
+    Raises:
+        UserError: T < d + 2 or sigma2 ≤ 0.
+    """
+    check(d, T, sigma2)
+    return sigma2 * d / (T - d - 1)
 
 
 def error_deviation(regime: str, d: int, T: int, sigma2: float, iterations: int) -> Array:
@@ -206,8 +216,7 @@ def accumulate_bound(d: int, T: int, sigma2: float) -> float:
     Raises:
         UserError: T < d + 2 or sigma2 ≤ 0.
     """
-    check(d, T, sigma2)
-    return sigma2 * d / (T - d - 1) * np.pi**2 / 6
+    return first_error(d, T, sigma2) * np.pi**2 / 6
 
 
 def check(d: int, T: int, sigma2: float) -> None:
@@ -302,20 +311,6 @@ def _spectra(d: int, T: int, factor: tuple[tuple[float, ...], ...] | None) -> tu
     squares = np.zeros((draws, d))
     squares[:, :rank] = singular**2
     return squares, basis
-
-
-def triangular(generator: np.random.Generator, count: int, d: int, T: int) -> Array:
-    """Upper triangular (or, for T < d, trapezoidal) R with the RᵀR of Z (T, d), (count, min(T, d), d).
-
-    By Bartlett's decomposition: χ(T - k) on the diagonal, normals above it.
-    """
-    rank = min(T, d)
-    R = np.zeros((count, rank, d))
-    diagonal, above = np.arange(rank), np.triu_indices(rank, 1, d)
-    # χ² of k degrees of freedom is twice a gamma of shape k/2.
-    R[:, diagonal, diagonal] = np.sqrt(2 * generator.standard_gamma((T - diagonal) / 2, (count, rank)))
-    R[:, above[0], above[1]] = generator.standard_normal((count, len(above[0])))
-    return R
 
 
 def subsample_limit(d: int, T: int, sigma2: float, iterations: int) -> Array:

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
+from selfloop.domains.linear.config import Chains
 from selfloop.domains.linear.domain import DOMAIN, Experiment, theory_regimes
+from selfloop.domains.linear.simulation.scenario import scenario_of
 from selfloop.errors import UserError
 from selfloop.planning import study
 from selfloop.planning.check import check
@@ -107,13 +109,16 @@ def test_what_is_wrong_is_said_in_one_message(changes: dict[str, Any], expected:
     assert said.endswith((".", ")")), said
 
 
-def test_a_regime_of_ones_own_runs_in_the_loop_and_cannot_be_simulated() -> None:
-    changed = experiment(regimes=["mine"])
-    changed["regimes"] = {"mine": {"parts": [{"from": "previous"}]}}
-    with pytest.raises(UserError, match=r"experiments\.a\.regimes: 'mine' cannot be simulated, only replace, "):
+def test_a_regime_of_ones_own_is_simulated_by_its_table() -> None:
+    changed = experiment(regimes=["replace", "mine"])
+    changed["regimes"] = {"mine": {"parts": [{"from": "all", "last": 3}]}}
+    plan = study.build(check(changed))
+    own = [Chains.model_validate(each.settings) for each in plan.simulations.values()]
+    assert {chains.table is None for chains in own if chains.regime == "replace"} == {True}
+    assert {len(scenario_of(chains).sets or ()) for chains in own if chains.regime == "mine"} == {5}
+    changed["experiments"]["a"]["simulation"]["iterations"] = 2001
+    with pytest.raises(UserError, match=r"simulation.iterations: 2,001 are too many for 'mine'"):
         check(changed)
-    changed["experiments"]["a"]["simulation"] = None
-    assert study.build(check(changed)).models
 
 
 def test_a_domain_without_simulations_takes_none() -> None:

@@ -179,7 +179,7 @@ def test_a_single_seed_under_ridge_has_no_standard_error() -> None:
 def test_the_laws_quantiles_are_those_of_the_f_distribution() -> None:
     """For d=2 the tail of χ²(2)/χ²(m) is (1 + x)^(-m/2), so the q-quantile is (1-q)^(-2/m) - 1; here m = 9."""
     shares = (0.05, 0.5, 0.95)
-    found = law_quantiles("replace", 2, 10, 3, shares)
+    found = law_quantiles(Scenario(2, 10, 1.0, "replace", 3), shares)
     exact = np.array([(1 - q) ** (-2 / 9) - 1 for q in shares])
     assert found[:, 0] == pytest.approx(exact, rel=0.03)
     assert np.allclose(found[:, 2], 3 * found[:, 0])
@@ -286,7 +286,9 @@ def test_the_spread_figure_has_quantiles_of_the_seeds_and_of_the_law() -> None:
     axes = found["Accumulate", "d = 3"]
     median, *law = axes.lines
     assert np.allclose(median.get_ydata(), np.median(result.error, axis=0) / 2)
-    assert np.allclose([line.get_ydata() for line in law], law_quantiles("accumulate", 3, 10, 20, (0.05, 0.5, 0.95)))
+    assert np.allclose(
+        [line.get_ydata() for line in law], law_quantiles(Scenario(3, 10, 1.0, "accumulate", 20), (0.05, 0.5, 0.95))
+    )
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert band.max() == pytest.approx(np.quantile(result.error, 0.95, axis=0).max() / 2)
     assert len(found["Accumulate-Subsample", "d = 3"].lines) == 1

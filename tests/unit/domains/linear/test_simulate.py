@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from linear_reference import bidiagonalize, errors_from_rows
 
-from selfloop.data.regimes import BUILT_IN
+from selfloop.data.regimes import BUILT_IN, Regime, Source, training_set
 from selfloop.domains.linear import theory
+from selfloop.domains.linear.simulation import prediction
+from selfloop.domains.linear.simulation.regressions import Regressions
 from selfloop.domains.linear.simulation.scenario import Scenario
 from selfloop.domains.linear.simulation.simulate import lanes, simulate
 from selfloop.domains.linear.simulation.subsample import INVERTED_UP_TO, PRODUCTS_UP_TO, draw_picks
 from selfloop.domains.linear.steps.simulate_chains import tidy_rows
 from selfloop.errors import UserError
+from selfloop.simulation.stacked import Picked
 
 SIGMA = ((2.0, 0.5, 0.0), (0.5, 1.0, 0.3), (0.0, 0.3, 4.0))
 W_STAR = (1.0, -2.0, 0.5)
@@ -162,6 +165,71 @@ def test_it_runs_where_theory_has_nothing_to_say():
     assert np.isfinite(simulate(Scenario(3, 3, 1.0, "replace", 5), range(20)).error).all()
     # So few rows that some picks of the pool cannot determine the fit.
     assert np.isfinite(simulate(Scenario(3, 3, 1.0, theory.SUBSAMPLE, 30), range(20)).error).all()
+
+
+WINDOW = Regime("window", (Source("all", last=3),))
+OTHERS = (
+    WINDOW,
+    Regime("weights", (Source("real", weight=3.0), Source("all", last=2))),
+    Regime("many", (Source("previous", 2.0), Source("real", 2.0))),
+)
+
+
+def own(regime: Regime, d: int = 3, T: int = 40, iterations: int = 12, **changes: float) -> Scenario:
+    sets = tuple(training_set(regime, n) for n in range(1, iterations + 1))
+    return Scenario(d, T, 1.0, regime.name, iterations, sets=sets, **changes)
+
+
+@pytest.mark.parametrize("regime", OTHERS)
+def test_every_regime_of_whole_parts_follows_its_law(regime):
+    scenario, seeds = own(regime), 2000
+    law = prediction.expected_error(scenario)
+    deviation = theory.error_deviation("replace", 3, 40, 1.0, 1)[0] / law[0] * law / seeds**0.5
+    assert np.abs((simulate(scenario, range(seeds)).error.mean(axis=0) - law) / deviation).max() < 4.5
+
+
+@pytest.mark.parametrize("name", ["replace", "accumulate", "replace-multiple"])
+def test_by_its_table_a_regime_has_the_law_that_its_name_has(name):
+    named = Scenario(3, 40, 1.0, name, 12)
+    table = own(BUILT_IN[name])
+    assert prediction.expected_error(table) == pytest.approx(prediction.expected_error(named))
+    errors = [simulate(scenario, range(100)).error for scenario in (named, table)]
+    assert errors[0][:, 0] == pytest.approx(errors[1][:, 0])  # the same rows and noise
+
+
+def test_row_by_row_a_regime_has_the_distribution_that_it_has_by_its_noises():
+    """Two halves of a part with a budget of a whole one are replace."""
+    halves = own(Regime("halves", (Source("previous", 0.5), Source("previous", 0.5)), 1.0), iterations=2)
+    fresh = own(Regime("fresh", (Source("fresh"),)), iterations=3)
+    assert not halves.whole and not fresh.whole
+    errors = simulate(fresh, range(1500)).error
+    assert errors.mean(axis=0) == pytest.approx(np.full(3, theory.first_error(3, 40, 1.0)), rel=0.1)
+    assert np.corrcoef(errors[:, 0], errors[:, 2])[0, 1] < 0.1
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.2])
+def test_rows_of_one_seed_are_fitted_as_the_direct_way_says(ridge):
+    """The fit of a pick with weights, against the normal equations of the stacked rows."""
+    scenario = own(Regime("own", (Source("fresh", 0.5, weight=2.0), Source("previous", 0.7))), ridge=ridge)
+    domain, generator = Regressions(scenario, 1), np.random.default_rng(0)
+    rows = domain.real(generator)
+    half = domain.pick(rows, Picked(np.array([20]), generator, np.arange(0, 40, 2)))
+    u = domain.fit([(rows, np.array([0.4])), (half, np.array([0.6]))])
+    stacked = np.concatenate([rows.values[0], rows.values[0, ::2]])
+    p = np.r_[np.full(40, 0.4 / 40), np.full(20, 0.6 / 20)]
+    X, y = stacked[:, :3], stacked[:, 3] + stacked[:, :3] @ scenario.target
+    expected = np.linalg.solve((X.T * p) @ X + ridge * np.eye(3), (X.T * p) @ y)
+    assert u[0] + scenario.target == pytest.approx(expected)
+
+
+def test_too_few_rows_give_the_shortest_fit():
+    scenario = own(WINDOW)
+    domain, generator = Regressions(scenario, 1), np.random.default_rng(0)
+    rows = domain.real(generator)
+    two = domain.pick(rows, Picked(np.array([2]), generator, np.array([3, 5])))
+    X = rows.values[0, [3, 5], :3]
+    y = rows.values[0, [3, 5], 3] + X @ scenario.target
+    assert domain.fit([(two, np.ones(1))])[0] + scenario.target == pytest.approx(np.linalg.pinv(X) @ y)
 
 
 def test_tidy_rows_are_those_of_the_metrics_table():

@@ -20,9 +20,10 @@ from datasets.exceptions import DatasetNotFoundError
 
 from selfloop.domains.text import domain
 from selfloop.domains.text.config import Data
-from selfloop.domains.text.data import files, shakespeare, sources
+from selfloop.domains.text.data import files, sources
 from selfloop.errors import UserError
 from selfloop.inputs import files as user_files
+from selfloop.inputs import shakespeare
 from selfloop.inputs.paths import matching_files
 
 SEPARATOR = "<|endoftext|>"

@@ -42,7 +42,7 @@ class Result:
     @property
     def has_law(self) -> bool:
         """Whether the study requests its theory, and the error's whole law is known: that of least squares."""
-        return self.predicted and self.has_mean and self.scenario.regime in theory.UPDATES and not self.scenario.ridge
+        return self.predicted and self.has_mean and not self.scenario.ridge
 
     @property
     def middle(self) -> Array:
@@ -68,9 +68,8 @@ class Result:
         seeds, iterations = self.error.shape
         s = self.scenario
         if self.has_law:
-            first = theory.error_deviation(s.regime, s.d, s.T, s.sigma2, 1)
-            first /= theory.expected_error(s.regime, s.d, s.T, s.sigma2, 1)
-            return np.asarray(np.full(iterations, first[0] if np.isfinite(first[0]) else np.nan) / seeds**0.5)
+            first = theory.error_deviation("replace", s.d, s.T, s.sigma2, 1)[0] / theory.first_error(s.d, s.T, s.sigma2)
+            return np.asarray(np.full(iterations, first if np.isfinite(first) else np.nan) / seeds**0.5)
         if self.expected is not None and seeds > 1:
             return np.asarray(self.error.std(axis=0, ddof=1) / seeds**0.5 / self.expected)
         return np.full(iterations, np.nan)
@@ -102,13 +101,10 @@ def results_of(
     return found
 
 
-def law_quantiles(regime: str, d: int, T: int, iterations: int, shares: Sequence[float]) -> Array:
-    """Quantiles (shares, iterations) of the error in units of sigma2: of c_n χ²(d)/χ²(T-d+1), from a fixed sample.
-
-    Raises:
-        UserError: the regime has no formula.
-    """
-    return np.outer(np.quantile(theory.error_ratios(d, T), shares), theory.growth(regime, iterations))
+def law_quantiles(scenario: Scenario, shares: Sequence[float]) -> Array:
+    """Quantiles (shares, iterations) of the error in units of sigma2: of c_n χ²(d)/χ²(T-d+1), from a fixed sample."""
+    ratios = theory.error_ratios(scenario.d, scenario.T)
+    return np.outer(np.quantile(ratios, shares), prediction.growth(scenario))
 
 
 def comparison(results: Sequence[Result]) -> pd.DataFrame:

@@ -1,16 +1,19 @@
 """The parameters of one simulation, and its random streams."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
+from selfloop.data.regimes import TrainingSet
 from selfloop.domains.linear import theory
 from selfloop.domains.linear.config import Chains
 from selfloop.domains.linear.data.sources import covariance
 from selfloop.domains.linear.theory import Array
 from selfloop.errors import UserError
 from selfloop.identity import digest, short
+from selfloop.simulation import law
+from selfloop.simulation.config import sets_of
 
 DATA, NOISE, PICKS = range(3)  # purposes of random streams; from PICKS + 1 on, redraws of duplicates
 
@@ -23,13 +26,14 @@ class Scenario:
         d: input dimension.
         T: rows of real data, and of synthetic data per part.
         sigma2: variance of the label noise, real and synthetic.
-        regime: one of `theory.REGIMES`.
+        regime: one of `theory.REGIMES`, or the name of another one, with its training sets.
         iterations: model-fitting iterations.
         covariance: Σ as nested rows; None for the identity.
         ridge: λ ≥ 0 in (1/N)‖Xw - y‖² + λ‖w‖² over a training set of N rows; per row, so that λ means the same as
             training sets grow. 0 is least squares, as in the paper.
         w_star: the true parameters; None for the unit vector (1, …, 1)/√d. The error of least squares does not depend
             on it.
+        sets: the training sets of the other regime, from iteration 1 on.
 
     Raises:
         UserError: a value out of range.
@@ -43,13 +47,14 @@ class Scenario:
     covariance: tuple[tuple[float, ...], ...] | None = None
     ridge: float = 0.0
     w_star: tuple[float, ...] | None = None
+    sets: tuple[TrainingSet, ...] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("d", "T", "iterations"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         theory.check_positive("sigma2", self.sigma2)
-        if self.regime not in theory.REGIMES:
+        if self.regime not in theory.REGIMES and self.sets is None:
             raise UserError(f"regime is {self.regime!r}; the simulation knows {', '.join(theory.REGIMES)}")
         if not (np.isfinite(self.ridge) and self.ridge >= 0):
             raise UserError(f"ridge is {self.ridge}; it must be a finite number, 0 or above")
@@ -63,6 +68,11 @@ class Scenario:
             object.__setattr__(self, "covariance", tuple(tuple(map(float, row)) for row in self.covariance))
         if self.w_star is not None:
             object.__setattr__(self, "w_star", tuple(map(float, self.w_star)))
+
+    @property
+    def whole(self) -> bool:
+        """Whether its training sets take whole parts of one X: then least squares has a law."""
+        return self.regime != theory.SUBSAMPLE if self.sets is None else law.whole(self.sets)
 
     @property
     def factor(self) -> Array:
@@ -101,6 +111,7 @@ def scenario_of(chains: Chains) -> Scenario:
         covariance=covariance(chains),
         ridge=chains.ridge,
         w_star=None if chains.w_star is None else tuple(chains.w_star),
+        sets=None if chains.table is None else tuple(sets_of(chains.regime, chains.table, chains.iterations)),
     )
 
 

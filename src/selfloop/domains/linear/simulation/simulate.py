@@ -8,6 +8,8 @@ Algebra (terms and proofs: `theory`):
   So instead of X and T noise values, 2d-1 chi variables and d normals per iteration are drawn: O(d) work.
 - Ridge needs Σ, w* and V. A triangular factor R of ZᵀZ is drawn by its Bartlett decomposition; in the singular basis of
   RLᵀ the recursion is one multiplication per coordinate and iteration.
+- Other regimes of whole parts mix the noises of their parts with coefficients that follow from their tables
+  (`simulation.law`), and take the same few variables; where rows are drawn, they run row by row (`regressions`).
 - accumulate-subsample has no such form: rows and noise recur in changing multiplicities; see `subsample`.
 
 Every path takes its random numbers as arguments of one inner function, so that tests can feed it recorded X and noise
@@ -26,10 +28,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from selfloop.domains.linear import theory
-from selfloop.domains.linear.simulation import subsample
+from selfloop.domains.linear.simulation import regressions, subsample
 from selfloop.domains.linear.simulation.scenario import DATA, NOISE, Scenario, generator
 from selfloop.domains.linear.theory import SUBSAMPLE, Array, Integers
 from selfloop.errors import UserError
+from selfloop.simulation import law
+from selfloop.simulation.wishart import triangular
 
 LANES = 100  # seeds per block; larger blocks would be wasted on studies of fewer seeds
 
@@ -63,7 +67,9 @@ def simulate(scenario: Scenario, seeds: Sequence[int]) -> Simulation:
     for block in np.unique(numbers // width).tolist():
         rows = np.flatnonzero(numbers // width == block)
         lane = numbers[rows] % width
-        if scenario.regime == SUBSAMPLE:
+        if scenario.sets is not None and (scenario.ridge or not scenario.whole):
+            error[rows] = regressions.run_block(scenario, block, width)[lane]
+        elif scenario.regime == SUBSAMPLE:
             error[rows] = subsample.run_block(scenario, block, lane)
         else:
             error[rows] = (_run_ridge if scenario.ridge else _run_least_squares)(scenario, block)[lane]
@@ -72,6 +78,8 @@ def simulate(scenario: Scenario, seeds: Sequence[int]) -> Simulation:
 
 def lanes(scenario: Scenario) -> int:
     """Seeds per block."""
+    if scenario.sets is not None and (scenario.ridge or not scenario.whole):
+        return regressions.lanes(scenario)
     return subsample.lanes(scenario.T) if scenario.regime == SUBSAMPLE else LANES
 
 
@@ -79,13 +87,16 @@ def least_squares_errors(scenario: Scenario, diagonal: Array, above: Array, nois
     """‖B⁻¹ Σ_{i≤n} sigma β_i ξ_i‖² by back substitution, (iterations, seeds); seeds are the last, contiguous axis.
 
     Args:
-        scenario: a regime with a formula, and no ridge.
+        scenario: a regime of whole parts, and no ridge.
         diagonal: of B, (d, seeds).
         above: the entries above it, (d - 1, seeds).
-        noise: ξ, standard normal, (iterations, d, seeds); overwritten.
+        noise: ξ, standard normal, (noises, d, seeds), one per iteration where the regime has a formula; overwritten.
     """
-    noise *= theory.noise_weights(scenario.regime, len(noise))[:, None, None]
-    summed = np.cumsum(noise, axis=0, out=noise)
+    if scenario.sets is None:
+        noise *= theory.noise_weights(scenario.regime, len(noise))[:, None, None]
+        summed = np.cumsum(noise, axis=0, out=noise)
+    else:
+        summed = np.tensordot(_mixture(scenario), noise, 1)
     x = summed[:, -1] / diagonal[-1]
     error = x * x
     for k in range(scenario.d - 2, -1, -1):
@@ -130,13 +141,20 @@ def _run_least_squares(scenario: Scenario, block: int) -> Array:
     shapes = np.r_[scenario.T - np.arange(d), d - 1 - np.arange(d - 1)] / 2
     data = generator(scenario, "bidiagonal", block, DATA)
     chi = np.sqrt(2 * data.standard_gamma(shapes[:, None], (2 * d - 1, LANES)))
-    noise = generator(scenario, "bidiagonal", block, NOISE).standard_normal((scenario.iterations, d, LANES))
+    noises = scenario.iterations if scenario.sets is None else _mixture(scenario).shape[1]
+    noise = generator(scenario, "bidiagonal", block, NOISE).standard_normal((noises, d, LANES))
     return least_squares_errors(scenario, chi[:d], chi[d:], noise).T
+
+
+def _mixture(scenario: Scenario) -> Array:
+    """The coefficients of the parts' noises in every model, (iterations, noises)."""
+    assert scenario.sets is not None
+    return law.law(scenario.sets, law.Fit(scenario.T, known=True)).weights
 
 
 def _run_ridge(scenario: Scenario, block: int) -> Array:
     rank = min(scenario.T, scenario.d)
-    R = theory.triangular(generator(scenario, "triangular", block, DATA), LANES, scenario.d, scenario.T)
+    R = triangular(generator(scenario, "triangular", block, DATA), LANES, scenario.d, scenario.T)
     noise = generator(scenario, "triangular", block, NOISE).standard_normal((scenario.iterations, LANES, rank))
     _, singular, right = np.linalg.svd(R @ scenario.factor.T, full_matrices=False)
     return ridge_errors(scenario, singular, right.swapaxes(1, 2), noise.swapaxes(0, 1))

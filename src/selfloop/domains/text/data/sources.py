@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from selfloop.config.section import given
 from selfloop.data import reserve
 from selfloop.domains.text.config import Data
-from selfloop.domains.text.data import files, shakespeare
+from selfloop.domains.text.data import files
 from selfloop.domains.text.data.files import Raw
 from selfloop.errors import UserError
-from selfloop.inputs import hub
+from selfloop.inputs import hub, shakespeare
 from selfloop.inputs.files import Found, compression, unreadable
 from selfloop.inputs.paths import matching_files, real
 

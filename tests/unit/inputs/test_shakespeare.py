@@ -1,6 +1,6 @@
 """A play's text becomes its speeches, and nothing else."""
 
-from selfloop.domains.text.data import shakespeare
+from selfloop.inputs import shakespeare
 
 PLAY = """THE PLAY
 Persons Represented.

@@ -1,0 +1,89 @@
+"""What the study asks of the discrete domain while it is planned: names, simulations, and what is wrong with them."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from selfloop.config import models
+from selfloop.config.section import PER_CHAIN
+from selfloop.data.quantity import Quantity
+from selfloop.domains.discrete.config import Chains, Data, Model, Sampling, Simulation, Training, sampling_title
+from selfloop.domains.simulated import SimulatedDomain
+from selfloop.errors import UserError
+from selfloop.inputs import shakespeare
+
+
+class Experiment(models.Experiment):
+    """An experiment of this domain."""
+
+    domain: Literal["discrete"]
+    data: Data
+    model: Model = Model()
+    training: Training = Training()
+    sampling: Annotated[list[Sampling], Field(min_length=1)] = [Sampling()]
+    simulation: Simulation | None = None
+    """Chains of many seeds that are computed without files between; null for none."""
+
+
+def _problems(experiment: Experiment) -> Iterator[str]:
+    data = experiment.data
+    if data.source == "packaged":
+        try:
+            shakespeare.plays()
+        except UserError as error:
+            yield f"{error}."
+        if data.types is not None:
+            yield f"data.types: {data.types} is given with source: packaged; leave it out."
+        if experiment.simulation is not None:
+            for place, line in enumerate(experiment.simulation.grid):
+                if line.types or line.exponent:
+                    yield f"simulation.grid[{place}]: words have `rows` only; leave out `types` and `exponent`."
+
+
+class Discrete(SimulatedDomain[Experiment, Data, Model, Sampling]):
+    """What the study asks of words and categories."""
+
+    name = "discrete"
+    title = "Words and categories"
+    described = ("source", "name", "types", "rows")
+    experiment = Experiment
+    chains = Chains
+    weights = True
+    headline = Quantity("lost_types", "test", "Test types that the model cannot produce", "share")
+    synthetic = (
+        Quantity("types", "synthetic", "Types", role="diversity"),
+        Quantity("gini_simpson", "synthetic", "Gini-Simpson diversity"),
+        Quantity("entropy", "synthetic", "Entropy", "nats"),
+    )
+    laws = (
+        headline,
+        Quantity("types", "test", "Types that the model can produce"),
+        Quantity("gini_simpson", "test", "Gini-Simpson diversity"),
+        Quantity("cross_entropy", "test", "Test cross-entropy", "nats per row"),
+        Quantity("entropy", "test", "Entropy", "nats"),
+    )
+
+    def data_slug(self, data: Data) -> str:
+        """For example shakespeare-n10000 or zipf1-k1000-n5000."""
+        name = data.name or f"zipf{data.exponent:g}-k{data.types}"
+        return name if data.rows is None else f"{name}-n{data.rows}"
+
+    def sampling_slug(self, sampling: Sampling) -> str:
+        """For example t1."""
+        return f"t{sampling.temperature:g}"
+
+    def sampling_title(self, sampling: Sampling) -> str:
+        """For example temperature=1.0."""
+        return sampling_title(sampling.temperature)
+
+    def setting(self, experiment: Experiment) -> dict[str, Any]:
+        own = experiment.data.without("reserve").plain
+        return {**own, "seed": 0} if own["seed"] == PER_CHAIN else own
+
+    def problems(self, experiment: Experiment) -> list[str]:
+        """What its sections cannot say."""
+        return [*_problems(experiment), *self.simulation_problems(experiment)]
+
+
+DOMAIN = Discrete()

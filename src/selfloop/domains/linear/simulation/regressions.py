@@ -1,0 +1,83 @@
+"""Linear regression under any regime, row by row, for all seeds of a block at once.
+
+Labels are kept as their residuals from Xw*, r = y - Xw*, so that a fit gives u = ŵ - w* directly: with weights p that
+add up to 1, (Σ p x xᵀ + λ) u = Σ p x r - λ w*. Every part has the real rows' X; fresh rows have others.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from selfloop.domains.linear.simulation.scenario import Scenario
+from selfloop.identity import digest
+from selfloop.simulation import stacked
+from selfloop.simulation.rows import Rows, all_rows, gathered, pick
+from selfloop.simulation.stacked import Array, Picked
+
+NUMBERS = 2**19  # of a data set of a block of seeds
+SMALL = 1e-12  # an eigenvalue below this share of the largest is 0
+
+
+def lanes(scenario: Scenario) -> int:
+    """Seeds per block."""
+    return max(1, min(stacked.LANES, NUMBERS // (scenario.T * (scenario.d + 1))))
+
+
+def run_block(scenario: Scenario, block: int, width: int) -> Array:
+    """The errors of all seeds of a block, (width, iterations)."""
+    assert scenario.sets is not None
+    identity = digest([scenario.d, scenario.T, float(scenario.sigma2), scenario.covariance, "regressions"])
+    chains = Regressions(scenario, width)
+    return stacked.run(chains, scenario.sets, scenario.T, stacked.Streams(identity, block), width)["excess_risk"]
+
+
+class Regressions:
+    """Chains of `seeds` seeds: a data set is rows [x, r], and a model u = ŵ - w* (seeds, d)."""
+
+    by_rows = True
+
+    def __init__(self, scenario: Scenario, seeds: int) -> None:
+        self.scenario, self.seeds = scenario, seeds
+        self.inputs: Array | None = None
+
+    def real(self, generator: np.random.Generator) -> Rows:
+        rows = self.fresh(generator, self.scenario.T)
+        self.inputs = rows.values[..., :-1]
+        return rows
+
+    def fresh(self, generator: np.random.Generator, rows: int) -> Rows:
+        X = generator.standard_normal((self.seeds, rows, self.scenario.d))
+        if self.scenario.covariance is not None:
+            X = X @ self.scenario.factor.T
+        return all_rows(np.concatenate([X, self._noise(generator, rows)], axis=2))
+
+    def sample(self, model: Array, generator: np.random.Generator) -> Rows:
+        assert self.inputs is not None
+        labels = self.inputs @ model[..., None] + self._noise(generator, self.scenario.T)
+        return all_rows(np.concatenate([self.inputs, labels], axis=2))
+
+    def pick(self, data: Rows, picked: Picked) -> Rows:
+        return pick(data, picked)
+
+    def merge(self, data: Sequence[Rows]) -> Rows:
+        raise NotImplementedError("data sets that are kept by rows are not merged")
+
+    def fit(self, taken: Sequence[tuple[Rows, Array]]) -> Array:
+        rows, weights = gathered(taken)
+        X, d = rows[..., :-1], self.scenario.d
+        weighted = X / rows.shape[1] if weights is None else X * weights[..., None]
+        gram = weighted.swapaxes(1, 2) @ X + self.scenario.ridge * np.eye(d)
+        right = weighted.swapaxes(1, 2) @ rows[..., -1:] - self.scenario.ridge * self.scenario.target[:, None]
+        values, vectors = np.linalg.eigh(gram)
+        with np.errstate(divide="ignore"):
+            inverse = np.where(values > SMALL * values[:, -1:], 1 / values, 0.0)
+        u = vectors @ (inverse[..., None] * (vectors.swapaxes(1, 2) @ right))
+        # Where rows span fewer dimensions, the shortest ŵ has nothing of w* in the others.
+        lost = (inverse == 0)[..., None] * (vectors.swapaxes(1, 2) @ self.scenario.target[:, None])
+        return np.asarray((u - vectors @ lost)[..., 0])
+
+    def measure(self, model: Array) -> Mapping[str, Array]:
+        return {"excess_risk": ((model @ self.scenario.factor) ** 2).sum(axis=1)}
+
+    def _noise(self, generator: np.random.Generator, rows: int) -> Array:
+        return generator.normal(scale=self.scenario.sigma2**0.5, size=(self.seeds, rows, 1))

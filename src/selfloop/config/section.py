@@ -20,7 +20,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticUndefined
 
 T = TypeVar("T")
 # Of what is drawn of the real data; `planning.study` puts each chain's own seed in place of PER_CHAIN.
@@ -81,8 +81,13 @@ class Section(BaseModel):
         own = handler.resolve_ref_schema(schema)
         for key, text in descriptions(cls).items():
             own["properties"][key]["description"] = text
+        default = getattr(cls.model_fields.get("source"), "default", PydanticUndefined)
+        said = {} if default is PydanticUndefined else {"required": ["source"]}
         own["allOf"] = [
-            {"if": {"properties": {"source": {"const": source}}}, "then": {"required": list(keys)}}
+            {
+                "if": {"properties": {"source": {"const": source}}, **({} if source == default else said)},
+                "then": {"required": list(keys)},
+            }
             for source, keys in cls.needs.items()
         ]
         if not own["allOf"]:

@@ -183,6 +183,10 @@ class Domain(ABC, Generic[E, D, M, S]):
         """What is wrong with an experiment that its sections cannot say; a sentence each, beginning with the key."""
         return ()
 
+    def warnings(self, experiment: E) -> Iterable[str]:
+        """What of an experiment is allowed and likely not wanted; a sentence each, beginning with the key."""
+        return ()
+
     def known_rows(self, experiment: E) -> tuple[int, int] | None:
         """The most real train rows that there can be, and the fewest rows that a model is trained on.
 

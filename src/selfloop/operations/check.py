@@ -29,6 +29,8 @@ def print_check(plan: Plan, file: Path) -> None:
     print(f"{file} is right. Its study:\n")
     print(table(rows, right=range(1, len(rows[0]))))
     read = [*dict.fromkeys(name for experiment in plan.experiments for name in _reads(experiment))]
+    for text in plan.warnings():
+        print(f"\n{text}")
     print(f"\nData that it reads: {', '.join(read[:MOST_LISTED]) or 'none'}", end="")
     print(f" and {len(read) - MOST_LISTED} more." if len(read) > MOST_LISTED else ".")
 

@@ -13,7 +13,7 @@ from selfloop.code_digest import code_digest
 from selfloop.config.load import check_keys, read_scalars
 from selfloop.data.regimes import REAL
 from selfloop.domains.cost import AnyEffort
-from selfloop.domains.protocol import AnyDomain
+from selfloop.domains.protocol import AnyDomain, load_domain
 from selfloop.errors import UserError
 from selfloop.identity import digest, short
 from selfloop.jobs.steps import has_step, step_module
@@ -143,6 +143,13 @@ class Plan(studies.Study):
             measured += [self.sampled_code(part, each), steps_code(each.name, *steps)]
         return short(digest([*measured, steps_code(None if domain is None else domain.name, step)]))
 
+    def warnings(self) -> list[str]:
+        """What of the config is allowed and likely not wanted; a sentence each, beginning with the key."""
+        entries = self.checked.experiments
+        return [
+            f"experiments.{name}.{text}" for name, e in entries.items() for text in load_domain(e.domain).warnings(e)
+        ]
+
     @property
     def reserved(self) -> str:
         """A regular expression of the names of data that have a reserve; empty if none have."""
@@ -193,7 +200,9 @@ class Plan(studies.Study):
 
     def tokenize_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule tokenize."""
-        return _of(self.data[wildcards.data], "prepare_data", "train_tokenizer", "tokenize")
+        experiment = self.data[wildcards.data]
+        steps = ("prepare_data", "train_tokenizer", "tokenize")
+        return {**_of(experiment, *steps), "data": experiment.data.plain}
 
     def measure_baseline_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule measure_baseline."""

@@ -253,6 +253,7 @@ def _domain(
         "name": domain["name"],
         "title": domain["title"],
         "setting": _setting(sources.spec["experiments"], domain),
+        "tokens": _tokens(sources.metrics, domain["name"]),
         "parts": parts,
         "rows": rows,
         "grid": grid,
@@ -312,6 +313,20 @@ def _setting(experiments: Mapping[str, Any], domain: Mapping[str, Any]) -> str:
             words = f"{data}; {iterations} iterations, {seeds} {'seed' if seeds == 1 else 'seeds'}"
             same.setdefault(words, []).append(name)
     return "; ".join(f"{', '.join(names)}: {words}" for words, names in same.items())
+
+
+def _tokens(metrics: pd.DataFrame, domain: str) -> str:
+    """How many tokens the experiments of a domain have to train on, in one line; empty where that is not counted."""
+    rows = metrics[(metrics["domain"] == domain) & (metrics["split"] == "real")]
+    found: dict[str, list[str]] = {}
+    for name, own in rows.groupby("experiment", sort=False):
+        value = own.groupby("metric", sort=False)["value"].mean()
+        if {"tokens", "tokens_within_context"} <= set(value.index):
+            cut = 1 - value["tokens_within_context"] / value["tokens"]
+            beyond = "all within the context" if not cut else f"{cut:.2%} of them beyond the context, not trained on"
+            words = f"{value['rows']:,.0f} real rows of {value['tokens']:,.0f} tokens, {beyond}"
+            found.setdefault(words, []).append(str(name))
+    return "; ".join(f"{', '.join(names)}: {words}" for words, names in found.items())
 
 
 def _json(value: Any) -> str:

@@ -33,6 +33,8 @@ class Session:
         plan.submits = lambda: self._executor() == "slurm"
         self._server: subprocess.Popen[bytes] | None = None
         if workflow.is_main_process:
+            for text in plan.warnings():
+                print(f"selfloop: {text}", file=sys.stderr)
             if not is_writable(Path(RESULTS)):  # Snakemake would complain about protected outputs
                 place = Path(RESULTS).resolve()
                 print(f"selfloop: {place} is read-only; results cannot be written there.", file=sys.stderr)

@@ -310,6 +310,22 @@ def test_fewer_documents_than_a_batch_are_counted_in_the_files(tmp_path: Path) -
     assert check(files_config(path)).experiments["a"].data.train == str(path)
 
 
+def test_a_study_that_would_cut_most_of_its_documents_says_so_with_the_key_that_helps(tmp_path: Path) -> None:
+    path = tmp_path / "books.txt"
+    path.write_text("<|endoftext|>\n".join("It was a dark and stormy night.\n" * 1000 for _ in range(19)))
+    config = files_config(path)
+    config["experiments"]["a"]["model"] = {"architecture": "gpt2", "context": 128, "vocabulary": 8000}
+    (said,) = plan_study(config).warnings()
+    assert said.startswith("experiments.a.model.context: documents are cut at 128 tokens, so about 14")
+    assert "(98.4%) are not trained on; data.documents: {tokens: 128}" in said
+    config["experiments"]["a"]["data"]["documents"] = {"tokens": 128}
+    assert not plan_study(config).warnings()
+    config["experiments"]["a"]["data"]["documents"] = {"tokens": 256}
+    assert "data.documents.tokens: 256 is more than the model's context, 128 tokens" in message(config)
+    config["experiments"]["a"]["data"]["documents"] = {"paragraphs": False}
+    assert "data.documents: it divides nothing" in message(config)
+
+
 # Ten of ten of ten ...
 BOMB = b"l0: &l0 {a: 1}\n" + b"".join(
     b"l%d: &l%d [%s]\n" % (level, level, b", ".join([b"*l%d" % (level - 1)] * 10)) for level in range(1, 10)

@@ -7,12 +7,32 @@ from pydantic import Field
 from selfloop.config.section import DataSeed, Paths, Reserve, Section, Start
 from selfloop.config.training_length import TrainingLength
 
+MOST_CUT = 0.1  # of a study's tokens may be cut off at the context before that is said
+
+
+class Documents(Section):
+    """How the source's documents are divided."""
+
+    unsaid: ClassVar = frozenset({"tokens", "paragraphs"})
+
+    tokens: Annotated[int, Field(ge=8)] | None = None
+    """Cut documents into consecutive pieces of at most this many tokens, begin- and end-of-text included, each a row of
+    its own; every token is in one of them, and the last piece alone ends with end-of-text. null cuts none.
+    """
+    paragraphs: bool = False
+    """Make each paragraph (what blank lines divide) a document of its own, before `rows`, `test_fraction` and the like
+    count them.
+    """
+
+
+Division = Literal["whole"] | Documents
+
 
 class Data(Section):
     """Where the real documents come from, and which of them are used."""
 
     needs: ClassVar = {"packaged": ("name",), "files": ("train",), "hub": ("name",)}
-    unsaid: ClassVar = frozenset({"name", "train", "reserve"})
+    unsaid: ClassVar = frozenset({"name", "train", "reserve", "documents"})
 
     source: Literal["packaged", "files", "hub"]
     """`packaged`: real text that is installed with the dependencies; `files`: your own; `hub`: a data set of the
@@ -40,6 +60,10 @@ class Data(Section):
     """The line that ends a document in `.txt` files. One with letters between punctuation, such as `<|endoftext|>`,
     also ends it inside a line.
     """
+    documents: Division = "whole"
+    """`whole`: a document is a row, and what is longer than the model's context is not trained on; or how long ones are
+    divided: `{tokens: 128}`, `{paragraphs: true}` or both. Divided, a .txt file needs no separator.
+    """
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the documents held out with `seed` where the source has no test split of its own."""
     rows: Annotated[int, Field(ge=1)] | None = None
@@ -58,6 +82,16 @@ class Data(Section):
     so that intervals over seeds also say what another draw of the real data would change.
     """
 
+    @property
+    def piece(self) -> int | None:
+        """The most tokens of a piece of a document, or None where documents are rows."""
+        return None if self.documents == "whole" else self.documents.tokens
+
+    @property
+    def by_paragraph(self) -> bool:
+        """Whether each paragraph is a document."""
+        return self.documents != "whole" and self.documents.paragraphs
+
 
 class Model(Section):
     """The language model's architecture and size."""
@@ -73,7 +107,9 @@ class Model(Section):
     intermediate_size: Annotated[int, Field(ge=8)] | None = None
     """Width of the feed-forward part; null for 4 × `hidden_size`."""
     context: Annotated[int, Field(ge=8)] = 512
-    """Longest sequence in tokens, begin- and end-of-text included; longer documents are cut."""
+    """Longest sequence in tokens, begin- and end-of-text included; longer documents are cut, unless `data.documents`
+    divides them.
+    """
     vocabulary: Annotated[int, Field(ge=257, le=65536)] = 8000
     """Tokens of the byte-level BPE that is trained on the real train split; 257 to 65,536."""
     initializer_range: Annotated[float, Field(gt=0)] = 0.02

@@ -135,7 +135,7 @@ def _counted(data: Data, model: Model) -> Sizes:
     per_token = characters_per_token(model.vocabulary)
     rows, tokens = [], []
     for split in sources.documents(data, lambda line: None):
-        lengths = [min(len(document) / per_token + 2, model.context) for document in split]
+        lengths = [length for document in split for length in row_lengths(data, model, len(document) / per_token)]
         rows.append(float(len(lengths)))
         tokens.append(sum(lengths))
     counts = (rows[0], tokens[0], rows[1], tokens[1])
@@ -165,9 +165,19 @@ def _assumed(data: Data, model: Model, rows: int | None) -> Sizes:
     else:
         raise unknown_size(f"data.name: '{name}'", "tokenize")
     tested = data.test_rows or test_rows or train_rows * data.test_fraction / (1 - data.test_fraction)
-    length = min(length, model.context)
+    pieces = row_lengths(data, model, length - 2)
+    train_rows, tested, length = train_rows * len(pieces), tested * len(pieces), sum(pieces) / len(pieces)
     counts = (train_rows, train_rows * length, tested, tested * length)
     return _on_disk(counts, data.reserve, per_token, (note,) if known else (note, _tokens_assumed(data, model)))
+
+
+def row_lengths(data: Data, model: Model, tokens: float) -> list[float]:
+    """Tokens of the rows that a document of so many tokens makes, begin- and end-of-text included."""
+    if data.piece is None:
+        return [min(tokens + 2, model.context)]
+    room = data.piece - 1
+    full, rest = divmod(tokens + 1, room)
+    return [data.piece] * int(full) + ([rest + 1] if rest else [])
 
 
 def _on_disk(

@@ -11,12 +11,14 @@ from selfloop.config.section import first_of, given
 from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.domains.protocol import PRELOAD, Domain, too_large
-from selfloop.domains.text.config import Data, Model, Sampling, Training
+from selfloop.domains.text.config import MOST_CUT, Data, Model, Sampling, Training
+from selfloop.domains.text.cost import characters_per_token
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.shape import parameter_count, shape_of
 from selfloop.domains.text.sampling.vllm_python import find_vllm
 from selfloop.errors import UserError
 from selfloop.identity import slug
+from selfloop.numbers import short
 
 
 class Experiment(models.Experiment):
@@ -160,6 +162,13 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
                 f"model.heads: {model.heads} does not {reason} ({model.hidden_size}). "
                 f"Allowed: {', '.join(map(str, allowed)) or 'none; take an even hidden_size'}."
             )
+        if data.documents != "whole" and not (data.piece or data.by_paragraph):
+            found.append("data.documents: it divides nothing. Allowed: whole, {tokens: 128} or {paragraphs: true}.")
+        if data.piece is not None and data.piece > model.context:
+            found.append(
+                f"data.documents.tokens: {data.piece} is more than the model's context, {model.context} tokens, where "
+                "pieces would be cut."
+            )
         for place, sampling in enumerate(experiment.sampling):
             longest = sampling.max_length
             if longest is not None and longest > model.context:
@@ -176,7 +185,7 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
             if rows == 0:
                 least = "one document" if data.test else "two documents, as one is for the test split"
                 found.append(f"data.train: {data.train!r} has none to train on (allowed are files of at least {least})")
-            elif rows is not None and rows < training.batch_size:
+            elif rows is not None and rows < training.batch_size and data.piece is None:
                 found.append(
                     f"training.batch_size: {training.batch_size} is more than the {rows} documents to train on; "
                     "take a smaller batch or more documents."
@@ -186,7 +195,25 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
     def known_rows(self, experiment: Experiment) -> tuple[int, int] | None:
         """The most documents to train on and those of a batch; with packing, a batch holds no fixed number of them."""
         rows, training = sources.known_train_rows(experiment.data), experiment.training
-        return None if rows is None or training.packing else (rows, training.batch_size)
+        unknown = rows is None or training.packing or experiment.data.piece is not None
+        return None if rows is None or unknown else (rows, training.batch_size)
+
+    def warnings(self, experiment: Experiment) -> list[str]:
+        """How much of local files is cut at the context, if much, by the usual number of characters per token."""
+        data, context = experiment.data, experiment.model.context
+        lengths = None if data.piece is not None else sources.known_lengths(data)
+        if not lengths:
+            return []
+        per_token = characters_per_token(experiment.model.vocabulary)
+        tokens = sum(lengths) / per_token + 2 * len(lengths)
+        cut = sum(length / per_token + 2 - context for length in lengths if length / per_token + 2 > context)
+        if cut <= MOST_CUT * tokens:
+            return []
+        return [
+            f"model.context: documents are cut at {context} tokens, so about {short(round(cut))} of "
+            f"{short(round(tokens))} tokens ({cut / tokens:.1%}) are not trained on; data.documents: "
+            f"{{tokens: {context}}} trains on all of them, in consecutive pieces."
+        ]
 
 
 DOMAIN = Text()

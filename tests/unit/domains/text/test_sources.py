@@ -144,6 +144,18 @@ def test_the_last_story_needs_no_separator_after_it_and_spaces_around_separators
     assert split(path)[0] == ["One.", "Two,\nin two lines.", "Three."]
 
 
+def test_documents_may_be_paragraphs_and_a_file_then_needs_no_separator(tmp_path: Path) -> None:
+    path = tmp_path / "book.txt"
+    path.write_text("One.\nStill one.\n\n\nTwo.\n \t\nThree.\n")
+    data = section(train=str(path), documents={"paragraphs": True}, test_fraction=0.3)
+    train, test, _ = read(data)
+    assert sorted([*train, *test]) == ["One.\nStill one.", "Three.", "Two."]
+    assert sources.known_train_rows(data) == len(train) == 2
+    assert sources.known_lengths(data) == [15, 4, 6]
+    with pytest.raises(UserError, match=r"data\.documents, which divides long ones"):
+        read(section(train=str(path)))
+
+
 def split(path: Path, separator: str = SEPARATOR) -> tuple[list[object], dict[str, int]]:
     """The documents of a .txt file that are not empty, and what is said of it."""
     notes = user_files.Found()

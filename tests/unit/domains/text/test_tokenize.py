@@ -1,6 +1,7 @@
 """Tokenizers are learnt in bounded time, and documents encoded in lists that do not grow with them."""
 
 import logging
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,8 +9,11 @@ import pytest
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from selfloop.data.shards import ShardWriter
-from selfloop.domains.text.steps import tokenize, train_tokenizer
+from selfloop.data.shards import ShardWriter, iterate_rows, shard_paths
+from selfloop.domains.text.config import Data, Documents
+from selfloop.domains.text.data.token_store import TokenStore
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
+from selfloop.domains.text.steps import prepare_data, tokenize, train_tokenizer
 from selfloop.domains.text.steps.prepare_data import SCHEMA
 from selfloop.jobs.job import Job
 
@@ -44,3 +48,56 @@ def test_long_documents_are_encoded_few_at_a_time(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tokenize, "CHARACTERS_AT_ONCE", 10)
     batches = [pa.RecordBatch.from_pydict({"text": texts}) for texts in (["a" * 4] * 5, ["b" * 30], [], ["", "c"])]
     assert list(tokenize.in_batches(batches)) == [["a" * 4] * 3, ["a" * 4, "a" * 4, "b" * 30], ["", "c"]]
+
+
+CONTEXT = 32
+
+
+@pytest.mark.parametrize("documents", [Documents(tokens=CONTEXT), Documents(tokens=CONTEXT, paragraphs=True)])
+def test_every_token_of_long_documents_is_in_a_piece(tmp_path: Path, documents: Documents) -> None:
+    """19 books, divided by a line; none is lost, also where a piece ends within a character of two tokens."""
+    chapters = [f"Chapter {chapter}: the sea, naïve and 大海, went on. " * 9 for chapter in range(5)]
+    books = [f"Book {number}.\n\n" + "\n \n".join(chapters) for number in range(19)]
+    (tmp_path / "books.txt").write_text("\n=====\n".join(books))
+    data = Data(
+        source="files", train=str(tmp_path / "books.txt"), separator="=====", documents=documents, test_fraction=0.1
+    )
+    outputs = {split: str(tmp_path / split) for split in ("train", "test", "validation")}
+    prepare_data.run(Job({}, outputs, prepare_data.Params(data=data)))
+    job = Job(
+        {"train": outputs["train"]},
+        {"tokenizer": str(tmp_path / "tokenizer.json")},
+        train_tokenizer.Params(tokenizer={"vocabulary": 280}),
+        progress=tqdm,
+    )
+    train_tokenizer.run(job)
+    tokenizer = Tokenizer.from_file(job.output["tokenizer"])
+    coded = {split: str(tmp_path / f"{split}-tokens") for split in ("train", "test")}
+    tokenize.run(Job({**outputs, **job.output}, coded, tokenize.Params(data=data)))
+    for split in coded:
+        texts = [text for batch in iterate_rows(shard_paths(Path(outputs[split])), ["text"]) for text in batch[0]]
+        rows = [
+            row for b in iterate_rows(shard_paths(Path(coded[split])), ["text", "input_ids"]) for row in b.to_pylist()
+        ]
+        store = TokenStore.in_memory(iterate_rows(shard_paths(Path(coded[split])), ["input_ids"]), CONTEXT)
+        seen = [store[row][1:].tolist() for row in range(len(store))]
+        ids = [[*tokenizer.encode(text.as_py()).ids, END_OF_TEXT_ID] for text in texts]
+        assert list(chain(*seen)) == list(chain(*ids))
+        assert "".join(row["text"] for row in rows) == "".join(text.as_py() for text in texts)
+        assert int(store.ended.sum()) == len(texts) > 0
+        assert max(store.lengths) <= CONTEXT < sum(map(len, ids)) / 4
+        assert min(store.lengths) > 2  # no piece is end-of-text alone
+
+
+def test_a_piece_never_holds_end_of_text_alone() -> None:
+    tokenizer = train_tokenizer_of("ab")
+    encoding = tokenizer.encode("abababa")  # 7 tokens, and end-of-text
+    found = list(tokenize.pieces("abababa", encoding, 8))
+    assert [text for text, _ in found] == ["ababab", "a"]
+    assert [len(ids) for _, ids in found] == [7, 3]
+    assert list(tokenize.pieces("abababa", encoding, 9)) == [("abababa", [0, *encoding.ids, 0])]
+
+
+def train_tokenizer_of(letters: str) -> Tokenizer:
+    """A tokenizer of single bytes."""
+    return train_tokenizer.train_tokenizer([letters], 257)

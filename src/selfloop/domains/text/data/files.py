@@ -75,7 +75,7 @@ def is_text(type_: "pa.DataType") -> bool:
     )
 
 
-def documents(path: Path, column: str, separator: str, notes: Found) -> Raw:
+def documents(path: Path, column: str, separator: str, notes: Found, may_lack: bool = False) -> Raw:
     """The values of one file, in order; lines and rows are counted from 1.
 
     Args:
@@ -83,17 +83,18 @@ def documents(path: Path, column: str, separator: str, notes: Found) -> Raw:
         column: the text column of a .jsonl or .parquet file.
         separator: what ends a document in a .txt file, see `Separator`.
         notes: counts what a reader of the log should know.
+        may_lack: whether a .txt file without separator is one document.
 
     Raises:
-        UserError: the file is missing, damaged or not UTF-8; a .txt file without separator; a line that is not a JSON
-            object, or does not have the column once; a document that is longer than LONGEST.
+        UserError: the file is missing, damaged or not UTF-8; a .txt file without separator, unless `may_lack`; a line
+            that is not a JSON object, or does not have the column once; a document that is longer than LONGEST.
     """
     if kind(path) == ".parquet":
         values = _parquet_documents(path, column)
     elif kind(path) == ".jsonl":
         values = _jsonl_documents(path, column)
     else:
-        values = _txt_documents(path, separator, notes)
+        values = _txt_documents(path, separator, notes, may_lack)
     empty = True
     for value in values:
         yield value
@@ -181,7 +182,7 @@ class Separator:
         return [line] if self.marker is None else self.marker.split(line)
 
 
-def _txt_documents(path: Path, separator: str, notes: Found) -> Raw:
+def _txt_documents(path: Path, separator: str, notes: Found, may_lack: bool) -> Raw:
     ends = Separator(separator)
     document: list[str] = []
     start, separators, length = 1, 0, 0
@@ -206,10 +207,11 @@ def _txt_documents(path: Path, separator: str, notes: Found) -> Raw:
                 place(path, line.number),
             )
     rest = "\n".join(document).strip()
-    if separators == 0 and rest:
+    if separators == 0 and rest and not may_lack:
         raise UserError(
             f"data.separator: {separator!r} is on no line of {path}, which would make the whole file one document;"
-            " that is likely not wanted (allowed is the line that ends each document of the file)"
+            " that is likely not wanted (allowed is the line that ends each document of the file, or "
+            "data.documents, which divides long ones)"
         )
     if rest:  # the last document needs no separator
         yield rest, place(path, start)

@@ -8,6 +8,7 @@ every document, and to yield the sampled ones. Memory is bounded by the longest 
 import difflib
 import hashlib
 import os
+import re
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from selfloop.config.section import given
 from selfloop.data import reserve
-from selfloop.domains.text.config import Data
+from selfloop.domains.text.config import Data, Division
 from selfloop.domains.text.data import files
 from selfloop.domains.text.data.files import Raw
 from selfloop.errors import UserError
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 COUNTED_BYTES = 32 * 2**20  # total size of local files up to which documents are counted at parse time
 TYPICAL_COMPRESSION = 8  # assumed maximum compression ratio of text files
+
+PARAGRAPH_END = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")  # blank lines
 
 Log = Callable[[str], None]
 Reader = Callable[[Found], Raw]  # starts a pass over a split, and counts notes for the log
@@ -164,34 +167,75 @@ def _available_train_rows(data: Data) -> int | None:
     if data.source != "files":
         return None  # reading all plays takes half a second, too long for every parsing of the Snakefile
     paths = matching_files(data.train)[0]
+    lengths = _lengths(data, paths)
+    if lengths is None or (data.by_paragraph and any(files.kind(path) == ".parquet" for path in paths)):
+        return None
+    total = len(lengths)
+    for path in paths:
+        if files.kind(path) == ".parquet":
+            total += files.parquet(path).metadata.num_rows
+    return total if data.test else total - _test_rows_of(total, data)
+
+
+def known_lengths(data: Data) -> list[int] | None:
+    """Characters of each train document, before any is held out, where all are in local files and cheap to count.
+
+    Raises:
+        UserError: as `known_train_rows`.
+    """
+    if data.source != "files":
+        return None
+    paths = matching_files(data.train)[0]
+    return None if any(files.kind(path) == ".parquet" for path in paths) else _lengths(data, paths)
+
+
+def _lengths(data: Data, paths: list[Path]) -> list[int] | None:
+    """Characters of each document in the files that are not Parquet, or None if these are not cheap to count."""
     plain = [path for path in paths if files.kind(path) != ".parquet"]
     size = sum(path.stat().st_size * (TYPICAL_COMPRESSION if compression(path) else 1) for path in plain)
     if size > COUNTED_BYTES:
         return None
-    total = 0
-    for path in paths:
-        if files.kind(path) == ".parquet":
-            total += files.parquet(path).metadata.num_rows
-        else:
-            stat = path.stat()
-            count = _count(path, data.text_column, data.separator, data.min_characters, stat.st_size, stat.st_mtime_ns)
-            if count is None:
-                return None
-            total += count
-    return total if data.test else total - _test_rows_of(total, data)
+    lengths: list[int] = []
+    for path in plain:
+        stat = path.stat()
+        reads = (path, data.text_column, data.separator, data.documents)
+        found = _measure(*reads, data.min_characters, stat.st_size, stat.st_mtime_ns)
+        if found is None:
+            return None
+        lengths += found
+    return lengths
 
 
 @lru_cache(maxsize=256)
-def _count(path: Path, column: str, separator: str, min_characters: int, size: int, mtime_ns: int) -> int | None:
-    """Documents of one file, or None if they are not cheap to count; `size` and `mtime_ns` invalidate the cache."""
+def _measure(
+    path: Path, column: str, separator: str, division: Division, min_characters: int, size: int, mtime_ns: int
+) -> "array[int] | None":
+    """Characters of one file's documents, or None if they are not cheap to count; the last two invalidate the cache."""
     tally = Tally()
-    count = characters = 0
-    for document, _ in _kept(files.documents(path, column, separator, tally.notes), min_characters, tally):
-        count += 1
+    lengths, characters = array("L"), 0
+    for document, _ in _kept(_in_file(path, column, separator, division, tally.notes), min_characters, tally):
+        lengths.append(len(document))
         characters += len(document)
         if characters > 2 * COUNTED_BYTES:  # unpacks to more than expected
             return None
-    return count
+    return lengths
+
+
+def _in_file(path: Path, column: str, separator: str, division: Division, notes: Found) -> Raw:
+    """The values of one file, in order."""
+    return _divided(division, files.documents(path, column, separator, notes, may_lack=division != "whole"))
+
+
+def _divided(division: Division, values: Raw) -> Raw:
+    """The paragraphs of each value that is text, if they are documents; otherwise the values as they are."""
+    if division == "whole" or not division.paragraphs:
+        yield from values
+        return
+    for value, place in values:
+        if isinstance(value, str):
+            yield from ((piece, place) for piece in PARAGRAPH_END.split(value.strip()))
+        else:
+            yield value, place
 
 
 # --- while the data are prepared -----------------------------------------------------------------------------------
@@ -271,14 +315,17 @@ def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str], Itera
 def _readers(data: Data) -> tuple[Reader, Reader | None]:
     """Functions that start a pass over each split, and count notes; None if the source has no test split."""
     if data.source == "packaged":
-        return lambda _: shakespeare.split("train"), lambda _: shakespeare.split("test")
+        return (
+            lambda _: _divided(data.documents, shakespeare.split("train")),
+            lambda _: _divided(data.documents, shakespeare.split("test")),
+        )
     if data.source == "hub":
         train = _hub_reader(data, "train_split")
         return train, None if data.test_split is None else _hub_reader(data, "test_split")
 
     def reader(paths: list[Path]) -> Reader:
         return lambda notes: (
-            item for path in paths for item in files.documents(path, data.text_column, data.separator, notes)
+            item for path in paths for item in _in_file(path, data.text_column, data.separator, data.documents, notes)
         )
 
     test_paths = matching_files(data.test)[0]
@@ -293,7 +340,8 @@ def _hub_reader(data: Data, split_key: str) -> Reader:
     def read(_: Found) -> Raw:
         row = 1
         for batch in table.iter(batch_size=files.BATCH_ROWS):
-            yield from files.arrow_values(batch.column(0), f"{data.name} [{getattr(data, split_key)}]", row)
+            where = f"{data.name} [{getattr(data, split_key)}]"
+            yield from _divided(data.documents, files.arrow_values(batch.column(0), where, row))
             row += batch.num_rows
 
     return read

@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from selfloop.data.shards import ShardWriter, count_rows, iterate_rows, shard_paths
-from selfloop.domains.text.config import Sampling
+from selfloop.domains.text.config import Data, Sampling
 from selfloop.domains.text.data.token_store import SCHEMA, TokenStore
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, vocabulary_size
 from selfloop.domains.text.sampling import torch_engine, vllm_engine
@@ -32,6 +32,7 @@ DECODED_TOGETHER = 10_000
 class Params(StepParams):
     """What the step takes of its params."""
 
+    data: Data | None = None
     sampling: Sampling
     precision: str
     streams: str
@@ -72,7 +73,8 @@ def check(job: Job[Params], count: int, tokens: int, ended: int, empty: int) -> 
         raise UserError(
             f"{job.input['checkpoint']} sampled nothing but empty documents; the model has not learnt to write."
         )
-    if not ended and not job.params.sampling.allow_unended:
+    pieces = job.params.data is not None and job.params.data.piece is not None  # most of which do not end
+    if not ended and not pieces and not job.params.sampling.allow_unended:
         raise UserError(
             f"{job.input['checkpoint']}: none of the {count} sampled documents reached its end within "
             f"sampling.max_length ({job.params.sampling.max_length or 'the context'}); train longer, allow "

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from selfloop.data.measurements import write_measurements
@@ -30,7 +31,19 @@ def run(job: Job[Params]) -> None:
     train, test = (counts(Path(job.input[split]), context, vocabulary) for split in ("train", "test"))
     # One more of each: a token that the train split lacks has a finite loss.
     logs = np.log((train + 1) / (train + 1).sum())
-    write_measurements(job, {"test-baseline": {"cross_entropy": float(-(test * logs).sum() / test.sum())}})
+    baseline = {"cross_entropy": float(-(test * logs).sum() / test.sum())}
+    write_measurements(job, {"test-baseline": baseline, "real": sizes(Path(job.input["train"]), context)})
+
+
+def sizes(folder: Path, context: int) -> dict[str, float]:
+    """Rows and tokens of a data set, and the tokens within the context, begin- and end-of-text included."""
+    rows = tokens = kept = 0
+    for batch in iterate_rows(shard_paths(folder), ["input_ids"]):
+        lengths = pc.list_value_length(batch.column("input_ids")).to_numpy()
+        rows += len(lengths)
+        tokens += int(lengths.sum())
+        kept += int(np.minimum(lengths, context).sum())
+    return {"rows": rows, "tokens": tokens, "tokens_within_context": kept}
 
 
 def counts(folder: Path, context: int, vocabulary: int) -> np.ndarray:

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter, iterate_rows, shard_paths
+from selfloop.domains.text.config import Data
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.jobs.job import Job, StepParams
@@ -15,21 +16,46 @@ from selfloop.jobs.job import Job, StepParams
 CHARACTERS_AT_ONCE = 1_000_000  # an encoding takes some 30 times the memory of its text
 
 
-def run(job: Job[StepParams]) -> None:
-    """Encode all splits once for all trainings."""
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    data: Data
+
+
+def run(job: Job[Params]) -> None:
+    """Encode all splits once for all trainings, in pieces where `data.documents` asks for them."""
+    longest = job.params.data.piece
     tokenizer = Tokenizer.from_file(job.input["tokenizer"])
     # Text that spells the special token is encoded as text.
     tokenizer.encode_special_tokens = True
     for split in job.output:
-        rows, tokens = 0, 0
+        documents, rows, tokens = 0, 0, 0
         with atomic_folder(Path(job.output[split])) as scratch, ShardWriter(scratch, SCHEMA) as writer:
             for texts in in_batches(iterate_rows(shard_paths(Path(job.input[split])), ["text"])):
                 for text, encoding in zip(texts, tokenizer.encode_batch(texts), strict=True):
-                    ids = [END_OF_TEXT_ID, *encoding.ids, END_OF_TEXT_ID]
-                    writer.append({"text": text, "input_ids": ids, "iteration": 0, "part": 0, "row": rows})
-                    rows += 1
-                    tokens += len(ids)
-        job.log.info("%s: %d documents, %s tokens", split, rows, f"{tokens:,}")
+                    for piece, ids in pieces(text, encoding, longest):
+                        writer.append({"text": piece, "input_ids": ids, "iteration": 0, "part": 0, "row": rows})
+                        rows += 1
+                        tokens += len(ids)
+                    documents += 1
+        divided = "" if longest is None else f" in {rows:,} pieces"
+        job.log.info("%s: %d documents%s, %s tokens", split, documents, divided, f"{tokens:,}")
+
+
+def pieces(text: str, encoding: Encoding, longest: int | None) -> Iterator[tuple[str, list[int]]]:
+    """A document in consecutive pieces of at most `longest` tokens, each with its text; whole if that is None.
+
+    Each begins with begin-of-text; the last one ends with end-of-text, which is never alone in a piece. A character of
+    several tokens is in the text of the piece that holds the last of them.
+    """
+    ids = [*encoding.ids, END_OF_TEXT_ID]
+    room = len(ids) if longest is None else longest - 1
+    cuts = list(range(0, len(ids), room))
+    if len(cuts) > 1 and cuts[-1] == len(ids) - 1:
+        cuts[-1] -= 1
+    starts = [0, *(encoding.offsets[cut][0] for cut in cuts[1:])]
+    for cut, end, start, stop in zip(cuts, [*cuts[1:], len(ids)], starts, [*starts[1:], len(text)], strict=True):
+        yield text[start:stop], [END_OF_TEXT_ID, *ids[cut:end]]
 
 
 def in_batches(rows: Iterable[pa.RecordBatch]) -> Iterator[list[str]]:

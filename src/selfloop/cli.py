@@ -213,6 +213,22 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command("check-gpu", epilog="Example: selfloop check-gpu --only training --only sampling")
+def check_gpu(
+    tiny: Annotated[bool, Option("--tiny", help="The smallest models, also on a CPU: only to try the checks.")] = False,
+    only: Annotated[list[str] | None, Option(metavar="CHECK", help="Only this check; may be repeated.")] = None,
+) -> None:
+    """Check and measure a GPU, in at most ten minutes.
+
+    What it is, whether it computes the same twice and after a kill, and how fast. It prints a table to paste into an
+    issue. Exit code 1 if a line is bad.
+    """
+    from selfloop.operations.gpu.check import check_gpu as run_checks
+
+    if not run_checks(tiny, only or []):
+        raise typer.Exit(1)
+
+
 @app.command("export-sdf", epilog="Example: selfloop export-sdf results/models/.../parts/... samples.sdf")
 def export_sdf(
     folder: Annotated[Path, Argument(help="Sampled or real conformations: a folder of Parquet shards.")],

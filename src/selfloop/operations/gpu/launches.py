@@ -68,7 +68,7 @@ def of_training_step(model: nn.Module, task: Task[Any], dtype: torch.dtype = tor
     """What the training loop launches in one step, its batch included."""
     weights = FlatWeights(model, dtype)
     optimizer = Optimizer(weights, OptimizerConfig(1e-4, 0.1, 0.9, 0.95, 1.0, 1, "auto"))
-    losses = torch.zeros((), dtype=torch.float64)
+    losses = torch.zeros((), dtype=torch.float64, device=weights.master.device)
     launches = Launches()
     with launches:
         batch = task.batch(0)

@@ -1,0 +1,155 @@
+"""Trainings and samplings of the paper's language models on made-up stories, for `selfloop check-gpu`."""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from selfloop.config.training_length import TrainingLength
+from selfloop.domains.text.config import Model, Sampling
+from selfloop.domains.text.data.token_store import TokenStore
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
+from selfloop.domains.text.model.batches import DocumentTask, Order
+from selfloop.domains.text.model.checkpoint import save_checkpoint
+from selfloop.domains.text.model.network import build
+from selfloop.domains.text.sampling import torch_engine, vllm_engine
+from selfloop.domains.text.sampling.engine import Request
+from selfloop.processes.stopping import held_back
+from selfloop.training.devices import compile_deterministically
+from selfloop.training.loop import fit
+from selfloop.training.lr_schedule import OptimizerConfig
+from selfloop.training.resume import ResumeCheckpoint
+
+BATCH = 32  # documents, as the paper's
+OPTIMIZER = OptimizerConfig(1e-3, 0.1, 0.9, 0.95, 1.0, 1, "auto")
+_SIZES: dict[str, Any] = {"context": 2048, "vocabulary": 8000, "initializer_range": 0.02}
+_SMALL: dict[str, Any] = {"hidden_size": 256, "layers": 8, "intermediate_size": 1024, **_SIZES}
+PAPER = {
+    "GPT-2 9M": Model(architecture="gpt2", heads=16, **_SMALL),
+    "Llama 12M": Model(architecture="llama", heads=8, **_SMALL),
+    "Llama 126M": Model(architecture="llama", heads=12, hidden_size=768, layers=12, intermediate_size=3072, **_SIZES),
+}
+TINY = {
+    name: model.changed(hidden_size=4 * model.heads, layers=2, intermediate_size=32, context=64, vocabulary=300)
+    for name, model in PAPER.items()
+}
+
+
+@dataclass
+class Steps:
+    """Stands for a progress bar: when steps ended, and what happens at one of them."""
+
+    at: int = -1
+    then: Callable[[], object] = lambda: None
+    ended: list[float] = field(default_factory=list)
+
+    def __call__(self, **_: object) -> "Steps":
+        """The bar of a loop."""
+        return self
+
+    def __enter__(self) -> "Steps":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Nothing is shown."""
+
+    def set_postfix_str(self, *_: object, **__: object) -> None:
+        """Nothing is shown."""
+
+    def update(self, count: int = 1) -> None:
+        """A step has ended."""
+        self.ended.append(time.perf_counter())
+        if len(self.ended) == self.at:
+            self.then()
+
+
+def stories(model: Model, count: int) -> TokenStore:
+    """Documents as long as TinyStories' (log-normal, 212 tokens on average), as far as the context allows."""
+    generator = np.random.default_rng(0)
+    lengths = np.exp(generator.normal(5.287, 0.3485, count)).astype(int).clip(8, model.context - 2)
+    ends = np.array([END_OF_TEXT_ID])
+    rows = [np.concatenate([ends, generator.integers(1, model.vocabulary, n), ends]).astype("<u2") for n in lengths]
+    return TokenStore(np.concatenate(rows), np.cumsum([0, *map(len, rows)]))
+
+
+def task_of(model: Model, steps: int, device: torch.device, batch: int = BATCH) -> DocumentTask:
+    """The data of a training of so many steps."""
+    store = stories(model, batch * steps)
+    test = TokenStore(store.tokens, store.bounds[: batch + 1])
+    return DocumentTask(store, test, Order(TrainingLength(epochs=1.0), batch, 0), device)
+
+
+def trained(
+    model: Model, task: DocumentTask, device: torch.device, folder: Path, compiled: bool, bar: Steps | None = None
+) -> str:
+    """The checksum of the weights of a training, which goes on from the state in `folder` if there is one.
+
+    Raises:
+        Stopped: the process was told to stop meanwhile.
+    """
+    network = build(model, 0)
+    if compiled:
+        compile_deterministically(device)
+        network.compile_hidden()
+    state = ResumeCheckpoint(folder, "check-gpu", 1e9)
+    with held_back():
+        weights = fit(network, task, OPTIMIZER, state, device, bar or Steps()).weights
+    total = hashlib.sha256()
+    for name in sorted(weights):
+        total.update(weights[name].numpy().tobytes())
+    return total.hexdigest()[:12]
+
+
+def milliseconds(bar: Steps) -> tuple[float, float]:
+    """Median and longest time of the later half of the steps."""
+    late = np.diff(bar.ended[len(bar.ended) // 2 :]) * 1e3
+    return float(np.median(late)), float(late.max())
+
+
+class _TimeUp(Exception):
+    """The sampling has been measured for long enough."""
+
+
+def tokens_per_second(
+    model: Model, documents: int, length: int, engine: Literal["torch", "vllm"], seconds: float
+) -> float:
+    """How fast an engine samples documents of an untrained model, which end at the maximum length, from a checkpoint.
+
+    Args:
+        model: its sizes.
+        documents, length: how many, and their tokens.
+        engine: "torch" or "vllm".
+        seconds: after which the sampling ends, finished or not; vLLM always finishes.
+    """
+    sampled, began = 0, 0.0
+
+    def count(tokens: int) -> None:
+        nonlocal sampled, began
+        began = began or time.perf_counter()
+        sampled += tokens
+        if engine == "torch" and time.perf_counter() - began > seconds:
+            raise _TimeUp
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tokenizer: Tokenizer = train_tokenizer(["a b c"], model.vocabulary)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        (folder / "checkpoint").mkdir()
+        network = build(model, 0)
+        weights = {key: weight.detach() for key, weight in network.named_parameters()}
+        save_checkpoint(network, weights, folder / "tokenizer.json", folder / "checkpoint")
+        prompts = np.full((documents, 1), END_OF_TEXT_ID, dtype=np.int64)
+        sampling = Sampling(max_length=length, engine=engine)
+        request = Request(folder / "checkpoint", prompts, sampling, "check-gpu", gpus=1, threads=4, on_tokens=count)
+        with suppress(_TimeUp):
+            list((torch_engine if engine == "torch" else vllm_engine).sample(request))
+    return sampled / max(time.perf_counter() - began, 1e-9)

@@ -32,7 +32,11 @@ ExperimentName = Annotated[
         "Letters, digits, dots, underscores and hyphens, beginning with a letter or a digit.",
     ),
 ]
-RegimeName = Annotated[str, _name(_SMALL, "Small letters, digits and hyphens, beginning with a letter or a digit.")]
+# With the numbers of a grid's points, such as mix-a0.1.
+RegimeName = Annotated[
+    str, _name(_SMALL + ".", "Small letters, digits, dots and hyphens, beginning with a letter or a digit.")
+]
+Variable = Annotated[str, _name("abcdefghijklmnopqrstuvwxyz", "Small letters.")]
 
 
 class Experiment(Section):
@@ -101,11 +105,23 @@ class Part(Section):
     """
 
 
+class RegimeGrid(Section):
+    """The variables of a grid of regimes."""
+
+    grid: Annotated[dict[Variable, Annotated[Distinct[Amount], Field(min_length=1)]], Field(min_length=1)]
+    """Lists of numbers by the name of a variable."""
+
+
 class Regime(Section):
     """What the model of iteration 2 and every later one is trained on, as a table of parts."""
 
-    unsaid: ClassVar = frozenset({"budget"})
+    unsaid: ClassVar = frozenset({"budget", "grid"})
 
+    grid: Annotated[dict[Variable, Annotated[Distinct[Amount], Field(min_length=1)]], Field(min_length=1)] | None = None
+    """Lists of numbers by the name of a variable, such as `{a: [0.1, 1], b: [0, 4]}`, where `a` and `b` stand in place
+    of numbers below. The table then stands for a regime at each point of the grid, named `mix-a0.1-b4`; an experiment
+    that names `mix` has them all.
+    """
     parts: Annotated[list[Part], Field(min_length=1)]
     """The lines of the table, in the order in which their rows are concatenated."""
     budget: Annotated[float, Field(gt=0)] | None = None

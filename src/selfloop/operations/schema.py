@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from selfloop.config import models
 from selfloop.config.section import Section, descriptions
 from selfloop.domains.protocol import domain_names, load_domain
+from selfloop.planning.grids import NUMBERS
 
 Schema = dict[str, Any]
 LIKE = ".like"  # the end of the name of a definition that requires no key, since `like` may give it
@@ -36,9 +37,23 @@ def json_schema() -> str:
         "then": {"anyOf": [{"$ref": reference + LIKE} for reference in of.values()]},
         "else": {**domain, "type": "object", "allOf": by_domain},
     }
+    _allow_variables(definitions)
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "selfloop study"}
     used = {name: definitions[name] for name in sorted(_used(study, definitions))}
     return _lines({**dialect, **study}).removesuffix("\n}") + f',\n"$defs": {_lines(used)}\n}}\n'
+
+
+def _allow_variables(definitions: dict[str, Schema]) -> None:
+    """Let a grid's variable stand in place of the numbers of a regime; grids are resolved before they are checked."""
+    places = [(definitions["Part"], NUMBERS), (definitions["Regime"], ("budget",))]
+    for fields, name in ((section["properties"], name) for section, names in places for name in names):
+        field: Schema = fields[name]
+        alternatives = field.pop("anyOf", None)
+        if alternatives is None:
+            alternatives = [{key: field.pop(key) for key in ("type", "exclusiveMinimum") if key in field}]
+        variable = {"type": "string", "pattern": "^[a-z]+$"}
+        lists = [{**one, "items": {"anyOf": [one["items"], variable]}} for one in alternatives if "items" in one]
+        fields[name] = {"anyOf": [*(one for one in alternatives if "items" not in one), *lists, variable], **field}
 
 
 def _lines(values: Schema) -> str:

@@ -27,8 +27,11 @@ def print_regime(plan: Plan, name: str, iterations: int | None = None) -> None:
         UserError: there is no such regime, or it is shown for more iterations than the chain has.
     """
     known = plan.checked.regimes
+    if name in plan.checked.grids:
+        print(f"'{name}' is a grid of regimes: {', '.join(plan.checked.grids[name].points)}.")
+        return
     if name not in known:
-        raise UserError(f"unknown regime {shown(name)}{nearest(name, known)}")
+        raise UserError(f"unknown regime {shown(name)}{nearest(name, [*known, *plan.checked.grids])}")
     chain = next((chain for chain in plan.chains if chain.regime == name), None)
     if chain is None:
         rows = list(_plain(known[name], iterations or MOST_ITERATIONS))

@@ -13,6 +13,7 @@ from selfloop.data import regimes
 from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.errors import UserError
 from selfloop.inputs.paths import TooMany
+from selfloop.planning.grids import Grid, expanded
 from selfloop.planning.size import check_size
 
 SECTIONS = ("data", "model", "training", "sampling", "simulation")
@@ -32,11 +33,13 @@ class Checked:
         study: the sections that are the same for every domain.
         experiments: by name, each with its domain's sections, defaults filled in and `like` resolved.
         regimes: all that there are, by name.
+        grids: those of the study's grids, by name.
     """
 
     study: models.Study
     experiments: Mapping[str, models.Experiment]
     regimes: Mapping[str, regimes.Regime]
+    grids: Mapping[str, Grid]
 
     @cached_property
     def plain(self) -> dict[str, object]:
@@ -54,13 +57,14 @@ def check(config: Mapping[str, Any]) -> Checked:
     for key in ("experiments", "regimes"):
         if isinstance(config.get(key), Mapping) and len(config[key]) > MOST_NAMED:
             raise UserError(f"{key}: {len(config[key]):,} are more than a study can have; at most {MOST_NAMED:,}.")
+    config, grids = expanded(config, MOST_NAMED)
     study = validated(models.Study, config)
     for name, table in study.regimes.items():
         _check_regime(name, table)
     known = {**regimes.BUILT_IN, **{name: regimes.from_config(name, table) for name, table in study.regimes.items()}}
     entries = config["experiments"]  # as they are written, for messages
     resolved: dict[str, dict[str, Any]] = {}
-    checked = Checked(study, {name: _experiment(name, entries, known, resolved) for name in entries}, known)
+    checked = Checked(study, {name: _experiment(name, entries, known, resolved) for name in entries}, known, grids)
     check_size(checked.experiments, known)
     for name, experiment in checked.experiments.items():
         for regime in experiment.regimes:

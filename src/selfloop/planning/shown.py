@@ -19,6 +19,7 @@ from selfloop.paper.published import comparisons, published, published_laws
 from selfloop.planning import paths
 from selfloop.planning import study as studies
 from selfloop.planning.check import Checked
+from selfloop.planning.grids import Grid
 from selfloop.report.places import ASSETS, CAPTIONS
 
 ARTIFACT_PATHS = frozenset({"checkpoint", "part", "train", "test"})  # what an `Analysis` may read besides tidy tables
@@ -35,10 +36,17 @@ class Wildcards(Protocol):
 
 
 def shared(
-    domain: AnyDomain, experiments: Mapping[str, models.Experiment], tables: models.Tables
+    domain: AnyDomain,
+    experiments: Mapping[str, models.Experiment],
+    tables: models.Tables,
+    grids: Mapping[str, Grid],
 ) -> Iterator[Analysis]:
     """What all domains show, as far as they can, in the page's order; `tables` is the config's section."""
     yield Analysis("plot_headline", figures=("headline",), asked=published(domain, experiments))
+    regimes = {regime for entry in experiments.values() for regime in entry.regimes}
+    points = {name: dict(grid.points) for name, grid in grids.items() if regimes.issuperset(grid.points)}
+    if points:
+        yield Analysis("plot_grid", figures=tuple(f"grid-{name}" for name in points), asked=points)
     yield Analysis("write_tables", tables=("headline", "trend"))
     if domain.curve is not None:
         variants = tuple(f"learning-curves-{x}-{scale}" for x in ("epoch", "step") for scale in ("linear", "log"))
@@ -324,7 +332,7 @@ class Showing:
 
     def _of(self, domain: AnyDomain) -> Iterator[Shown]:
         own = self._own(domain)
-        for analysis in shared(domain, own, self.checked.study.tables):
+        for analysis in shared(domain, own, self.checked.study.tables, self.checked.grids):
             yield self._entry(analysis.step, domain, analysis)
         own_ones = domain.analyses(own, self.checked.regimes)
         for analysis in (*comparisons(domain, own), *laws(domain, own), *own_ones):

@@ -15,6 +15,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.font_manager import fontManager
 
 from selfloop.analysis.figures import INTERVAL, SEEDS, headline_figure, synthetic_figure
+from selfloop.analysis.plot_grid import grid_figure
 from selfloop.analysis.plot_learning_curves import learning_figure
 from selfloop.analysis.style import regime_marks, save
 from selfloop.data.quantity import Quantity
@@ -311,3 +312,47 @@ def test_a_figure_of_another_kind_is_refused_before_anything_is_written(metrics,
     with pytest.raises(ValueError, match=r"a.bmp: a figure's file ends in .png or .svg"):
         save(headline_figure(metrics, "text", loss), [tmp_path / "a.png", tmp_path / "a.bmp"])
     assert not list(tmp_path.iterdir())
+
+
+def on_a_grid(values, **same):
+    """A study of two seeds whose headline at iteration 2 is the value of its regime, and 9 before."""
+    base = {"experiment": "gpt2", "domain": "text", "model": "GPT-2 (0.5M)", "sampling": "t", "part": None}
+    rows = [
+        base
+        | {"regime": regime, "seed": seed, "iteration": n, "split": "test", "metric": "cross_entropy", "value": each}
+        | same
+        for regime, value in values.items()
+        for seed in range(2)
+        for n, each in ((1, 9.0), (2, value + seed))
+    ]
+    return pd.DataFrame(rows).astype({"part": "Int16"})
+
+
+def test_a_grid_of_two_variables_has_a_cell_for_every_point(loss, tmp_path):
+    points = {f"m-a{a}-b{b}": {"a": a, "b": b} for a in (0.1, 1) for b in (0, 1, 4)}
+    values = {name: 100 * point["a"] + point["b"] for name, point in points.items()}
+    figure = grid_figure(on_a_grid(values), "text", loss, points)
+    cells, bar = figure.axes
+    np.testing.assert_allclose(cells.images[0].get_array(), [[10.5, 11.5, 14.5], [100.5, 101.5, 104.5]])
+    assert [text.get_text() for text in cells.texts] == ["10.5", "11.5", "14.5", "100", "102", "104"]
+    assert [label.get_text() for label in cells.get_xticklabels()] == ["0", "1", "4"]
+    assert (cells.get_xlabel(), cells.get_ylabel()) == ("b", "a")
+    assert "at iteration 2" in bar.get_ylabel()
+    save(figure, [tmp_path / "grid.svg"])
+    assert (tmp_path / "grid.svg").stat().st_size > 0
+
+
+def test_a_grid_of_three_variables_has_a_panel_for_every_value_of_the_third(loss):
+    points = {f"m-a{a}-b{b}-c{c}": {"a": a, "b": b, "c": c} for a in (1, 2) for b in (1, 2) for c in (5, 7)}
+    figure = grid_figure(on_a_grid({name: sum(point.values()) for name, point in points.items()}), "text", loss, points)
+    assert [axes.get_title() for axes in figure.axes[:-1]] == ["c = 5", "c = 7"]
+    np.testing.assert_allclose(figure.axes[1].images[0].get_array(), [[9.5, 10.5], [10.5, 11.5]])
+
+
+def test_a_grid_of_one_variable_is_a_line_of_means_with_the_seeds(loss):
+    points = {"m-w4": {"w": 4}, "m-w0.5": {"w": 0.5}}
+    (axes,) = grid_figure(on_a_grid({"m-w4": 2.0, "m-w0.5": 1.0}), "text", loss, points).axes
+    line = lines_of(axes)["GPT-2 (0.5M)"]
+    np.testing.assert_allclose(line.get_xdata(), [0.5, 4])
+    np.testing.assert_allclose(line.get_ydata(), [1.5, 2.5])
+    assert axes.get_xlabel() == "w"

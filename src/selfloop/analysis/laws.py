@@ -36,13 +36,16 @@ PUBLISHED: dict[str, Any] = {"marker": "*", "markersize": 9, "markerfacecolor": 
 LOOP: dict[str, Any] = {"linestyle": "none", "markersize": 5, "markerfacecolor": "white"}
 
 
-def comparison(metrics: pd.DataFrame, domain: str, quantities: Sequence[Quantity]) -> pd.DataFrame:
+def comparison(
+    metrics: pd.DataFrame, domain: str, quantities: Sequence[Quantity], published: Sequence[Mapping[str, Any]] = ()
+) -> pd.DataFrame:
     """Means of simulated chains beside their expected values.
 
     Returns:
         a row per quantity, experiment, model (the setting), sampling, regime and iteration: metric, seeds, measured
         (mean over seeds), standard_error (of that mean, by the spread of the seeds), expected, and z, their distance in
-        standard errors; the last two are missing where there is no law.
+        standard errors; the last two are missing where there is no law. With `published` values, as `law_figure` takes
+        them, also published, and deviation, the standard deviation over seeds.
     """
     tables = []
     for quantity in quantities:
@@ -61,7 +64,15 @@ def comparison(metrics: pd.DataFrame, domain: str, quantities: Sequence[Quantity
             place = dict(zip(KEYS, key, strict=True))
             tables.append(table.reset_index().assign(metric=quantity.metric, **place))
     names = ["metric", *KEYS, "iteration", "seeds", "measured", "standard_error", "expected", "z"]
-    return pd.concat(tables, ignore_index=True)[names] if tables else pd.DataFrame(columns=names)
+    if not tables:
+        return pd.DataFrame(columns=names)
+    found = pd.concat(tables, ignore_index=True)[names]
+    if not published:
+        return found
+    keys = ["metric", "experiment", "model", "regime", "iteration"]
+    others = pd.DataFrame(list(published)).rename(columns={"value": "published"})
+    found["deviation"] = found["standard_error"] * found["seeds"] ** 0.5
+    return found.merge(others[[*keys, "published", "source"]], on=keys, how="left")
 
 
 @styled

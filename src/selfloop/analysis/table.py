@@ -59,7 +59,19 @@ def save_table(data: pd.DataFrame, shown: Table, paths: Sequence[Path]) -> None:
 # By name of a table: the table for readers, from its data and the domain's headline quantity.
 Readable = Mapping[str, Callable[[pd.DataFrame, Quantity], Table]]
 TEXTS = frozenset(
-    {"experiment", "model", "regime", "sampling", "column", "metric", "reading", "paper_row", "text", "prediction"}
+    {
+        "experiment",
+        "model",
+        "regime",
+        "sampling",
+        "column",
+        "metric",
+        "source",
+        "reading",
+        "paper_row",
+        "text",
+        "prediction",
+    }
 )
 TEXTS |= {"domain", "phenomenon", "word", "reason"}
 

@@ -1,5 +1,6 @@
 """The domains' step write_laws: simulated means over their laws, and where they lie furthest apart."""
 
+from collections.abc import Hashable
 from functools import partial
 
 import pandas as pd
@@ -24,6 +25,8 @@ def page(table: pd.DataFrame, _: Quantity) -> Table:
         deviation = [f"{share:.0%}", f"{z:+.2f}", str(at)] if at else ["", "", ""]
         numbers = [str(int(last["seeds"])), str(int(last["iteration"])), f"{last['measured']:.4g}"]
         lines.append([*key, *numbers, f"{last['standard_error']:.2g}", law, *deviation])
+        if "published" in table:
+            lines[-1].append("; ".join(map(_beside, points.dropna(subset=["published"]).to_dict("records"))))
     notes = [
         "Means over seeds at the last iteration n, with their standard error by the spread of the seeds, and the "
         "expected value by the law of the regime, which follows from its table of parts alone. Within 3 SE: the share "
@@ -33,7 +36,17 @@ def page(table: pd.DataFrame, _: Quantity) -> Table:
     if len(known):
         inside = known["z"].abs() <= 3
         notes.append(f"{inside.sum()} of {len(known)} points lie within 3 SE ({inside.mean():.2%}).")
-    return Table([*HEADINGS, "Within 3 SE", "Worst z", "at n"], lines, notes)
+    headings = [*HEADINGS, "Within 3 SE", "Worst z", "at n"]
+    if "published" in table:
+        headings.append("Published, and simulated with its standard deviation over seeds")
+        notes.append(f"Published values are of one run each: {', '.join(sorted(set(table['source'].dropna())))}.")
+    return Table(headings, lines, notes)
+
+
+def _beside(point: dict[Hashable, float]) -> str:
+    """A published value beside ours."""
+    ours = f"{point['measured']:.3f} ± {point['deviation']:.3f}"
+    return f"n={int(point['iteration'])}: {point['published']:.3f}, {ours}"
 
 
 READABLE: Readable = {"laws": page}
@@ -41,7 +54,8 @@ READABLE: Readable = {"laws": page}
 
 def draw(metrics: pd.DataFrame, params: Params) -> Drawn:
     """Work out the comparison."""
-    data = comparison(metrics, params.domain, [Quantity(**plain) for plain in params.asked["quantities"]])
+    quantities = [Quantity(**plain) for plain in params.asked["quantities"]]
+    data = comparison(metrics, params.domain, quantities, params.asked["published"])
     yield "laws", partial(save_table, data, page(data, params.headline))
 
 

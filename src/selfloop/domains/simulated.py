@@ -25,7 +25,7 @@ class SimulatedDomain(Domain[E, D, M, S]):
     """
 
     chains: ClassVar[type[Chains]]
-    preload = ("numpy", "pyarrow.parquet", "pandas", "pydantic", "safetensors.numpy", "tqdm")
+    preload: tuple[str, ...] = ("numpy", "pyarrow.parquet", "pandas", "pydantic", "safetensors.numpy", "tqdm")
 
     def setting(self, experiment: E) -> dict[str, Any]:
         """The setting of the experiment's own chains: values of the keys of `chains`."""

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from selfloop.config.models import Experiment
+from selfloop.domains.logistic import domain as logistic
+from selfloop.domains.logistic.config import Data
 from selfloop.domains.protocol import Analysis, AnyDomain
 from selfloop.domains.text import domain as text
 from selfloop.paper.table2 import COLUMNS, Row, paper_row
@@ -59,6 +61,27 @@ def comparisons(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> lis
     return [Analysis("write_paper", tables=("paper",), asked=asked)] if asked else []
 
 
+# Test log-losses of one run, from the authors' logs (github.com/apd1995/model_collapse_universality at 5a18992,
+# logistic_ML_data/diabetes_*.log), by iteration.
+DEY_DONOHO = "Dey and Donoho, Universality of the π²/6 Pathway in Avoiding Model Collapse (arXiv 2410.22812)"
+DIABETES = {
+    "replace": {1: 0.4284598, 2: 0.4626689, 5: 0.5376320, 10: 0.7566930, 20: 1.9517375},
+    "accumulate": {1: 0.4284598, 2: 0.4399525, 5: 0.4484187, 10: 0.4551353, 20: 0.4520326},
+}
+
+
 def published_laws(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[dict[str, object]]:
-    """What others have published of a simulated setting: {experiment, model, regime, metric, iteration, value}."""
-    return []
+    """What others have published of a simulated setting, with experiment, model, regime, metric, iteration, source."""
+    found: list[dict[str, object]] = []
+    for name, entry in experiments.items():
+        if isinstance(entry, logistic.Experiment) and entry.data.plain == DEY_DONOHO_DATA:
+            place = {"experiment": name, "model": "diabetes", "metric": "log_loss", "source": DEY_DONOHO}
+            found += [
+                {**place, "regime": regime, "iteration": iteration, "value": value}
+                for regime in entry.regimes
+                for iteration, value in DIABETES.get(regime, {}).items()
+            ]
+    return found
+
+
+DEY_DONOHO_DATA = Data(source="packaged", name="diabetes", seed=123456).plain

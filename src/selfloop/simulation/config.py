@@ -1,6 +1,6 @@
 """What a config asks of a simulation, in every domain that has one, and what a job of it is told. Light."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Annotated, Any, TypeVar
 
@@ -66,6 +66,15 @@ def sets_of(name: str, table: Mapping[str, Any], iterations: int) -> list[Traini
     """The training sets of the regime with a table, from iteration 1 on."""
     regime = TypeAdapter(Regime).validate_python({"name": name, **table})
     return [training_set(regime, n) for n in range(1, iterations + 1)]
+
+
+def whole_parts(sets: Sequence[TrainingSet]) -> bool:
+    """Whether training sets take nothing but whole parts, of one X where a domain has such."""
+    return all(
+        not take.fresh and take.amount >= 1 and (one.budget is None or one.budget >= sum(t.amount for t in one.takes))
+        for one in sets
+        for take in one.takes
+    )
 
 
 def combinations(grid: Mapping[str, list[T]]) -> Iterator[dict[str, T]]:

@@ -1,0 +1,79 @@
+"""What the study asks of the logistic domain while it is planned: names, simulations, and what is wrong with them."""
+
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from selfloop.config import models
+from selfloop.data.quantity import Quantity
+from selfloop.data.regimes import BUILT_IN, Regime, training_set
+from selfloop.domains.logistic.config import Chains, Data, Model, Sampling, Simulation, Training
+from selfloop.domains.simulated import SimulatedDomain
+from selfloop.simulation.config import whole_parts
+
+
+class Experiment(models.Experiment):
+    """An experiment of this domain."""
+
+    domain: Literal["logistic"]
+    data: Data
+    model: Model = Model()
+    training: Training = Training()
+    sampling: Annotated[list[Sampling], Field(min_length=1)] = [Sampling()]
+    simulation: Simulation | None = None
+    """Chains of many seeds that are computed without files between; null for none."""
+
+
+def _problems(experiment: Experiment) -> Iterator[str]:
+    if importlib.util.find_spec("sklearn") is None:
+        yield "domain: 'logistic' needs the Python package `scikit-learn`, which is not installed."
+
+
+class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):
+    """What the study asks of logistic regression."""
+
+    name = "logistic"
+    title = "Logistic regression"
+    described = ("source", "name", "rows", "dimension")
+    experiment = Experiment
+    chains = Chains
+    weights = True
+    preload = (*SimulatedDomain.preload, "sklearn.linear_model")
+    headline = Quantity("log_loss", "test", "Test log-loss", "nats per row")
+    synthetic = (Quantity("positive", "synthetic", "Share of labels 1"),)
+    laws = (
+        headline,
+        Quantity("accuracy", "test", "Test accuracy"),
+        Quantity("length", "test", "Length of the parameters"),
+    )
+
+    def data_slug(self, data: Data) -> str:
+        """For example diabetes or normal-d3-t100."""
+        return data.name or f"normal-d{data.dimension}-t{data.rows}"
+
+    def sampling_slug(self, sampling: Sampling) -> str:
+        """The only sampling there is."""
+        return "bernoulli"
+
+    def setting(self, experiment: Experiment) -> dict[str, Any]:
+        return {"data": experiment.data, "tolerance": experiment.training.tolerance}
+
+    def simulations(
+        self, experiment: Experiment, regimes: Mapping[str, Regime] = BUILT_IN
+    ) -> Sequence[Mapping[str, object]]:
+        """Its regimes of whole parts."""
+        found = [(chains, regimes[chains.regime]) for _, chains in self.jobs(experiment, regimes)]
+        return [
+            chains.plain
+            for chains, regime in found
+            if whole_parts([training_set(regime, n) for n in range(1, chains.iterations + 1)])
+        ]
+
+    def problems(self, experiment: Experiment) -> list[str]:
+        """What its sections cannot say."""
+        return [*_problems(experiment), *self.simulation_problems(experiment)]
+
+
+DOMAIN = Logistic()

@@ -1,0 +1,46 @@
+"""Rule simulate_chains: all seeds and iterations of one setting under one regime, without files between."""
+
+from pathlib import Path
+
+import numpy as np
+
+from selfloop.domains.logistic.config import Chains
+from selfloop.domains.logistic.model import measured
+from selfloop.domains.logistic.rows import Array, real_rows
+from selfloop.domains.logistic.simulate import Labels
+from selfloop.identity import digest
+from selfloop.jobs.job import Job, StepParams
+from selfloop.simulation import stacked
+from selfloop.simulation.tidy import tidy_rows, write
+from selfloop.training.malloc import keep_freed_memory
+
+
+class Params(StepParams):
+    """What the step takes of its params."""
+
+    simulation: Chains
+
+
+def run(job: Job[Params]) -> None:
+    """Simulate the seeds 0 to `seeds` - 1 and write them."""
+    keep_freed_memory()  # every block of seeds allocates the same arrays
+    chains = job.params.simulation
+    (X, labels), test = real_rows(chains.data)
+    share = labels.mean()
+    untrained = np.r_[np.zeros(X.shape[1]), np.log(share / (1 - share))]
+    names = {"model": chains.label, "regime": chains.regime, "sampling": chains.sampling}
+    baseline = {"log_loss": float(measured(untrained, *test)["log_loss"])}
+    write(tidy_rows(names, simulate(chains), {}, baseline), Path(job.output["measurements"]))
+    job.log.info("%s, %s: %d seeds", chains.label, chains.regime, chains.seeds)
+
+
+def simulate(chains: Chains) -> dict[str, Array]:
+    """By metric, (seeds, iterations)."""
+    train, test = real_rows(chains.data)
+    identity, width = digest(chains.data.plain), stacked.LANES
+    blocks = []
+    for block, seeds in stacked.blocks(chains.seeds, width):
+        domain = Labels(width, train, test)
+        found = stacked.run(domain, chains.sets, len(train[0]), stacked.Streams(identity, block), width)
+        blocks.append({name: values[:seeds] for name, values in found.items()})
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}

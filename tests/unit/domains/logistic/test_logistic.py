@@ -1,0 +1,115 @@
+"""Logistic regression: the published first model, fits, the loop's steps, and the stacked simulation."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from selfloop.data import training_set
+from selfloop.data.regimes import BUILT_IN, Regime, Source
+from selfloop.domains.logistic.config import Chains, Data, Training
+from selfloop.domains.logistic.domain import DOMAIN, Experiment
+from selfloop.domains.logistic.model import fit, load_checkpoint, measured
+from selfloop.domains.logistic.rows import probabilities, read_rows, real_rows
+from selfloop.domains.logistic.steps import evaluate_model, generate, measure_baseline, prepare_data, train
+from selfloop.domains.logistic.steps.simulate_chains import simulate
+from selfloop.jobs.job import Job, StepParams
+from selfloop.paper.published import published_laws
+from selfloop.simulation.config import table_of
+
+DIABETES = Data(source="packaged", name="diabetes", seed=123456)
+NORMAL = Data(source="normal", dimension=3, rows=200, signal=2.0)
+
+
+def chains(regime: str, **changes: Any) -> Chains:
+    length = {"iterations": 4, "seeds": 50, "data": NORMAL.plain, "tolerance": 1e-4}
+    return Chains.model_validate({"regime": regime, "table": table_of(BUILT_IN[regime]), **length, **changes})
+
+
+def test_the_first_model_of_the_patients_has_the_published_loss() -> None:
+    """Dey and Donoho 2024 stop L-BFGS at scikit-learn's default tolerance; the minimum lies elsewhere."""
+    (X, y), test = real_rows(DIABETES)
+    assert X.shape == (309, 10)
+    assert measured(fit(X, y, None, 1e-4), *test)["log_loss"] == pytest.approx(0.4284598, abs=1e-6)
+    minimum = measured(fit(X, y, None, 1e-12), *test)["log_loss"]
+    assert minimum == pytest.approx(0.4304827, abs=1e-6)
+    stacked = simulate(chains("replace", data=DIABETES.plain, iterations=1, seeds=1))
+    assert stacked["log_loss"][0, 0] == pytest.approx(minimum, abs=1e-6)
+
+
+def test_published_values_stand_beside_the_same_setting_alone() -> None:
+    entry: dict[str, Any] = {"domain": "logistic", "regimes": ["replace", "real"], "iterations": 2, "seeds": [0]}
+    entries = {
+        name: Experiment.model_validate({**entry, "data": data.plain})
+        for name, data in (("a", DIABETES), ("b", DIABETES.changed(seed=1)), ("c", NORMAL))
+    }
+    found = published_laws(DOMAIN, entries)
+    assert {(row["experiment"], row["model"], row["regime"]) for row in found} == {("a", "diabetes", "replace")}
+    assert found[0]["value"] == 0.4284598
+
+
+def test_weights_count_rows_in_the_loss() -> None:
+    (X, y), _ = real_rows(NORMAL)
+    weights = np.where(np.arange(200) < 50, 2.5, 0.5)
+    twice = np.repeat(np.arange(200), np.where(np.arange(200) < 50, 5, 1))
+    assert fit(X, y, weights, 1e-12) == pytest.approx(fit(X[twice], y[twice], None, 1e-12), abs=1e-5)
+
+
+def test_labels_that_are_all_alike_have_a_model() -> None:
+    w = fit(np.ones((4, 2)), np.ones(4), None, 1e-4)
+    assert probabilities(np.ones((1, 2)), w) == pytest.approx(1 - 1 / 8)
+
+
+def test_the_loop_draws_labels_for_the_same_inputs(tmp_path: Path) -> None:
+    folders = {name: str(tmp_path / name) for name in ("train", "test", "validation", "set", "model", "part")}
+    prepare_data.run(Job({}, folders, prepare_data.Params(data=NORMAL)))
+    take = {"iteration": 0, "part": 0, "amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}
+    params = training_set.Params(streams="s", takes=[take], budget=None)
+    inputs: dict[str, Any] = {"real": folders["train"], "parts": [folders["train"]]}
+    training_set.run(Job(inputs, {"training_set": folders["set"]}, params))
+    made = {"checkpoint": folders["model"], "learning_curve": str(tmp_path / "curve.parquet")}
+    train.run(Job({"training_set": folders["set"]}, made, train.Params(training=Training())))
+    X, y = read_rows(tmp_path / "train")
+    w = load_checkpoint(tmp_path / "model")
+    assert w == pytest.approx(fit(X, y, None, 1e-4))
+    sampled = {"checkpoint": folders["model"], "real": folders["train"]}
+    generate.run(Job(sampled, {"part": folders["part"]}, generate.Params(streams="s", iteration=1, part=0)))
+    inputs_again, labels = read_rows(tmp_path / "part")
+    assert (inputs_again == X).all()
+    assert abs(labels.mean() - probabilities(X, w).mean()) < 0.1
+    found = {}
+    for step in (measure_baseline, evaluate_model):
+        step.run(Job({**folders, **made}, {"measurements": str(tmp_path / "m.json")}, StepParams()))
+        found[step] = json.loads((tmp_path / "m.json").read_text())[0]["value"]
+    assert found[evaluate_model] < found[measure_baseline] < 0.7
+
+
+def test_the_stacked_fit_is_scikit_learn_s() -> None:
+    """Of the labels that a seed has drawn, whatever mixture they are."""
+    from selfloop.domains.logistic.simulate import Labels
+
+    (X, y), test = real_rows(NORMAL)
+    other = (np.random.default_rng(0).random((2, 200)) < 0.5).astype(float)
+    domain = Labels(2, (X, y), test)
+    real = domain.real(np.random.default_rng(0))
+    w = domain.fit([(real, np.full(2, 0.25)), (other, np.full(2, 0.75))])
+    for seed in range(2):
+        weights = np.r_[np.full(200, 0.5), np.full(200, 1.5)]
+        assert w[seed] == pytest.approx(fit(np.r_[X, X], np.r_[y, other[seed]], weights, 1e-12), abs=1e-4)
+
+
+def test_replacing_loses_what_accumulating_keeps() -> None:
+    losses = {
+        name: simulate(chains(name, iterations=10))["log_loss"].mean(axis=0) for name in ("replace", "accumulate")
+    }
+    assert losses["replace"][0] == losses["accumulate"][0]
+    assert losses["replace"][-1] - losses["replace"][0] > 3 * abs(losses["accumulate"][-1] - losses["accumulate"][0])
+
+
+def test_regimes_that_draw_rows_run_in_the_loop_alone() -> None:
+    entry: dict[str, Any] = {"domain": "logistic", "data": NORMAL.plain, "iterations": 2, "seeds": [0]}
+    regimes = {**BUILT_IN, "half": Regime("half", (Source("previous", 0.5),))}
+    asked = Experiment.model_validate({**entry, "regimes": ["replace", "half"], "simulation": {"iterations": 3}})
+    assert [chains["regime"] for chains in DOMAIN.simulations(asked, regimes)] == ["replace"]

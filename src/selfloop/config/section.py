@@ -63,7 +63,7 @@ class Section(BaseModel):
         dumped: dict[str, Any] = serialize(self)
         for name in self.unsaid:
             if getattr(self, name) == type(self).model_fields[name].default:
-                dumped.pop(name, None)
+                dumped.pop(type(self).model_fields[name].alias or name, None)
         return dumped
 
     @model_validator(mode="after")

@@ -85,7 +85,9 @@ def paper_row(data: Data, model: Model, training: Training, sampling: Sampling) 
         return None
     if sampling.max_length not in (None, model.context):
         return None
-    if sampling.top_k is not None or sampling.top_p not in (None, 1.0):
+    if sampling.top_k is not None or sampling.top_p not in (None, 1.0) or not isinstance(sampling.prompt, str):
+        return None
+    if any(getattr(sampling, key) != type(sampling).model_fields[key].default for key in sampling.unsaid):
         return None
     settings = (model.architecture, parameter_count(model), sampling.temperature, data.fraction or 1.0)
     for row in ROWS:

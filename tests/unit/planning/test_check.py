@@ -326,6 +326,48 @@ def test_a_study_that_would_cut_most_of_its_documents_says_so_with_the_key_that_
     assert "data.documents: it divides nothing" in message(config)
 
 
+@pytest.mark.parametrize(
+    ("sampling", "said"),
+    [
+        (
+            {"prompt": {"tokens": 64}, "continue": 64},
+            "sampling[0].continue: 64 tokens after a prompt of 65 are more than",
+        ),
+        ({"prompt": {"tokens": 128}}, "sampling[0].prompt: 129 tokens, begin-of-text included, leave none to sample"),
+        ({"continue": 9, "max_length": 10}, "sampling[0].continue: 9 and max_length 10 are both given"),
+        ({"prompt": {"tokens": 0}}, "sampling[0].prompt"),
+    ],
+)
+def test_prompts_and_continuations_fit_the_context(tmp_path: Path, sampling: dict[str, object], said: str) -> None:
+    config = one_text(tmp_path, sampling)
+    assert said in message(config)
+
+
+def one_text(tmp_path: Path, sampling: dict[str, object]) -> dict[str, Any]:
+    """A study of a file of short documents, with one sampling."""
+    path = tmp_path / "stories.txt"
+    path.write_text("a story\n<|endoftext|>\n" * 100)
+    config = files_config(path)
+    config["experiments"]["a"]["model"] = {"architecture": "gpt2", "context": 128, "vocabulary": 300}
+    config["experiments"]["a"]["sampling"] = [sampling]
+    return config
+
+
+def test_samplings_that_say_nothing_new_keep_their_names(tmp_path: Path) -> None:
+    plain = check(one_text(tmp_path, {"prompt": "first-token"})).experiments["a"].sampling[0].plain
+    assert plain == {
+        "temperature": 1.0,
+        "top_k": None,
+        "top_p": None,
+        "prompt": "first-token",
+        "max_length": None,
+        "allow_unended": False,
+        "engine": "torch",
+    }
+    asked = {"prompt": {"tokens": 8}, "continue": 8, "min_p": 0.1}
+    assert check(one_text(tmp_path, asked)).experiments["a"].sampling[0].plain == {**plain, **asked}
+
+
 # Ten of ten of ten ...
 BOMB = b"l0: &l0 {a: 1}\n" + b"".join(
     b"l%d: &l%d [%s]\n" % (level, level, b", ".join([b"*l%d" % (level - 1)] * 10)) for level in range(1, 10)

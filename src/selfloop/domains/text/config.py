@@ -165,8 +165,17 @@ class Training(TrainingLength):
     """
 
 
+class Prompt(Section):
+    """The beginning of a real document that a synthetic one begins with."""
+
+    tokens: Annotated[int, Field(ge=1)]
+    """Tokens of each real document's beginning, begin-of-text not counted; of a shorter document, all but its end."""
+
+
 class Sampling(Section):
     """How documents are sampled; each entry gives chains of its own, which share their first models with the others."""
+
+    unsaid: ClassVar = frozenset({"min_p", "typical_p", "repetition_penalty", "continuation"})
 
     temperature: Annotated[float, Field(ge=0)] = 1.0
     """Logits are divided by it; 0 takes the most likely token."""
@@ -174,10 +183,22 @@ class Sampling(Section):
     """Sample among the k most likely tokens; null for all."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Sample among the fewest tokens that hold this probability; null for all."""
-    prompt: Literal["begin-of-text", "first-token"] = "begin-of-text"
-    """Begin with `begin-of-text` alone, or (`first-token`) also with the first token of each real document, one
-    synthetic document per real one.
+    min_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Sample among the tokens of at least this share of the most likely one's probability; null for all."""
+    typical_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Sample among the tokens whose surprise is nearest to its mean, the fewest that hold this probability (locally
+    typical sampling); null for all.
     """
+    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
+    """Logits of tokens that a document has already, prompt included, are divided by it if positive and multiplied
+    otherwise; 1 for none.
+    """
+    prompt: Literal["begin-of-text", "first-token"] | Prompt = "begin-of-text"
+    """Begin with `begin-of-text` alone, or (`first-token`) also with the first token of each real document, one
+    synthetic document per real one; or, with `{tokens: 64}`, with that many of them.
+    """
+    continuation: Annotated[int | None, Field(ge=1, alias="continue")] = None
+    """Sample at most this many tokens after the prompt; null for as many as `max_length` leaves."""
     max_length: Annotated[int, Field(ge=2)] | None = None
     """Longest sampled document in tokens, begin-of-text included; null for the model's context."""
     allow_unended: bool = False
@@ -188,3 +209,10 @@ class Sampling(Section):
     """What samples: `torch`, the sampler of this workflow; or `vllm`, the same distribution from
     [vLLM](https://docs.vllm.ai), which is installed apart (see below).
     """
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the longest prompt, begin-of-text included."""
+        if isinstance(self.prompt, Prompt):
+            return 1 + self.prompt.tokens
+        return 2 if self.prompt == "first-token" else 1

@@ -70,7 +70,7 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
 
     def generate(sampling: Sampling) -> Work:
         long = sampled_length(sampling)
-        prompt = 2 if sampling.prompt == "first-token" else 1
+        prompt = sampling.prompt_tokens
         flops = sizes.rows * forward_flops(model, long - 1)
         return Work(sizes.rows * (long - prompt), flops, sizes.train_bytes * long * sizes.rows / sizes.tokens)
 

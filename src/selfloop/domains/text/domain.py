@@ -11,7 +11,7 @@ from selfloop.config.section import first_of, given
 from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.domains.protocol import PRELOAD, Domain, too_large
-from selfloop.domains.text.config import MOST_CUT, Data, Model, Sampling, Training
+from selfloop.domains.text.config import MOST_CUT, Data, Model, Prompt, Sampling, Training
 from selfloop.domains.text.cost import characters_per_token
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.shape import parameter_count, shape_of
@@ -50,6 +50,10 @@ def _of_vllm(sampling: Sampling) -> list[str]:
             f"temperature: {sampling.temperature:g} would be taken as {VLLM_LOWEST} by vLLM. "
             f"Allowed with engine: vllm are 0 and at least {VLLM_LOWEST}."
         )
+    if sampling.typical_p is not None:
+        found.append("typical_p: vLLM has none. Allowed with engine: vllm is null.")
+    if sampling.min_p is not None and sampling.top_p is not None:
+        found.append("min_p: vLLM applies it before top_p, other engines after it. Give one of the two.")
     try:
         find_vllm()
     except UserError as error:
@@ -129,11 +133,17 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         words = [f"temperature={float(sampling.temperature)}"]
         words += [
             f"{key}={value}"
-            for key in ("top_k", "top_p", "max_length")
+            for key in ("top_k", "top_p", "min_p", "typical_p", "max_length")
             if (value := getattr(sampling, key)) is not None
         ]
-        if sampling.prompt != "begin-of-text":
+        if sampling.repetition_penalty != 1:
+            words.append(f"repetition_penalty={sampling.repetition_penalty:g}")
+        if isinstance(sampling.prompt, Prompt):
+            words.append(f"prompt={sampling.prompt.tokens} tokens")
+        elif sampling.prompt != "begin-of-text":
             words.append(f"prompt={sampling.prompt}")
+        if sampling.continuation is not None:
+            words.append(f"continue={sampling.continuation}")
         if sampling.engine != "torch":
             words.append(f"engine={sampling.engine}")
         return ", ".join(words)
@@ -174,6 +184,21 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
             if longest is not None and longest > model.context:
                 found.append(
                     f"sampling[{place}].max_length: {longest} is more than the model's context, {model.context} tokens."
+                )
+            if (room := longest or model.context) <= sampling.prompt_tokens:
+                found.append(
+                    f"sampling[{place}].prompt: {sampling.prompt_tokens} tokens, begin-of-text included, leave none to "
+                    f"sample of {room} (sampling.max_length or model.context)."
+                )
+            if sampling.continuation is not None and sampling.prompt_tokens + sampling.continuation > model.context:
+                found.append(
+                    f"sampling[{place}].continue: {sampling.continuation} tokens after a prompt of "
+                    f"{sampling.prompt_tokens} are more than the model's context, {model.context} tokens."
+                )
+            if sampling.continuation is not None and longest is not None:
+                found.append(
+                    f"sampling[{place}].continue: {sampling.continuation} and max_length {longest} are both given; "
+                    "give one of the two."
                 )
             if sampling.engine == "vllm":
                 found += [f"sampling[{place}].{problem}" for problem in _of_vllm(sampling)]

@@ -1,6 +1,7 @@
 """A part is the same whatever the number of processes that sample it, and one that is of no use stops its job."""
 
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import torch
 
 from selfloop.checksums import record, record_file
 from selfloop.data.shards import ShardWriter, iterate_rows, join_shards, shard_paths
-from selfloop.domains.text.config import Sampling
+from selfloop.domains.text import domain
+from selfloop.domains.text.config import Prompt, Sampling
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.checkpoint import save_checkpoint
@@ -205,7 +207,7 @@ def test_a_document_with_nothing_but_its_prompt_is_empty(job: Job, tmp_path: Pat
     sampled = [[*begin, END_OF_TEXT_ID], begin, [*begin, 9], [*begin, 9, END_OF_TEXT_ID]]
     (tmp_path / prompt).mkdir()
     counts = generate.write_documents(
-        asked, [np.array(ids) for ids in sampled], range(4), given, TOKENIZER, tmp_path / prompt
+        asked, [np.array(ids) for ids in sampled], range(4), np.full(4, given), TOKENIZER, tmp_path / prompt
     )
     assert counts.tolist() == [4, sum(map(len, sampled)), 2, 2]
 
@@ -245,3 +247,27 @@ def test_a_tokenizer_of_another_vocabulary_stops_the_job(job: Job) -> None:
     larger.save(str(Path(job.input["checkpoint"]) / "tokenizer.json"))
     with pytest.raises(UserError, match=r"tokenizer.json has 3\d\d tokens, more than the model.s vocabulary of 300"):
         generate.run(job)
+
+
+def test_documents_go_on_from_the_beginnings_of_real_ones(job: Job, tmp_path: Path) -> None:
+    real = Path(job.input["real"])
+    shutil.rmtree(real)
+    real.mkdir()
+    texts = [[0, 1 + row, 5, 6, 7, 8, 0][: 3 + row % 5] for row in range(ROWS)]  # some shorter, some without an end
+    with ShardWriter(real, SCHEMA) as writer:
+        for row, ids in enumerate(texts):
+            writer.append({"text": "", "input_ids": ids, "iteration": 0, "part": 0, "row": row})
+    record(real)
+    asked = with_sampling(job, prompt=Prompt(tokens=4), continuation=3)
+    generate.run(asked)
+    for ids, (_, document, _) in zip(texts, documents(Path(asked.output["part"])), strict=True):
+        given = [0, *(token for token in ids[1:5] if token)]
+        assert document[: len(given)] == given
+        assert len(given) < len(document) <= len(given) + 3
+
+
+def test_an_engine_is_refused_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain, "find_vllm", lambda: None)
+    said = domain._of_vllm(Sampling(engine="vllm", typical_p=0.9, min_p=0.1, top_p=0.5))
+    assert [text.split(":")[0] for text in said] == ["typical_p", "min_p"]
+    assert not domain._of_vllm(Sampling(engine="vllm", min_p=0.1, repetition_penalty=1.1))

@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
 
 from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
@@ -14,7 +22,7 @@ from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling import sampler
-from selfloop.domains.text.sampling.sampler import choose, sample
+from selfloop.domains.text.sampling.sampler import choose, penalize, sample
 
 PLAIN = Sampling()
 ARCHITECTURES = ["gpt2", "llama"]
@@ -110,6 +118,46 @@ def test_what_is_left_keeps_its_odds() -> None:
         assert counts[3] == pytest.approx(3000, abs=2)
 
 
+PROCESSORS = {
+    "temperature": TemperatureLogitsWarper,
+    "top_k": TopKLogitsWarper,
+    "top_p": TopPLogitsWarper,
+    "min_p": MinPLogitsWarper,
+    "typical_p": TypicalLogitsWarper,
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"min_p": 0.05},
+        {"min_p": 1.0},
+        {"typical_p": 0.2},
+        {"typical_p": 0.9},
+        {"temperature": 0.7, "top_k": 20, "top_p": 0.8, "min_p": 0.1, "typical_p": 0.5},
+        {"repetition_penalty": 1.3},
+        {"repetition_penalty": 0.5, "min_p": 0.02},
+    ],
+)
+def test_tokens_have_the_probabilities_that_transformers_processors_give_them(changes: dict[str, float]) -> None:
+    """Each token's share of a fine grid of uniform numbers is its probability."""
+    logits = torch.randn(1, 40, generator=torch.Generator().manual_seed(1)) * 2
+    held = torch.tensor([[3, 5, 5, 0]])
+    theirs = logits.clone()
+    if "repetition_penalty" in changes:
+        theirs = RepetitionPenaltyLogitsProcessor(changes["repetition_penalty"])(held, theirs)
+        penalize(logits, held, changes["repetition_penalty"])
+        torch.testing.assert_close(logits, theirs)
+    for key, processor in PROCESSORS.items():
+        if key in changes:
+            theirs = processor(changes[key])(held, theirs)
+    expected = theirs.softmax(dim=-1)[0]
+    grid = (np.arange(20_000) + 0.5) / 20_000
+    counts = torch.bincount(torch.tensor(chosen(grid.tolist(), logits[0], **changes)), minlength=40)
+    torch.testing.assert_close(counts / 20_000, expected, rtol=0, atol=1.5e-4)
+    assert ((counts > 0) <= (expected > 0)).all()
+
+
 # --- documents -----------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +226,32 @@ def test_documents_begin_with_their_prompt_and_end_at_end_of_text_or_the_maximum
     assert all(document[-1] == END_OF_TEXT_ID or len(document) == 12 for document in documents)
     lengths = {len(document) for document in documents}
     assert lengths == set(range(3, 13))
+
+
+def test_prompts_may_differ_in_length_and_a_document_does_not_depend_on_the_others() -> None:
+    model = random_model("gpt2")
+    prompts = torch.full((60, 6), -1)
+    prompts[:, 0] = 0
+    for row in range(60):
+        prompts[row, 1 : 1 + row % 6] = 1 + (torch.arange(row % 6) + row) % 15
+    documents = draw(model, prompts, max_length=14)
+    for document, prompt in zip(documents, prompts, strict=True):
+        given = prompt[prompt >= 0].tolist()
+        assert document[: len(given)] == given
+        assert len(document) > len(given)
+        assert END_OF_TEXT_ID not in document[len(given) : -1]
+        assert document[-1] == END_OF_TEXT_ID or len(document) == 14
+    alike = [row for row in range(60) if row % 6 == 3]  # alone, they are prompts of one length
+    assert draw(model, prompts[:4], max_length=14) == documents[:4]
+    assert len({tuple(documents[row]) for row in alike}) == len(alike)
+
+
+def test_a_penalty_counts_what_the_document_holds_and_not_its_neighbours() -> None:
+    model = random_model("gpt2", vocabulary=300)
+    prompts = torch.stack([torch.zeros(30, dtype=torch.int64), 1 + torch.arange(30)], dim=1)
+    documents = draw(model, prompts, repetition_penalty=1e9, temperature=0.0)
+    assert all(len(set(document[1:])) == len(document) - 1 for document in documents)
+    assert any(len(set(d[1:])) < len(d) - 1 for d in draw(model, prompts, temperature=0.0))
 
 
 def test_the_maximum_length_is_the_models_context_unless_told() -> None:

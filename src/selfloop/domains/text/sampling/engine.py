@@ -25,7 +25,7 @@ class Request:
 
     Attributes:
         checkpoint: the model's folder.
-        prompts: int64 [documents, prompt length], begin-of-text first.
+        prompts: int64 [documents, longest prompt], begin-of-text first; shorter ones end in -1.
         sampling: the config's `sampling` entry.
         streams: of the part, see `identity.stream`.
         precision: compute dtype: "auto", "bfloat16" or "float32".

@@ -59,7 +59,7 @@ def sample(
 
     Args:
         model: in the dtype and on the device to sample with.
-        prompts: int64 [documents, prompt length], begin-of-text first.
+        prompts: int64 [documents, longest prompt], begin-of-text first; shorter ones end in -1.
         sampling: the config's `sampling` entry.
         streams: of the part, see `identity.stream`; documents have numbers of their own.
         on_tokens: called with the number of tokens of each step.
@@ -89,6 +89,9 @@ def sample(
             cohorts.append(Cohort(KVCache(memory, taken, room), rows, prompts[begun : begun + room], uniforms.of(rows)))
             begun += room
         logits = model.step(torch.cat([cohort.last for cohort in cohorts]), [cohort.cache for cohort in cohorts])
+        if sampling.repetition_penalty != 1:
+            for cohort, own in zip(cohorts, torch.split(logits, [len(cohort) for cohort in cohorts]), strict=True):
+                penalize(own, cohort.held, sampling.repetition_penalty)
         chosen = choose(logits[:, :tokens], torch.cat([cohort.uniform for cohort in cohorts]), sampling)
         for cohort, ids in zip(cohorts, torch.split(chosen, [len(cohort) for cohort in cohorts]), strict=True):
             cohort.append(ids)
@@ -136,12 +139,14 @@ class Cohort:
     def __init__(self, cache: KVCache, rows: range, prompts: Tensor, uniforms: Tensor) -> None:
         count, longest = uniforms.shape
         device = prompts.device
-        self.given = prompts.shape[1]
+        lengths = (prompts >= 0).sum(dim=1)
+        self.given = lengths  # tokens of each prompt
+        self.shortest, self.longest = int(lengths.min()), prompts.shape[1]
         self.position = 0
         self.cache = cache
         self._rows = np.arange(rows.start, rows.stop)
         self._tokens = torch.zeros(count, longest, dtype=torch.int32, device=device)
-        self._tokens[:, : self.given] = prompts
+        self._tokens[:, : self.longest] = prompts
         self._uniforms = uniforms.to(device)
         self._lengths = torch.zeros(count, dtype=torch.int64, device=device)  # 0: not ended
 
@@ -152,6 +157,11 @@ class Cohort:
     def last(self) -> Tensor:
         """Inputs of the next step, int64 [documents]."""
         return self._tokens[:, self.position].long()
+
+    @property
+    def held(self) -> Tensor:
+        """All tokens so far, int64 [documents, position + 1]."""
+        return self._tokens[:, : self.position + 1].long()
 
     @property
     def uniform(self) -> Tensor:
@@ -166,9 +176,13 @@ class Cohort:
     def append(self, tokens: Tensor) -> None:
         """Advance by one position: with the prompt until its end, then with `tokens`."""
         self.position += 1
-        if self.position >= self.given:
-            self._tokens[:, self.position] = tokens
+        if self.position >= self.shortest:
             ended = (tokens == END_OF_TEXT_ID) & (self._lengths == 0)
+            if self.position < self.longest:  # within some of the prompts
+                within = self.position < self.given
+                tokens = torch.where(within, self._tokens[:, self.position], tokens)
+                ended &= ~within
+            self._tokens[:, self.position] = tokens
             self._lengths[ended] = self.position + 1
 
     def take_ended(self) -> dict[int, np.ndarray]:
@@ -184,6 +198,7 @@ class Cohort:
         kept = (~ended).nonzero()[:, 0]
         self._rows = self._rows[kept.cpu().numpy()]
         self._tokens, self._uniforms, self._lengths = self._tokens[kept], self._uniforms[kept], self._lengths[kept]
+        self.given = self.given[kept]
         self.cache.keep(kept)
         return {int(row): ids[:length].copy() for row, ids, length in zip(rows, tokens, lengths, strict=True)}
 
@@ -194,7 +209,8 @@ def choose(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     Args:
         logits: [rows, vocabulary].
         uniforms: float32 [rows], in [0, 1).
-        sampling: temperature (0 is greedy), top_k, top_p.
+        sampling: temperature (0 is greedy), and what restricts the tokens, in this order, as in `transformers`: top_k,
+            top_p, min_p, typical_p.
 
     Returns:
         int64 [rows].
@@ -213,6 +229,11 @@ def choose(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
         before = ordered.cumsum(dim=-1) - ordered
         ordered = ordered.masked_fill(before >= sampling.top_p * ordered.sum(dim=-1, keepdim=True), 0.0)
         probabilities = torch.zeros_like(probabilities).scatter(1, order, ordered)
+    if sampling.min_p is not None:
+        least = sampling.min_p * probabilities.amax(dim=-1, keepdim=True)
+        probabilities = probabilities.masked_fill(probabilities < least, 0.0)
+    if sampling.typical_p is not None and sampling.typical_p < 1:
+        probabilities = typical(probabilities, sampling.typical_p)
     if probabilities.shape[1] % GROUP:
         probabilities = F.pad(probabilities, (0, -probabilities.shape[1] % GROUP))
     grouped = probabilities.reshape(len(probabilities), -1, GROUP)
@@ -221,6 +242,34 @@ def choose(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     within = grouped[torch.arange(len(probabilities), device=probabilities.device), group]
     token, _ = _invert(within, None, left)
     return group * GROUP + token
+
+
+def typical(probabilities: Tensor, mass: float) -> Tensor:
+    """Locally typical sampling (Meister et al. 2023): 0 for all but the tokens nearest to the mean surprise.
+
+    Args:
+        probabilities: float32 [rows, vocabulary], up to a factor per row.
+        mass: that the tokens hold which stay; the last one crosses it.
+    """
+    normal = probabilities / probabilities.sum(dim=-1, keepdim=True)
+    surprise = -normal.log()
+    entropy = (normal * surprise).nansum(dim=-1, keepdim=True)
+    distance, order = (surprise - entropy).abs().sort(dim=-1, stable=True)
+    cumulative = normal.gather(1, order).cumsum(dim=-1)
+    last = (cumulative < mass).sum(dim=-1, keepdim=True).clamp(max=probabilities.shape[1] - 1)
+    return probabilities.masked_fill((surprise - entropy).abs() > distance.gather(1, last), 0.0)
+
+
+def penalize(logits: Tensor, held: Tensor, penalty: float) -> None:
+    """Make tokens that a row holds less likely (Keskar et al. 2019), in place.
+
+    Args:
+        logits: [rows, vocabulary].
+        held: int64 [rows, tokens].
+        penalty: positive logits are divided by it, others multiplied.
+    """
+    own = logits.gather(1, held)
+    logits.scatter_(1, held, torch.where(own < 0, own * penalty, own / penalty))
 
 
 def _invert(probabilities: Tensor, uniforms: Tensor | None, target: Tensor | None) -> tuple[Tensor, Tensor]:

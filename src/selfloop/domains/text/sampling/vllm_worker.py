@@ -56,10 +56,10 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
         Refused: vLLM has no kernel for the model's heads.
     """
     sampling = task["sampling"]
-    count, given = prompts.shape
+    count, longest_prompt = prompts.shape
     config = json.loads((Path(task["checkpoint"]) / "config.json").read_text(encoding="utf-8"))
     longest = sampling["max_length"] or config.get("n_positions") or config["max_position_embeddings"]
-    if given >= longest or count == 0:
+    if longest_prompt >= longest or count == 0:
         return list(prompts[:, :longest].astype(np.int32))
     engine, most = _engine(task, config, longest)
     _report(0)
@@ -67,8 +67,10 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
         "temperature": sampling["temperature"],
         "top_k": sampling["top_k"] or 0,
         "top_p": sampling["top_p"] or 1.0,
-        "max_tokens": longest - given,
+        "min_p": sampling.get("min_p", 0.0),
+        "repetition_penalty": sampling.get("repetition_penalty", 1.0),
     }
+    given = [ids[ids >= 0] for ids in prompts]
     documents: list[np.ndarray] = [prompts[0]] * count
     waiting: Iterator[int] = iter(range(count))
     unfinished = 0
@@ -76,7 +78,8 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
         # Enough to keep the batch full; queueing a whole part would cost kilobytes per document.
         while unfinished < 2 * most and (row := next(waiting, None)) is not None:
             seed = stream(task["streams"], f"document {task['first_row'] + row}")
-            engine.add_request(str(row), {"prompt_token_ids": prompts[row].tolist()}, _params(options, seed))
+            asked = {**options, "max_tokens": longest - len(given[row])}
+            engine.add_request(str(row), {"prompt_token_ids": given[row].tolist()}, _params(asked, seed))
             unfinished += 1
         if unfinished == 0:
             return documents
@@ -85,7 +88,7 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
             if output.finished:
                 ids = output.outputs[0].token_ids
                 row = int(output.request_id)
-                documents[row] = np.concatenate([prompts[row], np.asarray(ids)]).astype(np.int32)
+                documents[row] = np.concatenate([given[row], np.asarray(ids)]).astype(np.int32)
                 sampled += len(ids)
                 unfinished -= 1
         if sampled:

@@ -4,7 +4,7 @@ Several processes (one per GPU) may share a part: each samples consecutive slice
 depend on their number. Finished slices are kept until the part is evaluated: a killed sampling goes on from them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -73,11 +73,13 @@ def check(job: Job[Params], count: int, tokens: int, ended: int, empty: int) -> 
         raise UserError(
             f"{job.input['checkpoint']} sampled nothing but empty documents; the model has not learnt to write."
         )
-    pieces = job.params.data is not None and job.params.data.piece is not None  # most of which do not end
-    if not ended and not pieces and not job.params.sampling.allow_unended:
+    sampling = job.params.sampling
+    # Most pieces and continuations do not end.
+    pieces = sampling.continuation is not None or (job.params.data is not None and job.params.data.piece is not None)
+    if not ended and not pieces and not sampling.allow_unended:
         raise UserError(
             f"{job.input['checkpoint']}: none of the {count} sampled documents reached its end within "
-            f"sampling.max_length ({job.params.sampling.max_length or 'the context'}); train longer, allow "
+            f"sampling.max_length ({sampling.max_length or 'the context'}); train longer, allow "
             "longer documents, or set sampling.allow_unended."
         )
 
@@ -110,11 +112,10 @@ def sample_share(
         job.log.info("%d of the model's %d ids have no token and are not sampled", vocabulary - tokens, vocabulary)
     total = count_rows(real)
     rows = share_of(total, group.rank, group.size)
-    if sampling.prompt == "first-token":
-        store = TokenStore.in_memory(iterate_rows(shard_paths(real), ["input_ids"]), longest=2)
-        prompts = np.array([store[row] for row in rows], dtype=np.int64).reshape(len(rows), 2)
-    else:
-        prompts = np.full((len(rows), 1), END_OF_TEXT_ID, dtype=np.int64)
+    prompts = prompts_of(sampling, real, rows)
+    if sampling.continuation is not None:
+        longest = prompts.shape[1] + sampling.continuation
+        sampling = sampling.changed(max_length=min(longest, sampling.max_length or longest))
     engine = torch_engine if sampling.engine == "torch" else vllm_engine
     with job.progress(desc="sample", unit=" tokens", unit_scale=True) as bar:
         request = Request(
@@ -133,23 +134,53 @@ def sample_share(
             finished,
             partial(note_device, job),
         )
-        return write_documents(job, engine.sample(request), rows, prompts.shape[1], tokenizer, folder)
+        given = (prompts >= 0).sum(axis=1)
+        documents = cut(engine.sample(request), given, sampling.continuation)
+        return write_documents(job, documents, rows, given, tokenizer, folder)
+
+
+def prompts_of(sampling: Sampling, real: Path, rows: range) -> np.ndarray:
+    """What the documents of some rows begin with, int64 [rows, longest prompt]; shorter ones end in -1."""
+    if sampling.prompt == "begin-of-text":
+        return np.full((len(rows), 1), END_OF_TEXT_ID, dtype=np.int64)
+    longest = sampling.prompt_tokens
+    store = TokenStore.in_memory(iterate_rows(shard_paths(real), ["input_ids"]), longest)
+    if sampling.prompt == "first-token":
+        return np.array([store[row] for row in rows], dtype=np.int64).reshape(len(rows), 2)
+    ends = store.ended & (store.lengths > 1)
+    prompts = np.full((len(rows), longest), -1, dtype=np.int64)
+    for prompt, row in zip(prompts, rows, strict=True):
+        ids = store[row][: store.lengths[row] - ends[row]]
+        prompt[: len(ids)] = ids
+    return prompts[:, : int((prompts >= 0).sum(axis=1).max(initial=1))]
+
+
+def cut(documents: Iterable[np.ndarray], given: np.ndarray, continuation: int | None) -> Iterator[np.ndarray]:
+    """Documents with at most `continuation` tokens after their prompts, the numbers of whose tokens are `given`."""
+    for ids, prompt in zip(documents, given.tolist(), strict=True):
+        yield ids if continuation is None else ids[: prompt + continuation]
 
 
 def write_documents(
-    job: Job[Params], documents: Iterable[np.ndarray], rows: range, given: int, tokenizer: Tokenizer, folder: Path
+    job: Job[Params],
+    documents: Iterable[np.ndarray],
+    rows: range,
+    given: np.ndarray,
+    tokenizer: Tokenizer,
+    folder: Path,
 ) -> torch.Tensor:
-    """Write documents, each with `given` prompt tokens; returns the counts of `sample_share`."""
+    """Write documents, the numbers of whose prompts' tokens are `given`; returns the counts of `sample_share`."""
     tokens = ended = empty = 0
     origin = {"iteration": job.params.iteration, "part": job.params.part}
-    numbers, remaining = iter(rows), iter(documents)
+    numbers, remaining = iter(zip(rows, given.tolist(), strict=True)), iter(documents)
     with ShardWriter(folder, SCHEMA) as writer:
         while batch := list(islice(remaining, DECODED_TOGETHER)):
             texts = tokenizer.decode_batch([ids.tolist() for ids in batch], skip_special_tokens=True)
             for text, ids in zip(texts, batch, strict=True):
-                writer.append({"text": text, "input_ids": ids.tolist(), **origin, "row": next(numbers)})
+                row, prompt = next(numbers)
+                writer.append({"text": text, "input_ids": ids.tolist(), **origin, "row": row})
                 ends = len(ids) > 1 and bool(ids[-1] == END_OF_TEXT_ID)
                 tokens += len(ids)
                 ended += ends
-                empty += len(ids) - ends <= given
+                empty += len(ids) - ends <= prompt
     return torch.tensor([len(rows), tokens, ended, empty])

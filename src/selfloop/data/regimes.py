@@ -214,7 +214,8 @@ def training_set(regime: Regime, iteration: int) -> TrainingSet:
     if iteration == 1:
         return TrainingSet((Take(REAL),))
     takes = list(_takes(regime, iteration))
-    if len({take.weight for take in takes}) == 1:
+    weights = {take.weight for take in takes}
+    if len(weights) == 1 and weights != {1.0}:
         takes = [replace(take, weight=1.0) for take in takes]
     return TrainingSet(tuple(takes), regime.budget)
 

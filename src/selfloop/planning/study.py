@@ -9,7 +9,7 @@ Light: neither torch nor pyarrow is imported, since every cluster job parses the
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 from selfloop.config import models
 from selfloop.config.section import Section
@@ -375,8 +375,21 @@ class Study:
         iterations = experiment.iterations[regime.name]
         sets = [regimes.training_set(regime, n) for n in range(1, iterations + 1)]
         models: list[Model] = []
+
+        @cache
+        def part(iteration: int, index: int) -> Part:
+            return self._part(experiment, models[iteration - 1], sampling, index)
+
+        @cache
+        def folder(iteration: int, index: int) -> str:
+            return part(iteration, index).folder
+
+        data = {fresh: paths.real(experiment.real_name, "reserve" if fresh else "train") for fresh in (False, True)}
         for iteration, wanted in enumerate(sets, start=1):
-            takes = tuple((take, self._folder(experiment, models, sampling, take)) for take in wanted.takes)
+            takes = tuple(
+                (take, data[take.fresh] if take.iteration == regimes.REAL else folder(take.iteration, take.part))
+                for take in wanted.takes
+            )
             models.append(self._model(experiment, regime, seed, iteration, takes, wanted.budget, models))
         # Part 0 of every model, also of the last, shows what that model has become.
         indices: list[set[int]] = [{0} for _ in models]
@@ -385,15 +398,10 @@ class Study:
                 if take.iteration != regimes.REAL:
                     indices[take.iteration - 1].add(take.part)
         parts = tuple(
-            tuple(self._part(experiment, model, sampling, index) for index in sorted(wanted_parts))
-            for model, wanted_parts in zip(models, indices, strict=True)
+            tuple(part(iteration, index) for index in sorted(wanted_parts))
+            for iteration, wanted_parts in enumerate(indices, start=1)
         )
         return Chain(experiment, regime.name, sampling, seed, tuple(models), parts)
-
-    def _folder(self, experiment: Experiment, models: list[Model], sampling: Section, take: regimes.Take) -> str:
-        if take.iteration == regimes.REAL:
-            return paths.real(experiment.real_name, "reserve" if take.fresh else "train")
-        return self._part(experiment, models[take.iteration - 1], sampling, take.part).folder
 
     def _model(
         self,

@@ -88,6 +88,19 @@ def test_a_study_has_just_the_artifacts_it_needs(entries: dict[str, Any], models
     assert (len(built.models), len(built.parts)) == (models, parts)
 
 
+def test_a_part_is_named_once_however_many_training_sets_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[tuple[str, int]] = []
+    name = study.Study._part
+
+    def counted(self: study.Study, experiment: Any, model: Any, sampling: Any, index: int) -> study.Part:
+        named.append((model.name, index))
+        return name(self, experiment, model, sampling, index)
+
+    monkeypatch.setattr(study.Study, "_part", counted)
+    of(regimes=["accumulate"], iterations=20)
+    assert len(named) == len(set(named)) == 20
+
+
 def test_a_study_has_one_chain_per_regime_sampling_and_seed() -> None:
     built = of(seeds=[0, 1], sampling=[{}, {"temperature": 0.3}])
     assert len(built.chains) == 3 * 2 * 2

@@ -22,7 +22,7 @@ from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling import sampler
-from selfloop.domains.text.sampling.sampler import choose, penalize, sample
+from selfloop.domains.text.sampling.sampler import Uniforms, choose, penalize, sample
 
 PLAIN = Sampling()
 ARCHITECTURES = ["gpt2", "llama"]
@@ -45,6 +45,15 @@ def begin(count: int) -> torch.Tensor:
 
 def draw(model: Transformer, prompts: torch.Tensor, streams: str = "part", **changes: Any) -> list[list[int]]:
     return [ids.tolist() for ids in sample(model, prompts, PLAIN.changed(**changes), streams)]
+
+
+def test_a_longer_limit_draws_the_same_numbers_and_goes_on() -> None:
+    """Samplings that differ in max_length alone share their random numbers."""
+    short, long = (Uniforms("part", 0, longest).of(range(3, 700)) for longest in (10, CONTEXT))
+    assert torch.equal(short, long[:, :10])
+    model = random_model("gpt2")
+    whole = draw(model, begin(20), max_length=CONTEXT)
+    assert draw(model, begin(20), max_length=8) == [document[:8] for document in whole]
 
 
 # --- one token -----------------------------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ class Uniforms:
 
     def _draw(self, number: int) -> Tensor:
         generator = torch.Generator().manual_seed(stream(self.streams, f"block {number}"))
-        return torch.rand(BLOCK, self.longest, generator=generator)
+        return torch.rand(self.longest, BLOCK, generator=generator).T  # those of a position, whatever the longest is
 
 
 class Cohort:

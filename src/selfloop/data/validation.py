@@ -31,6 +31,12 @@ def with_validation(experiment: W, keys: Iterable[str]) -> W:
     return experiment
 
 
+def held_out(data: Any, count: int) -> int:
+    """How many of `count` rows, or groups of them, a share for validation takes."""
+    fraction = getattr(data, FRACTION)
+    return 0 if fraction is None else max(1, round(fraction * count))
+
+
 def problems(data: Any, keys: Iterable[str]) -> Iterable[str]:
     """More than one way to a validation split; without a full stop."""
     named = [key for key in (*keys, FRACTION) if getattr(data, key) is not None]

@@ -33,6 +33,11 @@ def problems(data: HubData) -> list[str]:
     """What is wrong with a `data` section whose source is the hub."""
     if importlib.util.find_spec("datasets") is None:
         return ["data.source: 'hub' needs the Python package `datasets`, which is not installed"]
+    if data.name and "/" not in data.name and Path(data.name).is_dir():
+        return [
+            f"data.name: {data.name!r} is a folder here, and could be a data set of the hub (allowed: './{data.name}' "
+            "for the folder; for that of the hub, 'owner/name', or another name of the folder)"
+        ]
     train, test = data.train_split, data.test_split
     if test is not None and _share_rows(train, test):
         return [

@@ -76,7 +76,7 @@ def _execute(spec: JobSpec) -> None:
         log.info("%s begins on %s", spec.rule, record.begin(spec.rule, log).place)
         try:
             if group.size() == 1:  # else the process that started the group has checked them
-                check_inputs(spec, log)
+                prepare(spec, log)
             module = importlib.import_module(spec.module)
             ready = time.time()
             os.environ[group.PROMISED] = gpus.promised() or ""
@@ -110,6 +110,16 @@ def say(spec: JobSpec, text: str) -> None:
     """Print a message about a step."""
     with suppress(OSError):  # the terminal may be gone
         print(f"selfloop: {spec.rule}: {text}", file=sys.stderr, flush=True)
+
+
+def prepare(spec: JobSpec, log: logging.Logger) -> None:
+    """What is done once before the step begins, in however many processes; see `check_inputs`."""
+    check_inputs(spec, log)
+    state = spec.params.get("state")
+    for place in (Path(str(state)), *Path(str(state)).parents) if state else ():
+        if place.is_file():
+            log.warning("%s is not a folder and was deleted; starting from scratch", place)
+            place.unlink()
 
 
 def check_inputs(spec: JobSpec, log: logging.Logger) -> None:
@@ -169,7 +179,7 @@ def _execute_in_group(spec: JobSpec) -> int:
     with open_log(Path(spec.log)) as file:
         log = logger(file, logging.INFO)
         try:
-            check_inputs(spec, log)
+            prepare(spec, log)
         except BaseException as error:
             with Record(Path(spec.log)) as record:
                 record.begin(spec.rule, log)

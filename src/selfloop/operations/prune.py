@@ -163,9 +163,13 @@ def _scratch() -> Iterator[tuple[Path, str]]:
     for place, folders, files in os.walk(RESULTS, followlinks=True):  # each folder once, also linked ones
         real = os.path.realpath(place)
         folders[:] = [] if real in seen else sorted(folders)
-        for name in [] if real in seen else sorted([*folders, *files]):
+        names = [] if real in seen else sorted([*folders, *files])
+        recorded = {record_file(Path(name)).name for name in names}
+        for name in names:
             if name.startswith(".") and name.endswith((".partial", DELETING)):
                 yield Path(place, name), "scratch files of killed steps, and what was being deleted"
+            elif name.startswith(".") and name.endswith(".checksums") and name not in recorded:
+                yield Path(place, name), "checksums of what is gone"
         seen.add(real)
 
 

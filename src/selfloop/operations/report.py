@@ -43,7 +43,9 @@ def write_page(plan: Plan, output: Path) -> tuple[int, bool]:
     with tempfile.TemporaryDirectory() as folder:
         if not finished:
             draw(shows.entries, {"metrics": metrics, "learning_curves": curves, "profile": profile}, Path(folder))
-        page = render(Sources(spec, metrics, curves, profile, Path(RESULTS), Path(folder), not finished, waits))
+        drawn, results = Path(folder), Path(RESULTS)
+        sources = Sources(spec, metrics, curves, profile, results, drawn, not finished, waits, output.parent)
+        page = render(sources)
     if not finished and output.resolve() == Path(PAGE).resolve():
         remove(Path(shows.page_mark))  # Snakemake's page of any study has been replaced
     with atomic_file(output, checksum=False) as scratch:

@@ -3,6 +3,7 @@
 import base64
 import importlib
 import json
+import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,6 +66,7 @@ class Sources:
         drawn: a folder of figures and tables made for this page alone, which are preferred.
         unfinished: whether the study is unfinished, so that figures in `results` may be older than its measurements.
         not_simulated: the simulations that are still missing.
+        folder: where the page will lie.
     """
 
     spec: Mapping[str, Any]
@@ -75,6 +77,13 @@ class Sources:
     drawn: Path | None = None
     unfinished: bool = False
     not_simulated: Sequence[Gap] = ()
+    folder: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the page's links find the folder of the results."""
+        above = ".." if self.folder is None else os.path.relpath(self.results, self.folder)
+        return quote(Path(above).as_posix())
 
     def file(self, kind: str, name: str, suffix: str) -> Path | None:
         """The file of a figure or table, preferably drawn for this page."""
@@ -201,6 +210,7 @@ def _context(sources: Sources) -> dict[str, Any]:
         "gaps": [*gaps(experiments, metrics, headlines(spec)), *sources.not_simulated],
         "not_drawn": [name for name in dict.fromkeys(asked) if name not in shown],
         "unfinished": sources.unfinished,
+        "results": sources.url,
         "failures": step_times.failures(logs),
         "times": step_times.step_times(logs),
         "versions": versions() | {"machine": f"{platform.system()} {platform.machine()}"},

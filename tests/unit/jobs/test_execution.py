@@ -1,6 +1,7 @@
 """A job's file is all that its step needs to run, and the record says what came of it."""
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from selfloop.data.atomic import atomic_file
 from selfloop.errors import UserError
 from selfloop.jobs import execution
-from selfloop.jobs.execution import run_file
+from selfloop.jobs.execution import prepare, run_file
 from selfloop.jobs.record import Amount, last_attempt
 from selfloop.jobs.spec import JobSpec, spec_file
 
@@ -142,6 +143,22 @@ def test_a_step_does_not_begin_with_an_input_that_was_damaged(spec: JobSpec, tmp
     assert not (tmp_path / "out.txt").exists()
     attempt = last_attempt(tmp_path / "logs/probe.log")
     assert attempt is not None and attempt.failed is not None and attempt.failed.message == text
+
+
+@pytest.mark.parametrize("place", ["results/state/a", "results/state/a/iteration1"])
+def test_a_file_in_place_of_a_folder_for_the_state_is_deleted_with_a_word(
+    spec: JobSpec, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).write_text("not a state")
+    spec.params["state"] = "results/state/a/iteration1"
+    prepare(spec, logging.getLogger())
+    assert not Path(place).exists()
+    assert f"{place} is not a folder and was deleted; starting from scratch" in caplog.text
+    Path(spec.params["state"]).mkdir(parents=True)
+    prepare(spec, logging.getLogger())
+    assert Path(spec.params["state"]).exists()
 
 
 def test_any_other_error_keeps_its_traceback(spec: JobSpec, tmp_path: Path) -> None:

@@ -315,6 +315,17 @@ def test_checksums_go_with_what_they_are_of(plan: Plan) -> None:
     assert not Path("results/simulations").exists()
 
 
+def test_checksums_of_what_is_gone_go_and_others_stay(plan: Plan) -> None:
+    whole, long = Path("results/data/a.txt"), Path("results/data", "n" * 250)
+    for path in (whole, long):
+        with atomic_file(path) as scratch:
+            scratch.write_text("kept")
+    orphan = record_file(made(Path("results/data/gone.txt")))
+    Path("results/data/gone.txt").rename(orphan)
+    found = {path for path in pruned(plan) if path.endswith(".checksums")}
+    assert found == {str(orphan)}
+
+
 def test_the_slices_of_a_part_stay_until_it_is_evaluated(plan: Plan) -> None:
     """Snakemake may not have recorded the sampling: a kill right after it has it done again."""
     model, part = next(iter(plan.parts))

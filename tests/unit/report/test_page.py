@@ -79,6 +79,17 @@ def test_the_chart_s_data_cannot_end_their_element(page: Callable[..., str]) -> 
     assert HOSTILE in json.dumps(json.loads(data), ensure_ascii=False).replace('\\"', '"')
 
 
+@pytest.mark.parametrize(("place", "above"), [(None, ".."), ("report", ".."), ("../sent here", "../{}"), (".", ".")])
+def test_links_lead_from_where_the_page_lies_to_the_figures(
+    page: Callable[..., str], tmp_path: Path, place: str | None, above: str
+) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/text-headline.svg").write_text("<svg/>")
+    folder = {} if place is None else {"folder": tmp_path / place}
+    links = [link.get("href") or "" for link in Elements(page(measured(), **folder)).of("a")]
+    assert f"{above.format(tmp_path.name)}/figures/text-headline.svg" in links
+
+
 def test_a_table_shows_its_first_rows_and_says_how_many_more_there_are(
     page: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ class Data(Section):
     """
     name: Annotated[str, Field(min_length=1)] | None = None
     """The packaged images (`orl`: 400 photographs of 40 persons, split by person), or the hub data set's id
-    (`eurecom-ds/celeba`); also a local folder that `datasets` opens.
+    (`eurecom-ds/celeba`); also a local folder that `datasets` opens, with a `/` in its path (`./faces`).
     """
     path: Annotated[str, Field(min_length=1)] | None = None
     """The folder that holds `list_eval_partition.txt` (or `.csv`) and `img_align_celeba` (a folder or a zip). With

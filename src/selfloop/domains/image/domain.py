@@ -10,7 +10,7 @@ from selfloop.config import models
 from selfloop.config.section import first_of
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
-from selfloop.data.validation import watches, with_validation
+from selfloop.data.validation import held_out, watches, with_validation
 from selfloop.domains.image.config import VALIDATION_KEYS, Data, Model, Sampling, Training
 from selfloop.domains.image.data import sources
 from selfloop.domains.protocol import Analysis, Artifacts, Domain, first_seeds, too_large
@@ -111,7 +111,7 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
 
     def problems(self, experiment: Experiment) -> list[str]:
         """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
-        data, model, training = experiment.data, experiment.model, experiment.training
+        data, model = experiment.data, experiment.model
         if found := too_large(parameter_count(data, model), "data.size, model.channels, latent"):
             return found
         found = list(sources.problems(data))
@@ -122,15 +122,19 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
                 f"data.size: {data.size} cannot be halved {halvings} times, as the {halvings} blocks of model.channels "
                 f"do. Allowed: {allowed} and so on, or fewer channels."
             )
-        rows = data.rows
-        if rows is not None and rows < training.batch_size:
-            found.append(f"training.batch_size: {training.batch_size} is more than the {rows} images to train on.")
+        limits = self.known_rows(experiment)
+        if limits is not None and limits[0] < limits[1]:
+            found.append(f"training.batch_size: {limits[1]} is more than the {limits[0]} images to train on.")
         return found
 
     def known_rows(self, experiment: Experiment) -> tuple[int, int] | None:
         """The most images to train on, where `rows` says it, and those of a batch."""
-        rows = experiment.data.rows
-        return None if rows is None else (rows, experiment.training.batch_size)
+        data = experiment.data
+        if data.rows is None:
+            return None
+        single = data.source in ("files", "hub") and data.person is None  # else persons are held out as a whole
+        rows = data.rows - held_out(data, data.rows if single else 1)
+        return rows, experiment.training.batch_size
 
     def analyses(self, _: Mapping[str, Experiment], regimes: Mapping[str, Regime] = BUILT_IN) -> list[Analysis]:
         """Grids of samples (the paper's Fig. 6) and of reconstructions (Fig. 15)."""

@@ -10,7 +10,7 @@ from selfloop.config import models
 from selfloop.config.section import first_of
 from selfloop.data.quantity import Limit, Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
-from selfloop.data.validation import watches, with_validation
+from selfloop.data.validation import held_out, watches, with_validation
 from selfloop.domains.molecule.config import VALIDATION_KEYS, Data, Model, Sampling, Training
 from selfloop.domains.molecule.data import sources
 from selfloop.domains.protocol import Analysis, Artifacts, Domain, too_large
@@ -163,7 +163,9 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
         data = experiment.data
         limits = [] if data.rows is None else [data.rows]
         if data.molecules is not None and data.conformers is not None:
-            limits.append(data.molecules * data.conformers)
+            distinct = data.source in ("rdkit", "rdkit_folder")  # else stereoisomers are held out together
+            kept = data.molecules - held_out(data, data.molecules if distinct else 1)
+            limits.append(kept * data.conformers)
         return (min(limits), experiment.training.batch_size) if limits else None
 
     def analyses(self, _: Mapping[str, Experiment], regimes: Mapping[str, Regime] = BUILT_IN) -> list[Analysis]:

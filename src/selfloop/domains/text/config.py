@@ -39,7 +39,9 @@ class Data(Section):
     Hugging Face hub.
     """
     name: Annotated[str, Field(min_length=1)] | None = None
-    """The packaged corpus (`shakespeare`), or the hub data set's id (`roneneldan/TinyStories`)."""
+    """The packaged corpus (`shakespeare`), or the hub data set's id (`roneneldan/TinyStories`); also a local folder
+    that `datasets` opens, with a `/` in its path (`./stories`).
+    """
     configuration: str | None = None
     """The hub data set's configuration."""
     revision: str | None = None

@@ -82,6 +82,20 @@ def test_a_later_training_set_smaller_than_a_batch_is_refused_where_the_images_a
         check(study)
 
 
+def test_what_a_plateau_watches_is_not_trained_on() -> None:
+    def most(**data: Any) -> int:
+        entry = {**EXPERIMENT, "data": {**data, "rows": 100}, "training": {"batch_size": 16, "schedule": "plateau"}}
+        found = DOMAIN.known_rows(Experiment.model_validate(entry))
+        assert found is not None
+        return found[0]
+
+    assert most(source="hub", name="a/b", validation_fraction=0.2) == 80
+    assert most(source="hub", name="a/b", validation_split="validation") == 100
+    assert most(source="hub", name="a/b", validation_fraction=0.2, person="id") == 99, "persons may have one image"
+    with pytest.raises(UserError, match="batch_size: 16 is more than the 15 images to train on"):
+        checked(data={"rows": 16}, training={"schedule": "plateau"})
+
+
 def test_a_plateau_watches_a_twentieth_of_the_train_rows_unless_data_name_a_validation_split() -> None:
     assert checked().data.validation_fraction is None
     assert not DOMAIN.watches_validation(checked().training)

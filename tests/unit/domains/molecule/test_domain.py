@@ -63,7 +63,11 @@ def test_a_study_that_is_right_has_the_originals_settings_as_defaults() -> None:
     ("changes", "message"),
     [
         ({"sampling": [{"steps": 2000}]}, r"sampling\[0\]\.steps: 2000 is more than model\.timesteps, 1000"),
-        ({"training": {"batch_size": 32}}, r"training\.batch_size: 32 is more than the 20 conformations"),
+        ({"training": {"batch_size": 32}}, r"training\.batch_size: 32 is more than the 18 conformations"),
+        (
+            {"training": {"batch_size": 32, "schedule": "cosine"}},
+            r"training\.batch_size: 32 is more than the 20 conformations",
+        ),
         ({"data": {"rows": 5}}, r"training\.batch_size: 8 is more than the 5 conformations"),
         ({"model": {"beta_start": 0.5}}, r"model\.beta_start: 0\.5 is more than model\.beta_end"),
         ({"data": {"source": "pdb"}}, r"data\.source: 'pdb' is not allowed.*rdkit, sdf, rdkit_folder, geodiff"),

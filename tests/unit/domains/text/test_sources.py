@@ -645,6 +645,19 @@ def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(folder)
 
 
+def test_a_name_of_the_hub_that_is_a_folder_here_as_well_is_not_taken_for_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`datasets` would load the folder."""
+    monkeypatch.chdir(tmp_path)
+    assert sources.problems(section(source="hub", name="imdb")) == []
+    Path("imdb").mkdir()
+    (problem,) = sources.problems(section(source="hub", name="imdb"))
+    assert problem.startswith("data.name: 'imdb' is a folder here, and could be a data set of the hub (allowed: './")
+    for name in ("./imdb", str(tmp_path / "imdb")):
+        assert sources.problems(section(source="hub", name=name)) == []
+
+
 def test_hub_data_are_read_through_datasets_here_from_a_local_folder(hub_folder: str) -> None:
     data = section(source="hub", name=hub_folder)
     assert sources.known_train_rows(data) is None

@@ -297,7 +297,8 @@ class Showing:
             }
             for domain in self.study.domains
         ]
-        return {"domains": domains, "experiments": config["experiments"], "config": config}
+        controls = sorted({each.name for e in self.study.experiments for each in e.regimes if each.control})
+        return {"domains": domains, "experiments": config["experiments"], "controls": controls, "config": config}
 
     def artifacts(self, domain: AnyDomain) -> list[dict[str, object]]:
         """Of every chain of a domain and every iteration: where its model, its part 0 and its real data lie."""

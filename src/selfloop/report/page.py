@@ -20,7 +20,6 @@ from markupsafe import Markup
 from selfloop.analysis.read import regimes_in_order, select
 from selfloop.analysis.table import Table, read_table
 from selfloop.data.quantity import Limit, Quantity
-from selfloop.data.regimes import BUILT_IN
 from selfloop.jobs.steps import step_module
 from selfloop.numbers import duration, measured
 from selfloop.paper.claims import claims
@@ -50,7 +49,6 @@ from selfloop.versions import versions
 
 PLAIN = " !$()*+,-./:;=?@[]^_{|}~'"  # need no percent-encoding in a data URL, besides letters and digits
 LARGEST_SVG = 400_000  # bytes; of a larger figure the page shows the PNG
-CONTROLS = {name for name, regime in BUILT_IN.items() if regime.control}
 MOST_SIMULATED = 12  # rows of a domain's simulations in the first table
 LARGEST_TABLE = 200  # rows shown of a table; its file has all
 
@@ -199,8 +197,8 @@ def _context(sources: Sources) -> dict[str, Any]:
     return {
         "domains": domains,
         "rows": rows,
-        "regimes": [name for name in regimes if name not in CONTROLS],
-        "controls": [name for name in regimes if name in CONTROLS],
+        "regimes": [name for name in regimes if name not in spec["controls"]],
+        "controls": [name for name in regimes if name in spec["controls"]],
         "answer": answer([row for row in rows if not row.simulated] or rows),
         "definition": DEFINITION,
         "claims": claims(evidence),

@@ -113,3 +113,10 @@ def test_every_step_that_shows_something_has_what_the_page_calls(study: str) -> 
         if entry.analysis.tables:
             assert set(step.READABLE) == set(entry.analysis.tables), entry.rule
         assert (CAPTIONS / entry.caption).is_file()
+
+
+def test_the_page_is_told_which_regimes_are_controls_a_users_own_among_them() -> None:
+    table = {"parts": [{"from": "real", "amount": 2}, {"from": "previous", "amount": 0}]}
+    entry = {"domain": "linear", "data": {"dimension": 2, "rows": 8}, "iterations": 2, "seeds": [0]}
+    config = {"experiments": {"a": {**entry, "regimes": ["replace", "twice", "real"]}}, "regimes": {"twice": table}}
+    assert plan_study(config).shows.report()["controls"] == ["real", "twice"]

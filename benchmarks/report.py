@@ -33,7 +33,7 @@ study = json.loads(sys.stdin.read())
 results = Path("results")
 metrics, curves, profile = (read_tidy(results / f"{n}.parquet", s) for n, s in TABLES.items())
 sources = Sources(study, metrics, curves, profile, results)
-Path(sys.argv[1]).write_text(render(sources), encoding="utf-8")
+Path(sys.argv[1]).write_text(render(sources).html, encoding="utf-8")
 """
 
 

@@ -195,8 +195,9 @@ def report(
     from selfloop.operations.report import write_page
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    size, finished = write_page(_plan(configfile), output)
-    print(f"{output}: {size / 1e6:.1f} MB" + ("" if finished else " (the study is not finished)"))
+    page, finished = write_page(_plan(configfile), output)
+    print(f"{page.summary}\n")
+    print(f"{output}: {len(page.html.encode()) / 1e6:.1f} MB" + ("" if finished else " (the study is not finished)"))
 
 
 @app.command(epilog="Example: selfloop verify results")

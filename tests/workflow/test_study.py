@@ -241,6 +241,13 @@ def test_a_finished_study_has_nothing_left_to_do(finished: Workflow) -> None:
     assert done.jobs == []
 
 
+def test_a_run_ends_with_the_words_of_the_study_and_the_path_of_its_page(finished: Workflow) -> None:
+    words = (finished.folder / "results/report/summary.txt").read_text(encoding="utf-8")
+    assert "replace" in words
+    assert f"{words}\n\nDone in " in finished.first_run.output
+    assert "The page: results/report/index.html" in finished.first_run.output
+
+
 def test_nothing_is_left_that_is_no_artifact(finished: Workflow) -> None:
     assert finished.results("state") == {}
     assert [path for path in (finished.folder / "results").rglob("*.partial")] == []

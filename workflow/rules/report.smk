@@ -14,6 +14,7 @@ rule write_report:
             caption="../../src/selfloop/report/captions/write_report.rst",
             category="The page",
         ),
+        summary=paths.SUMMARY,
         mark=study.shows.page_mark,
     log:
         paths.log("write_report"),

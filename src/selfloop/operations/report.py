@@ -20,13 +20,13 @@ from selfloop.planning.paths import PAGE, RESULTS
 from selfloop.planning.rules import Plan
 from selfloop.planning.shown import Shown
 from selfloop.report.content import gaps, not_simulated
-from selfloop.report.page import Sources, headlines, render
+from selfloop.report.page import Page, Sources, headlines, render
 
 log = logging.getLogger(__name__)
 
 
-def write_page(plan: Plan, output: Path) -> tuple[int, bool]:
-    """Write the page of the study in the working folder; returns its bytes, and whether the study is finished.
+def write_page(plan: Plan, output: Path) -> tuple[Page, bool]:
+    """Write the page of the study in the working folder; returns it, and whether the study is finished.
 
     Raises:
         UserError: what is there cannot be shown; a figure or table is damaged.
@@ -49,8 +49,8 @@ def write_page(plan: Plan, output: Path) -> tuple[int, bool]:
     if not finished and output.resolve() == Path(PAGE).resolve():
         remove(Path(shows.page_mark))  # Snakemake's page of any study has been replaced
     with atomic_file(output, checksum=False) as scratch:
-        scratch.write_text(page, encoding="utf-8")
-    return len(page.encode()), finished
+        scratch.write_text(page.html, encoding="utf-8")
+    return page, finished
 
 
 def are_current(plan: Plan) -> bool:

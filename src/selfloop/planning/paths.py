@@ -21,6 +21,7 @@ LEARNING_CURVES = f"{RESULTS}/learning_curves.parquet"
 PROFILE = f"{RESULTS}/profile.parquet"
 CHAINS = f"{RESULTS}/chains.csv"
 PAGE = f"{RESULTS}/report/index.html"
+SUMMARY = f"{RESULTS}/report/summary.txt"
 PROVENANCE = f"{RESULTS}/provenance.json"
 
 

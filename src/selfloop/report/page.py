@@ -44,6 +44,7 @@ from selfloop.report.phenomena import PHENOMENA
 from selfloop.report.phenomena import RULE as PHENOMENA_RULE
 from selfloop.report.places import ASSETS, CAPTIONS
 from selfloop.report.profile import Profiled, profile_of, profiled, sentence, size_of
+from selfloop.report.summary import summary
 from selfloop.report.verdicts import DEFINITION, RULE
 from selfloop.versions import versions
 
@@ -134,14 +135,29 @@ class Exhibit:
     table: Table | None = None
 
 
-def render(sources: Sources) -> str:
-    """The page as HTML. All text from configs, models and logs is escaped."""
+@dataclass(frozen=True)
+class Page:
+    """The page of a study.
+
+    Attributes:
+        html: one self-contained file; all text from configs, models and logs is escaped.
+        summary: its first table as text for a terminal.
+    """
+
+    html: str
+    summary: str
+
+
+def render(sources: Sources) -> Page:
+    """The page of a study."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"measured": measured, "duration": duration, "share": share, "interval": interval}
     environment.filters |= {"percent": percent, "effect": effect_text, "size_of": size_of}
-    return environment.get_template("page.html").render(_context(sources))
+    context = _context(sources)
+    html = environment.get_template("page.html").render(context)
+    return Page(html, summary(context["rows"], context["answer"]))
 
 
 def effect_text(check: Check) -> str:

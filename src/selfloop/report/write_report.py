@@ -17,10 +17,11 @@ class Params(StepParams):
 
 
 def run(job: Job[Params]) -> None:
-    """Write `page` from the tidy tables, and from the figures and tables that lie beside them."""
+    """Write `page` and its `summary` from the tidy tables, and from the figures and tables that lie beside them."""
     given = (("metrics", METRICS), ("learning_curves", CURVES), ("profile", PROFILE))
     metrics, curves, profile = (read_tidy(job.input[name], schema) for name, schema in given)
     page = render(Sources(job.params.study, metrics, curves, profile, Path(job.input["metrics"]).parent))
-    with atomic_file(Path(job.output["page"]), checksum=False) as scratch:
-        scratch.write_text(page, encoding="utf-8")
-    job.log.info("%s: %.2f MB", job.output["page"], len(page.encode()) / 1e6)
+    for name, text in (("summary", page.summary), ("page", page.html)):
+        with atomic_file(Path(job.output[name]), checksum=False) as scratch:
+            scratch.write_text(text, encoding="utf-8")
+    job.log.info("%s: %.2f MB", job.output["page"], len(page.html.encode()) / 1e6)

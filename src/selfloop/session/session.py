@@ -18,7 +18,8 @@ from selfloop.jobs.record import failed_steps
 from selfloop.jobs.spec import spec_file
 from selfloop.jobs.steps import step_module
 from selfloop.jobs.system_errors import advice
-from selfloop.planning.paths import LOGS, RESULTS
+from selfloop.numbers import duration
+from selfloop.planning.paths import LOGS, PAGE, RESULTS, SUMMARY
 from selfloop.planning.rules import Plan
 from selfloop.processes import gpus, lifetime, stopping
 from selfloop.session import compat, folder_lock, provenance, signals, slurm
@@ -114,7 +115,7 @@ class Session:
         return partitions, clusters
 
     def end(self, success: bool) -> None:
-        """After the last job: show the last log lines of failed steps, and write the provenance."""
+        """After the last job: show the study's words or the end of failed steps' logs; write the provenance."""
         forkserver.stop(self._server)
         if not success:
             for log, attempt in failed_steps(Path(LOGS), self.began).items():
@@ -129,6 +130,9 @@ class Session:
         except OSError as error:  # a full disk must not hide what failed
             print(f"selfloop: {provenance.FILE} was not written: {error}", file=sys.stderr)
         folder_lock.release()
+        if success and Path(PAGE).is_file() and Path(SUMMARY).is_file():
+            print(f"\n{Path(SUMMARY).read_text(encoding='utf-8')}\n", file=sys.stderr)
+            print(f"Done in {duration(time.time() - self.began)}. The page: {Path(PAGE)}", file=sys.stderr)
 
 
 def is_writable(folder: Path) -> bool:

@@ -92,6 +92,6 @@ def page(tmp_path: Path) -> Callable[..., str]:
     ) -> str:
         curve = pd.DataFrame(columns=CURVES.names) if curve is None else curve
         profile = pd.DataFrame(columns=PROFILE.names) if profile is None else profile
-        return render(Sources((study or plan()).shows.report(), metrics, curve, profile, tmp_path, **about))
+        return render(Sources((study or plan()).shows.report(), metrics, curve, profile, tmp_path, **about)).html
 
     return of

@@ -1,0 +1,113 @@
+"""What a terminal, a pipe and a dry-run show of the same records of Snakemake's log."""
+
+import io
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from selfloop.session import display
+from selfloop.session.display import AsSnakemake, Bars, Jobs, Lines
+
+MODEL = "gpt2-h16-l1-0123456789abcdef/seed0/iteration2-fedcba9876543210"
+
+
+def record(message: str = "", level: int = logging.INFO, **fields: Any) -> logging.LogRecord:
+    made = logging.LogRecord("snakemake", level, "", 0, message, None, None)
+    vars(made).update(fields)
+    return made
+
+
+def begin(job: int, rule: str = "train", model: str = MODEL) -> logging.LogRecord:
+    return record(event=LogEvent.JOB_INFO, jobid=job, rule_name=rule, wildcards={"model": model})
+
+
+PLAN = record(event=LogEvent.RUN_INFO, stats={"train": 2, "all": 1, "total": 3})
+END = record(event=LogEvent.JOB_FINISHED, job_id=1)
+
+
+def settings(**changed: Any) -> SimpleNamespace:
+    plain = dict.fromkeys(("stdout", "dryrun", "quiet", "verbose", "printshellcmds", "nocolor", "debug_dag"), False)
+    return SimpleNamespace(**{**plain, "quiet": set(), "show_failed_logs": False, **changed})
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def shown(*records: logging.LogRecord) -> str:
+    stream = io.StringIO()
+    lines = Lines(Console(file=stream, width=1000, no_color=True))
+    for each in records:
+        lines.show(each)
+    return stream.getvalue()
+
+
+def test_a_job_that_ends_is_one_line_without_digests() -> None:
+    assert shown(PLAN, begin(1)) == "2 jobs\n"
+    assert shown(PLAN, begin(1), END).splitlines()[1] == "[1/2] train gpt2-h16-l1/seed0/iteration2: 0 s"
+
+
+def test_a_failed_job_is_one_line_and_the_rule_all_none() -> None:
+    failed = record("Error in rule train", logging.ERROR, event=LogEvent.JOB_ERROR, jobid=1)
+    assert shown(PLAN, begin(1), failed).splitlines()[1:] == ["failed: train gpt2-h16-l1/seed0/iteration2"]
+    assert shown(PLAN, begin(1, "all", "m"), END) == "2 jobs\n"
+
+
+def test_messages_are_shown_as_they_are_but_for_what_only_developers_need() -> None:
+    text = "a file [with brackets] in /a/very/long" + "/path" * 60
+    assert shown(record(text, logging.WARNING)) == f"{text}\n"
+    dull = (
+        "Select jobs to execute...",
+        "WorkflowError:\nAt least one job did not complete successfully.",
+        "host: here",
+    )
+    assert shown(*map(record, dull), record("details", logging.DEBUG)) == ""
+
+
+def test_bars_of_all_jobs_and_of_the_rules_at_work_fit_in_a_terminal() -> None:
+    stream = io.StringIO()
+    bars = Bars(Console(file=stream, width=80, height=24, force_terminal=True))
+    many = record(event=LogEvent.RUN_INFO, stats={f"rule{n}": 3 for n in range(30)})
+    bars.show(many)
+    for n in range(30):
+        bars.show(begin(n, f"rule{n}"))
+    bars.show(record(event=LogEvent.JOB_FINISHED, job_id=1))
+    console = Console(file=io.StringIO(), width=80)
+    console.print(bars.drawn())
+    bars.close()
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 1 + display.SHOWN_RULES
+    assert all(len(line) <= 80 for line in lines)
+    assert "1/90" in lines[0]
+    assert "rule0" in lines[1]
+    assert "1 running" in lines[1]
+
+
+def test_the_time_left_is_that_of_the_jobs_ahead_of_each_rule() -> None:
+    """Two trainings of 30 s have ended; 3 are ahead, and a figure that took 100 s in an earlier run."""
+    now = display.time.monotonic()
+    jobs = Jobs(began=now - 60)
+    jobs.plan({"train": 5, "plot": 1, "total": 6})
+    assert jobs.left is None
+    jobs.known = {"plot": 100.0}
+    for job in range(2):
+        jobs.running[job] = ("train", "", now - 30)
+        jobs.end(job)
+    assert jobs.left == pytest.approx(3 * 30 + 100, rel=0.05)
+
+
+@pytest.mark.parametrize("changed", [{"dryrun": True, "stdout": True}, {"quiet": {"rules"}}, {"verbose": True}])
+def test_a_dry_run_and_snakemakes_own_options_show_what_snakemake_does(changed: dict[str, Any]) -> None:
+    assert isinstance(display.display("auto", settings(**changed)), AsSnakemake)
+
+
+def test_bars_are_for_terminals_alone_unless_they_are_asked_for() -> None:
+    assert type(display.display("auto", settings())) is Lines
+    assert type(display.display("bars", settings())) is Bars
+    assert isinstance(display.display("snakemake", settings()), AsSnakemake)

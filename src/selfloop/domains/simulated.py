@@ -58,8 +58,8 @@ class SimulatedDomain(Domain[E, D, M, S]):
             for varied in combinations(lists):
                 for sampling in experiment.sampling:
                     for name in experiment.regimes:
-                        if own.get("source") == "packaged" and any(s.origin == "fresh" for s in regimes[name].sources):
-                            continue  # the fresh rows of packaged data are few, and the loop's own
+                        if not self.drawn(experiment) and any(s.origin == "fresh" for s in regimes[name].sources):
+                            continue  # the fresh rows of given data are few, and the loop's own
                         chains = self.chains(
                             **{**own, **varied, **_said(sampling, self.chains)},
                             regime=name,
@@ -68,6 +68,10 @@ class SimulatedDomain(Domain[E, D, M, S]):
                             seeds=asked.seeds,
                         )
                         yield f"simulation.grid[{place}]", chains
+
+    def drawn(self, experiment: E) -> bool:
+        """Whether every simulated seed draws real rows of its own, instead of all beginning with the same."""
+        return getattr(experiment.data, "source", "") in ("normal", "categories")
 
     def simulation_problems(self, experiment: E) -> Iterable[str]:
         """What is wrong with the simulation's grid."""
@@ -82,13 +86,14 @@ class SimulatedDomain(Domain[E, D, M, S]):
     def own_settings(self, experiments: Mapping[str, E]) -> list[dict[str, str]]:
         """By experiment with a simulation, how tables call the setting of its own chains; empty if there is no law.
 
-        Chains that share their real rows by a seed of the data do not follow a law over real rows.
+        Chains that share their real rows by a seed of the data do not follow a law over real rows, nor those that do
+        not share them one for given rows.
         """
         found = []
         for name, entry in experiments.items():
             if getattr(entry, "simulation", None) is not None:
                 data: Any = entry.data
-                alike = getattr(data, "seed", None) == PER_CHAIN or getattr(data, "source", "") == "packaged"
+                alike = (getattr(data, "seed", None) == PER_CHAIN) == self.drawn(entry)
                 own = self.chains.model_construct(**self.setting(entry))
                 found.append({"experiment": name, "label": own.label if alike else ""})
         return found

@@ -60,6 +60,10 @@ class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):
     def setting(self, experiment: Experiment) -> dict[str, Any]:
         return {"data": experiment.data, "tolerance": experiment.training.tolerance}
 
+    def drawn(self, experiment: Experiment) -> bool:
+        """Never: all seeds have the same inputs."""
+        return False
+
     def simulations(
         self, experiment: Experiment, regimes: Mapping[str, Regime] = BUILT_IN
     ) -> Sequence[Mapping[str, object]]:

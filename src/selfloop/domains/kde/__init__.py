@@ -1,0 +1,1 @@
+"""Kernel density estimates: every model is its training rows, blurred."""

@@ -1,0 +1,5 @@
+"""Simulated chains and the law of every regime; see `analysis.plot_laws`."""
+
+from selfloop.analysis.plot_laws import draw, run
+
+__all__ = ["draw", "run"]

@@ -1,0 +1,5 @@
+"""Simulated means over their laws; see `analysis.write_laws`."""
+
+from selfloop.analysis.write_laws import READABLE, draw, run
+
+__all__ = ["READABLE", "draw", "run"]

@@ -36,12 +36,14 @@ class Section(BaseModel):
     Attributes:
         needs: by the value of the field `source`, the keys that have to be given.
         unsaid: fields that are left out of `plain` where they have their defaults; the others have them there.
+        of_machine: fields that are left out in any case: they suit the machine, and change nothing else than it does.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", serialize_by_alias=True)
 
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     unsaid: ClassVar[frozenset[str]] = frozenset()
+    of_machine: ClassVar[frozenset[str]] = frozenset()
 
     @cached_property
     def plain(self) -> dict[str, Any]:
@@ -64,7 +66,7 @@ class Section(BaseModel):
         for name in self.unsaid:
             if getattr(self, name) == type(self).model_fields[name].default:
                 dumped.pop(type(self).model_fields[name].alias or name, None)
-        return dumped
+        return {name: value for name, value in dumped.items() if name not in self.of_machine}
 
     @model_validator(mode="after")
     def _has_what_its_source_needs(self) -> Self:

@@ -166,6 +166,7 @@ def _job(
         params=getattr(module, "Params", StepParams).model_validate(spec.params),
         threads=max(1, spec.threads // spec.processes),
         gpus=spec.gpus,
+        micro_batch=spec.micro_batch,
         every_seconds=spec.every_seconds,
         log=log,
         progress=progress,

@@ -48,6 +48,7 @@ class Job(Generic[P_co]):
         params: everything that the result depends on besides the inputs; a change of it reruns the step.
         threads: CPU threads that the step may use, per process.
         gpus: GPUs that the step asked for; 0 where it takes what there is.
+        micro_batch: rows that a training computes at once, per process; None for its whole share of the batch.
         every_seconds: seconds between resume checkpoints; they cannot change results.
         log: prose for people.
         progress: a `tqdm` in the step's log, which the record follows.
@@ -60,6 +61,7 @@ class Job(Generic[P_co]):
     params: P_co
     threads: int = 1
     gpus: int = 0
+    micro_batch: int | None = None
     every_seconds: float = 60.0
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("selfloop"))
     progress: Callable[..., Any] = lambda *_, **__: None

@@ -84,6 +84,7 @@ def job_spec(snakemake: Any) -> JobSpec:
         every_seconds=snakemake.config.get("checkpointing", {}).get("every_seconds", 60.0),
         log=str(snakemake.log[0]),
         began=time.time(),
+        micro_batch=snakemake.resources.get("micro_batch"),
     )
 
 

@@ -16,6 +16,7 @@ class JobSpec:
         input, output: paths by name.
         params: everything that the result depends on besides the inputs, as JSON values.
         threads, gpus, processes: what it may use in total.
+        micro_batch: rows that a training computes at once, per process; None for all.
         every_seconds: seconds between resume checkpoints.
         log: its log.
         began: when the job began, in seconds since the epoch.
@@ -33,6 +34,7 @@ class JobSpec:
     every_seconds: float
     log: str
     began: float
+    micro_batch: int | None = None
 
     @property
     def file(self) -> Path:

@@ -60,7 +60,10 @@ class Plan(studies.Study):
     def requests(self, step: str) -> dict[str, Any]:
         """What a job of the rule `step` asks for, as its directive `resources` wants it."""
         names = ("gpu", "mem_mb", "runtime", *(["gres"] if self.resources.gres else []))
-        return {what: self._asks(step, what) for what in names}
+        asked = {what: self._asks(step, what) for what in names}
+        if step == "train" and any(getattr(model.training, "micro_batch", None) for model in self.models.values()):
+            asked["micro_batch"] = Request(self, step, "micro_batch").of_model
+        return asked
 
     def _asks(self, step: str, what: str) -> Any:
         asks = Request(self, step, what).of_attempt
@@ -330,6 +333,11 @@ class Request:
         """The CPUs of a job."""
         has_gpus = self.plan.submits() or bool(devices())
         return self.plan.resources.cpus(self.step, self.plan.domain_of(wildcards), has_gpus)
+
+    def of_model(self, wildcards: Wildcards) -> int | None:
+        """The value for a job of what is a key of its section `training`; none of its params, so no reason to rerun."""
+        amount: int | None = getattr(self.plan.models[wildcards.model].training, self.what, None)
+        return amount
 
     def of_attempt(self, wildcards: Wildcards, attempt: int) -> int | str | None:
         """The amount for an attempt at a job."""

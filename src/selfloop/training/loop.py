@@ -3,9 +3,10 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -79,8 +80,13 @@ def fit(
     progress: Callable[..., Any] = tqdm,
     group: ProcessGroup = SINGLE_PROCESS,
     did: Did = lambda *_, **__: None,
+    pieces: Sequence[Task[Batch]] = (),
 ) -> Fit:
     """Train `model` on `task`.
+
+    Args:
+        pieces: tasks whose losses of a step add up to that of `task`, each computed by itself: the memory that a step
+            takes is that of one of them. None for `task` itself.
 
     Resumes from `resume` if it holds a checkpoint; the weights are bit-identical to those of an uninterrupted run.
 
@@ -91,6 +97,7 @@ def fit(
     weights = FlatWeights(model.to(device), compute_dtype(config.precision, device))
     optimizer = Optimizer(weights, config, group)
     buffers = persistent_buffers(model)
+    pieces = pieces or (task,)
     curve: list[CurvePoint] = []
     losses = torch.zeros((), dtype=torch.float64, device=device)
     start, saved = 0, resume.load()
@@ -138,16 +145,19 @@ def fit(
     units, began = 0, time.monotonic()
     votes = torch.zeros_like(losses)  # how many ranks want to stop
     bar = progress(total=task.steps, initial=start, unit="step", desc="train", mininterval=5.0, ascii=True)
-    with held_back() as arrived, Ahead(task.batch, task.steps, device) as batches, bar:
+    with held_back() as arrived, Ahead(partial(_batches, pieces), task.steps, device) as batches, bar:
         model.train()
         if start in points and start > last_point:  # stopped while it was evaluated
             evaluate(start)
         for step in range(start, task.steps):
             with let_through() if step == start else nullcontext():  # torch.compile may take minutes
-                batch = batches(step)
-                loss = task.loss(model, batch)
-                weights.backward(loss)
-                batch_loss = loss.detach().double()
+                batch_loss = None
+                for piece, batch in zip(pieces, batches(step), strict=True):
+                    loss = piece.loss(model, batch)
+                    weights.backward(loss, add=batch_loss is not None)
+                    batch_loss = loss.detach().double() + (0 if batch_loss is None else batch_loss)
+                    units += piece.size(batch)
+                assert batch_loss is not None
                 stop = False
                 if group.size > 1:
                     stop = bool(votes)  # of the step before, so that no GPU waits
@@ -157,7 +167,6 @@ def fit(
                 losses += batch_loss
                 optimizer.step(config.learning_rate_at(step, task.steps, task.steps_per_epoch, monitored))
                 _average(buffers.values(), group)
-            units += task.size(batch)
             done = step + 1
             bar.update(1)
             if step % 10 == 0:
@@ -200,6 +209,7 @@ def train_and_save(
     save_checkpoint: Callable[[dict[str, Tensor], Path], None],
     group: ProcessGroup = SINGLE_PROCESS,
     rounding: str = "",
+    pieces: Sequence[Task[Batch]] = (),
 ) -> None:
     """Train, then write `job.output`'s checkpoint and learning curve on rank 0.
 
@@ -207,19 +217,37 @@ def train_and_save(
         save_checkpoint: writes the weights of `Fit` to an existing folder.
         rounding: what of this machine decides how results are rounded, and is not in the job's params; another one's
             resume checkpoint is not taken.
+        pieces: as of `fit`.
 
     Raises:
         UserError, Stopped: as `fit`.
     """
     resume = ResumeCheckpoint(Path(job.params.state), job.fingerprint() + rounding, job.every_seconds)
     with held_back():  # what is trained is written
-        result = fit(model, task, config, resume, device, job.progress, group, job.did)
+        result = fit(model, task, config, resume, device, job.progress, group, job.did, pieces)
         if not group.is_main:
             return
         with atomic_folder(Path(job.output["checkpoint"])) as scratch:
             save_checkpoint(result.weights, scratch)
         write_curve(result.curve, Path(job.output["learning_curve"]))  # last: it marks the training as finished
         resume.remove_scratch()
+
+
+def micro_batches(group: ProcessGroup, batch_size: int, micro_batch: int | None) -> list[ProcessGroup]:
+    """The shares of a batch that this rank computes one after the other: those of as many ranks as are needed.
+
+    Args:
+        group: the ranks.
+        batch_size: rows per optimizer step, over all ranks.
+        micro_batch: rows computed at once; None for all of this rank's.
+    """
+    rows = -(-batch_size // group.size)
+    count = -(-rows // micro_batch) if micro_batch else 1
+    return [ProcessGroup(group.rank * count + index, group.size * count) for index in range(count)]
+
+
+def _batches(pieces: Sequence[Task[Batch]], step: int) -> list[Batch]:
+    return [piece.batch(step) for piece in pieces]
 
 
 def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:

@@ -19,18 +19,20 @@ from selfloop.domains.image.model.network import Shape
 from selfloop.domains.image.model.network import build as build_autoencoder
 from selfloop.domains.image.steps.train import ImageTask
 from selfloop.domains.molecule import config as molecule
+from selfloop.domains.molecule.data import graph
 from selfloop.domains.molecule.data.chemistry import conformations_of
 from selfloop.domains.molecule.data.conformations import Conformations, read_conformations, write_conformations
-from selfloop.domains.molecule.data.graph import Batch, Pairs, pairs_within
+from selfloop.domains.molecule.data.graph import Pairs, pairs_within
 from selfloop.domains.molecule.model.network import build as build_geodiff
 from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.model.sampler import sample as sample_conformations
 from selfloop.domains.molecule.steps.train import ConformationTask
 from selfloop.domains.text import config as text
 from selfloop.domains.text.data.token_store import TokenStore
+from selfloop.domains.text.model import loss as language_loss
 from selfloop.domains.text.model.batches import DocumentTask, Order
 from selfloop.domains.text.model.kv_cache import KVCache, TorchMemory
-from selfloop.domains.text.model.loss import HeadLoss
+from selfloop.domains.text.model.loss import Batch, summed_loss
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.network import build as build_transformer
 
@@ -115,8 +117,10 @@ TASKS = {
 
 @pytest.mark.parametrize("kind", TASKS)
 def test_all_operations_of_a_training_and_its_evaluations_are_deterministic_on_a_gpu(
-    kind: str, molecules: Conformations
+    kind: str, molecules: Conformations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(language_loss, "ignores_padding", lambda device: True)  # as on a GPU
+    monkeypatch.setattr(graph, "keeps_far_pairs", lambda device: True)
     model, task = TASKS[kind](molecules)
     with Operations() as found:
         for step in range(2):
@@ -139,9 +143,7 @@ def test_a_language_model_computes_on_the_device_of_its_weights_alone(architectu
     """Tensors of the device "meta" have no values; an operation that mixes devices raises an error."""
     model = transformer(architecture).to(META)
     ids = torch.zeros(3, 9, dtype=torch.int64, device=META)
-    hidden = model.hidden(ids)
-    targets = torch.zeros(27, dtype=torch.int64, device=META)
-    HeadLoss.apply(hidden.flatten(0, 1), model.head_weight, targets).backward()
+    summed_loss(model, Batch(ids, torch.zeros_like(ids), 27, None, ignores=True)).backward()
     assert all(parameter.grad is not None and parameter.grad.device == META for parameter in model.parameters())
     memory = TorchMemory(model.shape, 3, 16, torch.bfloat16, META)
     with torch.inference_mode():
@@ -165,7 +167,7 @@ def test_geodiff_does(molecules: Conformations) -> None:
     def moved(held: Any) -> Any:
         return type(held)(*(each.to(META) if isinstance(each, Tensor) else each for each in held))
 
-    there: tuple[Batch, Pairs] = moved(batch.molecules), moved(pairs)
+    there: tuple[graph.Batch, Pairs] = moved(batch.molecules), moved(pairs)
     remote, local = model.to(META)(*there)
     (remote.sum() + local.sum()).backward()
     assert all(parameter.grad is None or parameter.grad.device == META for parameter in model.parameters())

@@ -138,3 +138,14 @@ def test_a_domain_may_leave_out_two_measurements(monkeypatch: pytest.MonkeyPatch
     has_step.cache_clear()
     assert rest == every - OPTIONAL
     assert mark != plan_study(BASE).shows.tables_mark
+
+
+def test_micro_batches_are_requested_of_the_machine_and_change_no_name_and_no_param() -> None:
+    plain = plan_study(BASE)
+    entry = BASE["experiments"]["a"]
+    plan = plan_study({"experiments": {"a": entry | {"training": {**entry["training"], "micro_batch": 2}}}})
+    assert plan.models.keys() == plain.models.keys()
+    wildcards: Any = Named(model=next(iter(plan.models)))
+    assert plan.train_settings(wildcards) == plain.train_settings(wildcards)
+    assert "micro_batch" not in plain.requests("train")
+    assert plan.requests("train")["micro_batch"](wildcards) == 2

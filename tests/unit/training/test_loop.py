@@ -22,8 +22,8 @@ from tqdm import tqdm
 from selfloop.errors import UserError
 from selfloop.processes.stopping import Stopped
 from selfloop.training import saved_state
-from selfloop.training.distributed import ProcessGroup
-from selfloop.training.loop import Fit, fit
+from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
+from selfloop.training.loop import Fit, fit, micro_batches
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.optimizer import FlatWeights, Optimizer
 from selfloop.training.resume import ResumeCheckpoint
@@ -112,6 +112,48 @@ def killed_at(step: int) -> Regression:
             raise Killed
 
     return Regression(kill)
+
+
+class Piece(Regression):
+    """Some rows of each batch; its loss is their part of the batch's mean."""
+
+    def __init__(self, group: ProcessGroup) -> None:
+        super().__init__()
+        self.group = group
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = super().batch(step)
+        return inputs[self.group.rank :: self.group.size], targets[self.group.rank :: self.group.size]
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return super().loss(model, batch) * len(batch[0]) / 5
+
+
+def test_a_batch_that_is_computed_in_pieces_gives_the_same_weights_but_for_rounding(tmp_path: Path) -> None:
+    noted: list[float] = []
+    quiet = partial(tqdm, disable=True)
+    whole = train(tmp_path / "whole")
+    pieces = [Piece(share) for share in micro_batches(SINGLE_PROCESS, batch_size=5, micro_batch=2)]
+    assert len(pieces) == 3
+    found = fit(
+        network(), Regression(), SCHEDULE, state(tmp_path / "pieces"), CPU, quiet, pieces=pieces,
+        did=lambda count, unit, seconds: noted.append(count),
+    )  # fmt: skip
+    for name, weight in whole.weights.items():
+        torch.testing.assert_close(found.weights[name], weight, msg=name)
+    assert [point["loss"] for point in found.curve] == pytest.approx([point["loss"] for point in whole.curve])
+    assert noted == [5 * STEPS]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "batch", "micro", "count"), [(1, 32, None, 1), (1, 32, 8, 4), (2, 32, 8, 2), (3, 7, 2, 2)]
+)
+def test_micro_batches_are_shares_of_more_ranks_and_no_larger_than_asked(
+    ranks: int, batch: int, micro: int | None, count: int
+) -> None:
+    shares = [share for rank in range(ranks) for share in micro_batches(ProcessGroup(rank, ranks), batch, micro)]
+    assert [(share.rank, share.size) for share in shares] == [(rank, ranks * count) for rank in range(ranks * count)]
+    assert micro is None or max(len(range(batch)[share.rank :: share.size]) for share in shares) <= micro
 
 
 def test_what_was_trained_is_noted_with_its_seconds(tmp_path: Path) -> None:

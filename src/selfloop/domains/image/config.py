@@ -108,9 +108,7 @@ class Training(TrainingLength):
     model n-1; `first`, those of model 1. The optimizer's moments always start at 0.
     """
     batch_size: Annotated[int, Field(ge=2)] = 64
-    """Images per optimizer step, over all processes; no more than there are images. Steps have more where a process
-    would have a single one.
-    """
+    """Images per optimizer step, over all processes; no more than there are images."""
     kl_weight: Annotated[float, Field(gt=0)] = 0.00025
     """Weight of the divergence in nats beside the mean squared error. A smaller one gives sharper reconstructions, and
     samples that look less like the training set.

@@ -106,6 +106,7 @@ class Training(Section):
     """How each model is trained."""
 
     unsaid: ClassVar = frozenset({"start"})
+    of_machine: ClassVar = frozenset({"micro_batch"})
 
     steps: Annotated[int, Field(ge=1)] = 41000
     """Optimizer steps, the same for every training set, however large."""
@@ -115,6 +116,11 @@ class Training(Section):
     """
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Conformations per optimizer step; no more than there are conformations."""
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    """Conformations computed at once by each process, where a batch needs more memory than a GPU has; their gradients
+    add up to the batch's. It changes rounding alone, as the number of GPUs does, and so neither names nor reruns
+    anything. null for all at once.
+    """
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
     """Peak learning rate of Adam."""
     schedule: Literal["cosine", "constant", "plateau"] = "plateau"

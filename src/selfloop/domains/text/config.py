@@ -124,6 +124,7 @@ class Training(TrainingLength):
     """How each model is trained."""
 
     unsaid: ClassVar = TrainingLength.unsaid | {"first_iteration", "start"}
+    of_machine: ClassVar = frozenset({"micro_batch"})
 
     start: Start = "scratch"
     """The weights that each training from iteration 2 on starts from: `scratch`, new random ones; `previous`, those of
@@ -137,6 +138,11 @@ class Training(TrainingLength):
     """
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Documents (with `packing`, rows) per optimizer step, over all processes; no more than there are documents."""
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    """Documents (with `packing`, rows) computed at once by each process, where a batch needs more memory than
+    a GPU has; their gradients add up to the batch's. It changes rounding alone, as the number of GPUs does, and so
+    neither names nor reruns anything. null for all at once.
+    """
     learning_rate: Annotated[float, Field(gt=0)] = 0.0005
     """Peak learning rate of AdamW."""
     final_learning_rate: Annotated[float, Field(ge=0, le=1)] = 0.1

@@ -26,6 +26,7 @@ from selfloop.errors import UserError
 from selfloop.jobs.job import Job
 from selfloop.operations.gpu.launches import of_training_step
 from selfloop.processes.stopping import Stopped
+from selfloop.training.distributed import ProcessGroup
 from selfloop.training.loop import fit
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.optimizer import FlatWeights
@@ -66,9 +67,20 @@ def test_a_batch_is_a_function_of_its_step_and_the_seed(molecules: Conformations
 def test_the_loss_is_a_mean_over_atoms_of_both_terms(molecules: Conformations) -> None:
     one, model = task(molecules), build(MODEL, 0)
     batch = one.batch(0)
-    found = losses(model, *batch)
+    found = losses(model, *batch[:4])
     assert one.loss(model, batch).item() == pytest.approx((found.remote + found.local).item() / len(batch.positions))
     assert one.size(batch) == 4
+
+
+def test_the_losses_of_shares_add_up_to_that_of_a_batch_whose_noise_they_have(molecules: Conformations) -> None:
+    one, model = task(molecules, batch_size=3), build(MODEL, 0)
+    for step in (0, 3):  # the last of an epoch has one molecule
+        shares = [one.share(ProcessGroup(rank, 2)) for rank in range(2)]
+        batches = [share.batch(step) for share in shares]
+        added = sum(share.loss(model, batch).item() for share, batch in zip(shares, batches, strict=True))
+        assert added == pytest.approx(one.loss(model, one.batch(step)).item(), rel=1e-5)
+        assert sum(map(one.size, batches)) == one.size(one.batch(step))
+    assert torch.equal(one.share(ProcessGroup(0, 1)).batch(0).noise, one.batch(0).noise)
 
 
 class _Quiet:

@@ -162,3 +162,18 @@ def test_a_training_with_torch_compile_does_not_go_on_from_the_state_of_one_with
         with pytest.raises(KeyboardInterrupt):
             train.run(job)
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_training_in_micro_batches_ends_with_the_same_model_but_for_rounding(
+    job: Job[train.Params], tmp_path: Path, packing: bool
+) -> None:
+    training = job.params.training.changed(packing=packing)
+    job = replace(job, params=job.params.model_copy(update={"training": training}))
+    found = []
+    for rows in (None, 1, 3):
+        train.run(replace(job, micro_batch=rows))
+        found.append(load_file(tmp_path / "checkpoint/model.safetensors"))
+    for name, weight in found[0].items():
+        for other in found[1:]:
+            torch.testing.assert_close(other[name], weight, rtol=1e-3, atol=1e-5, msg=name)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfloop.domains.image.config import Model
+from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 
 BANDS = {"gray": 1, "rgb": 3}
 MOMENTUM, EPSILON, SLOPE = 0.1, 1e-5, 0.01  # of BatchNorm and LeakyReLU
@@ -54,10 +55,15 @@ class Shape:
 
 
 class Norm(nn.Module):
-    """BatchNorm with float32 statistics and arithmetic for activations of any dtype."""
+    """BatchNorm with float32 statistics and arithmetic for activations of any dtype.
+
+    Attributes:
+        group: the ranks over whose shares of a batch statistics are taken in training.
+    """
 
     mean: Tensor
     variance: Tensor
+    group: ProcessGroup = SINGLE_PROCESS
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -69,7 +75,48 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[rows, channels, height, width] → the same."""
         weight, bias = self.weight.float(), self.bias.float()
+        if self.training and self.group.size > 1:
+            return self._normalised(x, weight, bias)
         return F.batch_norm(x, self.mean, self.variance, weight, bias, self.training, MOMENTUM, EPSILON)
+
+    def _normalised(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """As `batch_norm` of all ranks' shares together.
+
+        Not `nn.SyncBatchNorm`, which needs a GPU.
+        """
+        values = x.float()
+        count = values.new_tensor(float(x.numel() // x.shape[1]))
+        total = torch.cat([values.sum(dim=(0, 2, 3)), count[None]])
+        total = Summed.apply(total, self.group)  # type: ignore[no-untyped-call]
+        count = total[-1].detach()
+        centred = values - (total[:-1] / count)[:, None, None]
+        squares = Summed.apply(centred.square().sum(dim=(0, 2, 3)), self.group)  # type: ignore[no-untyped-call]
+        variance = squares / count
+        with torch.no_grad():
+            self.mean.lerp_(total[:-1] / count, MOMENTUM)
+            self.variance.lerp_(squares / (count - 1), MOMENTUM)
+        scale = weight * (variance + EPSILON).rsqrt()
+        normalised: Tensor = centred * scale[:, None, None] + bias[:, None, None]
+        return normalised.to(x.dtype)
+
+
+class Summed(torch.autograd.Function):
+    """The sum of a tensor over the ranks, whose losses add up: so do the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, group: ProcessGroup) -> Tensor:
+        """The sum, on every rank."""
+        ctx.group = group
+        total = tensor.clone()
+        group.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """The sum of all ranks' gradients of it."""
+        total = gradients[0].clone()
+        ctx.group.all_reduce(total)
+        return total, None
 
 
 def down(inputs: int, outputs: int) -> nn.Module:
@@ -112,6 +159,13 @@ class Autoencoder(nn.Module):
         wide = self.widen(z.to(self.paint.weight.dtype)).view(len(z), -1, self.side, self.side)
         painted: Tensor = self.paint(self.decoder(wide.contiguous(memory_format=torch.channels_last)))
         return painted.float().tanh()
+
+
+def share_statistics(model: Autoencoder, group: ProcessGroup) -> None:
+    """Let BatchNorm take its statistics over the shares of all ranks."""
+    for module in model.modules():
+        if isinstance(module, Norm):
+            module.group = group
 
 
 def _pairs(block: Any, channels: Sequence[int]) -> list[nn.Module]:

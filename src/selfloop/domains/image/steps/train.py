@@ -16,7 +16,7 @@ from selfloop.domains.image.config import Model, Training
 from selfloop.domains.image.data import image_store
 from selfloop.domains.image.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.image.model.loss import measure, terms
-from selfloop.domains.image.model.network import Autoencoder, Shape, build
+from selfloop.domains.image.model.network import Autoencoder, Shape, build, share_statistics
 from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
@@ -41,8 +41,7 @@ class ImageTask:
     """Images in random order, randomly flipped, and the noise of their latents.
 
     Each epoch is a fresh permutation, split into batches whose sizes differ by at most one: a small last batch would
-    have poor BatchNorm statistics. Where a rank would get a single image, on which BatchNorm cannot train, there are
-    fewer and larger batches.
+    have poor BatchNorm statistics. There are at least two images per batch: BatchNorm cannot train on one.
 
     Args:
         train: uint8 [rows, bands, size, size], possibly memory-mapped.
@@ -51,7 +50,7 @@ class ImageTask:
         latent: dimensions of the model's latent.
         streams: of the model, see `identity.stream`.
         device: of the model.
-        group: the ranks that share every batch. BatchNorm uses the statistics of its own shard.
+        group: the ranks that share every batch.
         validation: as `test`, the images that the schedule plateau watches; None for other schedules.
         weights: of the training images in the loss [rows]; None for 1.
     """
@@ -76,7 +75,7 @@ class ImageTask:
         self.test = torch.from_numpy(test)
         self.kl_weight, self.flip, self.latent = training.kl_weight, training.flip, latent
         self.streams, self.device = streams, device
-        most = max(1, self.rows // (2 * group.size))  # two images per rank
+        most = max(1, self.rows // 2)
         self.batches_per_epoch = min(math.ceil(self.rows / training.batch_size), most)
         self.steps_per_epoch = float(self.batches_per_epoch)
         self.steps = training.optimizer_steps(self.batches_per_epoch)
@@ -173,16 +172,17 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
     )
     if len(train) < training.batch_size:
         raise UserError(f"{folder} has {len(train)} images, fewer than training.batch_size, {training.batch_size}.")
-    if training.batch_size < 2 * group.size:
-        raise UserError(
-            f"training.batch_size: {training.batch_size} is less than 2 images for each of {group.size} processes."
-        )
     streams = job.params.streams
     shape = Shape.of(train.shape[2], COLORS[train.shape[1]], job.params.model)
     started = job.input.get("start")
     model = build(shape, stream(streams, "weights")) if started is None else load_checkpoint(Path(started))[0]
+    share_statistics(model, group)
     job.log.info("%s parameters", f"{sum(parameter.numel() for parameter in model.parameters()):,}")
     task = ImageTask(train, test, training, shape.latent, streams, device, group, watched, training_set.weights(folder))
+    if task.rows // task.batches_per_epoch < group.size:
+        raise UserError(
+            f"training.batch_size: {training.batch_size} is less than one image for each of {group.size} processes."
+        )
     note(job, device, compute_dtype(training.precision, device))
     keep_freed_memory()  # every step allocates the same blocks
 

@@ -77,9 +77,17 @@ def write_conformations(
     Raises:
         UserError: a coordinate is not finite.
     """
+    with atomic_folder(folder) as scratch:
+        return write_shards(conformations, scratch, iteration, part, rows)
+
+
+def write_shards(
+    conformations: Iterable[Conformation], folder: Path, iteration: int = 0, part: int = 0, rows: Iterable[int] = ()
+) -> int:
+    """The same into an existing folder, not atomically."""
     numbers = iter(rows or ())
     count = 0
-    with atomic_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
+    with ShardWriter(folder, SCHEMA) as writer:
         for count, conformation in enumerate(conformations, start=1):
             if not np.isfinite(conformation.coordinates).all():
                 raise UserError(f"{folder}: a coordinate is not finite; such data are not written.")

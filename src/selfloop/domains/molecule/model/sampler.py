@@ -24,6 +24,7 @@ from selfloop.domains.molecule.data.graph import Batch, Pairs, build_batch, pair
 from selfloop.domains.molecule.model.network import GeoDiff, forces
 from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.identity import stream
+from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 from selfloop.training.slices import FinishedSlices, joined, split
 
 UNIT = 0.01  # Å; step size at a level: step_size · (sigma / UNIT)²
@@ -77,6 +78,7 @@ def sample(
     progress: Callable[[int], object] = lambda _: None,
     device: str = "cpu",
     finished: FinishedSlices | None = None,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> tuple[list[Floats], npt.NDArray[np.bool_]]:
     """Sample one conformation of the molecule at each of `rows`.
 
@@ -92,10 +94,11 @@ def sample(
         progress: called with the number of newly sampled conformations.
         device: to compute on.
         finished: batches that an earlier attempt has sampled, and where to keep those of this one.
+        group: the ranks that share `rows`; this one samples its `share` of them.
 
     Returns:
-        centred coordinates [atoms, 3] in Å for each of `rows`, possibly still non-finite; and a mask of those that
-        needed the second attempt.
+        centred coordinates [atoms, 3] in Å for each of this rank's `rows`, possibly still non-finite; and a mask of
+        those that needed the second attempt.
     """
     levels = sigmas(config)
     times = visited_times(sampling.schedule, sampling.steps, config.timesteps)
@@ -128,17 +131,30 @@ def sample(
         finished.save(place, joined(sampled))
         return sampled
 
-    for begin in range(0, len(rows), size):
-        indices = range(begin, min(begin + size, len(rows)))
-        samples += batch_at(begin, indices, None)
+    own = share(len(rows), size, group)
+    failed = np.zeros(len(own), dtype=bool)
+    for begin in range(own.start, own.stop, size):
+        indices = range(begin, min(begin + size, own.stop))
+        batch = batch_at(begin, indices, None)
+        wrong = [place for place, coordinates in enumerate(batch) if not np.isfinite(coordinates).all()]
+        if wrong:  # those of a batch together, whichever rank has it
+            again = batch_at(len(rows) + begin, [indices[place] for place in wrong], LOCAL_CLIP)
+            for place, coordinates in zip(wrong, again, strict=True):
+                batch[place] = coordinates
+                failed[len(samples) + place] = True
+        samples += batch
         progress(len(indices))
-    failed = np.array([not np.isfinite(coordinates).all() for coordinates in samples], dtype=bool)
-    retried = [int(index) for index in np.flatnonzero(failed)]
-    for begin in range(0, len(retried), size):
-        some = retried[begin : begin + size]
-        for index, coordinates in zip(some, batch_at(len(rows) + begin, some, LOCAL_CLIP), strict=True):
-            samples[index] = coordinates
     return samples, failed
+
+
+def share(count: int, size: int, group: ProcessGroup) -> range:
+    """The indices of `count` conformations that this rank samples: consecutive whole batches of `size`.
+
+    The rounding of matrix products depends on the rest of the batch, so a part does not depend on the number of ranks.
+    """
+    batches = -(-count // size)
+    first, end = (batches * rank // group.size for rank in (group.rank, group.rank + 1))
+    return range(first * size, min(end * size, count))
 
 
 def _step(

@@ -1,6 +1,7 @@
 """Rule generate: sample one part, a conformation of the same molecule for each real one.
 
-Finished batches are kept until the part is evaluated: a killed sampling goes on from them.
+Finished batches are kept until the part is evaluated: a killed sampling goes on from them. Several processes (one per
+GPU) may share a part: each samples consecutive batches, and the part does not depend on their number.
 """
 
 from collections.abc import Iterator
@@ -10,12 +11,13 @@ import numpy as np
 import torch
 
 from selfloop.domains.molecule.config import Sampling
-from selfloop.domains.molecule.data.conformations import Conformation, read_conformations, write_conformations
+from selfloop.domains.molecule.data.conformations import Conformation, read_conformations, write_shards
 from selfloop.domains.molecule.model.checkpoint import load_checkpoint
-from selfloop.domains.molecule.model.sampler import sample
+from selfloop.domains.molecule.model.sampler import sample, share
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import note, prepare_torch
+from selfloop.training.distributed import ProcessGroup, process_group, rank_folder
 from selfloop.training.slices import of_part
 
 
@@ -37,32 +39,55 @@ def run(job: Job[Params]) -> None:
     """
     device = prepare_torch(job.threads, job.gpus)
     note(job, device, torch.float32)
+    with process_group(device) as group, rank_folder(Path(job.output["part"]), group) as folder:
+        counts = sample_share(job, group, device, folder).to(device)  # NCCL reduces tensors on the GPU only
+        group.all_reduce(counts)
+        sampled, again, finite = counts.tolist()
+        job.log.info(
+            "%d conformations sampled; %d needed a second attempt with clipped local forces; "
+            "%d non-finite ones dropped",
+            sampled, again, sampled - finite,
+        )  # fmt: skip
+        if not finite:
+            raise UserError(
+                f"{job.input['checkpoint']} sampled no conformation that is finite; the model has not learnt."
+            )
+
+
+def sample_share(job: Job[Params], group: ProcessGroup, device: torch.device, folder: Path) -> torch.Tensor:
+    """Write this rank's conformations of the part to an existing folder.
+
+    Returns:
+        int64 [3]: conformations, those that needed a second attempt, and those that are finite.
+    """
     real = read_conformations(Path(job.input["real"]))
-    checkpoint = Path(job.input["checkpoint"])
-    model, config = load_checkpoint(checkpoint, str(device))
-    rows = range(len(real))
+    model, config = load_checkpoint(Path(job.input["checkpoint"]), str(device))
     sampling = job.params.sampling
+    own = share(len(real), sampling.batch_size, group)
     finished = of_part(job, job.params.state, -(-len(real) // sampling.batch_size))
-    if kept := finished.among(rows[:: sampling.batch_size]):
+    if kept := finished.among(own[:: sampling.batch_size]):
         job.log.info("resuming: %d batches of %d conformations have been sampled before", kept, sampling.batch_size)
-    with job.progress(desc="sample", total=len(real), unit="conformation") as bar:
+    with job.progress(desc="sample", total=len(own), unit="conformation") as bar:
         samples, again = sample(
-            model, config, sampling, real, rows, job.params.streams, bar.update, str(device), finished
+            model,
+            config,
+            sampling,
+            real,
+            range(len(real)),
+            job.params.streams,
+            bar.update,
+            str(device),
+            finished,
+            group,
         )
-    finite = [row for row in rows if np.isfinite(samples[row]).all()]
-    job.log.info(
-        "%d conformations sampled; %d needed a second attempt with clipped local forces; %d non-finite ones dropped",
-        len(samples), int(again.sum()), len(samples) - len(finite),
-    )  # fmt: skip
     if not finished.reused:
-        job.did(len(samples), "conformations")
-    if not finite:
-        raise UserError(f"{checkpoint} sampled no conformation that is finite; the model has not learnt.")
+        job.did(len(real), "conformations")
+    finite = {row: points for row, points in zip(own, samples, strict=True) if np.isfinite(points).all()}
 
     def sampled() -> Iterator[Conformation]:
-        for row in finite:
+        for row, points in finite.items():
             molecule = real[row]
-            yield Conformation(molecule.name, molecule.smiles, molecule.atomic_numbers, molecule.bonds, samples[row])
+            yield Conformation(molecule.name, molecule.smiles, molecule.atomic_numbers, molecule.bonds, points)
 
-    part = job.params.part
-    write_conformations(sampled(), Path(job.output["part"]), job.params.iteration, part, finite)
+    write_shards(sampled(), folder, job.params.iteration, job.params.part, list(finite))
+    return torch.tensor([len(samples), int(again.sum()), len(finite)])

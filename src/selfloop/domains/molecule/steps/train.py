@@ -1,6 +1,7 @@
 """Rule train: fit GeoDiff to the conformations of a training set, for a fixed number of steps."""
 
 import math
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,8 @@ from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
 from selfloop.training.devices import compute_dtype, note, prepare_torch
-from selfloop.training.loop import TrainParams, train_and_save
+from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup, process_group
+from selfloop.training.loop import TrainParams, micro_batches, train_and_save
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.transfer import to_device
 
@@ -37,15 +39,20 @@ class Params(TrainParams):
 
 
 class NoisyBatch(NamedTuple):
-    """A training batch: molecules, true positions [atoms, 3], noise levels [molecules], noise [atoms, 3].
+    """A share of a training batch.
 
-    And, where conformations have weights in the loss, those of their atoms [atoms].
+    Attributes:
+        molecules, positions, levels, noise: molecules, true positions [atoms, 3], noise levels [molecules], noise
+            [atoms, 3].
+        atoms: those of the whole batch; infinite in a share that stands for none of it.
+        weights: where conformations have weights in the loss, those of their atoms [atoms].
     """
 
     molecules: Batch
     positions: Tensor
     levels: Tensor
     noise: Tensor
+    atoms: float
     weights: Tensor | None = None
 
 
@@ -65,9 +72,11 @@ class ConformationTask:
         device: torch.device,
         validation: Conformations | None = None,
         weights: npt.NDArray[np.float64] | None = None,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.train, self.test, self.validation, self.device = train, test, validation, device
         self.weights = weights  # of the training conformations; None for 1
+        self.group = group
         self.levels, self.steps, self.batch_size, self.seed = levels, steps, batch_size, seed
         self.batches_per_epoch = math.ceil(len(train) / batch_size)
         self.steps_per_epoch = float(self.batches_per_epoch)
@@ -81,19 +90,31 @@ class ConformationTask:
         begin = step % self.batches_per_epoch * self.batch_size
         return self._order(step // self.batches_per_epoch)[begin : begin + self.batch_size]
 
+    def share(self, group: ProcessGroup) -> "ConformationTask":
+        """The same task as another rank, or one of more ranks, has it."""
+        other = copy(self)
+        other.group = group
+        return other
+
     def batch(self, step: int) -> NoisyBatch:
-        """The molecules of a step, and their noise."""
-        rows = self.rows(step)
-        data = self.train
-        atoms = np.concatenate([np.arange(data.bounds[row], data.bounds[row + 1]) for row in rows])
+        """This rank's molecules of a step, and their noise, which does not depend on the ranks."""
+        every = self.rows(step)
+        data, bounds = self.train, self.train.bounds
+        sizes = bounds[every + 1] - bounds[every]
         generator = np.random.default_rng([self.seed, step, 1])
-        levels = self.levels[antithetic_times(len(rows), len(self.levels), generator)].astype(np.float32)
-        noise = generator.standard_normal((len(atoms), 3), dtype=np.float32)
+        levels = self.levels[antithetic_times(len(every), len(self.levels), generator)].astype(np.float32)
+        noise = np.split(generator.standard_normal((sizes.sum(), 3), dtype=np.float32), np.cumsum(sizes)[:-1])
+        own = np.arange(self.group.rank, len(every), self.group.size)
+        counted = float(sizes.sum()) if len(own) else math.inf
+        own = own if len(own) else np.zeros(1, dtype=np.int64)  # fewer molecules than ranks
+        rows = every[own]
+        atoms = np.concatenate([np.arange(bounds[row], bounds[row + 1]) for row in rows])
         return NoisyBatch(
             build_batch([data.graph(row) for row in rows], data.atomic_numbers[atoms], self.device),
             to_device(data.coordinates[atoms], self.device),
-            to_device(levels, self.device),
-            to_device(noise, self.device),
+            to_device(levels[own], self.device),
+            to_device(np.concatenate([noise[index] for index in own]), self.device),
+            counted,
             None if self.weights is None else self._of_atoms(self.weights, rows),
         )
 
@@ -102,14 +123,14 @@ class ConformationTask:
         return to_device(each, self.device)
 
     def loss(self, model: nn.Module, batch: NoisyBatch) -> Tensor:
-        """The mean over the batch's atoms, as in the original."""
+        """The mean over the batch's atoms, as in the original; of a share, its part of the sum."""
         assert isinstance(model, GeoDiff)
         terms = losses(model, batch.molecules, batch.positions, batch.levels, batch.noise, batch.weights)
-        return (terms.remote + terms.local) / terms.atoms
+        return (terms.remote + terms.local) / batch.atoms
 
     def size(self, batch: NoisyBatch) -> int:
-        """Conformations of a batch."""
-        return batch.molecules.molecules
+        """Conformations of a share."""
+        return batch.molecules.molecules if math.isfinite(batch.atoms) else 0
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Losses on the test split and, for the schedule plateau, the validation split; the total first."""
@@ -125,6 +146,12 @@ class ConformationTask:
 def run(job: Job[Params]) -> None:
     """Train from `job.input.training_set`; write a checkpoint and a learning curve."""
     device = prepare_torch(job.threads, job.gpus)
+    with process_group(device) as group:
+        train_model(job, device, group)
+
+
+def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> None:
+    """Train as one rank of a process group."""
     config, training = job.params.model, job.params.training
     folder = Path(job.input["training_set"])
     train = Conformations.of(training_set.rows(folder, COLUMNS), str(folder))
@@ -142,12 +169,13 @@ def run(job: Job[Params]) -> None:
     streams = job.params.streams
     started = job.input.get("start")
     model = build(config, stream(streams, "weights")) if started is None else load_checkpoint(Path(started))[0]
-    seed, weights = stream(streams, "batches"), training_set.weights(folder)
+    seed, weights, levels = stream(streams, "batches"), training_set.weights(folder), sigmas(config)
     task = ConformationTask(
-        train, test, sigmas(config), training.steps, training.batch_size, seed, device, watched, weights
+        train, test, levels, training.steps, training.batch_size, seed, device, watched, weights, group
     )
+    pieces = [task.share(share) for share in micro_batches(group, training.batch_size, job.micro_batch)]
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:
         save_checkpoint(weights, config, folder)
 
-    train_and_save(job, model, task, OptimizerConfig.of(training), device, save)
+    train_and_save(job, model, task, OptimizerConfig.of(training), device, save, group, pieces=pieces)

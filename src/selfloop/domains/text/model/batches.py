@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import torch
@@ -60,6 +62,12 @@ class LanguageTask:
         self.steps_per_epoch = float(batches_per_epoch)
         self.steps = order.length.optimizer_steps(batches_per_epoch)
         self.tokens_per_batch = float(tokens.sum() if weights is None else tokens @ weights) / batches_per_epoch
+
+    def share(self, group: ProcessGroup) -> Self:
+        """The same task as another rank, or one of more ranks, has it."""
+        other = copy(self)
+        other.order = replace(self.order, group=group)
+        return other
 
     def rows(self, step: int) -> Sequence[np.ndarray]:
         """Token sequences of a step, for all ranks."""

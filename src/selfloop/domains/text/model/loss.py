@@ -103,7 +103,7 @@ class HeadLoss(torch.autograd.Function):
         `IGNORED`, there may be such; else there is none.
         """
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        backward = any(ctx.needs_input_grad)
+        backward = any(ctx.needs_input_grad) and not torch.is_inference_mode_enabled()
         hidden_gradient = torch.empty_like(hidden) if backward else None
         weight_gradient = torch.zeros_like(weight, dtype=torch.float32) if backward else None
         rows = max(1, LOGITS_AT_ONCE[hidden.device.type == "cuda"] // len(weight))

@@ -23,7 +23,7 @@ from selfloop.identity import stream
 from selfloop.jobs.job import Job
 from selfloop.training.devices import compile_deterministically, compute_dtype, note, prepare_torch
 from selfloop.training.distributed import ProcessGroup, process_group
-from selfloop.training.loop import TrainParams, train_and_save
+from selfloop.training.loop import TrainParams, micro_batches, train_and_save
 from selfloop.training.lr_schedule import OptimizerConfig
 
 log = logging.getLogger(__name__)
@@ -129,6 +129,7 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
         task = PackedTask(train, curve, order, context, device, weights)
     else:
         task = DocumentTask(train, curve, order, device, weights)
+    pieces = [task.share(share) for share in micro_batches(group, training.batch_size, job.micro_batch)]
     compiled = compiles(training, task.steps, device)
     if compiled:
         compile_deterministically(device)
@@ -139,4 +140,6 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
     def save(weights: dict[str, Tensor], folder: Path) -> None:
         save_checkpoint(model, weights, Path(job.input["tokenizer"]), folder)
 
-    train_and_save(job, model, task, OptimizerConfig.of(training), device, save, group, "compiled" if compiled else "")
+    train_and_save(
+        job, model, task, OptimizerConfig.of(training), device, save, group, "compiled" if compiled else "", pieces
+    )

@@ -44,6 +44,7 @@ study = plan_study(
     files=workflow.configfiles,
     given=workflow.config_settings.config,
     in_job=not workflow.is_main_process,
+    set_resources=workflow.resource_settings.overwrite_resources,
 )
 session = Session(workflow, study)
 

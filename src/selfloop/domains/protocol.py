@@ -187,6 +187,10 @@ class Domain(ABC, Generic[E, D, M, S]):
         """What of an experiment is allowed and likely not wanted; a sentence each, beginning with the key."""
         return ()
 
+    def shared_steps(self, experiment: E) -> Iterable[str]:
+        """The steps of which several processes, on a GPU each, may share a job: of "train" and "generate"."""
+        return ()
+
     def known_rows(self, experiment: E) -> tuple[int, int] | None:
         """The most real train rows that there can be, and the fewest rows that a model is trained on.
 

@@ -5,6 +5,7 @@ None of it can change a result, so none of it is a param: a changed request reru
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 from selfloop.config import models
 from selfloop.config.load import check_plain, validated
 from selfloop.config.messages import nearest
-from selfloop.domains.protocol import domain_names
+from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.errors import UserError
 from selfloop.jobs.steps import STEPS
 
@@ -48,6 +49,27 @@ class Resources:
     def of(self, step: str, domain: str) -> dict[str, Any]:
         """What a step of a domain asks for: what the file says of the domain, else of all of them."""
         return {**self._table["default"][step], **self._table.get(domain, {}).get(step, {})}
+
+    def check_sharing(self, experiments: Iterable[models.Experiment], given: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuse several GPUs or processes for a step that cannot share its jobs among them.
+
+        Args:
+            experiments: of the study.
+            given: what Snakemake's option --set-resources has added, by step.
+
+        Raises:
+            UserError: it names the step and the domain.
+        """
+        for experiment in experiments:
+            shared = set(load_domain(experiment.domain).shared_steps(experiment))
+            for step in self._table["default"].keys() - shared:
+                asked = given.get(step, {})
+                for what, count in (("gpu", asked.get("gpu", self.of(step, experiment.domain)["gpu"])), *asked.items()):
+                    if what in ("gpu", "processes") and str(count).isdecimal() and int(count) > 1:
+                        raise UserError(
+                            f"resources: {step}: {what}: {count} is too many for the domain {experiment.domain}, whose "
+                            "step runs in one process, on one GPU at most; config/resources.yaml has domains apart."
+                        )
 
     def cpus(self, step: str, domain: str, has_gpus: bool) -> int:
         """CPUs of a step, which on a machine with GPUs has those that it asks for, a process for each."""

@@ -373,12 +373,13 @@ def plan_study(
     files: Iterable[Path | str] = (),
     given: Mapping[str, Any] | None = None,
     in_job: bool = False,
+    set_resources: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Plan:
     """The plan of a config, whose steps ask for what the file `resources` says.
 
     Snakemake has read the config from `files`, and of two entries of one key has kept the last; `given` is what its
     option `--config` has added, with nested numbers as strings, which are read as numbers in `config`, too. `in_job`
-    says that this process runs a job of a study that has begun already.
+    says that this process runs a job of a study that has begun already. `set_resources` is its option of that name.
 
     Raises:
         SystemExit: the config is wrong; the message is shown alone, and the exit code is 1. Around the message of any
@@ -391,6 +392,7 @@ def plan_study(
         checked = check(config)
         plan = Plan(studies.experiments(checked, in_job))
         plan.resources = Resources(resources)
+        plan.resources.check_sharing(checked.experiments.values(), set_resources or {})
         plan.checked = checked
         plan.submits = lambda: False
         check_titles(checked.study.figures.titles, plan.shows.titled)

@@ -10,7 +10,9 @@ from selfloop.code_digest import is_module, used_modules
 from selfloop.domains.protocol import domain_names
 from selfloop.errors import UserError
 from selfloop.jobs.steps import step_module
+from selfloop.planning.check import check
 from selfloop.planning.resources import Resources
+from selfloop.planning.rules import plan_study
 
 FILE = Path(__file__).parents[3] / "config/resources.yaml"
 
@@ -103,3 +105,54 @@ def test_only_steps_that_compute_on_a_gpu_request_one(domain: str) -> None:
     for step in resources._table["default"]:
         if is_module(module := step_module(step, domain)) and resources.of(step, domain)["gpu"]:
             assert "selfloop.training.devices" in used_modules(module), f"{step} of {domain}"
+
+
+def sharing(path: Path, config: dict[str, Any], **given: dict[str, Any]) -> None:
+    """Check the study of a config against a file of requests and --set-resources."""
+    Resources(path).check_sharing(check(config).experiments.values(), given)
+
+
+def study_of(domain: str, **changes: Any) -> dict[str, Any]:
+    name = {"text": "tinystories-gpt2-9m", "image": "celeba-vae", "molecule": "geom-drugs-geodiff", "linear": "linear"}[
+        domain
+    ]
+    paper = yaml.safe_load((FILE.parent / "paper.yaml").read_text())
+    return {"experiments": {name: paper["experiments"][name] | changes}}
+
+
+@pytest.mark.parametrize("domain", ["text", "image", "molecule"])
+def test_trainings_and_samplings_of_these_domains_may_have_several_gpus_and_evaluations_may_not(
+    domain: str, tmp_path: Path
+) -> None:
+    study = study_of(domain, data=yaml.safe_load("{source: hub, name: a/b}")) if domain == "image" else study_of(domain)
+    if domain == "molecule":
+        (tmp_path / "a.sdf").touch()
+        data = {"source": "sdf", "train": str(tmp_path / "a.sdf"), "test_fraction": 0.1, "validation_fraction": 0.1}
+        study["experiments"]["geom-drugs-geodiff"]["data"] = data
+    sharing(changed(tmp_path, domain, value={"train": {"gpu": 4}, "generate": {"gpu": 2}}), study)
+    sharing(FILE, study, train={"processes": 2}, generate={"gpu": "2"})
+    with pytest.raises(UserError, match=rf"evaluate_model: gpu: 2 is too many for the domain {domain}"):
+        sharing(changed(tmp_path, domain, "evaluate_model", value={"gpu": 2}), study)
+
+
+def test_a_step_that_cannot_be_shared_is_refused_while_planning(tmp_path: Path) -> None:
+    sharing(FILE, study_of("linear"))
+    with pytest.raises(
+        UserError, match=r"train: gpu: 2 is too many for the domain linear, whose step runs in one process"
+    ):
+        sharing(changed(tmp_path, "linear", "train", "gpu", value=2), study_of("linear"))
+    with pytest.raises(UserError, match="train: processes: 2 is too many for the domain linear"):
+        sharing(FILE, study_of("linear"), train={"processes": 2})
+
+
+def test_vllm_samples_a_part_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfloop.domains.text.domain.find_vllm", lambda: Path("python"))
+    study = study_of("text", sampling=[{"engine": "vllm"}])
+    sharing(FILE, study, train={"gpu": 2})
+    with pytest.raises(UserError, match="generate: gpu: 2 is too many for the domain text"):
+        sharing(FILE, study, generate={"gpu": 2})
+
+
+def test_it_is_one_message_before_anything_runs() -> None:
+    with pytest.raises(SystemExit, match="selfloop: resources: train: processes: 2 is too many for the domain linear"):
+        plan_study(study_of("linear"), set_resources={"train": {"processes": 2}})

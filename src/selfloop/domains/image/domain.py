@@ -83,6 +83,10 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
     def input_files(self, data: Data) -> list[str]:
         return sources.input_files(data)
 
+    def shared_steps(self, experiment: Experiment) -> tuple[str, ...]:
+        """See `Domain`."""
+        return ("train", "generate")
+
     def data_slug(self, data: Data) -> str:
         """For example orl-32."""
         named = first_of(data.train) if data.source == "files" else data.name or data.source

@@ -101,6 +101,10 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
     def input_files(self, data: Data) -> list[str]:
         return sources.input_files(data)
 
+    def shared_steps(self, experiment: Experiment) -> tuple[str, ...]:
+        """See `Domain`."""
+        return ("train", "generate")
+
     def data_slug(self, data: Data) -> str:
         """A readable name for the data: rdkit, the file's stem, or the folder's name."""
         if data.source == "rdkit":

@@ -106,6 +106,10 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
     def input_files(self, data: Data) -> list[str]:
         return sources.input_files(data)
 
+    def shared_steps(self, experiment: Experiment) -> tuple[str, ...]:
+        """See `Domain`; vLLM samples a part in one process."""
+        return ("train", "generate") if all(each.engine == "torch" for each in experiment.sampling) else ("train",)
+
     def data_slug(self, data: Data) -> str:
         """A readable name for the data: the corpus, the file's stem, or the hub id's last word."""
         if data.source == "files":

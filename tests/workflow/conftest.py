@@ -45,7 +45,8 @@ DEADLINE = 300.0  # seconds; far more than anything here takes
 def environment() -> dict[str, str]:
     """The environment of a user, with the logger plugin and without what a run around this one has left there."""
     mine = {key: value for key, value in os.environ.items() if not key.startswith(("SELFLOOP_", "SNAKEMAKE_"))}
-    return mine | {"PYTHONPATH": str(PLUGINS), "HF_HUB_OFFLINE": "1"}
+    same = {"SELFLOOP_AUTO_PRECISION": "float32"}  # of every processor, as names depend on it
+    return mine | same | {"PYTHONPATH": str(PLUGINS), "HF_HUB_OFFLINE": "1"}
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:

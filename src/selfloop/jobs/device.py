@@ -8,7 +8,7 @@ class Device:
     """What an attempt computes on, and how.
 
     Attributes:
-        name: of the GPU, or "CPU".
+        name: of the GPU, or the model of the CPU.
         capability: compute capability of the GPU, or the vector instructions of the CPU.
         memory: bytes, used or free.
         driver, cuda: versions of NVIDIA's driver and of the CUDA that torch is built for; None on a CPU.

@@ -8,6 +8,8 @@ from selfloop.errors import UserError
 from selfloop.numbers import short, size, table
 from selfloop.operations.cost import Cost, SpeedOf, costs
 from selfloop.planning.rules import Plan
+from selfloop.processes.gpus import devices
+from selfloop.processor import auto_precision, processor
 
 HEADINGS = ("experiment", "jobs", "train", "generate", "trained", "sampled", "FLOPs", "in train", "in generate")
 
@@ -32,7 +34,7 @@ def print_estimate(
     except OSError as error:
         raise UserError(str(error)) from error
     timed = speed_of is not None
-    said = [*assumed, *(notes if timed else ["No device-hours: say --measure, or --flops."])]
+    said = [*assumed, *_precision(plan), *(notes if timed else ["No device-hours: say --measure, or --flops."])]
     if as_json:
         lines = [asdict(cost) | ({} if timed else {"device_hours": None}) for cost in found]
         print(json.dumps({"lines": lines, "notes": said}, indent=1))
@@ -42,6 +44,17 @@ def print_estimate(
     print("Experiments are counted as if each ran alone; in all, what they share counts once.")
     print("Training includes the evaluations of its learning curve. On disk are data sets and checkpoints, all kept.")
     print("\nAssumed, measured or given:", *(f"- {note}" for note in said), sep="\n")
+
+
+def _precision(plan: Plan) -> list[str]:
+    """A sentence about the compute dtype of models that leave it to the machine."""
+    if all(getattr(experiment.training, "precision", "") != "auto" for experiment in plan.checked.experiments.values()):
+        return []
+    if devices():
+        return ["precision: auto is bfloat16 on GPUs with units for it, else float32."]
+    here = processor()
+    described = ", ".join([here.model, *here.special])
+    return [f"precision: auto is {auto_precision()} on this processor ({described}); bfloat16 enters all names."]
 
 
 def _table(found: Sequence[Cost], timed: bool) -> str:

@@ -7,6 +7,8 @@ their regimes are called, and a changed setting touches just what depends on it.
 Light: neither torch nor pyarrow is imported, since every cluster job parses the Snakefile again.
 """
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
@@ -21,6 +23,8 @@ from selfloop.identity import digest, short
 from selfloop.jobs.steps import has_step
 from selfloop.planning import paths
 from selfloop.planning.check import FIRST_ITERATION, START, Checked, of_seed
+from selfloop.processes.gpus import devices
+from selfloop.processor import AUTO, auto_precision
 
 
 @dataclass(frozen=True)
@@ -512,6 +516,18 @@ def _drawn(
         yield experiment if place == 0 else replace(experiment, simulations=())
 
 
+def _settled(training: Section) -> Section:
+    """`training` with the compute dtype of `precision: auto`, if that is bfloat16 and CPUs of this kind compute.
+
+    Machines that choose differently then run different studies. Where this machine has GPUs, and on a cluster, steps
+    choose where they run, and note it in their records.
+    """
+    here = not devices() and (AUTO in os.environ or shutil.which("sbatch") is None)
+    if here and getattr(training, "precision", None) == "auto" and auto_precision() == "bfloat16":
+        return training.changed(precision="bfloat16")
+    return training
+
+
 def _experiment(
     name: str, entry: models.Experiment, known: Mapping[str, regimes.Regime], contents: Contents
 ) -> Experiment:
@@ -521,7 +537,7 @@ def _experiment(
         domain=domain,
         data=entry.data,
         model=entry.model,
-        training=entry.training.without(FIRST_ITERATION).without(START),
+        training=_settled(entry.training.without(FIRST_ITERATION).without(START)),
         start=getattr(entry.training, START, "scratch"),
         first_iteration=getattr(entry.training, FIRST_ITERATION, None) or {},
         sampling=tuple(entry.sampling),

@@ -23,6 +23,7 @@ from selfloop.planning import paths
 from selfloop.planning.paths import RESULTS
 from selfloop.planning.rules import Plan
 from selfloop.planning.study import Study
+from selfloop.processor import auto_precision, processor
 from selfloop.versions import versions
 
 FILE = paths.PROVENANCE
@@ -94,10 +95,6 @@ def _code(root: Path) -> dict[str, object]:
 
 def _machine() -> dict[str, object]:
     """The machine that Snakemake runs on; on a cluster, artifacts name their own nodes."""
-    model = ""
-    if os.path.exists("/proc/cpuinfo"):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     gpus: list[str] = []
     if shutil.which("nvidia-smi"):
@@ -107,7 +104,9 @@ def _machine() -> dict[str, object]:
     return {
         "name": platform.node(),
         "system": platform.platform(),
-        "cpu": model or platform.processor(),
+        "cpu": processor().model,
+        "cpu_flags": processor().special,
+        "auto_precision": auto_precision(),
         "cpus": os.cpu_count(),
         "memory_gb": round(memory / 1e9, 1),
         "gpus": gpus,

@@ -10,6 +10,7 @@ import torch
 from selfloop.errors import UserError
 from selfloop.jobs.device import Device
 from selfloop.processes.group import PROMISED, rank, size
+from selfloop.processor import auto_precision, processor
 
 if TYPE_CHECKING:  # vLLM's environment lacks what it imports
     from selfloop.jobs.job import Job
@@ -97,7 +98,8 @@ def describe(device: torch.device, dtype: torch.dtype, **how: Any) -> Device:
     told = str(dtype).removeprefix("torch.")
     if device.type != "cuda":
         name = torch.backends.cpu.get_cpu_capability()
-        return Device("CPU", name, total_memory(device), None, None, torch.__version__, told, **how)
+        cpu = processor().model or "CPU"
+        return Device(cpu, name, total_memory(device), None, None, torch.__version__, told, **how)
     found = torch.cuda.get_device_properties(device)
     capability = f"compute capability {found.major}.{found.minor}"
     memory = int(found.total_memory)
@@ -126,14 +128,13 @@ def note_device(job: "Job[Any]", device: Device) -> None:
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of matrix products; `precision` is "auto" (bfloat16 where it is native), "bfloat16" or "float32"."""
+    """The dtype of matrix products; `precision` is "auto" (the faster one), "bfloat16" or "float32"."""
     if precision != "auto":
         return {"bfloat16": torch.bfloat16, "float32": torch.float32}[precision]
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.cpu._is_amx_tile_supported()  # AVX-512's bfloat16 is half as fast as float32
-    return torch.bfloat16 if native else torch.float32
+        return torch.bfloat16 if native else torch.float32
+    return compute_dtype(auto_precision(), device)
 
 
 def cache_dtype(precision: str) -> torch.dtype:

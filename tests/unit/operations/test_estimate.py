@@ -265,3 +265,17 @@ def test_the_domain_that_says_no_costs_has_its_jobs_counted(monkeypatch: pytest.
     assert line.jobs["train"] == total.jobs["train"] == 17
     assert line.of() == Work()
     assert notes == ["Only the jobs of the domain text are counted: it does not say what they cost."]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_the_estimate_says_what_auto_precision_is(
+    dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELFLOOP_AUTO_PRECISION", dtype)
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(of("tinystories-gpt2-9m")), encoding="utf-8")
+    estimate(path)
+    assert f"precision: auto is {dtype} on this processor (" in capsys.readouterr().out
+    monkeypatch.setenv("SELFLOOP_GPUS", "0")
+    estimate(path)
+    assert "precision: auto is bfloat16 on GPUs with units for it, else float32." in capsys.readouterr().out

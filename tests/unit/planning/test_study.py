@@ -418,3 +418,36 @@ def test_another_first_model_renames_what_is_measured_against_it() -> None:
     assert len(built.models) == 6
     for chain in built.chains:
         assert {model.first for model in chain.models} == {chain.models[0].name}
+
+
+def test_machines_whose_auto_precision_differs_run_different_studies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is bfloat16, the study is the one that says so; where steps may run elsewhere, names are as ever."""
+
+    def precise(precision: str) -> set[str]:
+        return names(of(training={"batch_size": 8, "precision": precision}))
+
+    monkeypatch.setenv("SELFLOOP_GPUS", "")
+    monkeypatch.setenv("SELFLOOP_AUTO_PRECISION", "float32")
+    as_ever, bfloat16 = precise("auto"), precise("bfloat16")
+    assert as_ever != bfloat16
+    monkeypatch.setenv("SELFLOOP_AUTO_PRECISION", "bfloat16")
+    assert precise("auto") == bfloat16
+    assert precise("float32") not in (as_ever, bfloat16)
+    monkeypatch.setenv("SELFLOOP_GPUS", "0")
+    assert precise("auto") == as_ever
+
+
+def test_on_a_cluster_each_node_chooses_unless_the_environment_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chooses_bfloat16 = SimpleNamespace(precision="bfloat16")
+    monkeypatch.setattr("selfloop.processor.processor", lambda: chooses_bfloat16)
+    monkeypatch.setenv("SELFLOOP_GPUS", "")
+    monkeypatch.delenv("SELFLOOP_AUTO_PRECISION", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    alone = names(of())
+    (tmp_path / "sbatch").touch(mode=0o755)
+    by_node = names(of())
+    assert alone != by_node
+    monkeypatch.setenv("SELFLOOP_AUTO_PRECISION", "bfloat16")
+    assert names(of()) == alone

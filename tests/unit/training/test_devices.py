@@ -15,6 +15,7 @@ from selfloop.jobs.device import Device
 from selfloop.jobs.job import Job, StepParams
 from selfloop.jobs.record import Record, last_attempt
 from selfloop.processes.group import PROMISED, SIZE
+from selfloop.processor import processor
 from selfloop.training import devices
 from selfloop.training.devices import describe, driver, note, prepare_torch
 
@@ -162,7 +163,8 @@ def test_what_a_step_computes_on_is_in_its_log_and_record(tmp_path: Path, caplog
         note(job, torch.device("cpu"), torch.bfloat16, attention="FLASH_ATTENTION", compiled=True)
     attempt = last_attempt(path)
     assert attempt is not None and attempt.device is not None
-    assert (attempt.device.name, attempt.device.dtype, attempt.device.cuda) == ("CPU", "bfloat16", None)
+    assert (attempt.device.name, attempt.device.dtype) == (processor().model, "bfloat16")
+    assert attempt.device.cuda is None
     assert f"computing on {attempt.device}" in caplog.messages
     assert caplog.messages[-1].endswith(f"torch {torch.__version__}, bfloat16, attention FLASH_ATTENTION, compiled")
 

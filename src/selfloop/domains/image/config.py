@@ -144,8 +144,8 @@ class Training(TrainingLength):
     the schedule `plateau` waits for them.
     """
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Compute dtype: `bfloat16`, `float32`, or auto, bfloat16 where the hardware has it. Small models on CPUs are as
-    fast in float32.
+    """Compute dtype: `bfloat16`, `float32`, or auto, as in text: bfloat16 where the hardware has it. Small models on
+    CPUs are as fast in float32.
     """
 
 

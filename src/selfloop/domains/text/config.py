@@ -164,8 +164,8 @@ class Training(TrainingLength):
     measurements are always of all.
     """
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Compute dtype: `bfloat16`, `float32`, or auto, bfloat16 where the hardware has it. Weights are float32 in any
-    case.
+    """Compute dtype: `bfloat16`, `float32`, or auto, the faster one: bfloat16 on GPUs that have it, on CPUs with AMX,
+    and on AMD's with AVX-512's bfloat16. Weights are float32 in any case.
     """
     first_iteration: dict[str, object] | None = None
     """Keys of `training` that the model of iteration 1 has in place of the others, such as `{epochs: 3}` or

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from selfloop.domains.text.kernels.attention import attention
+from selfloop.domains.text.kernels.choice import draw
 from selfloop.domains.text.kernels.code import LANES, Kernel
 from selfloop.domains.text.model.blocked_cache import BlockedMemory
 from selfloop.domains.text.model.shape import Shape
@@ -35,7 +36,7 @@ def test_exponentials_are_as_precise_as_float32() -> None:
 
 def test_exponentials_of_infinity_vanish_and_nan_stays() -> None:
     found = exponentials(torch.tensor([[-math.inf, math.nan, *[0.0] * (LANES - 2)]]))[0]
-    assert 0 <= found[0] < 1e-37
+    assert found[0] == 0
     assert found[1].isnan()
     assert bool((found[2:] == 1).all())
 
@@ -93,3 +94,22 @@ def test_a_sequence_with_nan_gets_nan_and_the_others_do_not() -> None:
 def test_a_kernel_is_compiled_once_per_process() -> None:
     assert isinstance(attention(16, "float32", "bfloat16"), ctypes._CFuncPtr)
     assert attention(16, "float32", "bfloat16") is attention(16, "float32", "bfloat16")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("vocabulary", [1, 63, 64, 65, 1000, 8000])
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_tokens_are_chosen_as_by_the_softmax(vocabulary: int, dtype: torch.dtype, temperature: float) -> None:
+    """A token holds the numbers between the cumulative sums before and after it, also in rows that lie apart."""
+    generator = torch.Generator().manual_seed(vocabulary)
+    logits = (torch.randn(400, vocabulary + 3, generator=generator) * 3).to(dtype)[:, :vocabulary]
+    uniforms = torch.rand(400, generator=generator)
+    chosen = draw(logits, uniforms, temperature)
+    after = (logits.double() / temperature).softmax(dim=1).cumsum(dim=1)
+    above = after.gather(1, chosen[:, None])[:, 0]
+    below = torch.nn.functional.pad(after, (1, 0)).gather(1, chosen[:, None])[:, 0]
+    assert bool((below - 1e-5 <= uniforms).all() and (uniforms <= above + 1e-5).all())
+
+
+def test_a_row_of_nan_gives_a_token() -> None:
+    assert 0 <= int(draw(torch.full((1, 100), math.nan), torch.tensor([0.5]), 1.0)) < 100

@@ -12,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from selfloop.domains.text.kernels.code import INDEX, LANES, Code, Kernel, Value, index, vector
+from selfloop.domains.text.kernels.code import BYTES, CACHE_LINE, INDEX, LANES, Code, Kernel, Value, index, vector
 
 COLUMNS = 64  # dimensions summed at once: half of the registers of a processor with AVX2
 CHAINS = 4  # sums at once at least, since an addition begins before the last one has ended
@@ -53,7 +53,7 @@ def attention(head_size: int, dtype: str, kv_dtype: str) -> Any:
     hidden = code.mul(heads, index(head_size))
     full, lane = code.sdiv(position, index(LANES)), code.srem(position, index(LANES))
     scores = code.at(scratch, "float32", value_size(head_size))
-    write = _Writer(code, head_size, dtype, kv_dtype)
+    write = _Writer(code, head_size, dtype, kv_dtype, per_head)
     with code.loop(sequences) as sequence, code.loop(heads) as head:
         start = code.mul(head.index, index(head_size))
         query = code.at(qkv, dtype, code.add(code.mul(sequence.index, code.mul(hidden, index(3))), start))
@@ -71,11 +71,12 @@ def attention(head_size: int, dtype: str, kv_dtype: str) -> Any:
 class _Writer:
     """Writes the parts of the kernel for one sequence and head."""
 
-    def __init__(self, code: Code, size: int, dtype: str, kv_dtype: str) -> None:
+    def __init__(self, code: Code, size: int, dtype: str, kv_dtype: str, per_head: Value) -> None:
         self.code = code
         self.size = size
         self.dtype = dtype
         self.kv_dtype = kv_dtype
+        self.per_head = per_head
         self.chunk = math.gcd(size, LANES)  # dimensions per iteration
 
     def block(self, blocks: Value, number: Value) -> Value:
@@ -132,8 +133,11 @@ class _Writer:
         return code.sum(code.split(loop.values[0]))
 
     def score(self, query: Value, block: Value) -> Value:
-        """The scores of a block's positions."""
+        """The scores of a block's positions. Begins to read the same block of the next head, or sequence."""
         code = self.code
+        following = code.at(block, self.kv_dtype, self.per_head)
+        for number in range(0, block_size(self.size), CACHE_LINE // BYTES[self.kv_dtype]):
+            code.prefetch(code.at(following, self.kv_dtype, number))
         with code.loop(self.size // self.chunk, vector(0.0), vector(0.0)) as chunks:
             begin = code.mul(chunks.index, index(self.chunk))
             for offset in range(self.chunk):

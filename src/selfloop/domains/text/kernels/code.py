@@ -17,7 +17,8 @@ LANES = 16
 FLOAT, BITS, SHORT, INDEX = ir.FloatType(), ir.IntType(32), ir.IntType(16), ir.IntType(64)
 POINTER = ir.PointerType()
 STORED = {"float32": FLOAT, "bfloat16": SHORT}  # numbers in memory
-ALIGNMENT = {"float32": 4, "bfloat16": 2}
+BYTES = {"float32": 4, "bfloat16": 2}
+CACHE_LINE = 64  # bytes
 LOG2_E = 1.4426950408889634
 # 2^x on [-1/2, 1/2], by Chebyshev interpolation, from the highest power down; 3e-9 relative beside float32's rounding
 EXP2 = (1.5461445e-4, 1.3400428e-3, 9.6180567e-3, 5.5503272e-2, 2.4022651e-1, 6.9314721e-1, 1.0)
@@ -59,7 +60,7 @@ class Code(ir.IRBuilder):  # type: ignore[misc]
 
     def read(self, pointer: Value, dtype: str, lanes: int = LANES) -> Value:
         """A vector."""
-        value = self.load(pointer, typ=ir.VectorType(STORED[dtype], lanes), align=ALIGNMENT[dtype])
+        value = self.load(pointer, typ=ir.VectorType(STORED[dtype], lanes), align=BYTES[dtype])
         if dtype == "float32":
             return value
         bits = self.shl(self.zext(value, ir.VectorType(BITS, lanes)), _equal(16, lanes))
@@ -71,7 +72,13 @@ class Code(ir.IRBuilder):  # type: ignore[misc]
 
     def write(self, pointer: Value, dtype: str, value: Value) -> None:
         """Write a vector of any type."""
-        self.store(value, pointer, align=ALIGNMENT[dtype])
+        self.store(value, pointer, align=BYTES[dtype])
+
+    def prefetch(self, pointer: Value) -> None:
+        """Begin to read the cache line at an address, which may be outside of the memory."""
+        function = self._intrinsic("llvm.prefetch.p0", ir.VoidType(), [POINTER, BITS, BITS, BITS])
+        to_read, near, data = (ir.Constant(BITS, number) for number in (0, 3, 1))
+        self.call(function, [pointer, to_read, near, data])
 
     def rounded(self, value: Value, dtype: str) -> Value:
         """A vector as it is stored: nearest, ties to even; NaN stays NaN."""
@@ -110,16 +117,14 @@ class Code(ir.IRBuilder):  # type: ignore[misc]
 
     def multiply_add(self, one: Value, other: Value, added: Value) -> Value:
         """one · other + added of vectors, rounded once."""
-        name = f"llvm.fma.v{added.type.count}f32"
-        fused = self.module.globals.get(name)
-        if fused is None:
-            fused = ir.Function(self.module, ir.FunctionType(added.type, [added.type] * 3), name)
+        fused = self._intrinsic(f"llvm.fma.v{added.type.count}f32", added.type, [added.type] * 3)
         return self.call(fused, [one, other, added])
 
     def exp(self, value: Value) -> Value:
-        """e^x of a vector of numbers that are not positive, to 1e-7 relative; at least 2^-126. NaN stays NaN."""
+        """e^x of a vector of numbers that are not positive, to 1e-7 relative; 0 below 2^-126. NaN stays NaN."""
         power = self.fmul(value, vector(LOG2_E))
-        power = self.select(self.fcmp_ordered("<", power, vector(-126.0)), vector(-126.0), power)
+        vanishes = self.fcmp_ordered("<", power, vector(-126.0))
+        power = self.select(vanishes, vector(-126.0), power)
         shifted = self.fadd(power, vector(ROUNDER))
         fraction = self.fsub(power, self.fsub(shifted, vector(ROUNDER)))
         result = vector(EXP2[0])
@@ -127,7 +132,14 @@ class Code(ir.IRBuilder):  # type: ignore[misc]
             result = self.multiply_add(result, fraction, vector(coefficient))
         bits = ir.VectorType(BITS, LANES)
         exponent = self.shl(self.bitcast(shifted, bits), _equal(23, LANES))
-        return self.bitcast(self.add(self.bitcast(result, bits), exponent), value.type)
+        return self.select(
+            vanishes, vector(0.0), self.bitcast(self.add(self.bitcast(result, bits), exponent), value.type)
+        )
+
+    def _intrinsic(self, name: str, result: Value, arguments: Sequence[Value]) -> Value:
+        """A function that LLVM defines."""
+        declared = self.module.globals.get(name)
+        return declared or ir.Function(self.module, ir.FunctionType(result, arguments), name)
 
     @contextmanager
     def loop(self, count: Value | int, *values: Value) -> Iterator[Loop]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
+from selfloop.domains.text.kernels.choice import draw
 from selfloop.domains.text.model.kv_cache import KVCache, cache_memory
 from selfloop.domains.text.model.network import Transformer
 from selfloop.identity import stream
@@ -217,6 +218,14 @@ def choose(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     """
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
+    cuts = (sampling.top_k, sampling.top_p, sampling.min_p, sampling.typical_p)
+    if logits.device.type == "cpu" and all(cut is None for cut in cuts):
+        return draw(logits, uniforms, sampling.temperature)
+    return choose_with_torch(logits, uniforms, sampling)
+
+
+def choose_with_torch(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
+    """`choose` at temperatures above 0, on any device."""
     logits = logits.float()
     if sampling.temperature != 1:
         logits = logits / sampling.temperature

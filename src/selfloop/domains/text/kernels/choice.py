@@ -1,0 +1,133 @@
+"""Softmax and inverse transform at once, on CPUs: the next token of each row without writing its probabilities."""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from llvmlite import ir
+from torch import Tensor
+
+from selfloop.domains.text.kernels.code import FLOAT, LANES, Code, Kernel, Value, index, vector
+
+GROUP = 4 * LANES  # tokens per group of the two-level inversion
+
+
+def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+    """Sample a token of each row by inverse transform at one uniform number per row.
+
+    Args:
+        logits: [rows, vocabulary], float32 or bfloat16; rows may be apart.
+        uniforms: float32 [rows], in [0, 1].
+        temperature: above 0.
+
+    Returns:
+        int64 [rows].
+    """
+    if logits.stride(1) != 1:
+        logits = logits.contiguous()
+    rows, vocabulary = logits.shape
+    chosen = torch.empty(rows, dtype=torch.int64)
+    scratch = torch.full((scratch_size(vocabulary),), -math.inf)
+    heat = torch.tensor([temperature], dtype=torch.float32)
+    kernel = choice(vocabulary, str(logits.dtype).removeprefix("torch."), temperature != 1)
+    uniforms = uniforms.contiguous()
+    addresses = (given.data_ptr() for given in (logits, uniforms, heat, chosen, scratch))
+    kernel(*addresses, rows, logits.stride(0))
+    return chosen
+
+
+def scratch_size(vocabulary: int) -> int:
+    """Numbers of the kernel's scratch memory: the last group, another one, and a sum per group."""
+    return 2 * GROUP + -(-vocabulary // GROUP)
+
+
+@cache
+def choice(vocabulary: int, dtype: str, heated: bool) -> Any:
+    """The kernel for logits of a dtype; `heated` unless the temperature is 1. Its arguments:
+
+    logits: address of [rows, vocabulary].
+    uniforms: address of float32 [rows].
+    temperature: address of a float32.
+    chosen: address of int64 [rows], the result.
+    scratch: address of float32 [scratch_size(vocabulary)], -inf.
+    rows: how many.
+    stride: numbers from one row of logits to the next.
+    """
+    kernel = Kernel(addresses=5, integers=2)
+    code = kernel.code
+    logits, uniforms, temperature, chosen, scratch, rows, stride = kernel.arguments
+    full, rest = divmod(vocabulary, GROUP)
+    groups = -(-vocabulary // GROUP)
+    heat = code.spread(code.number(temperature))
+    weights = code.at(scratch, "float32", GROUP)
+    sums = code.at(scratch, "float32", 2 * GROUP)
+
+    def read(group: Value, own: str, lane: int) -> Value:
+        return code.read(code.at(group, own, lane), own)
+
+    def of_group(group: Value, own: str, largest: Value) -> list[Value]:
+        """Exponentials of a group's logits."""
+        found = [code.fsub(read(group, own, lane), largest) for lane in range(0, GROUP, LANES)]
+        return [code.exp(code.fdiv(each, heat) if heated else each) for each in found]
+
+    with code.loop(rows) as row:
+        own = code.at(logits, dtype, code.mul(row.index, stride))
+        with code.loop(full, vector(-math.inf)) as loop:
+            group = code.at(own, dtype, code.mul(loop.index, index(GROUP)))
+            found = [read(group, dtype, lane) for lane in range(0, GROUP, LANES)]
+            loop.values = [code.largest([*found, *loop.values])]
+        most = loop.values[0]
+        if rest:  # as many as fit into float32 vectors of their own; the others stay -inf
+            with code.loop(rest) as loop:
+                number = code.read(code.at(own, dtype, code.add(loop.index, index(full * GROUP))), dtype, 1)
+                code.write(code.at(scratch, "float32", loop.index), "float32", number)
+            most = code.largest([most, *(read(scratch, "float32", lane) for lane in range(0, GROUP, LANES))])
+        largest = code.spread(code.largest(code.split(most)))
+        with code.loop(full) as loop:
+            found = of_group(code.at(own, dtype, code.mul(loop.index, index(GROUP))), dtype, largest)
+            total = code.sum(code.split(code.sum(found)))
+            code.store(total, code.at(sums, "float32", loop.index))
+        if rest:
+            total = code.sum(code.split(code.sum(of_group(scratch, "float32", largest))))
+            code.store(total, code.at(sums, "float32", full))
+        uniform = code.number(code.at(uniforms, "float32", row.index))
+        group, left = _invert(code, sums, groups, lambda total: code.fmul(uniform, total))
+        with code.if_else(code.icmp_signed("<", group, index(full))) as (whole, last):
+            with whole:
+                found = of_group(code.at(own, dtype, code.mul(group, index(GROUP))), dtype, largest)
+                for number, each in enumerate(found):
+                    code.write(code.at(weights, "float32", number * LANES), "float32", each)
+            with last:
+                for number, each in enumerate(of_group(scratch, "float32", largest)):
+                    code.write(code.at(weights, "float32", number * LANES), "float32", each)
+        token, _ = _invert(code, weights, GROUP, lambda total: left)
+        token = code.add(code.mul(group, index(GROUP)), token)
+        code.store(token, code.gep(chosen, [row.index], source_etype=token.type))
+    return kernel.compile()
+
+
+def _invert(code: Code, weights: Value, count: int, target_of: Callable[[Value], Value]) -> tuple[Value, Value]:
+    """Index at which the cumulative sum of weights first exceeds a target, and the remainder of the target there.
+
+    The target, of the sum, is at most the largest number below the sum, so that the weight there is not zero.
+    """
+    nothing = ir.Constant(FLOAT, 0.0)
+    with code.loop(count, nothing) as loop:
+        loop.values = [code.fadd(loop.values[0], code.number(code.at(weights, "float32", loop.index)))]
+    total = loop.values[0]
+    below = code.bitcast(code.sub(code.bitcast(total, ir.IntType(32)), ir.Constant(ir.IntType(32), 1)), FLOAT)
+    target = target_of(total)
+    target = code.select(code.fcmp_ordered("<", target, below), target, below)
+    with code.loop(count, nothing, nothing, index(0)) as loop:
+        before, seen, found = loop.values
+        seen = code.fadd(seen, code.number(code.at(weights, "float32", loop.index)))
+        passed = code.fcmp_ordered("<=", seen, target)
+        loop.values = [
+            code.select(passed, seen, before),
+            seen,
+            code.select(passed, code.add(loop.index, index(1)), found),
+        ]
+    before, _, found = loop.values
+    return found, code.fsub(target, before)

@@ -21,6 +21,7 @@ from selfloop.domains.image.data.image_store import ROWS_PER_GROUP, SCHEMA, enco
 from selfloop.domains.image.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.image.model.network import Shape, build
 from selfloop.domains.image.model.sampler import encoded, sample
+from selfloop.processor import processor
 from selfloop.training.devices import compute_dtype, prepare_torch
 
 PAPER = 163_000
@@ -64,6 +65,7 @@ def main() -> None:
     print(
         f"{count:,} images of 64x64, {str(dtype).removeprefix('torch.')}, {device}, {torch.get_num_threads()} threads"
     )
+    print(processor())
     print(f"the model alone        {count / model_time:8.0f} images/s")
     print(f"sampled and written    {count / wall:8.0f} images/s, {size / count:,.0f} bytes an image")
     print(f"encoding of PNG alone  {count / encoding:8.0f} images/s")

@@ -34,6 +34,7 @@ from selfloop.domains.image.data import readers
 from selfloop.domains.image.data.conversion import MODES, Tally, converted
 from selfloop.domains.image.model.network import Shape, build
 from selfloop.domains.image.steps.train import ImageTask
+from selfloop.processor import processor
 from selfloop.training.devices import prepare_torch
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.malloc import keep_freed_memory
@@ -216,6 +217,7 @@ def main() -> None:
             side.end()
     theirs, mine = np.median(rates, axis=0)
     with_decoding = 1 / (1 / mine + decoding / arguments.files / EPOCHS)
+    print(processor())
     print(f"{arguments.model} model, {shape.size}x{shape.size}, batch {BATCH}, float32")
     print(f"{arguments.threads} threads, {arguments.clock} seconds")
     print(f"plain loop, {arguments.workers} workers   {theirs:8.0f} images/s")

@@ -42,6 +42,7 @@ import numpy as np
 from selfloop.domains.linear import theory
 from selfloop.domains.linear.simulation.scenario import Scenario
 from selfloop.domains.linear.simulation.simulate import simulate
+from selfloop.processor import processor
 from selfloop.training.malloc import keep_freed_memory
 
 sys.path.append(str(Path(__file__).parents[1] / "tests/reference"))
@@ -118,6 +119,7 @@ def compare_speed(scenario: Scenario) -> tuple[float, float]:
 
 def report_speed() -> None:
     """Print the ratio of the two paths: by regime, for all of a (d, T) together, and for the grid."""
+    print(processor())
     print(f"\n1. Direct loop over fast path, {ITERATIONS} iterations, one process, one BLAS thread; ms per seed")
     print(f"{'':>10} {'all regimes together':^30} {'ratio by regime':^68}")
     print(f"{'d':>4} {'T':>5} {'direct':>12} {'fast':>8} {'ratio':>8}", *(f"{regime:>20}" for regime in theory.REGIMES))

@@ -34,6 +34,7 @@ from selfloop.domains.molecule.model.network import GeoDiff, build
 from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.steps import prepare_data
 from selfloop.domains.molecule.steps.train import ConformationTask, NoisyBatch
+from selfloop.processor import processor
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.optimizer import FlatWeights, Optimizer
 
@@ -126,6 +127,7 @@ def main() -> None:
     ours, theirs = task.loss(model, task.batch(0)), direct.loss(0)
     gradients = [torch.autograd.grad(loss, list(model.parameters())) for loss in (ours, theirs)]
     off = max(float((a - b).norm() / b.norm().clamp(min=1e-12)) for a, b in zip(*gradients, strict=True))
+    print(processor())
     print(f"loss {ours.item():.4f} and {theirs.item():.4f}; gradients differ by at most {off:.1e} of their norm")
 
     if device.type == "cpu":

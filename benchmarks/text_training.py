@@ -34,6 +34,7 @@ from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.model.network import build
 from selfloop.domains.text.model.shape import parameter_count
+from selfloop.processor import processor
 from selfloop.training.loop import fit
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.resume import ResumeCheckpoint
@@ -206,6 +207,7 @@ def main() -> None:
         print(json.dumps(found))
         return
     rates = {dtype: product_rate(dtype, device) for dtype in (torch.bfloat16, torch.float32)}
+    print(processor())
     print(f"{device}, {arguments.threads} threads; matrix products: ", end="")
     print(", ".join(f"{str(dtype)[6:]} {rate / 1e9:,.0f} GFLOP/s" for dtype, rate in rates.items()))
     print(f"\n{'model':<8}{'side':<18}{'tokens/s':>10}{'ratio':>8}{'GFLOP/s':>10}{'of bfloat16 rate':>18}")

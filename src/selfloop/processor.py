@@ -26,6 +26,9 @@ class Processor:
     vendor: str
     flags: frozenset[str]
 
+    def __str__(self) -> str:
+        return ", ".join([self.model or "unknown processor", *self.special])
+
     @property
     def precision(self) -> str:
         """The faster dtype of matrix products: "bfloat16" with units for it, else "float32".

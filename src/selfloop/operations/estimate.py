@@ -52,9 +52,7 @@ def _precision(plan: Plan) -> list[str]:
         return []
     if devices():
         return ["precision: auto is bfloat16 on GPUs with units for it, else float32."]
-    here = processor()
-    described = ", ".join([here.model, *here.special])
-    return [f"precision: auto is {auto_precision()} on this processor ({described}); bfloat16 enters all names."]
+    return [f"precision: auto is {auto_precision()} on this processor ({processor()}); bfloat16 enters all names."]
 
 
 def _table(found: Sequence[Cost], timed: bool) -> str:

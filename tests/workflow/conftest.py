@@ -128,12 +128,17 @@ class Workflow:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "snakemake", *options, *arguments],
             cwd=self.folder,
-            env=environment() | self.variables | {"JOBS": str(self.noted)},
+            env=environment() | self.library | self.variables | {"JOBS": str(self.noted)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             process_group=0,
         )
+
+    @property
+    def library(self) -> dict[str, str]:
+        """The variable by which Snakemake's plugins, which it imports before the Snakefile, are those of the copy."""
+        return {"PYTHONPATH": os.pathsep.join([str(self.folder / "src"), str(PLUGINS)])}
 
     @property
     def noted(self) -> Path:

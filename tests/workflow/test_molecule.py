@@ -69,6 +69,20 @@ def test_every_iteration_has_its_losses_and_its_coverage_and_matching(finished: 
         assert set(group[group["split"] == "synthetic"]["metric"]) == FAULTS
 
 
+def test_a_plateau_watches_a_molecule_that_is_neither_trained_on_nor_tested(finished: Workflow) -> None:
+    (documents,) = (finished.folder / "results/data").glob("*/documents")
+    train, test, watched = (
+        set(pq.read_table(documents / split).column("smiles").to_pylist()) for split in ("train", "test", "validation")
+    )
+    assert (len(train), len(test), len(watched)) == (6, 2, 1)
+    assert train | test | watched == train ^ test ^ watched
+    curves = pd.read_parquet(finished.folder / "results/learning_curves.parquet")
+    evaluated = curves[(curves["metric"] == "loss_total") & curves["split"].isin(["test", "validation"])]
+    for _, chain in evaluated.groupby(["regime", "iteration"]):
+        by_split = {split: set(rows["step"]) for split, rows in chain.groupby("split")}
+        assert by_split["validation"] == by_split["test"]
+
+
 def test_the_figures_are_drawn(finished: Workflow) -> None:
     names = {path.name for path in (finished.folder / "results/figures").glob("[!.]*")}
     assert {

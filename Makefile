@@ -29,7 +29,7 @@ endif
 TORCH_INDEX ?=
 
 .PHONY: run install report screenshot estimate status prune test lint unit workflow browser chromium cluster vllm vllm-cpu
-.PHONY: vllm-gpu check-gpu format clean
+.PHONY: vllm-gpu check-gpu format clean whole
 .DELETE_ON_ERROR:
 
 run: .venv/base.stamp
@@ -37,7 +37,12 @@ run: .venv/base.stamp
 
 install: .venv/base.stamp
 
-test: lint unit workflow browser cluster vllm
+# Two groups side by side: hardly a test keeps more than one core busy. Each shows its output at its end.
+test: lint
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit whole
+
+whole:
+	@$(MAKE) --no-print-directory --jobs=1 workflow browser cluster vllm
 
 CONFIG ?= config/config.yaml
 SPEED ?= --measure

@@ -103,7 +103,6 @@ def shuffle_dates(workflow: Workflow) -> None:
 LIBRARY = "src/selfloop"
 
 NOTHING_CHANGED = {
-    "nothing": lambda workflow: None,
     "touched script": touch("workflow/scripts/step.py"),
     "git checkout": touch(
         "Snakefile", "src/**/*", "workflow/**/*", "config/*", "profiles/**/*", "envs/*", "tests/studies/*"
@@ -120,14 +119,22 @@ NOTHING_CHANGED = {
     ),
     "number written otherwise": experiment("tiny", sampling=[{"temperature": 1}]),
     "dates of results": shuffle_dates,
-    "no records of Snakemake's": forget,
 }
 
 
-@pytest.mark.parametrize("change", NOTHING_CHANGED.values(), ids=NOTHING_CHANGED)
-def test_what_changes_no_result_reruns_nothing(copy: Workflow, change: Callable[[Workflow], None]) -> None:
-    change(copy)
-    assert copy.would_run() == set()
+def test_what_changes_no_result_reruns_nothing_with_and_without_records(copy: Workflow, tmp_path: Path) -> None:
+    """All of it at once: where something reruns, the changes are tried one by one for a message that names them."""
+    together = copy.copy(tmp_path / "together")
+    for change in NOTHING_CHANGED.values():
+        change(together)
+    if found := together.would_run():
+        reruns = {}
+        for name, change in NOTHING_CHANGED.items():
+            change(alone := copy.copy(tmp_path / name))
+            reruns[name] = alone.would_run()
+        assert found == set(), reruns
+    forget(together)
+    assert together.would_run() == set()
 
 
 def test_large_data_of_the_user_s_are_prepared_again_when_changed_and_not_when_touched(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.steps.train import ConformationTask
 from selfloop.domains.text.model.network import attention_backend, build
 from selfloop.domains.text.model.shape import parameter_count, shape_of
+from selfloop.domains.text.sampling.torch_engine import any_order
 from selfloop.domains.text.sampling.vllm_python import find_vllm
 from selfloop.errors import UserError
 from selfloop.numbers import size
@@ -219,9 +220,12 @@ class GPUCheck:
                 yield f"{name}, {_how(compiled)}", said, good
 
     def sampling(self) -> Iterator[Found]:
-        """How fast both engines sample, the loading of the model aside."""
+        """Whether samples are the same twice, and how fast both engines sample, the loading of the model aside."""
         model = self.models["GPT-2 9M"]
         documents, length, seconds = (8, 32, 5.0) if self.tiny else (16_384, 256, 30.0)
+        with any_order(self.cuda):
+            for name, same, of in language.samples(self.models, self.device, self.tiny):
+                yield name, f"{same} of {of} documents are the same", same == of if "twice" in name else None
         rate = language.tokens_per_second(model, documents, length, "torch", seconds)
         prepare_torch(torch.get_num_threads(), 1)  # the engine has set torch up for sampling
         yield "torch", f"{rate:,.0f} tokens/s", rate >= TOKENS_PER_SECOND if self.cuda and not self.tiny else None

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.batches import DocumentTask, Order
 from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.network import build
-from selfloop.domains.text.sampling import torch_engine, vllm_engine
+from selfloop.domains.text.sampling import lanes, sampler, torch_engine, vllm_engine
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.processes.stopping import held_back
 from selfloop.training.devices import compile_deterministically
@@ -153,3 +153,19 @@ def tokens_per_second(
         with suppress(_TimeUp):
             list((torch_engine if engine == "torch" else vllm_engine).sample(request))
     return sampled / max(time.perf_counter() - began, 1e-9)
+
+
+def samples(models: Mapping[str, Model], device: torch.device, tiny: bool) -> Iterator[tuple[str, int, int]]:
+    """How many documents of untrained models are the same, of how many: sampled twice in lanes, and in cohorts.
+
+    Cohorts sum in another order than lanes: few documents differ.
+    """
+    count, length = (8, 16) if tiny else (512, 128)
+    sampling, prompts = Sampling(max_length=length), torch.full((count, 1), END_OF_TEXT_ID, device=device)
+    for name, model in list(models.items())[:2]:
+        network = build(model, 0).to(device)
+        one, again, cohorts = (
+            way(network, prompts, sampling, "check-gpu") for way in (lanes.sample, lanes.sample, sampler.sample)
+        )
+        for title, other in (("twice", again), ("in cohorts", cohorts)):
+            yield f"{name}, {title}", sum(map(np.array_equal, one, other)), count

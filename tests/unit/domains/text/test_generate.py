@@ -19,7 +19,7 @@ from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
-from selfloop.domains.text.sampling import sampler, torch_engine
+from selfloop.domains.text.sampling import lanes, sampler, torch_engine
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.steps import generate
 from selfloop.errors import UserError
@@ -158,6 +158,19 @@ def test_another_setting_does_not_go_on_from_finished_slices(
     parts = []
     for each in (cold, alone):
         generate.run(each)
+        parts.append(documents(Path(job.output["part"])))
+    assert parts[0] == parts[1]
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_part_sampled_as_on_a_gpu_is_the_same(job: Job, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In steps of fixed shapes, and two slices side by side."""
+    monkeypatch.setattr(sampler, "BLOCK", 10)
+    monkeypatch.setattr(lanes, "FIRST_LANE", 4)
+    parts = []
+    for fixed in (False, True):
+        monkeypatch.setattr(torch_engine, "in_lanes", lambda device, fixed=fixed: fixed)
+        generate.run(replace(job, threads=threads))
         parts.append(documents(Path(job.output["part"])))
     assert parts[0] == parts[1]
 

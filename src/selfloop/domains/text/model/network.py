@@ -27,6 +27,9 @@ def swiglu(product: Tensor) -> Tensor:
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": partial(F.gelu, approximate="tanh"), "swiglu": swiglu}
 
 
+Attend = Callable[[int, Tensor, Tensor], None]  # see `Transformer.decode`
+
+
 class Linear(nn.Linear):
     """A linear layer without default initialisation: weights come from `build` or a checkpoint."""
 
@@ -69,15 +72,13 @@ class Block(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self._finish(x, mixed.transpose(1, 2))
 
-    def step(self, x: Tensor, rotation: Tensor | None, caches: Sequence[KVCache], layer: int) -> Tensor:
-        """One decoding step for the sequences of all caches. x: [sequences, hidden]."""
+    def step(self, x: Tensor, rotation: Tensor | None, attend: Attend, layer: int) -> Tensor:
+        """One decoding step. x: [sequences, hidden]."""
         qkv = self.qkv(self.attention_norm(x)).view(len(x), 3, self.shape.heads, self.shape.head_size)
         if rotation is not None:
             qkv[:, :2] = rotate(qkv[:, :2], rotation)
         mixed = qkv.new_empty(len(x), self.shape.heads, self.shape.head_size)
-        sizes = [len(cache) for cache in caches]
-        for cache, piece, out in zip(caches, qkv.split(sizes), mixed.split(sizes), strict=True):
-            cache.attend(layer, piece, out)
+        attend(layer, qkv, mixed)
         return self._finish(x, mixed)
 
     def _heads(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,15 +136,30 @@ class Transformer(nn.Module):
         The sequences of the caches are concatenated; those of one cache are at the same position.
         """
         positions = torch.cat([ids.new_full((len(cache),), cache.length) for cache in caches])
+        sizes = [len(cache) for cache in caches]
+
+        def attend(layer: int, qkv: Tensor, mixed: Tensor) -> None:
+            for cache, piece, out in zip(caches, torch.split(qkv, sizes), torch.split(mixed, sizes), strict=True):
+                cache.attend(layer, piece, out)
+
+        logits = self.decode(ids, positions, attend)
+        for cache in caches:
+            cache.length += 1
+        return logits
+
+    def decode(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """Logits [sequences, vocabulary] of the next token after ids [sequences] at `positions`, of any cache.
+
+        attend(layer, qkv, mixed) remembers the keys and values of qkv [sequences, 3, heads, head_size], and writes what
+        the queries attend to to `mixed` [sequences, heads, head_size].
+        """
         x = self.embedding(ids)
         if self.positions is not None:
             x = x + self.positions(positions)
         rotation = None if self.rotation is None else self.rotation[:, positions, None, None].to(x.dtype)
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            x = block.step(x, rotation, caches, layer)
-        for cache in caches:
-            cache.length += 1
+            x = block.step(x, rotation, attend, layer)
         return F.linear(self.norm(x), self.head_weight)
 
     @property
@@ -153,9 +169,13 @@ class Transformer(nn.Module):
 
 
 def attention_backend(shape: Shape, device: torch.device, dtype: torch.dtype, is_causal: bool = True) -> str:
-    """The backend that scaled_dot_product_attention takes, as `torch.nn.attention.SDPBackend` names it."""
+    """The backend that scaled_dot_product_attention takes, as `torch.nn.attention.SDPBackend` names it.
+
+    Causal, as in training, or with a mask, as sampling on a GPU has it.
+    """
     heads = torch.empty(1, shape.heads, 8, shape.head_size, device=device, dtype=dtype)
-    return SDPBackend(torch._fused_sdp_choice(heads, heads, heads, None, 0.0, is_causal)).name
+    mask = None if is_causal else torch.zeros(1, 1, 8, 8, device=device, dtype=dtype)
+    return SDPBackend(torch._fused_sdp_choice(heads, heads, heads, mask, 0.0, is_causal)).name
 
 
 def rotation_table(shape: Shape) -> Tensor:

@@ -3,14 +3,18 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Event, Lock
 
 import numpy as np
 import torch
 
 from selfloop.domains.text.model.checkpoint import load_checkpoint
-from selfloop.domains.text.model.network import Transformer, attention_backend
+from selfloop.domains.text.model.network import attention_backend
+from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling.engine import Request
+from selfloop.domains.text.sampling.lanes import in_lanes, rows_of_first_lane
+from selfloop.domains.text.sampling.lanes import sample as sample_in_lanes
 from selfloop.domains.text.sampling.onednn import pack
 from selfloop.domains.text.sampling.sampler import sample as sample_documents
 from selfloop.domains.text.sampling.sampler import slices
@@ -18,8 +22,9 @@ from selfloop.processes.stopping import Stopped
 from selfloop.training.devices import cache_dtype, compute_dtype, describe, prepare_torch, total_memory
 from selfloop.training.slices import FinishedSlices, joined, split
 
-MAX_BATCH = {"cpu": 256, "cuda": 8192}  # documents at once; larger batches are hardly faster
-CACHE_FRACTION = 0.5  # of the memory, for KV caches at maximum length
+MAX_BATCH = 256  # documents at once on a CPU; larger batches are hardly faster
+CACHE_FRACTION = 0.5  # of a CPU's memory, for KV caches at maximum length
+ON_A_GPU = 2  # slices side by side: while one has few documents left, the other keeps the GPU busy
 
 
 def sample(request: Request) -> Iterator[np.ndarray]:
@@ -34,7 +39,9 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     own = device.type == "cpu"  # see `kv_cache.cache_memory`
     attention = "OWN_KERNEL" if own else attention_backend(model.shape, device, kv_dtype, is_causal=False)
     request.uses(describe(device, dtype, attention=attention))
-    batch = batch_size(model, request.sampling.max_length or model.shape.context, kv_dtype, device)
+    longest = request.sampling.max_length or model.shape.context
+    fixed = in_lanes(device)
+    batch = (rows_of_first_lane if fixed else batch_size)(model.shape, longest, kv_dtype)
     pack(model, batch)
     request.log.info("batch of %d documents, KV cache in %s", batch, str(kv_dtype).removeprefix("torch."))
     first, last = request.first_row, request.first_row + len(request.prompts)
@@ -53,26 +60,29 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     def documents(rows: range) -> list[np.ndarray]:
         if (saved := finished.load(rows.start)) is not None:
             return split(saved)
-        prompts = torch.from_numpy(request.prompts[rows.start - first : rows.stop - first]).to(device)
-        sampled = sample_documents(
-            model,
-            prompts,
-            request.sampling,
-            request.streams,
-            count,
-            rows.start,
-            kv_dtype,
-            batch,
-            request.tokens,
-        )
+        with on_stream(device):
+            prompts = torch.from_numpy(request.prompts[rows.start - first : rows.stop - first]).to(device)
+            sampled = (sample_in_lanes if fixed else sample_documents)(
+                model,
+                prompts,
+                request.sampling,
+                request.streams,
+                count,
+                rows.start,
+                kv_dtype,
+                batch,
+                request.tokens,
+            )
         finished.save(rows.start, joined(sampled))
         return sampled
 
     request.on_tokens(0)
     # On a CPU a slice per thread: intra-op parallelism of small operations is mostly synchronisation.
-    workers = min(request.threads, len(own_slices)) if device.type == "cpu" else 1
+    workers = min(ON_A_GPU if fixed else request.threads, len(own_slices))
     torch.set_num_threads(max(1, request.threads // max(1, workers)))
-    with ThreadPoolExecutor(max(1, workers)) as pool:
+    if device.type == "cuda":
+        torch.cuda.synchronize()  # the threads' streams need the model
+    with any_order(fixed), ThreadPoolExecutor(max(1, workers)) as pool:
         waiting: deque[Future[list[np.ndarray]]] = deque()
         try:
             for rows in own_slices:
@@ -85,11 +95,37 @@ def sample(request: Request) -> Iterator[np.ndarray]:
             ended.set()  # after an error or a stop signal, no thread finishes its slice
 
 
-def batch_size(model: Transformer, longest: int, kv_dtype: torch.dtype, device: torch.device) -> int:
-    """Documents sampled at once: `MAX_BATCH`, or fewer if their KV caches at maximum length would not fit.
+@contextmanager
+def on_stream(device: torch.device) -> Iterator[None]:
+    """Within, what this thread does on a GPU is on a stream of its own; on a CPU, nothing changes."""
+    if device.type != "cuda":
+        yield
+        return
+    torch.cuda.set_device(device)
+    with torch.cuda.stream(torch.cuda.Stream(device)):  # type: ignore[no-untyped-call]
+        yield
+
+
+@contextmanager
+def any_order(allowed: bool) -> Iterator[None]:
+    """Within, if allowed, torch may write to places of an index in any order: those of `lanes` are all different.
+
+    Deterministic algorithms would sort them first.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        if allowed:
+            torch._C._set_deterministic_algorithms(False)
+        yield
+    finally:
+        torch._C._set_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def batch_size(shape: Shape, longest: int, kv_dtype: torch.dtype) -> int:
+    """Documents sampled at once on a CPU: `MAX_BATCH`, or fewer if their KV caches at maximum length would not fit.
 
     Depends on the total memory, not the free one, so that a machine always samples alike.
     """
-    shape = model.shape
+    memory = total_memory(torch.device("cpu"))
     bytes_per_document = 2 * shape.layers * shape.hidden_size * longest * kv_dtype.itemsize
-    return max(1, min(MAX_BATCH[device.type], int(CACHE_FRACTION * total_memory(device) / bytes_per_document)))
+    return max(1, min(MAX_BATCH, int(CACHE_FRACTION * memory / bytes_per_document)))

@@ -59,7 +59,7 @@ def metrics(tmp_path: Path) -> tuple[Path, list[dict[str, Any]]]:
             path = tmp_path / f"{settings['regime']}.parquet"
             simulate_chains.run(Job({}, {"measurements": str(path)}, simulate_chains.Params(simulation=settings)))
             rows.append({"experiment": entry["experiment"], "domain": "linear", "file": str(path)})
-    outputs = {name: str(tmp_path / name) for name in ("metrics", "learning_curves", "chains")}
+    outputs = {name: str(tmp_path / name) for name in ("metrics", "learning_curves", "profile", "chains")}
     collect.run(Job({}, outputs, collect.Params(chains=[], simulations=rows)))
     return tmp_path / "metrics", asked
 

@@ -95,6 +95,11 @@ class Plan(studies.Study):
         return None if effort is None else flops(step, effort, model, part)
 
     @cached_property
+    def has_gpus(self) -> bool:
+        """Whether this machine has GPUs that steps may use."""
+        return bool(devices())
+
+    @cached_property
     def _efforts(self) -> dict[str, AnyEffort | None]:
         return {}
 
@@ -331,7 +336,7 @@ class Request:
 
     def of_job(self, wildcards: Wildcards) -> int:
         """The CPUs of a job."""
-        has_gpus = self.plan.submits() or bool(devices())
+        has_gpus = self.plan.submits() or self.plan.has_gpus
         return self.plan.resources.cpus(self.step, self.plan.domain_of(wildcards), has_gpus)
 
     def of_model(self, wildcards: Wildcards) -> int | None:

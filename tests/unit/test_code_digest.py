@@ -244,7 +244,7 @@ def test_no_step_depends_on_how_a_study_is_planned_or_run(step: str) -> None:
     names = ("execution", "forkserver", "gpus", "launch", "locks", "logs", "record", "run", "spec")
     apart += [f"jobs.{name}" for name in names]
     # The folder, what all sections have in common, and what the sections `training` of several domains have.
-    allowed = {f"selfloop.config{module}" for module in ("", ".section", ".training_length")}
+    allowed = {f"selfloop.config{module}" for module in ("", ".section", ".training_length", ".filters")}
     assert not {name for name in used - allowed for package in apart if name.startswith(f"selfloop.{package}")}
     assert not {name for name in used if name.endswith(".domain")}
 

@@ -4,6 +4,7 @@
 wildcard_constraints:
     model=r"[^/]+/seed\d+/iteration\d+-[0-9a-f]{16}",
     part="[^/]+-[0-9a-f]{16}",
+    score="[0-9a-f]{16}",
     profile=r"[^/]+/seed\d+-[0-9a-f]{16}",
 
 
@@ -59,6 +60,25 @@ rule generate:
         **study.requests("generate"),
     params:
         settings=study.generate_settings,
+    script:
+        "../scripts/step.py"
+
+
+# The scores by which filters choose rows; each once for all regimes that choose by them.
+rule score:
+    input:
+        unpack(study.score_input),
+    output:
+        scores=paths.scores("{model}", "{part}", "{score}"),
+    log:
+        paths.log("score", "{model}", "{part}-{score}"),
+    conda:
+        "../../envs/base.yaml"
+    threads: study.threads("score")
+    resources:
+        **study.requests("score"),
+    params:
+        settings=study.score_settings,
     script:
         "../scripts/step.py"
 

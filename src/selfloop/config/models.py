@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from selfloop.config.filters import Filter
 from selfloop.config.section import Distinct, Section
 
 Amount = Annotated[float, Field(ge=0)]
@@ -80,7 +81,7 @@ class Experiment(Section):
 class Part(Section):
     """A line of a regime's table."""
 
-    unsaid: ClassVar = frozenset({"last", "by_age", "weight", "rows"})
+    unsaid: ClassVar = frozenset({"last", "by_age", "weight", "rows", "filter", "random"})
 
     origin: Annotated[Literal["real", "fresh", "previous", "all"], Field(alias="from")]
     """`real`: the real train rows; `fresh`: real rows of the reserve (`data.reserve`), others at every iteration;
@@ -99,6 +100,12 @@ class Part(Section):
     """
     weight: Annotated[float, Field(gt=0)] = 1.0
     """How much each of its rows counts in the loss, relative to the rows of other lines."""
+    filter: str | None = None
+    """With `from: previous` or `all`: a filter of the section `filters`, which chooses the rows among more candidates.
+    The amount is that of the chosen rows.
+    """
+    random: bool = False
+    """With a filter: choose as many rows at random, of the same candidates."""
     rows: Literal["drawn", "same"] = "drawn"
     """Which rows of a data set a fraction of it is: `drawn` with a seed of each iteration's own, or the `same` at every
     iteration.
@@ -115,7 +122,7 @@ class RegimeGrid(Section):
 class Regime(Section):
     """What the model of iteration 2 and every later one is trained on, as a table of parts."""
 
-    unsaid: ClassVar = frozenset({"budget", "grid"})
+    unsaid: ClassVar = frozenset({"budget", "grid", "control"})
 
     grid: Annotated[dict[Variable, Annotated[Distinct[Amount], Field(min_length=1)]], Field(min_length=1)] | None = None
     """Lists of numbers by the name of a variable, such as `{a: [0.1, 1], b: [0, 4]}`, where `a` and `b` stand in place
@@ -124,6 +131,10 @@ class Regime(Section):
     """
     parts: Annotated[list[Part], Field(min_length=1)]
     """The lines of the table, in the order in which their rows are concatenated."""
+    control: Literal["random"] | None = None
+    """`random` adds the regime's twin, `verified-random` of `verified`: the same candidates, and as many rows of them,
+    chosen at random. An experiment that names the regime has both.
+    """
     budget: Annotated[float, Field(gt=0)] | None = None
     """Rows of the whole training set in multiples of the real train rows; more are subsampled, uniformly; null for no
     limit.
@@ -166,6 +177,8 @@ class Study(Section):
     """The experiments by name."""
     regimes: dict[RegimeName, Regime] = {}
     """Your own regimes by name, each a table of parts."""
+    filters: dict[RegimeName, Filter] = {}
+    """Filters by name, for the lines of regimes."""
     checkpointing: Checkpointing = Checkpointing()
     """How often a training saves its resume checkpoint."""
     figures: Figures = Figures()
@@ -213,6 +226,7 @@ class Requests(Section):
     generate: Request = Request()
     evaluate_model: Request = Request()
     evaluate_part: Request = Request()
+    score: Request = Request()
     measure_profile: Request = Request()
     simulate_chains: Request = Request()
 
@@ -228,6 +242,7 @@ class WholeRequests(Requests):
     generate: WholeRequest
     evaluate_model: WholeRequest
     evaluate_part: WholeRequest
+    score: WholeRequest
     measure_profile: WholeRequest
     simulate_chains: WholeRequest
 

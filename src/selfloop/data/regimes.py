@@ -16,9 +16,33 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from selfloop.config import models
+    from selfloop.config.filters import Filter
 
 REAL = 0  # the "iteration" that the real data come from
 _ROUNDING = 1e-9  # a sum of fractions that is this close to a whole number is whole
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a filter chooses rows of candidates; see `config.filters.Filter`.
+
+    Attributes:
+        name: of the filter, for messages.
+        keep, each, candidates, beta, noise: as in the config.
+        random: whether as many rows are chosen at random instead.
+    """
+
+    name: str
+    keep: str
+    each: bool
+    candidates: int
+    beta: float
+    noise: float
+    random: bool = False
+
+    def parts(self, amount: float) -> int:
+        """How many data sets hold the candidates for an amount of chosen rows."""
+        return pieces(amount) * self.candidates if self.each else pieces(amount * self.candidates)
 
 
 @dataclass(frozen=True)
@@ -32,7 +56,8 @@ class Take:
             at most 1; rows of a fraction are drawn by seed.
         skip: of fresh rows, how many of the reserve earlier iterations and lines have taken, in the same unit.
         weight: how much each row counts in the loss, relative to the others of the training set.
-        filter: the name of a verifier that decides which rows pass, or None.
+        filter: how a filter chooses the rows, of this data set and the following parts of the same model together; None
+            where there is none. The amount is this data set's share of the chosen rows.
         fresh: whether the rows come from the reserve instead of the train split. No other take of a chain has them.
         same: whether the rows drawn of this data set are the same at every iteration.
     """
@@ -42,7 +67,7 @@ class Take:
     amount: float = 1.0
     skip: float = 0.0
     weight: float = 1.0
-    filter: str | None = None
+    filter: Choice | None = None
     fresh: bool = False
     same: bool = False
 
@@ -65,6 +90,7 @@ class Source:
             repeats.
         weight: of each row in the loss, relative to those of other lines.
         same: whether a fraction of a data set is the same rows at every iteration.
+        filter: how its rows are chosen; None for all of them, or a fraction drawn.
     """
 
     origin: str
@@ -73,6 +99,7 @@ class Source:
     by_age: tuple[float, ...] | None = None
     weight: float = 1.0
     same: bool = False
+    filter: Choice | None = None
 
     @property
     def real(self) -> bool:
@@ -104,13 +131,17 @@ class Source:
         oldest = iteration - 1 if self.last is None else min(self.last, iteration - 1)
         return range(oldest, 0, -1)
 
+    def parts(self, amount: float) -> int:
+        """How many data sets of one model an amount takes rows from."""
+        return pieces(amount) if self.filter is None else self.filter.parts(amount)
+
     def pieces(self, iteration: int) -> int:
         """How many data sets it takes rows from at `iteration`; without a loop over them."""
         ages = len(self.ages(iteration))
         if self.by_age is None:
-            count = pieces(self.amount_at(iteration))
+            count = self.parts(self.amount_at(iteration))
             return min(count, 1) if self.origin == "fresh" else count * ages
-        listed = [pieces(amount) for amount in self.by_age[:ages]]
+        listed = [self.parts(amount) for amount in self.by_age[:ages]]
         return sum(listed) + listed[-1] * (ages - len(listed))
 
     @property
@@ -232,6 +263,12 @@ def _takes(regime: Regime, iteration: int) -> Iterator[Take]:
             continue
         for age in source.ages(iteration):
             origin = REAL if source.origin == "real" else iteration - age
+            if source.filter is not None:
+                amount = source.amount_at(iteration, age)
+                parts = source.parts(amount)
+                for part in range(parts):
+                    yield Take(origin, part, amount / parts, weight=source.weight, filter=source.filter)
+                continue
             for part, amount in enumerate(_pieces(source.amount_at(iteration, age))):
                 same = source.same and amount < 1
                 yield Take(origin, part if origin else 0, amount, weight=source.weight, same=same)
@@ -249,12 +286,16 @@ def _pieces(amount: float) -> Iterator[float]:
         yield amount - whole
 
 
-def from_config(name: str, table: "models.Regime") -> Regime:
-    """A user's regime from the config."""
-    return Regime(name, tuple(map(_source, table.parts)), table.budget)
+def from_config(name: str, table: "models.Regime", filters: "Mapping[str, Filter] | None" = None) -> Regime:
+    """A user's regime from the config, whose filters are known by name."""
+    return Regime(name, tuple(_source(part, filters or {}) for part in table.parts), table.budget)
 
 
-def _source(part: "models.Part") -> Source:
+def _source(part: "models.Part", filters: "Mapping[str, Filter]") -> Source:
+    choice = None
+    if part.filter is not None:
+        of = filters[part.filter]
+        choice = Choice(part.filter, of.keep, of.each, of.candidates, of.beta, of.noise, part.random)
     return Source(
         part.origin,
         tuple(part.amount) if isinstance(part.amount, list) else part.amount,
@@ -262,4 +303,5 @@ def _source(part: "models.Part") -> Source:
         None if part.by_age is None else tuple(part.by_age),
         part.weight,
         part.rows == "same",
+        choice,
     )

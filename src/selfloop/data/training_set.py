@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from selfloop.config.section import given
 from selfloop.data.atomic import atomic_folder
+from selfloop.data.choice import Choice, Scores, choose, read_scores
 from selfloop.data.parquet import FORMAT
 from selfloop.data.shards import ROWS_PER_GROUP, count_rows, shard_paths
 from selfloop.errors import UserError
@@ -38,7 +39,7 @@ class Take(BaseModel):
     amount: float
     skip: float
     weight: float
-    filter: str | None
+    filter: Choice | None
     fresh: bool = False
     same: bool = False
 
@@ -65,14 +66,22 @@ def run(job: Job[Params]) -> None:
     folders = [Path(folder) for folder in job.input["parts"]]
     streams = job.params.streams
     real = count_rows(Path(job.input["real"]))
-    masks = []
+    masks: list[np.ndarray] = []
+    scores = [Path(file) for file in job.input.get("scores", [])]
+    pool: list[tuple[Take, int, Scores | None]] = []  # candidates of one choice
     drawn: Counter[tuple[int, int]] = Counter()
-    for folder, take in zip(folders, job.params.takes, strict=True):
+    takes = job.params.takes
+    for place, (folder, take) in enumerate(zip(folders, takes, strict=True)):
         rows = count_rows(folder)
         if rows == 0:
             raise UserError(f"{folder} has no rows; it cannot become training data.")
         if take.filter is not None:
-            raise ValueError("the filter of a take is not implemented")
+            pool.append((take, rows, None if take.filter.random else read_scores(scores.pop(0))))
+            if not _continues(take, takes[place + 1 :]):
+                seed = stream(streams, f"rows of iteration {take.iteration}, chosen from data set {len(masks)} on")
+                masks += _chosen(pool, real, take.filter, seed)
+                pool = []
+            continue
         if take.fresh:
             masks.append(_fresh(folder, rows, take, real, stream(given(job.params.chain_streams), "fresh rows")))
             continue
@@ -130,6 +139,21 @@ def _draw(count: int, amount: float, seed: int) -> np.ndarray:
     mask = np.zeros(count, dtype=bool)
     mask[np.random.default_rng(seed).permutation(count)[:wanted]] = True
     return mask
+
+
+def _chosen(pool: list[tuple[Take, int, Scores | None]], real: int, how: Choice, seed: int) -> list[np.ndarray]:
+    """Masks of the rows that a filter chooses of its candidates: takes with the rows and scores of their data sets."""
+    takes, counts, scores = (list(each) for each in zip(*pool, strict=True))
+    wanted = round(sum(take.amount for take in takes) * real)
+    mask = choose(scores, counts, wanted, real, how, seed)
+    return list(np.split(mask, np.cumsum(counts)[:-1]))
+
+
+def _continues(take: Take, following: list[Take]) -> bool:
+    """Whether the next take holds further candidates of the same choice."""
+    if not following or following[0].filter is None:
+        return False
+    return following[0].iteration == take.iteration and following[0].part == take.part + 1
 
 
 def _fresh(folder: Path, count: int, take: Take, real: int, seed: int) -> np.ndarray:

@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from selfloop.config.filters import Filter
 from selfloop.config.models import Experiment
 from selfloop.config.section import Section
 from selfloop.data.profile import Profile
@@ -120,6 +121,7 @@ class Domain(ABC, Generic[E, D, M, S]):
         profile: what the phenomena of collapse are decided by; its steps then have measure_profile.
         adequate: what a first model must reach before a loop is judged.
         samples: whether there is a table of samples.
+        scorers: what filters may score its rows by, with the step `score`.
         weights: whether its step `train` weights the rows of a training set (`training_set.weights`).
         preload: packages that its steps import and that take long to import; steps fork from a process that has them.
     """
@@ -136,6 +138,7 @@ class Domain(ABC, Generic[E, D, M, S]):
     adequate: tuple[Limit, ...] = ()
     profile: Profile | None = None
     samples: bool = False
+    scorers: tuple[str, ...] = ()
     weights: bool = False
     preload: tuple[str, ...] = PRELOAD
 
@@ -189,6 +192,10 @@ class Domain(ABC, Generic[E, D, M, S]):
 
     def shared_steps(self, experiment: E) -> Iterable[str]:
         """The steps of which several processes, on a GPU each, may share a job: of "train" and "generate"."""
+        return ()
+
+    def scorer_problems(self, experiment: E, scorer: Filter) -> Iterable[str]:
+        """What is wrong with a filter's scorer for an experiment; a sentence each, beginning with the key."""
         return ()
 
     def known_rows(self, experiment: E) -> tuple[int, int] | None:

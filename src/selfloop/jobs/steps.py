@@ -39,6 +39,7 @@ _ROWS = (
     Step("generate", f"{_DOMAIN}.generate", shares_gpus=True),
     Step("evaluate_model", f"{_DOMAIN}.evaluate_model", deletes_state=True),
     Step("evaluate_part", f"{_DOMAIN}.evaluate_part", deletes_state=True),
+    Step("score", f"{_DOMAIN}.score"),
     Step("measure_profile", f"{_DOMAIN}.measure_profile"),
     Step("simulate_chains", f"{_DOMAIN}.simulate_chains"),
     Step("collect_metrics", "data.collect"),

@@ -114,6 +114,7 @@ def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> di
         if part.measured:
             found["evaluate_part", part.folder] = effort.evaluate_part(part.sampling, first) if effort else Work()
     found |= {("measure_profile", name): Work() for name in study.profiles}
+    found |= {("score", score.file): Work() for score in study.scores.values()}
     return found | {("simulate_chains", name): Work() for name in study.simulations}
 
 

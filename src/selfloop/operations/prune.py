@@ -82,6 +82,8 @@ def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
         for name, model in plan.models.items()
         if model.start is not None and not Path(paths.learning_curve(name)).exists()
     }
+    unscored = [score for score in plan.scores.values() if not Path(score.file).exists()]
+    kept |= {Path(paths.checkpoint(name)) for score in unscored for name in (score.part.model, score.first)}
     finished: set[str] = set()
     for chain in plan.chains:
         kept |= {Path(paths.checkpoint(model.name)) for model in (chain.models[0], chain.models[-1])}
@@ -112,11 +114,14 @@ def _strangers(plan: Plan) -> Iterator[tuple[Path, str]]:
     why = "of other studies or earlier settings"
     models = {Path(paths.model(name)) for name in plan.models}
     parts = {Path(part.folder) for part in plan.parts.values()}
+    scores = {Path(score.file) for score in plan.scores.values()}
     yield from (
         (path, f"models {why}") for path in sorted(Path(MODELS).glob("*/seed*/iteration*")) if path not in models
     )
     for path in sorted(Path(MODELS).glob("*/seed*/iteration*/parts/*")):
-        if path.with_name(path.name.removesuffix(".measurements.json")) not in parts and not path.name.startswith("."):
+        if path.name.startswith(".") or path in scores:
+            continue
+        if path.with_name(path.name.removesuffix(".measurements.json")) not in parts:
             yield path, f"sampled data {why}"
     real = {Path(DATA, experiment.real_name) for experiment in plan.experiments}
     tokenizers = {Path(e.tokenizer_file) for e in plan.experiments if e.tokenizer_file is not None}

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
 from selfloop.config import models
+from selfloop.config.filters import Filter
 from selfloop.config.section import Section, descriptions
 from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.planning.grids import NUMBERS
@@ -127,7 +128,10 @@ def _chapter(domain: str, tables: Mapping[str, Sequence[str]]) -> str:
 def _tables() -> Iterator[tuple[str, list[str]]]:
     yield "experiments", _of_experiments()
     yield "regimes", list(_rows(models.Regime))
-    shared = {key: section for key, section in _sections(models.Study) if key not in ("experiments", "regimes")}
+    yield "filters", list(_rows(Filter))
+    shared = {
+        key: section for key, section in _sections(models.Study) if key not in ("experiments", "regimes", "filters")
+    }
     yield "shared", [row for key, section in shared.items() for row in _rows(section, key)]
     for domain in domain_names():
         for key, section in _sections(load_domain(domain).experiment):

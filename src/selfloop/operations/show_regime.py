@@ -84,6 +84,10 @@ def _row(iteration: int, take: Take, real: int | None) -> list[str]:
     which = "all" if take.amount >= 1 else drawn
     if take.fresh:
         source, which = "the reserve", f"{take.skip:g}T to {take.skip + take.amount:g}T of the chain's own order"
+    if take.filter is not None:
+        how = take.filter
+        which = f"chosen at random, as many as by '{how.name}'" if how.random else f"chosen by '{how.name}'"
+        which += f", one of {how.candidates} for each row" if how.each else f", of {how.candidates} times as many"
     count = f"{take.amount:g}T" if real is None else f"{take.rows(real):,}"
     return [f"{iteration}", source, f"{take.amount:g}", count, f"{take.weight:g}", which]
 

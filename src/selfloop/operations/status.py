@@ -101,6 +101,8 @@ def _of_data(experiment: Experiment) -> Iterator[Step]:
 
 def _of_model(model: Model, parts: Sequence[Part]) -> Iterator[Step]:
     name = model.name
+    for score in model.scores:
+        yield _step("score", score.file, paths.log("score", score.part.model, f"{score.part.name}-{score.name}"))
     yield _step("concatenate", paths.training_set(name), paths.log("concatenate", name), 0.0)
     yield _step("train", paths.learning_curve(name), paths.log("train", name), *_length(model))
     for part in parts:

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from selfloop.config import models
+from selfloop.config.filters import Filter
 from selfloop.config.load import check_plain, validated
 from selfloop.config.messages import dotted, nearest, shown
 from selfloop.config.section import PER_CHAIN
@@ -61,7 +62,9 @@ def check(config: Mapping[str, Any]) -> Checked:
     study = validated(models.Study, config)
     for name, table in study.regimes.items():
         _check_regime(name, table)
-    known = {**regimes.BUILT_IN, **{name: regimes.from_config(name, table) for name, table in study.regimes.items()}}
+        _check_filters(name, table, study.filters)
+    own = {name: regimes.from_config(name, table, study.filters) for name, table in study.regimes.items()}
+    known = {**regimes.BUILT_IN, **own}
     entries = config["experiments"]  # as they are written, for messages
     resolved: dict[str, dict[str, Any]] = {}
     checked = Checked(study, {name: _experiment(name, entries, known, resolved) for name in entries}, known, grids)
@@ -69,6 +72,7 @@ def check(config: Mapping[str, Any]) -> Checked:
     for name, experiment in checked.experiments.items():
         for regime in experiment.regimes:
             _check_domain(experiment, known[regime], ("experiments", name))
+            _check_scorers(experiment, known[regime], study.filters, ("experiments", name))
         _check_training_sets(experiment, known, ("experiments", name))
     return checked
 
@@ -231,6 +235,44 @@ def _check_regime(name: str, table: models.Regime) -> None:
             )
 
 
+def _check_filters(name: str, table: models.Regime, filters: Mapping[str, Filter]) -> None:
+    for place, part in enumerate(table.parts):
+        where: tuple[Any, ...] = ("regimes", name, "parts", place)
+        if part.random and part.filter is None:
+            raise UserError(f"{dotted((*where, 'random'))}: true is only allowed with a filter.")
+        if part.filter is None:
+            continue
+        _check_member((*where, "filter"), part.filter, filters, "filter")
+        if part.origin not in ("previous", "all"):
+            raise UserError(
+                f"{dotted((*where, 'filter'))}: '{part.filter}' chooses among sampled rows, from: previous or all, not "
+                f"{part.origin}."
+            )
+
+
+def _check_scorers(
+    experiment: models.Experiment,
+    regime: regimes.Regime,
+    filters: Mapping[str, Filter],
+    where: tuple[str, ...],
+) -> None:
+    """Raise for a filter that the domain of an experiment cannot score."""
+    domain = load_domain(experiment.domain)
+    for source in regime.sources:
+        if source.filter is None:
+            continue
+        name, scorer = source.filter.name, filters[source.filter.name]
+        if getattr(experiment, "simulation", None) is not None:
+            raise UserError(f"{dotted((*where, 'simulation'))}: '{regime.name}' has a filter, which is not simulated.")
+        if scorer.by not in domain.scorers:
+            raise UserError(
+                f"filters.{name}.by: domain '{domain.name}', of {dotted(where)}, has no '{scorer.by}'"
+                f"{nearest(scorer.by, domain.scorers)}"
+            )
+        for problem in domain.scorer_problems(experiment, scorer):
+            raise UserError(f"filters.{name}.{problem}")
+
+
 def _check_domain(experiment: models.Experiment, regime: regimes.Regime, where: tuple[str, ...]) -> None:
     """Raise for what a regime asks of an experiment that its domain cannot do, or for too small a reserve."""
     domain = load_domain(experiment.domain)
@@ -254,6 +296,6 @@ def _check_domain(experiment: models.Experiment, regime: regimes.Regime, where: 
         )
 
 
-def _check_member(where: tuple[str, ...], value: str, allowed: Iterable[str], what: str) -> None:
+def _check_member(where: tuple[str | int, ...], value: str, allowed: Iterable[str], what: str) -> None:
     if value not in list(allowed):
         raise UserError(f"{dotted(where)}: unknown {what} {shown(value)}{nearest(value, allowed)}")

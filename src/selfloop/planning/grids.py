@@ -5,7 +5,7 @@ has them all.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -56,7 +56,28 @@ def expanded(config: Mapping[str, Any], most: int) -> tuple[dict[str, Any], dict
         for variable in points[next(iter(points))].keys() - used:
             raise UserError(f"regimes.{name}.grid.{variable}: no part uses it; write {variable} in place of a number.")
         grids[name] = Grid(points)
-    return {**config, "regimes": found, **_experiments(config, grids)}, grids
+    twins = {name: f"{name}-random" for name, table in found.items() if _has_twin(table)}
+    for name, twin in twins.items():
+        if twin in found:
+            raise UserError(f"regimes.{name}.control: '{twin}', its twin's name, is another regime's.")
+    with_twins = {}
+    for name, table in found.items():
+        with_twins[name] = table
+        if name in twins:
+            with_twins[twins[name]] = _twin(table)
+    members = {name: [*grid.points] for name, grid in grids.items()}
+    return {**config, "regimes": with_twins, **_experiments(config, members, twins)}, grids
+
+
+def _has_twin(table: Any) -> bool:
+    return isinstance(table, Mapping) and table.get("control") == "random" and isinstance(table.get("parts"), list)
+
+
+def _twin(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A regime that chooses as many rows of the same candidates at random."""
+    filtered = [isinstance(part, Mapping) and "filter" in part for part in table["parts"]]
+    parts = [{**part, "random": True} if own else part for part, own in zip(table["parts"], filtered, strict=True)]
+    return {**{key: value for key, value in table.items() if key != "control"}, "parts": parts}
 
 
 def _points(name: str, grid: Mapping[str, list[float]], most: int) -> dict[str, dict[str, float]]:
@@ -97,26 +118,29 @@ def _at(table: Mapping[str, Any], values: Mapping[str, float], used: set[str]) -
     return {key: number(value) if key == "budget" else value for key, value in found.items()}
 
 
-def _experiments(config: Mapping[str, Any], grids: Mapping[str, Grid]) -> dict[str, Any]:
-    """The experiments, with the regimes of a grid in place of its name."""
+def _experiments(
+    config: Mapping[str, Any], members: Mapping[str, list[str]], twins: Mapping[str, str]
+) -> dict[str, Any]:
+    """The experiments, with the regimes of a grid in place of its name, and with the twins of their regimes."""
     entries = config.get("experiments")
-    if not (grids and isinstance(entries, Mapping)):
+    if not ((members or twins) and isinstance(entries, Mapping)):
         return {}
-    return {"experiments": {name: _experiment(entry, grids) for name, entry in entries.items()}}
 
+    def named(name: Any) -> Iterator[Any]:
+        for member in members.get(name, [name]) if isinstance(name, str) else [name]:
+            yield member
+            if isinstance(member, str) and member in twins:
+                yield twins[member]
 
-def _experiment(entry: Any, grids: Mapping[str, Grid]) -> Any:
-    if not isinstance(entry, Mapping):
-        return entry
-    found = dict(entry)
-    if isinstance(found.get("regimes"), list):
-        found["regimes"] = list(_members(found["regimes"], grids))
-    if isinstance(found.get("iterations"), Mapping):
-        counts = found["iterations"].items()
-        found["iterations"] = {member: count for name, count in counts for member in _members([name], grids)}
-    return found
+    def experiment(entry: Any) -> Any:
+        if not isinstance(entry, Mapping):
+            return entry
+        found = dict(entry)
+        if isinstance(found.get("regimes"), list):
+            found["regimes"] = list(dict.fromkeys(one for name in found["regimes"] for one in named(name)))
+        if isinstance(found.get("iterations"), Mapping):
+            counts = found["iterations"].items()
+            found["iterations"] = {one: count for name, count in counts for one in named(name)}
+        return found
 
-
-def _members(names: Iterable[Any], grids: Mapping[str, Grid]) -> Iterator[Any]:
-    for name in names:
-        yield from grids[name].points if isinstance(name, str) and name in grids else [name]
+    return {"experiments": {name: experiment(entry) for name, entry in entries.items()}}

@@ -95,6 +95,11 @@ def part_state(model_name: str, name: str) -> str:
     return f"{STATE}/parts/{model_name}/{name}"
 
 
+def scores(model_name: str, name: str, score: str) -> str:
+    """The scores of the rows of a sampled data set by one scorer."""
+    return f"{part(model_name, name)}.scores-{score}.parquet"
+
+
 def simulation(name: str) -> str:
     """The measurements of whole chains that one job has simulated."""
     return f"{SIMULATIONS}/{name}.parquet"

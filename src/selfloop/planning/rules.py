@@ -124,7 +124,8 @@ class Plan(studies.Study):
 
     def _set_steps(self, model: studies.Model) -> tuple[str, ...]:
         sampled = model.start is not None or any(take.iteration != REAL for take, _ in model.takes)
-        return (*self._real_steps(model.domain), "concatenate", *(("train", "generate") if sampled else ()))
+        scored = ("score",) if model.scores else ()
+        return (*self._real_steps(model.domain), "concatenate", *(("train", "generate", *scored) if sampled else ()))
 
     def step_codes(self) -> dict[str, str]:
         """Digest of the code of each step that data, models and samples come from, by domain and step."""
@@ -178,7 +179,8 @@ class Plan(studies.Study):
     def concatenate_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule concatenate."""
         model = self.models[wildcards.model]
-        return {"real": model.real("train"), "parts": [folder for _, folder in model.takes]}
+        scores = {"scores": [score.file for score in model.scores]} if model.scores else {}
+        return {"real": model.real("train"), "parts": [folder for _, folder in model.takes], **scores}
 
     def train_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule train."""
@@ -266,6 +268,21 @@ class Plan(studies.Study):
         model, part = self.models[wildcards.model], self.parts[wildcards.model, wildcards.part]
         sampled = {"streams": part.streams, "sampling": part.sampling.plain, "part": part.index}
         return {**_of(model.experiment, *self._set_steps(model), "train", "generate", "evaluate_part"), **sampled}
+
+    def score_input(self, wildcards: Wildcards) -> dict[str, object]:
+        """Inputs of a job of the rule score."""
+        score = self.scores[wildcards.model, wildcards.part, wildcards.score]
+        if score.scorer["by"] != "cross-entropy":
+            return {"part": score.part.folder}
+        model = score.first if score.scorer["of"] == "first" else wildcards.model
+        return {"part": score.part.folder, "checkpoint": paths.checkpoint(model)}
+
+    def score_settings(self, wildcards: Wildcards) -> dict[str, object]:
+        """Params of a job of the rule score."""
+        model = self.models[wildcards.model]
+        scorer = self.scores[wildcards.model, wildcards.part, wildcards.score].scorer
+        steps = (*self._set_steps(model), "train", "generate", "score")
+        return {**_of(model.experiment, *steps), "scorer": scorer, "data": model.experiment.data.plain}
 
     def measure_profile_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule measure_profile; no checkpoint among them that `selfloop prune` deletes."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import accumulate
 
 from selfloop.config import models
-from selfloop.data.regimes import Regime, Source, pieces
+from selfloop.data.regimes import Regime, Source
 from selfloop.errors import UserError
 
 MOST_MODELS = 20_000  # about 100,000 jobs, which Snakemake plans in minutes
@@ -96,12 +96,12 @@ def sampled(regime: Regime, iterations: int) -> tuple[int, float]:
 def _parts(source: Source, iterations: int) -> Iterator[int]:
     """How many parts a line takes of each model, from the first, over all iterations."""
     if source.by_age is not None:
-        listed = list(accumulate(map(pieces, source.by_age), max))
+        listed = list(accumulate(map(source.parts, source.by_age), max))
         for model in range(1, iterations + 1):
             oldest = min(iterations - model, source.last or iterations, len(listed))
             yield listed[oldest - 1] if oldest else 0
         return
-    wanted = [pieces(source.amount_at(iteration)) for iteration in range(2, iterations + 1)]  # of model 1 first
+    wanted = [source.parts(source.amount_at(iteration)) for iteration in range(2, iterations + 1)]  # of model 1 first
     last = 1 if source.origin == "previous" else source.last or iterations
     if last >= iterations:
         yield from reversed(list(accumulate(reversed(wanted), max)))

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 
 from selfloop.config import models
+from selfloop.config.filters import Filter
 from selfloop.config.section import Section
 from selfloop.data import regimes
 from selfloop.data.contents import Contents
@@ -38,6 +39,7 @@ class Experiment:
     training: Section
     sampling: tuple[Section, ...]
     regimes: tuple[regimes.Regime, ...]
+    filters: Mapping[str, Filter]
     iterations: Mapping[str, int]
     seeds: tuple[int, ...]
     simulations: tuple[Mapping[str, object], ...] = ()
@@ -144,6 +146,7 @@ class Model:
     identity: str
     first: str  # name of the iteration-1 model of the same chain
     start: str | None  # name of the model whose weights it starts from
+    scores: tuple["Score", ...]  # of the rows that it chooses among, in the order of its takes
     history: str  # the regime that first asked for it, for messages only
 
     @property
@@ -217,6 +220,26 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Score:
+    """The scores of a part's rows by one scorer."""
+
+    part: Part
+    first: str  # name of the iteration-1 model of the part's chain
+    scorer: Mapping[str, object] = field(hash=False)
+
+    @cached_property
+    def name(self) -> str:
+        """Digest of the scorer."""
+        under_first = self.scorer["by"] == "cross-entropy" and self.scorer["of"] == "first"
+        return short(digest([self.scorer, self.first if under_first else None]))
+
+    @property
+    def file(self) -> str:
+        """Its file."""
+        return paths.scores(self.part.model, self.part.name, self.name)
+
+
+@dataclass(frozen=True)
 class Simulation:
     """Whole chains, of many seeds, that one job of the domain computes without files between."""
 
@@ -284,6 +307,7 @@ class Study:
     experiments: tuple[Experiment, ...]
     models: dict[str, Model] = field(default_factory=dict)
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
+    scores: dict[tuple[str, str, str], Score] = field(default_factory=dict)
     chains: list[Chain] = field(default_factory=list)
     profiles: dict[str, Profile] = field(default_factory=dict)
 
@@ -394,7 +418,12 @@ class Study:
                 (take, data[take.fresh] if take.iteration == regimes.REAL else folder(take.iteration, take.part))
                 for take in wanted.takes
             )
-            models.append(self._model(experiment, regime, seed, iteration, takes, wanted.budget, models))
+            scores = tuple(
+                self._score(experiment, part(take.iteration, take.part), models[0].name, take.filter.name)
+                for take in wanted.takes
+                if take.filter is not None and not take.filter.random
+            )
+            models.append(self._model(experiment, regime, seed, iteration, takes, wanted.budget, models, scores))
         # Part 0 of every model, also of the last, shows what that model has become.
         indices: list[set[int]] = [{0} for _ in models]
         for wanted in sets:
@@ -416,6 +445,7 @@ class Study:
         takes: tuple[tuple[regimes.Take, str], ...],
         budget: float | None,
         earlier: list[Model],
+        scores: tuple[Score, ...],
     ) -> Model:
         made_from = [_taken(take, folder) for take, folder in takes]
         made_by = [experiment.setting_name, seed, iteration, made_from, budget]
@@ -427,13 +457,21 @@ class Study:
         if earlier and experiment.start != "scratch":
             start = earlier[0 if experiment.start == "first" else -1].name
             made_by.append({"start": start})
+        if scores:
+            made_by.append({"scores": [score.file for score in scores]})
         identity = digest(made_by)
         name = model_name(experiment, seed, iteration, identity)
         if name not in self.models:
             first = earlier[0].name if earlier else name
-            self.models[name] = Model(experiment, seed, iteration, takes, budget, identity, first, start, regime.name)
+            self.models[name] = Model(
+                experiment, seed, iteration, takes, budget, identity, first, start, scores, regime.name
+            )
         self._claim(name, identity)
         return self.models[name]
+
+    def _score(self, experiment: Experiment, part: Part, first: str, name: str) -> Score:
+        score = Score(part, first, experiment.filters[name].scorer.plain)
+        return self.scores.setdefault((part.model, part.name, score.name), score)
 
     def _profile_chains(self) -> None:
         """Find the profiles, and note in each chain in which its parts are."""
@@ -468,7 +506,8 @@ class Study:
 
 def _taken(take: regimes.Take, folder: str) -> list[object]:
     """What the rows of a take depend on; the folder says whether they are fresh."""
-    return [folder, take.amount, take.skip, take.weight, take.filter, *(["same"] if take.same else [])]
+    choice = None if take.filter is None else {**asdict(take.filter), "name": None}
+    return [folder, take.amount, take.skip, take.weight, choice, *(["same"] if take.same else [])]
 
 
 def _profile_key(chain: Chain) -> tuple[str, int, str]:
@@ -498,21 +537,19 @@ def experiments(checked: Checked, in_job: bool = False) -> tuple[Experiment, ...
     contents = Contents(in_job)
     found: list[Experiment] = []
     for name, entry in checked.experiments.items():
-        found += _drawn(name, entry, checked.regimes, contents)
+        found += _drawn(name, entry, checked, contents)
     contents.keep()
     return tuple(found)
 
 
-def _drawn(
-    name: str, entry: models.Experiment, known: Mapping[str, regimes.Regime], contents: Contents
-) -> Iterator[Experiment]:
+def _drawn(name: str, entry: models.Experiment, checked: Checked, contents: Contents) -> Iterator[Experiment]:
     """An experiment; of one whose chains have real data of their own, one for each seed, all of the same name."""
     for place, seed in enumerate(entry.seeds):
         own = of_seed(entry, seed)
         if own is entry:
-            yield _experiment(name, entry, known, contents)
+            yield _experiment(name, entry, checked, contents)
             return
-        experiment = _experiment(name, own.changed(seeds=[seed]), known, contents)
+        experiment = _experiment(name, own.changed(seeds=[seed]), checked, contents)
         yield experiment if place == 0 else replace(experiment, simulations=())
 
 
@@ -528,9 +565,7 @@ def _settled(training: Section) -> Section:
     return training
 
 
-def _experiment(
-    name: str, entry: models.Experiment, known: Mapping[str, regimes.Regime], contents: Contents
-) -> Experiment:
+def _experiment(name: str, entry: models.Experiment, checked: Checked, contents: Contents) -> Experiment:
     domain = load_domain(entry.domain)
     return Experiment(
         name=name,
@@ -541,9 +576,10 @@ def _experiment(
         start=getattr(entry.training, START, "scratch"),
         first_iteration=getattr(entry.training, FIRST_ITERATION, None) or {},
         sampling=tuple(entry.sampling),
-        regimes=tuple(known[regime] for regime in entry.regimes),
+        regimes=tuple(checked.regimes[regime] for regime in entry.regimes),
+        filters=checked.study.filters,
         iterations={regime: entry.iterations_of(regime) for regime in entry.regimes},
         seeds=tuple(entry.seeds),
-        simulations=tuple(domain.simulations(entry, known)),
+        simulations=tuple(domain.simulations(entry, checked.regimes)),
         contents=contents.read_by(_data_read(domain, entry.data), lambda: domain.input_files(entry.data)),
     )

@@ -22,6 +22,7 @@ from selfloop.statistics.estimates import Estimate
 Key = tuple[str, str, str, str]  # experiment, model, sampling, regime
 # What a regime is contrasted with: real rows alone, and a pool of a fixed number of rows.
 CONTROLS = (*(name for name, regime in BUILT_IN.items() if regime.control), "accumulate-subsample")
+TWIN = "-random"  # the end of the name of a filtered regime's twin
 PHRASES: Mapping[Word, str] = {
     "better": "get better",
     "no notable change": "show no notable change",
@@ -106,7 +107,7 @@ def lines(
         for key, of in effects.items():
             contrasts = {
                 control: estimates.mean((shares[key] - shares[twin]).dropna().to_numpy())
-                for control in CONTROLS
+                for control in (*CONTROLS, f"{key[3]}{TWIN}")
                 if key[3] != control and (twin := (*key[:3], control)) in shares
             }
             names = (key[0], series_of[key], key[3])

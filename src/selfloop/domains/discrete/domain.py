@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from selfloop.config import models
+from selfloop.config.filters import Filter
 from selfloop.config.section import PER_CHAIN
 from selfloop.data.quantity import Quantity
 from selfloop.domains.discrete.config import Chains, Data, Model, Sampling, Simulation, Training, sampling_title
@@ -49,6 +50,7 @@ class Discrete(SimulatedDomain[Experiment, Data, Model, Sampling]):
     described = ("source", "name", "types", "rows")
     experiment = Experiment
     chains = Chains
+    scorers = ("reward",)
     weights = True
     headline = Quantity("lost_types", "test", "Test types that the model cannot produce", "share")
     synthetic = (
@@ -63,6 +65,11 @@ class Discrete(SimulatedDomain[Experiment, Data, Model, Sampling]):
         Quantity("cross_entropy", "test", "Test cross-entropy", "nats per row"),
         Quantity("entropy", "test", "Entropy", "nats"),
     )
+
+    def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:
+        """No rewards."""
+        if not scorer.rewards:
+            yield "rewards: none are given; name words and their rewards."
 
     def data_slug(self, data: Data) -> str:
         """For example shakespeare-n10000 or zipf1-k1000-n5000."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from selfloop.config import models
+from selfloop.config.filters import Filter
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.domains.linear.config import Chains, Data, Grid, Model, Sampling, Simulation, Training
@@ -155,6 +156,7 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
     title = "Linear regression"
     described = ("rows", "dimension", "noise_variance")
     experiment = Experiment
+    scorers = ("residual",)
     weights = True
     preload = ("numpy", "pyarrow.parquet", "pandas", "pydantic", "safetensors.numpy", "tqdm")
     headline = Quantity("excess_risk", "test", "Excess risk", "squared unit of y")
@@ -163,6 +165,11 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
         Quantity("signal", "synthetic", "Mean square of the signal", "squared unit of y"),
         Quantity("noise", "synthetic", "Mean square of the noise", "squared unit of y"),
     )
+
+    def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:
+        """A center of another dimension."""
+        if scorer.center is not None and len(scorer.center) != experiment.data.dimension:
+            yield f"center: {len(scorer.center)} numbers; data.dimension, {experiment.data.dimension}, are needed."
 
     def data_slug(self, data: Data) -> str:
         """For example d10-t100."""

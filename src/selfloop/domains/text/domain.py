@@ -97,6 +97,7 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         wider="become more random",
     )
     samples = True
+    scorers = ("cross-entropy", "length", "duplicates")
     weights = True
     preload = (*PRELOAD, "tokenizers", "llvmlite.binding")
 

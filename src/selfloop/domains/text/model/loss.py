@@ -177,6 +177,22 @@ def by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray
 
 
 @torch.inference_mode()
+def document_losses(model: Transformer, store: TokenStore, device: torch.device) -> np.ndarray:
+    """Cross-entropy of each document of `store`, nats per token, float64 [documents].
+
+    A document without a token to predict has 0.
+    """
+    found = np.zeros(len(store))
+    for indices in by_length(store.lengths, max(256, 2**24 // len(model.head_weight))):
+        batch = to_batch([store[index] for index in indices], device)
+        logits = (model.hidden(batch.inputs) @ model.head_weight.t()).float().flatten(0, 1)
+        losses = F.cross_entropy(logits, batch.targets.flatten(), ignore_index=IGNORED, reduction="none")
+        sums = losses.view(batch.targets.shape).double().sum(dim=1)
+        found[indices] = (sums / (batch.targets != IGNORED).sum(dim=1).clamp(min=1)).cpu().numpy()
+    return found
+
+
+@torch.inference_mode()
 def cross_entropy(
     model: Transformer, store: TokenStore, device: torch.device, tokens_per_batch: int | None = None
 ) -> float:

@@ -1,0 +1,116 @@
+"""Filters are planned: candidates, scores, and the random twin."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from selfloop.errors import UserError
+from selfloop.planning.check import check
+from selfloop.planning.rules import Plan, plan_study
+from selfloop.planning.size import sampled
+
+LINE: dict[str, Any] = {"domain": "linear", "data": {"dimension": 2, "rows": 8}, "iterations": 3, "seeds": [0]}
+FILTERS: dict[str, Any] = {
+    "trusted": {"by": "residual", "candidates": 3},
+    "each": {"by": "residual", "keep": "drawn", "each": True, "candidates": 3},
+}
+REGIMES: dict[str, Any] = {
+    "verified": {"parts": [{"from": "previous", "filter": "trusted"}], "control": "random"},
+    "half": {"parts": [{"from": "all", "amount": 0.5, "filter": "trusted"}]},
+    "curated": {"parts": [{"from": "previous", "amount": 0.5, "filter": "each"}]},
+}
+
+
+def config(*names: str, filters: Any = FILTERS, regimes: Any = REGIMES, **keys: Any) -> dict[str, Any]:
+    return {"experiments": {"a": {**LINE, "regimes": list(names), **keys}}, "regimes": regimes, "filters": filters}
+
+
+def takes(plan: Plan, regime: str, iteration: int) -> list[tuple[int, int, float]]:
+    (chain,) = [chain for chain in plan.chains if chain.regime == regime]
+    return [(take.iteration, take.part, round(take.amount, 6)) for take, _ in chain.models[iteration - 1].takes]
+
+
+def test_as_many_candidates_are_sampled_as_the_filter_wants() -> None:
+    plan = plan_study(config("verified", "half", "curated"))
+    assert takes(plan, "verified", 3) == [(2, part, round(1 / 3, 6)) for part in range(3)]
+    assert takes(plan, "half", 3) == [(1, 0, 0.25), (1, 1, 0.25), (2, 0, 0.25), (2, 1, 0.25)]
+    assert takes(plan, "curated", 2) == [(1, part, round(0.5 / 3, 6)) for part in range(3)]
+
+
+@pytest.mark.parametrize("name", ["verified", "verified-random", "half", "curated"])
+def test_candidates_are_counted_before_they_are_planned(name: str) -> None:
+    checked, plan = check(config("verified", "half", "curated")), plan_study(config("verified", "half", "curated"))
+    (chain,) = [chain for chain in plan.chains if chain.regime == name]
+    taken = sum(len(model.takes) for model in chain.models)
+    assert sampled(checked.regimes[name], 3) == (sum(map(len, chain.parts)), taken)
+
+
+def test_scores_are_computed_once_for_all_regimes_and_not_for_the_twin() -> None:
+    plan = plan_study(config("verified", "curated"))
+    assert [chain.regime for chain in plan.chains] == ["verified", "verified-random", "curated"]
+    # Of model 1's three parts, which both regimes choose from by one scorer, and of each regime's model 2.
+    assert len(plan.scores) == 3 + 3 + 3
+    verified, twin, _ = plan.chains
+    assert all(not model.scores for model in twin.models)
+    assert twin.models[0].name == verified.models[0].name
+    assert twin.models[1].name != verified.models[1].name
+
+
+def test_scores_are_inputs_of_the_choice_and_made_of_the_part() -> None:
+    plan = plan_study(config("verified"))
+    model = plan.chains[0].models[1]
+    inputs = plan.concatenate_input(SimpleNamespace(model=model.name))  # type: ignore[arg-type]
+    assert inputs["scores"] == [score.file for score in model.scores]
+    score = model.scores[0]
+    job: Any = SimpleNamespace(model=score.part.model, part=score.part.name, score=score.name)
+    assert plan.score_input(job) == {"part": score.part.folder}
+    scorer: Any = plan.score_settings(job)["scorer"]
+    assert scorer["candidates"] == 2, "what its scores do not depend on is a default"
+
+
+def test_how_rows_are_chosen_is_part_of_a_models_name_and_the_filters_name_is_not() -> None:
+    one = plan_study(config("verified"))
+    renamed = {"verified": {"parts": [{"from": "previous", "filter": "other"}]}}
+    same = plan_study(config("verified", filters={"other": FILTERS["trusted"]}, regimes=renamed))
+    more = plan_study(config("verified", filters={**FILTERS, "trusted": {**FILTERS["trusted"], "noise": 0.1}}))
+    names = [[model.name for model in plan.chains[0].models] for plan in (one, same, more)]
+    assert names[0] == names[1]
+    assert names[0][0] == names[2][0]
+    assert not set(names[0][1:]) & set(names[2])
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ({"from": "previous", "filter": "trsted"}, "parts[0].filter: unknown filter 'trsted'; did you mean 'trusted'"),
+        (
+            {"from": "real", "filter": "trusted"},
+            "'trusted' chooses among sampled rows, from: previous or all",
+        ),
+        ({"from": "previous", "random": True}, "parts[0].random: true is only allowed with a filter."),
+    ],
+)
+def test_what_is_wrong_with_a_filtered_line_is_said(part: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check(config("verified", regimes={"verified": {"parts": [part]}}))
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "keys", "expected"),
+    [
+        ({"by": "length"}, {}, "filters.trusted.by: domain 'linear', of experiments.a, has no 'length'"),
+        ({"by": "residual", "center": [1.0]}, {}, "filters.trusted.center: 1 numbers; data.dimension, 2, are needed."),
+        ({"by": "residual"}, {"simulation": {}}, "experiments.a.simulation: 'verified' has a filter"),
+        (
+            {"by": "residual", "candidates": 1},
+            {},
+            "filters.trusted.candidates: 1 is not allowed",
+        ),
+    ],
+)
+def test_what_a_domain_cannot_score_is_said(changed: dict[str, Any], keys: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check(config("verified", filters={**FILTERS, "trusted": changed}, **keys))
+    assert expected in str(caught.value)

@@ -45,7 +45,14 @@ MODELS = {
     "llama": Model(architecture="llama", heads=8, context=2048, **SIZES),
 }
 DOCUMENTS, BATCH = 3200, 32
+SIDES = ["trainer", "bfloat16", "float32", "auto", "packed-auto"]
 WARM_UP = 2  # steps that are not timed
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def now() -> float:
+    """Seconds by the clock of this process's environment."""
+    return CLOCKS[os.environ.get("CLOCK", "wall")]()
 
 
 def documents() -> list[np.ndarray]:
@@ -64,14 +71,14 @@ def ours(model: Model, steps: int, precision: str, packed: bool, device: torch.d
     if packed:  # rows of 512, about as many tokens in a batch
         task = PackedTask(store, few, Order(TrainingLength(epochs=1.0), 13, 0), 512, device)
     task.steps = WARM_UP + steps
-    clock = Clock(task)
+    timed = Timed(task)
     settings = OptimizerConfig(1e-4, 0.1, 0.9, 0.95, 1.0, 1, precision)
     with tempfile.TemporaryDirectory() as folder:
-        fit(build(model, 0), clock, settings, ResumeCheckpoint(Path(folder) / "s", "x", 1e9), device, lambda **_: Bar())
-    return {"tokens": clock.tokens, "seconds": clock.ended - clock.began}
+        fit(build(model, 0), timed, settings, ResumeCheckpoint(Path(folder) / "s", "x", 1e9), device, lambda **_: Bar())
+    return {"tokens": timed.tokens, "seconds": timed.ended - timed.began}
 
 
-class Clock:
+class Timed:
     """The task, with a look at the clock after the warm-up and before the evaluation at the end."""
 
     def __init__(self, task: LanguageTask) -> None:
@@ -83,7 +90,7 @@ class Clock:
 
     def timed_batch(self, step: int) -> Any:
         if step == WARM_UP:
-            self.began = time.perf_counter()
+            self.began = now()
         batch = self.task.batch(step)
         if step >= WARM_UP:
             self.tokens += self.task.size(batch)
@@ -92,7 +99,7 @@ class Clock:
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         if next(model.parameters()).is_cuda:
             torch.cuda.synchronize()
-        self.ended = time.perf_counter()
+        self.ended = now()
         return {"cross_entropy": 0.0}
 
 
@@ -146,11 +153,11 @@ def trainer(model: Model, steps: int, device: torch.device) -> dict[str, float]:
     class Watch(transformers.TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step == WARM_UP:
-                seen["began"] = time.perf_counter()
+                seen["began"] = now()
             if state.global_step == WARM_UP + steps:
                 if device.type == "cuda":
                     torch.cuda.synchronize()
-                seen["ended"] = time.perf_counter()
+                seen["ended"] = now()
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = transformers.TrainingArguments(
@@ -180,11 +187,11 @@ def product_rate(dtype: torch.dtype, device: torch.device) -> float:
     for size in (1024, 2048) if device.type == "cpu" else (8192,):
         a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         for _ in range(7):
-            began = time.perf_counter()
+            began = now()
             a @ b
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            best = max(best, 2 * size**3 / (time.perf_counter() - began))
+            best = max(best, 2 * size**3 / (now() - began))
     return best
 
 
@@ -193,9 +200,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--clock", choices=list(CLOCKS), help="`cpu` with one thread, beside other load")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES, help="ratios are to the first one")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.clock:
+        os.environ["CLOCK"] = arguments.clock
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if arguments.run:
         side, name = arguments.run.split(":")
@@ -213,7 +224,7 @@ def main() -> None:
     print(f"\n{'model':<8}{'side':<18}{'tokens/s':>10}{'ratio':>8}{'GFLOP/s':>10}{'of bfloat16 rate':>18}")
     for name in arguments.models:
         base = 0.0
-        for side in ("trainer", "bfloat16", "auto", "packed-auto"):
+        for side in arguments.sides:
             command = [sys.executable, __file__, "--threads", str(arguments.threads), "--steps", str(arguments.steps)]
             done = subprocess.run([*command, "--run", f"{side}:{name}"], stdout=subprocess.PIPE, check=True, text=True)
             found = json.loads(done.stdout.splitlines()[-1])

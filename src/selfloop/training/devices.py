@@ -119,6 +119,8 @@ def driver(file: Path = DRIVER) -> str | None:
 def note(job: "Job[Any]", device: torch.device, dtype: torch.dtype, **how: Any) -> None:
     """Note in a step's log and record what it computes on; arguments as of `describe`."""
     note_device(job, describe(device, dtype, **how))
+    if device.type == "cuda" and dtype == torch.bfloat16 != compute_dtype("auto", device):
+        job.log.warning("precision: bfloat16 is emulated on this GPU, which is slow; take auto or float32")
 
 
 def note_device(job: "Job[Any]", device: Device) -> None:

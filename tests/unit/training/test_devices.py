@@ -179,3 +179,15 @@ def test_of_a_gpu_its_name_capability_memory_driver_and_cuda_are_noted(monkeypat
     name = "4 x NVIDIA H100 80GB HBM3 (compute capability 9.0, 80 GiB)"
     assert str(found) == f"{name}, driver 580.95.05, CUDA 13.0, torch {torch.__version__}, float32, eager"
     assert isinstance(found, Device) and found.count == 4
+
+
+def test_bfloat16_that_a_gpu_does_not_have_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    card = SimpleNamespace(name="Tesla T4", major=7, minor=5, total_memory=16 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    job = Job({}, {}, StepParams(), log=logging.getLogger("a step"))
+    for native in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)
+        note(job, torch.device("cuda", 0), torch.bfloat16)
+        assert ("bfloat16 is emulated on this GPU" in caplog.text) == (not native)

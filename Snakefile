@@ -20,7 +20,13 @@ atexit.register(gc.freeze)
 # Snakemake and `python -m` put these folders there. They may be the study's, whose modules must not stand in for others.
 users = {os.path.abspath(workflow.basedir), os.getcwd()}
 sys.path[:] = [path for path in sys.path if os.path.abspath(path) not in users]
-sys.path.insert(0, os.path.join(workflow.basedir, "src"))
+library = os.path.join(workflow.basedir, "src")
+sys.path.insert(0, library)
+# The profile and the logger, which are read before, have imported what is installed: perhaps that of another clone.
+loaded = sys.modules.get("selfloop")
+if loaded is not None and not os.path.samefile(os.path.dirname(loaded.__file__), os.path.join(library, "selfloop")):
+    for name in [name for name in sys.modules if name.split(".")[0] == "selfloop"]:
+        del sys.modules[name]
 
 from selfloop.planning import paths
 from selfloop.planning.rules import Plan, Request, expose_library, plan_study

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Workflow
+from .conftest import PLUGINS, Workflow
 
 # The study's page shows the figures.
 FIGURES = {"plot_headline", "plot_learning_curves", "plot_synthetic", "write_report"}
@@ -135,6 +135,13 @@ def test_what_changes_no_result_reruns_nothing_with_and_without_records(copy: Wo
         assert found == set(), reruns
     forget(together)
     assert together.would_run() == set()
+
+
+def test_the_library_is_the_clone_s_own_where_that_of_another_is_installed(copy: Workflow) -> None:
+    """Snakemake imports what is installed before it reads the Snakefile."""
+    copy.variables = {"PYTHONPATH": str(PLUGINS)}
+    append("\nEDITED = True\n", f"{LIBRARY}/analysis/plot_learning_curves.py")(copy)
+    assert copy.would_run() == {"plot_learning_curves", "write_report"}
 
 
 def test_large_data_of_the_user_s_are_prepared_again_when_changed_and_not_when_touched(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ A domain is one folder below `selfloop/domains`:
     config.py     the sections of an experiment of the domain: Data, Model, Training, Sampling
     domain.py     DOMAIN, an instance of a subclass of `Domain`, and Experiment, which has these sections
     steps/        one module with run(job) per rule:
-      prepare_data      real documents → data sets `train`, `test` and `validation` (no rows: `no_validation`)
+      prepare_data      real documents → data sets `train`, `test` and `validation` (no rows: `no_validation`), and
+                        `reserve`, where there is that output: `data` has the key `reserve`
       train_tokenizer, tokenize     only if `Domain.tokenizer` asks for them
       train             training set → checkpoint and, last of all, the learning curve, which marks it as finished; if
                         `training` has the key `start`, it starts from the checkpoint `start`, where there is that input
       generate          checkpoint → one part, a data set of as many rows as the real train split
       evaluate_model    checkpoint → JSON of named measurements
       evaluate_part     part → the same of it; may be left out
+      score             part (and a checkpoint) → a score of each row (`data.scores`), only if `Domain.scorers`
       measure_baseline  the headline measurements of a predictor that learns nothing, as split "test-baseline"; may be
                         left out: then no share of what models had learnt is shown
       measure_profile   the parts of one seed's chains → how they differ from held-out real rows, only if

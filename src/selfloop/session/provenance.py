@@ -121,6 +121,7 @@ def _artifacts(study: Study) -> dict[str, dict[str, object]]:
     for name, model in study.models.items():
         parents = [*dict.fromkeys(folder for _, folder in model.takes), *model.tokenizer_input.values()]
         parents += [] if model.start is None else [paths.checkpoint(model.start)]
+        parents += [score.file for score in model.scores]
         found[paths.model(name)] = {
             "kind": "model",
             "seed": model.seed,

@@ -30,6 +30,8 @@ from selfloop.domains.molecule.data.conformations import Conformations, Floats
 from selfloop.domains.molecule.model.network import build as build_molecule
 from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.steps.train import ConformationTask
+from selfloop.domains.text.config import Model
+from selfloop.domains.text.model.batches import DocumentTask
 from selfloop.domains.text.model.network import attention_backend, build
 from selfloop.domains.text.model.shape import parameter_count, shape_of
 from selfloop.domains.text.sampling.torch_engine import any_order
@@ -81,8 +83,9 @@ class GPUCheck:
     @property
     def checks(self) -> dict[str, Check]:
         """By name."""
-        every = (self.machine, self.refusal, self.attention, self.waits, self.twice, self.resumed, self.training)
-        return {check.__name__: check for check in (*every, self.sampling, self.images, self.molecules, self.studies)}
+        correct = (self.machine, self.refusal, self.attention, self.waits, self.twice, self.resumed)
+        fast = (self.training, self.sampling, self.images, self.molecules)
+        return {check.__name__: check for check in (*correct, *fast, self.studies, self.compiled)}
 
     def wait(self) -> None:
         """Until the device has done what was asked of it."""
@@ -169,20 +172,28 @@ class GPUCheck:
             launches = of_training_step(build(model, 0).to(self.device), task, compute_dtype("auto", self.device))
             yield name, f"{launches.total} launches, waits: {launches.waits or 'none'}", not launches.waits
 
-    def _compiled(self) -> list[bool]:
-        return [False, True] if self.cuda else [False]
-
     def twice(self) -> Iterator[Found]:
         """The same training has the same bytes."""
         steps = 4 if self.tiny else 40
         for name, model in list(self.models.items())[: 1 if self.tiny else None]:
             task = language.task_of(model, steps, self.device, self.batch)
-            for compiled in self._compiled():
-                with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-                    sums = [
-                        language.trained(model, task, self.device, Path(folder), compiled) for folder in (one, other)
-                    ]
-                yield f"{name}, {_how(compiled)}", " and ".join(sums), len(set(sums)) == 1
+            sums = [self._trained(model, task, False)[0] for _ in range(2)]
+            yield f"{name}, eager", " and ".join(sums), len(set(sums)) == 1
+
+    def _trained(self, model: Model, task: DocumentTask, compiled: bool) -> tuple[str, float, str]:
+        """The weights' checksum of a training, its model FLOP utilisation, and all that in words.
+
+        By 6 FLOPs per parameter and predicted token.
+        """
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+        bar = language.Steps()
+        with tempfile.TemporaryDirectory() as folder:
+            total = language.trained(model, task, self.device, Path(folder), compiled, bar)
+        middle, longest = language.milliseconds(bar)
+        share = 6 * parameter_count(model) * task.tokens_per_batch / (middle / 1e3) / max(self.peak, 1.0)
+        memory = f", {size(torch.cuda.max_memory_allocated())} at most" if self.cuda else ""
+        return total, share, f"{middle:.2f} ms a step (longest {longest:.0f}), MFU {share:.1%}{memory}"
 
     def resumed(self) -> Iterator[Found]:
         """A training that is stopped in the middle ends with the bytes of one that is not."""
@@ -202,22 +213,25 @@ class GPUCheck:
         yield said, f"{expected} and {found}", expected == found and "stopped at" in said
 
     def training(self) -> Iterator[Found]:
-        """How fast language models train: by 6 FLOPs per parameter and predicted token."""
+        """How fast language models train."""
         steps = 6 if self.tiny else 200
         for name, model in self.models.items():
             task = language.task_of(model, steps, self.device, self.batch)
-            for compiled in self._compiled():
-                if self.cuda:
-                    torch.cuda.reset_peak_memory_stats()
-                bar = language.Steps()
-                with tempfile.TemporaryDirectory() as folder:
-                    language.trained(model, task, self.device, Path(folder), compiled, bar)
-                middle, longest = language.milliseconds(bar)
-                share = 6 * parameter_count(model) * task.tokens_per_batch / (middle / 1e3) / max(self.peak, 1.0)
-                memory = f", {size(torch.cuda.max_memory_allocated())} at most" if self.cuda else ""
-                said = f"{middle:.2f} ms a step (longest {longest:.0f}), MFU {share:.1%}, goal {MFU[name]:.0%}{memory}"
-                good = share >= MFU[name] if self.cuda and not self.tiny else None
-                yield f"{name}, {_how(compiled)}", said, good
+            _, share, said = self._trained(model, task, compiled=False)
+            good = share >= MFU[name] if self.cuda and not self.tiny else None
+            yield f"{name}, eager", f"{said}, goal {MFU[name]:.0%}", good
+
+    def compiled(self) -> Iterator[Found]:
+        """The same with torch.compile, twice; last, since compiling takes minutes."""
+        if not self.cuda:
+            yield "not run", "nothing is compiled on a CPU", None
+            return
+        for name, model in self.models.items():
+            task = language.task_of(model, 6 if self.tiny else 200, self.device, self.batch)
+            total, share, said = self._trained(model, task, compiled=True)
+            yield name, f"{said}, goal {MFU[name]:.0%}", share >= MFU[name] if not self.tiny else None
+            again, *_ = self._trained(model, task, compiled=True)
+            yield f"{name}, twice", f"{total} and {again}", total == again
 
     def sampling(self) -> Iterator[Found]:
         """Whether samples are the same twice, and how fast both engines sample, the loading of the model aside."""
@@ -290,10 +304,6 @@ class GPUCheck:
         differ = [path for path in sums[0] if sums[0][path] != sums[1].get(path)]
         said = f"{len(sums[0])} files of models and samples, {len(differ)} differ {differ[:2] or ''}".strip()
         yield "a small study twice", said, bool(sums[0]) and not differ
-
-
-def _how(compiled: bool) -> str:
-    return "compiled" if compiled else "eager"
 
 
 def _chains(count: int, atoms: int) -> Conformations:

@@ -40,7 +40,7 @@ def found_by(checks: dict[str, Check], deadline: float, say: Callable[[Finding],
     """Run checks one after the other, and say what each finds as it finds it.
 
     A check that raises an error is bad, and the next one still runs; after `deadline` (of `time.monotonic`) none
-    begins.
+    begins, and the one that runs ends with its line.
     """
     found: list[Finding] = []
 
@@ -56,6 +56,9 @@ def found_by(checks: dict[str, Check], deadline: float, say: Callable[[Finding],
         try:
             for what, value, good in check():
                 add(Finding(name, what, value, good))
+                if time.monotonic() > deadline:
+                    add(Finding(name, "the rest is not run", "the time is over", None))
+                    break
         except Exception as error:
             add(Finding(name, type(error).__name__, " ".join(str(error).split())[:300], False))
         add(Finding(name, "time", f"{time.monotonic() - began:.0f} s"))

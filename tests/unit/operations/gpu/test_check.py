@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from selfloop.cli import main
-from selfloop.operations.gpu import check, language
+from selfloop.operations.gpu import check
 from selfloop.operations.gpu.launches import Launches
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="what is expected where there is no GPU")
@@ -42,7 +42,7 @@ def test_a_step_that_waits_and_bytes_that_differ_are_bad(
 
     sums = iter("abcdef")
     monkeypatch.setattr(check, "of_training_step", waiting)
-    monkeypatch.setattr(language, "trained", lambda *_: next(sums))
+    monkeypatch.setattr(check.GPUCheck, "_trained", lambda *_, **__: (next(sums), 0.0, ""))
     assert run("--tiny", "--only", "waits", "--only", "twice") == 1
     said = capfd.readouterr().out
     assert "BAD   waits: GPT-2 9M: 2 launches, waits: {'nonzero': 2}" in said

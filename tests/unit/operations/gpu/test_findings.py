@@ -37,6 +37,17 @@ def test_after_the_deadline_no_check_begins() -> None:
     assert without_times(found) == ["-     fine: not run: the time is over"]
 
 
+def test_a_check_ends_with_the_line_at_which_the_time_is_over() -> None:
+    def slow() -> Iterator[Found]:
+        yield "first", "1", True
+        time.sleep(0.2)
+        yield "second", "2", True
+        yield "third", "3", True
+
+    found = found_by({"slow": slow}, time.monotonic() + 0.1, lambda finding: None)
+    assert [finding.what for finding in found] == ["first", "second", "the rest is not run", "time"]
+
+
 def test_the_table_is_markdown() -> None:
     lines = markdown([Finding("fine", "speed", "3 a|s")]).splitlines()
     assert lines == ["|  | check | what | found |", "| --- | --- | --- | --- |", "| - | fine | speed | 3 a\\|s |"]

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event, Lock
+from threading import Event, Lock, local
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from selfloop.training.slices import FinishedSlices, joined, split
 MAX_BATCH = 256  # documents at once on a CPU; larger batches are hardly faster
 CACHE_FRACTION = 0.5  # of a CPU's memory, for KV caches at maximum length
 ON_A_GPU = 2  # slices side by side: while one has few documents left, the other keeps the GPU busy
+
+_of_thread = local()
 
 
 def sample(request: Request) -> Iterator[np.ndarray]:
@@ -102,7 +104,9 @@ def on_stream(device: torch.device) -> Iterator[None]:
         yield
         return
     torch.cuda.set_device(device)
-    with torch.cuda.stream(torch.cuda.Stream(device)):  # type: ignore[no-untyped-call]
+    if not hasattr(_of_thread, "stream"):  # one for all slices of a thread: freed memory stays with its stream
+        _of_thread.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(_of_thread.stream):
         yield
 
 

@@ -35,6 +35,7 @@ class Section(BaseModel):
 
     Attributes:
         needs: by the value of the field `source`, the keys that have to be given.
+        one_of: two keys of which one has to be given, for the schema.
         unsaid: fields that are left out of `plain` where they have their defaults; the others have them there.
         of_machine: fields that are left out in any case: they suit the machine, and change nothing else than it does.
     """
@@ -42,6 +43,7 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", serialize_by_alias=True)
 
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    one_of: ClassVar[tuple[str, ...]] = ()
     unsaid: ClassVar[frozenset[str]] = frozenset()
     of_machine: ClassVar[frozenset[str]] = frozenset()
 
@@ -92,6 +94,9 @@ class Section(BaseModel):
             }
             for source, keys in cls.needs.items()
         ]
+        if cls.one_of:
+            key, other = cls.one_of
+            own["allOf"].append({"if": {"not": {"required": [other]}}, "then": {"required": [key]}})
         if not own["allOf"]:
             del own["allOf"]
         return schema

@@ -172,6 +172,15 @@ class Domain(ABC, Generic[E, D, M, S]):
         """The user's own files that a `data` section reads; a change of them reruns everything."""
         return []
 
+    def model_files(self, model: M) -> list[str]:
+        """The same that a `model` section reads."""
+        return []
+
+    def trained(self, experiment: E) -> Any:
+        """An experiment's `training` without the key `start`, which models from iteration 2 on have in their names."""
+        training: Any = experiment.training
+        return training.without("start")
+
     def watches_validation(self, training: Any) -> bool:
         """Whether a training reads the validation split; the rule train then has it as its input `validation`."""
         return False

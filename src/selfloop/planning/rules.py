@@ -237,6 +237,7 @@ class Plan(studies.Study):
             **_of(experiment, *self._set_steps(model), "train"),
             "streams": model.streams,
             "model": experiment.model.plain,
+            **({} if experiment.model_contents is None else {"model_contents": experiment.model_contents}),
             "training": model.training.plain,
             "data": experiment.data.plain,
             "seed": model.seed,

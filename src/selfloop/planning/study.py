@@ -46,6 +46,7 @@ class Experiment:
     first_iteration: Mapping[str, object] = field(default_factory=dict)  # in place of keys of `training`
     start: str = "scratch"  # what trainings from iteration 2 on start from
     contents: str | None = None  # digest of the user's files that `data` reads, or None where it reads none
+    model_contents: str | None = None  # the same of `model`
 
     @cached_property
     def first_training(self) -> Section:
@@ -57,9 +58,10 @@ class Experiment:
         return self.first_training if iteration == 1 else self.training
 
     @property
-    def data_read(self) -> str:
-        """Digest of the settings of its data."""
-        return _data_read(self.domain, self.data)
+    def read(self) -> dict[str, str | None]:
+        """What its data and model read, by digests of their settings."""
+        sections = {_read_by(self.domain, self.data): self.contents}
+        return {**sections, _read_by(self.domain, self.model): self.model_contents}
 
     @cached_property
     def data_identity(self) -> str:
@@ -75,7 +77,8 @@ class Experiment:
     @cached_property
     def tokenizer(self) -> dict[str, object] | None:
         """What the tokenizer depends on besides the data, or None."""
-        return self.domain.tokenizer(self.model)
+        found = self.domain.tokenizer(self.model)
+        return found if found is None or self.model_contents is None else {**found, "contents": self.model_contents}
 
     @cached_property
     def real_name(self) -> str:
@@ -118,7 +121,8 @@ class Experiment:
     @cached_property
     def setting_identity(self) -> str:
         """Digest of what all models of this experiment have in common."""
-        return digest([self.domain.name, self.real_name, self.model.plain, self.training.plain])
+        depends_on = [self.domain.name, self.real_name, self.model.plain, self.training.plain]
+        return digest(depends_on if self.model_contents is None else [*depends_on, self.model_contents])
 
     @cached_property
     def setting_name(self) -> str:
@@ -454,7 +458,7 @@ class Study:
         if experiment.first_iteration:
             made_by.append(experiment.first_iteration)
         start = None
-        if earlier and experiment.start != "scratch":
+        if earlier and experiment.start in ("first", "previous"):
             start = earlier[0 if experiment.start == "first" else -1].name
             made_by.append({"start": start})
         if scores:
@@ -515,8 +519,8 @@ def _profile_key(chain: Chain) -> tuple[str, int, str]:
     return chain.experiment.setting_name, chain.seed, chain.models[0].name
 
 
-def _data_read(domain: AnyDomain, data: Section) -> str:
-    return digest([domain.name, data.plain])
+def _read_by(domain: AnyDomain, section: Section) -> str:
+    return digest([domain.name, section.plain])
 
 
 def build(checked: Checked, in_job: bool = False) -> Study:
@@ -572,8 +576,8 @@ def _experiment(name: str, entry: models.Experiment, checked: Checked, contents:
         domain=domain,
         data=entry.data,
         model=entry.model,
-        training=_settled(entry.training.without(FIRST_ITERATION).without(START)),
-        start=getattr(entry.training, START, "scratch"),
+        training=_settled(domain.trained(entry).without(FIRST_ITERATION)),
+        start=getattr(entry.training, START, None) or "scratch",
         first_iteration=getattr(entry.training, FIRST_ITERATION, None) or {},
         sampling=tuple(entry.sampling),
         regimes=tuple(checked.regimes[regime] for regime in entry.regimes),
@@ -581,5 +585,6 @@ def _experiment(name: str, entry: models.Experiment, checked: Checked, contents:
         iterations={regime: entry.iterations_of(regime) for regime in entry.regimes},
         seeds=tuple(entry.seeds),
         simulations=tuple(domain.simulations(entry, checked.regimes)),
-        contents=contents.read_by(_data_read(domain, entry.data), lambda: domain.input_files(entry.data)),
+        contents=contents.read_by(_read_by(domain, entry.data), lambda: domain.input_files(entry.data)),
+        model_contents=contents.read_by(_read_by(domain, entry.model), lambda: domain.model_files(entry.model)),
     )

@@ -60,7 +60,7 @@ class Session:
         gc.enable()
         try:
             folder_lock.claim()
-            contents.promise({e.data_read: e.contents for e in self.plan.experiments})
+            contents.promise({section: read for e in self.plan.experiments for section, read in e.read.items()})
             if not is_writable(Path(RESULTS)):
                 sys.exit(1)
             for message in provenance.changes(self.plan):

@@ -21,7 +21,11 @@ class FlatWeights:
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
-        named = sorted(model.named_parameters(), key=lambda item: item[1].dim() < 2)
+        for parameter in model.parameters():
+            if not parameter.requires_grad:  # frozen: it has no master weights
+                parameter.data = parameter.data.to(dtype)
+        trained = ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+        named = sorted(trained, key=lambda item: item[1].dim() < 2)
         self.names = [name for name, _ in named]
         self.sizes = [parameter.shape for _, parameter in named]
         self.master = torch.cat([parameter.detach().float().flatten() for _, parameter in named])

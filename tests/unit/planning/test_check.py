@@ -368,6 +368,61 @@ def test_samplings_that_say_nothing_new_keep_their_names(tmp_path: Path) -> None
     assert check(one_text(tmp_path, asked)).experiments["a"].sampling[0].plain == {**plain, **asked}
 
 
+def checkpoint_study(tmp_path: Path, **model: object) -> dict[str, Any]:
+    """A study that begins with the weights of a folder."""
+    folder = tmp_path / "small-opt"
+    if not folder.exists():
+        folder.mkdir()
+        for name in ("config.json", "tokenizer.json", "model.safetensors"):
+            (folder / name).write_bytes((2).to_bytes(8, "little") + b"{}")
+    config = one_text(tmp_path, {})
+    config["experiments"]["a"]["model"] = {"checkpoint": str(folder), "context": 64, **model}
+    config["experiments"]["a"]["iterations"] = 2
+    return config
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"hidden_size": 64}, "model.hidden_size: it is the checkpoint's, "),
+        ({"revision": "main"}, "small-opt' is a folder. Allowed is null."),
+        ({"checkpoint": "./nowhere"}, "model.checkpoint: './nowhere' is no folder (searched from"),
+        ({"checkpoint": None}, "model.architecture: it is needed, or a checkpoint. Allowed: gpt2, llama."),
+    ],
+)
+def test_a_checkpoint_is_checked_before_it_is_loaded(tmp_path: Path, model: dict[str, object], said: str) -> None:
+    assert said in message(checkpoint_study(tmp_path, **model))
+
+
+def test_a_checkpoint_needs_its_files_and_beams_a_prompt(tmp_path: Path) -> None:
+    config = checkpoint_study(tmp_path)
+    check(config)
+    config["experiments"]["a"]["sampling"] = [{"beams": 5}]
+    assert "sampling[0].beams: without a prompt, all documents would be the same" in message(config)
+    (tmp_path / "small-opt/tokenizer.json").unlink()
+    assert "small-opt' has no tokenizer.json; it is a folder as save_pretrained writes it" in message(config)
+    plain = one_text(tmp_path, {})
+    plain["experiments"]["a"]["training"] = {"start": "checkpoint"}
+    assert "training.start: checkpoint is only allowed with model.checkpoint." in message(plain)
+
+
+def test_what_a_checkpoint_holds_and_whether_its_weights_are_taken_name_its_models(tmp_path: Path) -> None:
+    def models(**training: str) -> list[str]:
+        config = checkpoint_study(tmp_path)
+        config["experiments"]["a"]["training"] = training
+        return list(plan_study(config).models)
+
+    loaded = models()
+    assert loaded[0].startswith("small-opt-")
+    assert models(start="checkpoint") == loaded
+    fresh, first = models(start="scratch"), models(start="first")
+    assert not {*loaded} & {*fresh}
+    assert loaded[0] == first[0]
+    assert loaded[1] != first[1]
+    (tmp_path / "small-opt/model.safetensors").write_bytes((3).to_bytes(8, "little") + b"{ }")
+    assert not {*loaded} & {*models()}
+
+
 # Ten of ten of ten ...
 BOMB = b"l0: &l0 {a: 1}\n" + b"".join(
     b"l%d: &l%d [%s]\n" % (level, level, b", ".join([b"*l%d" % (level - 1)] * 10)) for level in range(1, 10)

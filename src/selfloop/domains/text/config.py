@@ -96,10 +96,22 @@ class Data(Section):
 
 
 class Model(Section):
-    """The language model's architecture and size."""
+    """The language model's architecture and size, or a checkpoint that has both."""
 
-    architecture: Literal["gpt2", "llama"]
-    """`gpt2` (tied embeddings, learnt positions) or `llama` (untied, rotary positions, gated feed-forward)."""
+    one_of: ClassVar = ("architecture", "checkpoint")
+    unsaid: ClassVar = frozenset({"checkpoint", "revision"})
+
+    checkpoint: Annotated[str, Field(min_length=1)] | None = None
+    """A causal language model of `transformers`, with its own tokenizer, in place of all keys but `context`: an id of
+    the Hugging Face hub (`facebook/opt-125m`), or a folder. Its weights are safetensors; code that comes with it is not
+    run.
+    """
+    revision: str | None = None
+    """The hub checkpoint's revision; name one for results that must stay the same."""
+    architecture: Literal["gpt2", "llama"] | None = None
+    """Without a checkpoint: `gpt2` (tied embeddings, learnt positions) or `llama` (untied, rotary positions, gated
+    feed-forward).
+    """
     hidden_size: Annotated[int, Field(ge=8)] = 256
     """Width of the residual stream."""
     layers: Annotated[int, Field(ge=1)] = 8
@@ -126,9 +138,10 @@ class Training(TrainingLength):
     unsaid: ClassVar = TrainingLength.unsaid | {"first_iteration", "start"}
     of_machine: ClassVar = frozenset({"micro_batch"})
 
-    start: Start = "scratch"
-    """The weights that each training from iteration 2 on starts from: `scratch`, new random ones; `previous`, those of
-    model n-1; `first`, those of model 1. The optimizer's moments always start at 0.
+    start: Start | Literal["checkpoint"] | None = None
+    """The weights that each training starts from: `checkpoint`, those of `model.checkpoint`; `scratch`, new random
+    ones; from iteration 2 on, `previous`, those of model n-1, or `first`, those of model 1. The optimizer's moments
+    always start at 0. null is `checkpoint` where the model has one, and `scratch` otherwise.
     """
     packing: bool = False
     """Fill rows of the whole `context` with document after document, instead of one document per row."""
@@ -183,7 +196,7 @@ class Prompt(Section):
 class Sampling(Section):
     """How documents are sampled; each entry gives chains of its own, which share their first models with the others."""
 
-    unsaid: ClassVar = frozenset({"min_p", "typical_p", "repetition_penalty", "continuation"})
+    unsaid: ClassVar = frozenset({"min_p", "typical_p", "repetition_penalty", "beams", "continuation"})
 
     temperature: Annotated[float, Field(ge=0)] = 1.0
     """Logits are divided by it; 0 takes the most likely token."""
@@ -205,6 +218,8 @@ class Sampling(Section):
     """Begin with `begin-of-text` alone, or (`first-token`) also with the first token of each real document, one
     synthetic document per real one; or, with `{tokens: 64}`, with that many of them.
     """
+    beams: Annotated[int, Field(ge=1)] = 1
+    """Take the most likely document that a beam search of this width finds, by `transformers`; 1 samples."""
     continuation: Annotated[int | None, Field(ge=1, alias="continue")] = None
     """Sample at most this many tokens after the prompt; null for as many as `max_length` leaves."""
     max_length: Annotated[int, Field(ge=2)] | None = None

@@ -13,6 +13,7 @@ from selfloop.domains.cost import Effort, Work, prepared_shards, unknown_size
 from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.shape import parameter_count
+from selfloop.errors import UserError
 from selfloop.inputs.files import compression
 from selfloop.inputs.paths import matching_files
 
@@ -52,6 +53,10 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
     Raises:
         UserError: the size of the data is unknown.
     """
+    if model.checkpoint is not None and not parameter_count(model):
+        raise UserError(
+            f"model.checkpoint: how large {model.checkpoint} is, is unknown until it is here; give a folder."
+        )
     sizes = sizes_of(data, model, real, rows)
     parameters, context = parameter_count(model), model.context
     length = min(sizes.tokens / sizes.rows, context)  # tokens of a typical row, begin- and end-of-text included
@@ -96,6 +101,8 @@ def forward_flops(model: Model, positions: float) -> float:
     2·N per position, and per layer at position p two products (scores, weighted sum) with p keys and values,
     4·hidden·p, which add up to 4·layers·hidden·n(n+1)/2. Sampling with a KV cache takes the same.
     """
+    if model.checkpoint is not None:
+        return 2 * parameter_count(model) * positions
     attention = 4 * model.layers * model.hidden_size * positions * (positions + 1) / 2
     return 2 * parameter_count(model) * positions + attention
 

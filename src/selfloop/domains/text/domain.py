@@ -1,7 +1,10 @@
 """What the study asks of the text domain while it is planned: names, sizes, and what is wrong with the settings."""
 
+import importlib.util
+import os
 from dataclasses import asdict, replace
 from math import isqrt
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -50,6 +53,8 @@ def _of_vllm(sampling: Sampling) -> list[str]:
             f"temperature: {sampling.temperature:g} would be taken as {VLLM_LOWEST} by vLLM. "
             f"Allowed with engine: vllm are 0 and at least {VLLM_LOWEST}."
         )
+    if sampling.beams > 1:
+        found.append("beams: vLLM has none for text. Allowed with engine: vllm is 1.")
     if sampling.typical_p is not None:
         found.append("typical_p: vLLM has none. Allowed with engine: vllm is null.")
     if sampling.min_p is not None and sampling.top_p is not None:
@@ -58,6 +63,33 @@ def _of_vllm(sampling: Sampling) -> list[str]:
         find_vllm()
     except UserError as error:
         found.append(f"engine: {error}")
+    return found
+
+
+def _last(checkpoint: str) -> str:
+    """The last word of a checkpoint's id or path."""
+    return checkpoint.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _of_checkpoint(experiment: Experiment) -> list[str]:
+    """What is wrong with a model that a checkpoint defines, as far as that is seen without loading it."""
+    model = experiment.model
+    name, found = str(model.checkpoint), []
+    own = [key for key in sorted(model.model_fields_set) if key not in ("checkpoint", "revision", "context")]
+    if own:
+        found.append(f"model.{own[0]}: it is the checkpoint's, {name}; leave it out.")
+    if importlib.util.find_spec("transformers") is None:
+        found.append("model.checkpoint: it needs the Python package `transformers`, which is not installed.")
+    folder = Path(name)
+    if folder.is_dir():
+        lacks = [each for each in ("config.json", "tokenizer.json") if not (folder / each).is_file()]
+        lacks += [] if any(folder.glob("*.safetensors")) else ["*.safetensors"]
+        if lacks:
+            found.append(f"model.checkpoint: '{name}' has no {lacks[0]}; it is a folder as save_pretrained writes it.")
+        if model.revision is not None:
+            found.append(f"model.revision: {model.revision!r} is given, and '{name}' is a folder. Allowed is null.")
+    elif name.count("/") > 1 or name.startswith((".", "/", "~")):
+        found.append(f"model.checkpoint: '{name}' is no folder (searched from {os.getcwd()}).")
     return found
 
 
@@ -102,6 +134,8 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
     preload = (*PRELOAD, "tokenizers", "llvmlite.binding")
 
     def architecture(self, data: Data, model: Model) -> dict[str, object]:
+        if model.checkpoint is not None:
+            return {"checkpoint": model.checkpoint, "revision": model.revision}
         return asdict(shape_of(model))
 
     def input_files(self, data: Data) -> list[str]:
@@ -121,17 +155,24 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         return slug(word)
 
     def model_slug(self, model: Model) -> str:
-        """For example gpt2-h128-l4."""
+        """For example gpt2-h128-l4, or opt-125m."""
+        if model.checkpoint is not None:
+            return slug(_last(model.checkpoint))
         return f"{model.architecture}-h{model.hidden_size}-l{model.layers}"
 
     def model_title(self, model: Model) -> str:
-        """For example GPT-2 (9M)."""
+        """For example GPT-2 (9M), or opt-125m."""
+        if model.checkpoint is not None:
+            return _last(model.checkpoint)
         millions = parameter_count(model) / 1e6
-        return f"{FAMILY[model.architecture]} ({millions:.{0 if millions >= 5 else 1 if millions >= 0.95 else 2}f}M)"
+        return (
+            f"{FAMILY[str(model.architecture)]} ({millions:.{0 if millions >= 5 else 1 if millions >= 0.95 else 2}f}M)"
+        )
 
     def sampling_slug(self, sampling: Sampling) -> str:
         """For example t0.3, or t0.3-vllm."""
-        return f"t{sampling.temperature:g}" + ("" if sampling.engine == "torch" else f"-{sampling.engine}")
+        word = f"t{sampling.temperature:g}" if sampling.beams == 1 else f"beams{sampling.beams}"
+        return word + ("" if sampling.engine == "torch" else f"-{sampling.engine}")
 
     def sampling_title(self, sampling: Sampling) -> str:
         """For example temperature=1.0, top_p=0.9."""
@@ -141,6 +182,8 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
             for key in ("top_k", "top_p", "min_p", "typical_p", "max_length")
             if (value := getattr(sampling, key)) is not None
         ]
+        if sampling.beams > 1:
+            words = [f"beams={sampling.beams}", *words[1:]]
         if sampling.repetition_penalty != 1:
             words.append(f"repetition_penalty={sampling.repetition_penalty:g}")
         if isinstance(sampling.prompt, Prompt):
@@ -155,11 +198,24 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
 
     def tokenizer(self, model: Model) -> dict[str, object]:
         """What a tokenizer depends on besides its text."""
+        if model.checkpoint is not None:
+            return {"checkpoint": model.checkpoint, "revision": model.revision}
         return {"vocabulary": model.vocabulary}
 
     def baseline(self, model: Model) -> dict[str, object]:
         """Where documents are cut, and the tokens that there are."""
-        return {"context": model.context, "vocabulary": model.vocabulary}
+        return {"context": model.context, "vocabulary": None if model.checkpoint is not None else model.vocabulary}
+
+    def model_files(self, model: Model) -> list[str]:
+        """The files of a checkpoint's folder; none of one of the hub."""
+        folder = Path(model.checkpoint or "")
+        return sorted(map(str, filter(Path.is_file, folder.iterdir()))) if model.checkpoint and folder.is_dir() else []
+
+    def trained(self, experiment: Experiment) -> Training:
+        """Without `start`, unless a checkpoint gives nothing but its architecture."""
+        training = experiment.training
+        fresh = experiment.model.checkpoint is not None and training.start == "scratch"
+        return training if fresh else training.without("start")
 
     def problems(self, experiment: Experiment) -> list[str]:
         """What the schema cannot say; one sentence each, beginning with the key within the experiment."""
@@ -168,8 +224,13 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         if found := too_large(parameter_count(model), keys):
             return found
         found = [of_data(problem) for problem in sources.problems(data)]
+        found += _of_checkpoint(experiment) if model.checkpoint is not None else []
+        if model.checkpoint is None and model.architecture is None:
+            found.append("model.architecture: it is needed, or a checkpoint. Allowed: gpt2, llama.")
+        if model.checkpoint is None and training.start == "checkpoint":
+            found.append("training.start: checkpoint is only allowed with model.checkpoint.")
         allowed = _allowed_heads(model)
-        if model.heads not in allowed:
+        if model.checkpoint is None and model.heads not in allowed:
             reason = "divide model.hidden_size"
             if model.architecture == "llama":
                 reason += " into heads of an even width, which rotary positions need"
@@ -205,6 +266,8 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
                     f"sampling[{place}].continue: {sampling.continuation} and max_length {longest} are both given; "
                     "give one of the two."
                 )
+            if sampling.beams > 1 and sampling.prompt == "begin-of-text":
+                found.append(f"sampling[{place}].beams: without a prompt, all documents would be the same; give one.")
             if sampling.engine == "vllm":
                 found += [f"sampling[{place}].{problem}" for problem in _of_vllm(sampling)]
         if not found:

@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from selfloop.domains.text.data.token_store import TokenStore
-from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 
 TOKENS_AT_ONCE = 2**22
+ID_BITS = 21  # of a token in a packed n-gram
 
 
 def text_statistics(part: TokenStore, real_types: np.ndarray) -> dict[str, float]:
@@ -32,13 +32,13 @@ def text_statistics(part: TokenStore, real_types: np.ndarray) -> dict[str, float
     }
     values["duplicate_share"] = 1 - len(hashes) / len(part)
     values["mean_length"] = float((ends - begins).mean())
-    types = np.setdiff1d(real_types, [END_OF_TEXT_ID])
+    types = np.setdiff1d(real_types, part.marks[:2])
     values["vocabulary_coverage"] = len(np.intersect1d(types, part.tokens)) / len(types)
     return values
 
 
 def distinct(part: TokenStore, n: int) -> float:
-    """Distinct n-grams over all n-grams, for n ≤ 4; 0 if no document is that long."""
+    """Distinct n-grams over all n-grams, for n ≤ 3; 0 if no document is that long."""
     count = 0
     known = np.zeros(0, dtype=np.uint64)
     waiting: list[np.ndarray] = []
@@ -70,7 +70,7 @@ def _grams(part: TokenStore, n: int) -> Iterator[np.ndarray]:
         positions = np.repeat(begins[first:last] - before, some) + np.arange(some.sum())
         grams = np.zeros(len(positions), dtype=np.uint64)
         for offset in range(n):
-            grams |= part.tokens[positions + offset].astype(np.uint64) << np.uint64(16 * offset)
+            grams |= part.tokens[positions + offset].astype(np.uint64) << np.uint64(ID_BITS * offset)
         yield grams
 
 

@@ -128,6 +128,7 @@ ANSWERS = """
 import json, os, numpy
 folder = sys.argv[-1] + "/"
 task = json.load(open(folder + "task.json"))
+assert task["end"] == 0
 assert task["streams"] == "part" and task["sampling"]["engine"] == "vllm" and task["parent"] == os.getppid()
 assert numpy.load(folder + "prompts.npy").tolist() == [[0], [0], [0]]
 print("selfloop-tokens 0")
@@ -167,10 +168,6 @@ def test_what_the_worker_refuses_is_said_in_its_words(tmp_path: Path, monkeypatc
 def test_an_answer_to_another_number_of_prompts_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match="returned 2 documents for 3 prompts"):
         ask(tmp_path, monkeypatch, ANSWERS.replace("[3, 1, 3]", "[4, 3]"))
-
-
-def test_the_worker_knows_the_end_of_text() -> None:
-    assert vllm_worker.END_OF_TEXT_ID == END_OF_TEXT_ID
 
 
 LARGE = {"n_embd": 256, "n_layer": 8, "n_head": 16, "n_positions": 2048}

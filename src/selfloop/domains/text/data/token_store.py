@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
+from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks
 from selfloop.errors import UserError
 
 READS_BEFORE_RELEASE = 2000  # of a mapped array: a read maps some 64 KiB around it, so this bounds RSS at 130 MB
@@ -32,11 +32,13 @@ class TokenStore:
     Attributes:
         tokens: int32 or uint16 [total], all sequences concatenated.
         bounds: int64 [sequences + 1]; sequence i is tokens[bounds[i]:bounds[i + 1]].
+        marks: the ids that begin and end documents.
     """
 
-    def __init__(self, tokens: np.ndarray, bounds: np.ndarray) -> None:
+    def __init__(self, tokens: np.ndarray, bounds: np.ndarray, marks: Marks = OWN_MARKS) -> None:
         self.tokens = tokens
         self.bounds = bounds
+        self.marks = marks
         self._reads = 0
 
     def __len__(self) -> int:
@@ -59,7 +61,7 @@ class TokenStore:
         pieces = []
         for begin in range(0, len(self), READS_BEFORE_RELEASE):
             lasts = self.bounds[1 + begin : 1 + begin + READS_BEFORE_RELEASE] - 1
-            pieces.append(self.tokens[lasts] == END_OF_TEXT_ID)
+            pieces.append(self.tokens[lasts] == self.marks.end)
             self._release()
         return np.concatenate(pieces) if pieces else np.zeros(0, dtype=bool)
 
@@ -84,38 +86,44 @@ class TokenStore:
             self.tokens._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
     @classmethod
-    def create(cls, batches: Iterable[pa.RecordBatch], longest: int, folder: Path) -> "TokenStore":
+    def create(
+        cls, batches: Iterable[pa.RecordBatch], longest: int, folder: Path, marks: Marks = OWN_MARKS
+    ) -> "TokenStore":
         """Write the column `input_ids`, truncated to `longest` tokens per row, to `folder`, and map it.
 
         Memory is bounded by one record batch and eight bytes a row.
         """
         folder.mkdir(parents=True, exist_ok=True)
         lengths: list[np.ndarray] = []
-        with (folder / "tokens.uint16").open("wb") as file:
+        with (folder / _file(marks)).open("wb") as file:
             for values, sizes in _truncated(batches, longest):
-                file.write(values.astype("<u2").tobytes())
+                file.write(values.astype(marks.dtype).tobytes())
                 lengths.append(sizes)
         np.save(folder / "bounds.npy", _bounds(lengths))
-        return cls.open(folder)
+        return cls.open(folder, marks)
 
     @classmethod
-    def open(cls, folder: Path) -> "TokenStore":
+    def open(cls, folder: Path, marks: Marks = OWN_MARKS) -> "TokenStore":
         """Map the files of `create`."""
         bounds = np.load(folder / "bounds.npy", mmap_mode="r")
-        path = folder / "tokens.uint16"
-        tokens = np.memmap(path, dtype="<u2", mode="r") if bounds[-1] else np.zeros(0, dtype="<u2")
-        return cls(tokens, bounds)
+        path, dtype = folder / _file(marks), marks.dtype
+        tokens = np.memmap(path, dtype=dtype, mode="r") if bounds[-1] else np.zeros(0, dtype=dtype)
+        return cls(tokens, bounds, marks)
 
     @classmethod
-    def in_memory(cls, batches: Iterable[pa.RecordBatch], longest: int) -> "TokenStore":
+    def in_memory(cls, batches: Iterable[pa.RecordBatch], longest: int, marks: Marks = OWN_MARKS) -> "TokenStore":
         """The same in memory, for test sets and single parts."""
         pieces = list(_truncated(batches, longest))
-        tokens = np.concatenate([values.astype("<u2") for values, _ in pieces]) if pieces else np.zeros(0, dtype="<u2")
-        return cls(tokens, _bounds([lengths for _, lengths in pieces]))
+        tokens = np.concatenate([np.zeros(0, marks.dtype), *(values.astype(marks.dtype) for values, _ in pieces)])
+        return cls(tokens, _bounds([lengths for _, lengths in pieces]), marks)
 
     def first(self, rows: int | None) -> "TokenStore":
         """The first `rows` documents, or all if None."""
-        return self if rows is None else TokenStore(self.tokens, self.bounds[: rows + 1])
+        return self if rows is None else TokenStore(self.tokens, self.bounds[: rows + 1], self.marks)
+
+
+def _file(marks: Marks) -> str:
+    return f"tokens.{np.dtype(marks.dtype).name}"
 
 
 def _bounds(lengths: Sequence[np.ndarray]) -> np.ndarray:

@@ -4,11 +4,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 
 # Begins and ends every document, as in GPT-2; also the padding, which no loss sees.
@@ -20,6 +22,44 @@ LONGEST_RUN = 1_000
 _KINDS = (r"[^\W\d_]", r"\d", r"\s", r"[^\w\s]|_")
 _LONG_SPACE = re.compile(rf"\s{{{LONGEST_RUN + 1}}}")
 _LONG_RUN = re.compile("|".join(rf"(?<!{kind})(?:{kind}){{{LONGEST_RUN + 1},}}" for kind in _KINDS))
+
+
+class Marks(NamedTuple):
+    """The ids that begin and end documents, and how many ids there are."""
+
+    begin: int
+    end: int
+    size: int
+
+    @property
+    def dtype(self) -> str:
+        """Of stored ids."""
+        return "<u2" if self.size <= 2**16 else "<u4"
+
+
+OWN_MARKS = Marks(END_OF_TEXT_ID, END_OF_TEXT_ID, 2**16)
+
+
+def marks_of(checkpoint: Path) -> Marks:
+    """Those of a checkpoint's model, from its config.json."""
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    held = config.get("selfloop")
+    return OWN_MARKS if held is None else Marks(held["marks"][0], held["marks"][1], config["vocab_size"])
+
+
+def with_marks(tokenizer: Tokenizer, marks: Marks) -> Tokenizer:
+    """The tokenizer with a post-processor that puts both marks around a document."""
+    begin, end = (str(tokenizer.id_to_token(id_)) for id_ in marks[:2])
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{begin} $A {end}", special_tokens=[*{begin: marks.begin, end: marks.end}.items()]
+    )
+    return tokenizer
+
+
+def marks_around(tokenizer: Tokenizer) -> Marks:
+    """What `with_marks` has put around documents; our own marks if it has put none."""
+    around = tokenizer.encode("").ids
+    return Marks(around[0], around[-1], tokenizer.get_vocab_size()) if around else OWN_MARKS
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:

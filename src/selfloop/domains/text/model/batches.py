@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from selfloop.config.training_length import TrainingLength
 from selfloop.domains.text.data.token_store import TokenStore
-from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.domains.text.model.loss import IGNORED, Batch, cross_entropy, summed_loss, to_batch
 from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.model.pretrained import Pretrained
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 
 BATCHES_SORTED_TOGETHER = 50
@@ -82,8 +82,9 @@ class LanguageTask:
         rows, group = self.rows(step), self.order.group
         share = slice(group.rank, None, group.size)
         if not rows[share]:  # fewer rows than ranks: a row without targets
-            return to_batch([np.array([END_OF_TEXT_ID, IGNORED])], self.device)
-        return to_batch(rows[share], self.device, None if self.weights is None else self.row_weights(step)[share])
+            return to_batch([np.array([self.test.marks.end, IGNORED])], self.device)
+        weights = None if self.weights is None else self.row_weights(step)[share]
+        return to_batch(rows[share], self.device, weights, self.test.marks.end)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy, nats per token of an average batch.
@@ -91,7 +92,7 @@ class LanguageTask:
         Not per token of this batch: batches of short documents have fewer tokens, and would count more. Models would
         learn to end documents too early, and the loop would shorten them ever further.
         """
-        assert isinstance(model, Transformer)
+        assert isinstance(model, Transformer | Pretrained)
         return summed_loss(model, batch) / self.tokens_per_batch
 
     def size(self, batch: Batch) -> int:
@@ -100,7 +101,7 @@ class LanguageTask:
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Cross-entropy on the real test documents, in the training's compute dtype."""
-        assert isinstance(model, Transformer)
+        assert isinstance(model, Transformer | Pretrained)
         return {"cross_entropy": cross_entropy(model, self.test, self.device)}
 
 
@@ -212,7 +213,9 @@ class PackedTask(LanguageTask):
 
         Its begin-of-text is `IGNORED` if the document before it was truncated.
         """
-        begin = np.array([END_OF_TEXT_ID if index == 0 or self._ended[order[index - 1]] else IGNORED], dtype=np.int32)
+        begin = np.array(
+            [self.train.marks.end if index == 0 or self._ended[order[index - 1]] else IGNORED], dtype=np.int32
+        )
         if index == len(order):
             return begin
         return np.concatenate([begin, self.train[order[index]][1 : self._lengths[order[index]]]], dtype=np.int32)

@@ -3,6 +3,7 @@
 They load with `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained`, and in vLLM.
 """
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple
@@ -16,6 +17,7 @@ from torch import Tensor
 from selfloop.domains.checkpoint import load_weights, read_config, write_json
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID
 from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.model.pretrained import KEY, Pretrained, is_pretrained, load_pretrained
 from selfloop.domains.text.model.shape import Shape
 
 # Names in config.json of the sizes of `Shape`, in their order, and constants.
@@ -95,6 +97,23 @@ def save_checkpoint(model: Transformer, weights: dict[str, Tensor], tokenizer: P
     tokenizer_class = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.shape.context}
     write_json(folder / "tokenizer_config.json", {**tokenizer_class, **special, "clean_up_tokenization_spaces": False})
     write_json(folder / "special_tokens_map.json", special)
+
+
+def load_model(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Transformer | Pretrained:
+    """The model of a checkpoint that was written here, our own or of `transformers`, in evaluation mode.
+
+    Raises:
+        UserError: the folder is not such a checkpoint, or its tensors do not fit its config.
+    """
+    load = load_pretrained if is_pretrained(folder) else load_checkpoint
+    return load(folder, dtype, device)
+
+
+def context_of(folder: Path) -> int:
+    """Longest sequence in tokens of a checkpoint's model, from its config.json."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    context: int = config[KEY]["context"] if KEY in config else _shape(config).context
+    return context
 
 
 def load_checkpoint(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Transformer:

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfloop.domains.text.data.token_store import TokenStore, padded
+from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.model.pretrained import Pretrained
 from selfloop.training.transfer import to_device
 
 # Target of padding, which is on the right, so that causal attention keeps it out of every real position.
@@ -47,7 +49,10 @@ def ignores_padding(device: torch.device) -> bool:
 
 
 def to_batch(
-    sequences: Sequence[np.ndarray], device: torch.device, weights: Sequence[np.ndarray] | None = None
+    sequences: Sequence[np.ndarray],
+    device: torch.device,
+    weights: Sequence[np.ndarray] | None = None,
+    begin: int = END_OF_TEXT_ID,
 ) -> Batch:
     """A batch of token sequences. What is counted is counted on the host: the device is not waited for.
 
@@ -55,11 +60,13 @@ def to_batch(
         sequences: int [tokens] each; `IGNORED` is no target.
         device: of the batch.
         weights: [tokens - 1] each, of the targets.
+        begin: the id that an input has which is no target, or padding.
     """
     padded_ids = padded(sequences)
     real = np.flatnonzero(padded_ids[:, 1:] != IGNORED)
     ids = to_device(padded_ids, device)
-    inputs, targets = ids[:, :-1].clamp(min=0), ids[:, 1:].contiguous()
+    inputs, targets = ids[:, :-1], ids[:, 1:].contiguous()
+    inputs = inputs.clamp(min=0) if begin == 0 else inputs.masked_fill(inputs < 0, begin)
     ignores = ignores_padding(device)
     kept = None if ignores or len(real) == targets.numel() else torch.from_numpy(real).to(device)
     return Batch(inputs, targets, len(real), kept, ignores, None if weights is None else to_weights(weights, device))
@@ -73,8 +80,12 @@ def to_weights(sequences: Sequence[np.ndarray], device: torch.device) -> Tensor:
     return to_device(padded_weights, device)
 
 
-def summed_loss(model: Transformer, batch: Batch) -> Tensor:
+def summed_loss(model: Transformer | Pretrained, batch: Batch) -> Tensor:
     """Cross-entropy summed over the batch's target tokens, each times its weight, in nats, computed in float32."""
+    if isinstance(model, Pretrained) and not model.plain_head:
+        logits, flat = model(batch.inputs).flatten(0, 1).float(), batch.targets.flatten()
+        losses = F.cross_entropy(logits, flat, ignore_index=IGNORED, reduction="none")
+        return losses.sum() if batch.weights is None else losses @ batch.weights.flatten()
     hidden, targets = model.hidden(batch.inputs).flatten(0, 1), batch.targets.flatten()
     weights = None if batch.weights is None else batch.weights.flatten()
     if batch.real is not None:
@@ -177,15 +188,17 @@ def by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray
 
 
 @torch.inference_mode()
-def document_losses(model: Transformer, store: TokenStore, device: torch.device) -> np.ndarray:
+def document_losses(model: Transformer | Pretrained, store: TokenStore, device: torch.device) -> np.ndarray:
     """Cross-entropy of each document of `store`, nats per token, float64 [documents].
 
     A document without a token to predict has 0.
     """
     found = np.zeros(len(store))
-    for indices in by_length(store.lengths, max(256, 2**24 // len(model.head_weight))):
+    for indices in by_length(store.lengths, max(256, 2**24 // model.vocabulary)):
         batch = to_batch([store[index] for index in indices], device)
-        logits = (model.hidden(batch.inputs) @ model.head_weight.t()).float().flatten(0, 1)
+        own = isinstance(model, Transformer)
+        logits = model.hidden(batch.inputs) @ model.head_weight.t() if own else model(batch.inputs)
+        logits = logits.float().flatten(0, 1)
         losses = F.cross_entropy(logits, batch.targets.flatten(), ignore_index=IGNORED, reduction="none")
         sums = losses.view(batch.targets.shape).double().sum(dim=1)
         found[indices] = (sums / (batch.targets != IGNORED).sum(dim=1).clamp(min=1)).cpu().numpy()
@@ -194,7 +207,7 @@ def document_losses(model: Transformer, store: TokenStore, device: torch.device)
 
 @torch.inference_mode()
 def cross_entropy(
-    model: Transformer, store: TokenStore, device: torch.device, tokens_per_batch: int | None = None
+    model: Transformer | Pretrained, store: TokenStore, device: torch.device, tokens_per_batch: int | None = None
 ) -> float:
     """Cross-entropy of all documents of `store`, nats per token.
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend
 
 from selfloop.domains.text.config import Model
+from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks
 from selfloop.domains.text.model.kv_cache import KVCache
 from selfloop.domains.text.model.shape import Shape, shape_of
 
@@ -161,6 +162,25 @@ class Transformer(nn.Module):
             assert isinstance(block, Block)
             x = block.step(x, rotation, attend, layer)
         return F.linear(self.norm(x), self.head_weight)
+
+    def attention(self, device: torch.device, dtype: torch.dtype) -> str:
+        """The backend of attention in training."""
+        return attention_backend(self.shape, device, dtype)
+
+    @property
+    def context(self) -> int:
+        """Longest sequence in tokens."""
+        return self.shape.context
+
+    @property
+    def vocabulary(self) -> int:
+        """Ids that the model has."""
+        return self.shape.vocabulary
+
+    @property
+    def marks(self) -> Marks:
+        """The ids that begin and end documents."""
+        return OWN_MARKS
 
     @property
     def head_weight(self) -> Tensor:

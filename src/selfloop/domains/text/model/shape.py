@@ -1,6 +1,9 @@
 """The shape of a transformer and its number of parameters; no torch, since the Snakefile imports it."""
 
+import json
+import math
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from selfloop.domains.text.config import Model
 
@@ -33,8 +36,11 @@ def shape_of(model: Model) -> Shape:
 def parameter_count(model: Model) -> int:
     """Trainable parameters, tied embeddings counted once.
 
-    Exact for both architectures: tests compare it with the module's own count and with `transformers`.
+    Exact for both architectures: tests compare it with the module's own count and with `transformers`. Of a checkpoint,
+    the numbers in its safetensors; 0 of one of the hub.
     """
+    if model.checkpoint is not None:
+        return sum(_stored(path) for path in Path(model.checkpoint).glob("*.safetensors"))
     hidden, layers, vocabulary = model.hidden_size, model.layers, model.vocabulary
     inner: int = model.intermediate_size or 4 * hidden
     if model.architecture == "gpt2":
@@ -43,3 +49,13 @@ def parameter_count(model: Model) -> int:
         return vocabulary * hidden + model.context * hidden + layers * block + 2 * hidden
     block = 2 * hidden + 4 * hidden * hidden + 3 * hidden * inner
     return 2 * vocabulary * hidden + layers * block + hidden
+
+
+def _stored(path: Path) -> int:
+    """Numbers in a safetensors file, by its header; 0 if it is none."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return sum(math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
+        return 0

@@ -36,6 +36,7 @@ class Request:
         first_row: index of the first document within the part.
         part_rows: documents of the whole part; 0 if these are all.
         tokens: ids from this one on have no token and are never sampled; None if all of the model's have one.
+        end: the id of end-of-text.
         finished: slices that an earlier attempt has sampled, and where to keep those of this one; only `torch` does.
         uses: called with what the engine computes on.
     """
@@ -52,5 +53,6 @@ class Request:
     first_row: int = 0
     part_rows: int = 0
     tokens: int | None = None
+    end: int = 0
     finished: "FinishedSlices | None" = None
     uses: Callable[[Device], None] = lambda device: None

@@ -42,6 +42,7 @@ def sample(request: Request) -> Sequence[np.ndarray]:
             "first_row": request.first_row,
             "precision": request.precision,
             "tokens": request.tokens,
+            "end": request.end,
             "threads": request.threads,
             "promised": os.environ.get(PROMISED) if request.gpus else None,
             "parent": os.getpid(),

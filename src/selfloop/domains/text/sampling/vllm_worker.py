@@ -22,7 +22,6 @@ TASK, PROMPTS, TOKENS, LENGTHS, PROBLEM = "task.json", "prompts.npy", "tokens.np
 PROGRESS = "selfloop-tokens"  # prefix of progress lines among vLLM's output
 DEVICE = "selfloop-device"  # of the line that says what it computes on
 REFUSED = 3  # exit code: PROBLEM says why
-END_OF_TEXT_ID = 0  # as in `tokenizer`, which needs packages that vLLM's environment does not have
 SEQUENCES = {"cpu": 256, "cuda": 1024}  # per batch: vLLM's defaults on two cores and on a large GPU
 BLOCK = {"cpu": 128, "cuda": 16}  # tokens per block of vLLM's KV cache
 CACHE_FRACTION = 0.5  # of a GPU's memory, at most; vLLM preempts sequences that do not fit
@@ -58,7 +57,8 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
     sampling = task["sampling"]
     count, longest_prompt = prompts.shape
     config = json.loads((Path(task["checkpoint"]) / "config.json").read_text(encoding="utf-8"))
-    longest = sampling["max_length"] or config.get("n_positions") or config["max_position_embeddings"]
+    context = config.get("selfloop", {}).get("context")  # of a checkpoint that the study did not define
+    longest = sampling["max_length"] or context or config.get("n_positions") or config["max_position_embeddings"]
     if longest_prompt >= longest or count == 0:
         return list(prompts[:, :longest].astype(np.int32))
     engine, most = _engine(task, config, longest)
@@ -79,7 +79,7 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
         while unfinished < 2 * most and (row := next(waiting, None)) is not None:
             seed = stream(task["streams"], f"document {task['first_row'] + row}")
             asked = {**options, "max_tokens": longest - len(given[row])}
-            engine.add_request(str(row), {"prompt_token_ids": given[row].tolist()}, _params(asked, seed))
+            engine.add_request(str(row), {"prompt_token_ids": given[row].tolist()}, _params(asked, seed, task["end"]))
             unfinished += 1
         if unfinished == 0:
             return documents
@@ -95,14 +95,14 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
             _report(sampled)
 
 
-def _params(options: dict[str, Any], seed: int) -> Any:
+def _params(options: dict[str, Any], seed: int, end: int) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
     return SamplingParams(
         **options,
         seed=seed,
-        stop_token_ids=[END_OF_TEXT_ID],
+        stop_token_ids=[end],
         ignore_eos=True,  # see the line above; ignores the checkpoint's generation_config.json
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,

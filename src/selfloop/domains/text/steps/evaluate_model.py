@@ -7,9 +7,8 @@ import torch
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.data.token_store import TokenStore
-from selfloop.domains.text.model.checkpoint import load_checkpoint
+from selfloop.domains.text.model.checkpoint import load_model
 from selfloop.domains.text.model.loss import cross_entropy
-from selfloop.domains.text.model.network import attention_backend
 from selfloop.jobs.job import Job, StepParams
 from selfloop.training.devices import note, prepare_torch
 
@@ -17,8 +16,8 @@ from selfloop.training.devices import note, prepare_torch
 def run(job: Job[StepParams]) -> None:
     """Evaluate in float32, whatever the compute dtype of the training."""
     device = prepare_torch(job.threads, job.gpus)
-    model = load_checkpoint(Path(job.input["checkpoint"]), device=str(device))
-    note(job, device, torch.float32, attention=attention_backend(model.shape, device, torch.float32))
+    model = load_model(Path(job.input["checkpoint"]), device=str(device))
+    note(job, device, torch.float32, attention=model.attention(device, torch.float32))
     batches = iterate_rows(shard_paths(Path(job.input["test"])), ["input_ids"])
-    test = TokenStore.in_memory(batches, model.shape.context)
+    test = TokenStore.in_memory(batches, model.context, model.marks)
     write_measurements(job, {"test": {"cross_entropy": cross_entropy(model, test, device)}})

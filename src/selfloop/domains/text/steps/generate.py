@@ -16,8 +16,9 @@ from tokenizers import Tokenizer
 from selfloop.data.shards import ShardWriter, count_rows, iterate_rows, shard_paths
 from selfloop.domains.text.config import Data, Sampling
 from selfloop.domains.text.data.token_store import SCHEMA, TokenStore
-from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, vocabulary_size
-from selfloop.domains.text.sampling import torch_engine, vllm_engine
+from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks, marks_of, vocabulary_size
+from selfloop.domains.text.model.pretrained import is_pretrained
+from selfloop.domains.text.sampling import torch_engine, transformers_engine, vllm_engine
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.sampling.sampler import share_of, slices
 from selfloop.errors import UserError
@@ -112,11 +113,14 @@ def sample_share(
         job.log.info("%d of the model's %d ids have no token and are not sampled", vocabulary - tokens, vocabulary)
     total = count_rows(real)
     rows = share_of(total, group.rank, group.size)
-    prompts = prompts_of(sampling, real, rows)
+    marks = marks_of(checkpoint)
+    prompts = prompts_of(sampling, real, rows, marks)
     if sampling.continuation is not None:
         longest = prompts.shape[1] + sampling.continuation
         sampling = sampling.changed(max_length=min(longest, sampling.max_length or longest))
-    engine = torch_engine if sampling.engine == "torch" else vllm_engine
+    engine = vllm_engine if sampling.engine == "vllm" else torch_engine
+    if sampling.engine == "torch" and (sampling.beams > 1 or is_pretrained(checkpoint)):
+        engine = transformers_engine
     with job.progress(desc="sample", unit=" tokens", unit_scale=True) as bar:
         request = Request(
             checkpoint,
@@ -131,20 +135,21 @@ def sample_share(
             rows.start,
             total,
             tokens if tokens < vocabulary else None,
+            marks.end,
             finished,
             partial(note_device, job),
         )
         given = (prompts >= 0).sum(axis=1)
         documents = cut(engine.sample(request), given, sampling.continuation)
-        return write_documents(job, documents, rows, given, tokenizer, folder)
+        return write_documents(job, documents, rows, given, tokenizer, folder, marks.end)
 
 
-def prompts_of(sampling: Sampling, real: Path, rows: range) -> np.ndarray:
+def prompts_of(sampling: Sampling, real: Path, rows: range, marks: Marks = OWN_MARKS) -> np.ndarray:
     """What the documents of some rows begin with, int64 [rows, longest prompt]; shorter ones end in -1."""
     if sampling.prompt == "begin-of-text":
-        return np.full((len(rows), 1), END_OF_TEXT_ID, dtype=np.int64)
+        return np.full((len(rows), 1), marks.begin, dtype=np.int64)
     longest = sampling.prompt_tokens
-    store = TokenStore.in_memory(iterate_rows(shard_paths(real), ["input_ids"]), longest)
+    store = TokenStore.in_memory(iterate_rows(shard_paths(real), ["input_ids"]), longest, marks)
     if sampling.prompt == "first-token":
         return np.array([store[row] for row in rows], dtype=np.int64).reshape(len(rows), 2)
     ends = store.ended & (store.lengths > 1)
@@ -168,8 +173,9 @@ def write_documents(
     given: np.ndarray,
     tokenizer: Tokenizer,
     folder: Path,
+    end: int = OWN_MARKS.end,
 ) -> torch.Tensor:
-    """Write documents, the numbers of whose prompts' tokens are `given`; returns the counts of `sample_share`."""
+    """Write documents, which `end` ends; `given` counts their prompts' tokens. Returns the counts of `sample_share`."""
     tokens = ended = empty = 0
     origin = {"iteration": job.params.iteration, "part": job.params.part}
     numbers, remaining = iter(zip(rows, given.tolist(), strict=True)), iter(documents)
@@ -179,7 +185,7 @@ def write_documents(
             for text, ids in zip(texts, batch, strict=True):
                 row, prompt = next(numbers)
                 writer.append({"text": text, "input_ids": ids.tolist(), **origin, "row": row})
-                ends = len(ids) > 1 and bool(ids[-1] == END_OF_TEXT_ID)
+                ends = len(ids) > 1 and bool(ids[-1] == end)
                 tokens += len(ids)
                 ended += ends
                 empty += len(ids) - ends <= prompt

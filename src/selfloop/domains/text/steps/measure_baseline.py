@@ -16,7 +16,7 @@ class Seen(BaseModel):
     """Where documents are cut, and how many tokens there are."""
 
     context: int
-    vocabulary: int
+    vocabulary: int | None  # None: as many as occur
 
 
 class Params(StepParams):
@@ -28,7 +28,9 @@ class Params(StepParams):
 def run(job: Job[Params]) -> None:
     """Documents are cut at the context and begin-of-text is not predicted, as for a model."""
     context, vocabulary = job.params.model.context, job.params.model.vocabulary
-    train, test = (counts(Path(job.input[split]), context, vocabulary) for split in ("train", "test"))
+    train, test = (counts(Path(job.input[split]), context, vocabulary or 0) for split in ("train", "test"))
+    most = max(len(train), len(test))
+    train, test = (np.pad(each, (0, most - len(each))) for each in (train, test))
     # One more of each: a token that the train split lacks has a finite loss.
     logs = np.log((train + 1) / (train + 1).sum())
     baseline = {"cross_entropy": float(-(test * logs).sum() / test.sum())}
@@ -47,12 +49,13 @@ def sizes(folder: Path, context: int) -> dict[str, float]:
 
 
 def counts(folder: Path, context: int, vocabulary: int) -> np.ndarray:
-    """How often each token is predicted in a data set, int64 [vocabulary]."""
+    """How often each token is predicted in a data set, int64 [vocabulary], or longer where an id is larger."""
     total = np.zeros(vocabulary, np.int64)
     for batch in iterate_rows(shard_paths(folder), ["input_ids"]):
         ids: pa.ListArray = batch.column("input_ids")
         offsets = ids.offsets.to_numpy()
         places = np.arange(offsets[0], offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
         tokens = ids.flatten().to_numpy()
-        total += np.bincount(tokens[(places > 0) & (places < context)], minlength=vocabulary)
+        found = np.bincount(tokens[(places > 0) & (places < context)], minlength=len(total))
+        total = found + np.pad(total, (0, len(found) - len(total)))
     return total

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from selfloop.data.profile_rows import Params, rows, write_profile
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.data.token_store import TokenStore
-from selfloop.domains.text.model.checkpoint import load_checkpoint
+from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks, marks_of, vocabulary_size
+from selfloop.domains.text.model.checkpoint import context_of
 from selfloop.domains.text.profile.measures import Halves, Real, halves, pieces
 from selfloop.domains.text.profile.ngram import text_of
 from selfloop.jobs.job import Job
@@ -19,13 +21,14 @@ MOST_DOCUMENTS = 4_000  # read of a data set, the first ones
 
 def run(job: Job[Params]) -> None:
     """Compare each part with the real test documents, and with the part before it."""
-    shape = load_checkpoint(Path(job.input["first"])).shape
-    real = Real(halves(text_of(_read(job.input["test"], shape.context))), shape.vocabulary)
+    first = Path(job.input["first"])
+    context, marks = context_of(first), marks_of(first)
+    real = Real(halves(text_of(_read(job.input["test"], context, marks))), vocabulary_size(first))
     size = len(real.halves[0])
 
     @lru_cache(maxsize=4)  # the part before is the one that was measured last, or model 1's
     def sampled(part: str) -> Halves:
-        text = text_of(_read(part, shape.context))
+        text = text_of(_read(part, context, marks))
         if len(text) < 2 * size:
             job.log.info("%s has %d tokens, and real text twice %d", part, len(text), size)
         return pieces(text, size)
@@ -41,8 +44,8 @@ def run(job: Job[Params]) -> None:
     write_profile(job, measured())
 
 
-def _read(folder: str, context: int) -> TokenStore:
-    """The first `MOST_DOCUMENTS` documents of a data set."""
+def _read(folder: str, context: int, marks: Marks) -> TokenStore:
+    """The first `MOST_DOCUMENTS` documents of a data set, with our own marks."""
 
     def first() -> Iterator[pa.RecordBatch]:
         left = MOST_DOCUMENTS
@@ -52,4 +55,10 @@ def _read(folder: str, context: int) -> TokenStore:
             if left <= 0:
                 return
 
-    return TokenStore.in_memory(first(), context)
+    store = TokenStore.in_memory(first(), context, marks)
+    if marks[:2] == OWN_MARKS[:2]:
+        return store
+    # What is 0 and what are marks change places: nothing here depends on which id a token has.
+    tokens = np.asarray(store.tokens)
+    swapped = np.where(np.isin(tokens, marks[:2]), OWN_MARKS.end, np.where(tokens == OWN_MARKS.end, marks.end, tokens))
+    return TokenStore(swapped.astype(tokens.dtype), store.bounds)

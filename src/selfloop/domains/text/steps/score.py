@@ -9,7 +9,7 @@ from selfloop.data.scores import ScoreParams as Params
 from selfloop.data.scores import write_scores
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.data.token_store import TokenStore
-from selfloop.domains.text.model.checkpoint import load_checkpoint
+from selfloop.domains.text.model.checkpoint import load_model
 from selfloop.domains.text.model.loss import document_losses
 from selfloop.jobs.job import Job
 from selfloop.training.devices import prepare_torch
@@ -25,8 +25,8 @@ def run(job: Job[Params]) -> None:
     batches = iterate_rows(shard_paths(Path(job.input["part"])), ["input_ids"])
     if job.params.scorer.by == "cross-entropy":
         device = prepare_torch(job.threads, job.gpus)
-        model = load_checkpoint(Path(job.input["checkpoint"]), device=str(device))
-        write_scores(job, document_losses(model, TokenStore.in_memory(batches, model.shape.context), device))
+        model = load_model(Path(job.input["checkpoint"]), device=str(device))
+        write_scores(job, document_losses(model, TokenStore.in_memory(batches, model.context, model.marks), device))
         return
     store = TokenStore.in_memory(batches, LONGEST)
     if job.params.scorer.by == "length":

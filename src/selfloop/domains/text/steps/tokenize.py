@@ -10,7 +10,7 @@ from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter, iterate_rows, shard_paths
 from selfloop.domains.text.config import Data
 from selfloop.domains.text.data.token_store import SCHEMA
-from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
+from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks, marks_around
 from selfloop.jobs.job import Job, StepParams
 
 CHARACTERS_AT_ONCE = 1_000_000  # an encoding takes some 30 times the memory of its text
@@ -26,14 +26,15 @@ def run(job: Job[Params]) -> None:
     """Encode all splits once for all trainings, in pieces where `data.documents` asks for them."""
     longest = job.params.data.piece
     tokenizer = Tokenizer.from_file(job.input["tokenizer"])
+    marks = marks_around(tokenizer)
     # Text that spells the special token is encoded as text.
     tokenizer.encode_special_tokens = True
     for split in job.output:
         documents, rows, tokens = 0, 0, 0
         with atomic_folder(Path(job.output[split])) as scratch, ShardWriter(scratch, SCHEMA) as writer:
             for texts in in_batches(iterate_rows(shard_paths(Path(job.input[split])), ["text"])):
-                for text, encoding in zip(texts, tokenizer.encode_batch(texts), strict=True):
-                    for piece, ids in pieces(text, encoding, longest):
+                for text, encoding in zip(texts, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True):
+                    for piece, ids in pieces(text, encoding, longest, marks):
                         writer.append({"text": piece, "input_ids": ids, "iteration": 0, "part": 0, "row": rows})
                         rows += 1
                         tokens += len(ids)
@@ -42,20 +43,22 @@ def run(job: Job[Params]) -> None:
         job.log.info("%s: %d documents%s, %s tokens", split, documents, divided, f"{tokens:,}")
 
 
-def pieces(text: str, encoding: Encoding, longest: int | None) -> Iterator[tuple[str, list[int]]]:
+def pieces(
+    text: str, encoding: Encoding, longest: int | None, marks: Marks = OWN_MARKS
+) -> Iterator[tuple[str, list[int]]]:
     """A document in consecutive pieces of at most `longest` tokens, each with its text; whole if that is None.
 
     Each begins with begin-of-text; the last one ends with end-of-text, which is never alone in a piece. A character of
     several tokens is in the text of the piece that holds the last of them.
     """
-    ids = [*encoding.ids, END_OF_TEXT_ID]
+    ids = [*encoding.ids, marks.end]
     room = len(ids) if longest is None else longest - 1
     cuts = list(range(0, len(ids), room))
     if len(cuts) > 1 and cuts[-1] == len(ids) - 1:
         cuts[-1] -= 1
     starts = [0, *(encoding.offsets[cut][0] for cut in cuts[1:])]
     for cut, end, start, stop in zip(cuts, [*cuts[1:], len(ids)], starts, [*starts[1:], len(text)], strict=True):
-        yield text[start:stop], [END_OF_TEXT_ID, *ids[cut:end]]
+        yield text[start:stop], [marks.begin, *ids[cut:end]]
 
 
 def in_batches(rows: Iterable[pa.RecordBatch]) -> Iterator[list[str]]:

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pyarrow as pa
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from selfloop.data import training_set
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.config import MOST_CUT, Model, Training
 from selfloop.domains.text.data.token_store import TokenStore
+from selfloop.domains.text.data.tokenizer import marks_around
 from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
-from selfloop.domains.text.model.checkpoint import load_checkpoint, save_checkpoint
-from selfloop.domains.text.model.network import attention_backend, build
+from selfloop.domains.text.model.checkpoint import load_model, save_checkpoint
+from selfloop.domains.text.model.network import Transformer, build
+from selfloop.domains.text.model.pretrained import Pretrained, begin_pretrained, save_pretrained
 from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
@@ -97,31 +100,42 @@ def _measured(batches: Iterable[pa.RecordBatch], lengths: list[int]) -> Iterator
         yield batch
 
 
+def started(job: Job[Params], seed: int) -> Transformer | Pretrained:
+    """The model as it is before its training: of `job.input.start`, of the config's checkpoint, or with new weights."""
+    config, start = job.params.model, job.input.get("start")
+    if start is not None:
+        return load_model(Path(start))
+    if config.checkpoint is not None:
+        return begin_pretrained(config, seed, fresh=job.params.training.start == "scratch")
+    return build(config, seed)
+
+
 def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> None:
     """Train as one rank of a process group."""
     config, training = job.params.model, job.params.training
     context = config.context
     folder = Path(job.input["training_set"])
     tokens = Path(job.params.state) / "tokens"
+    tokenizer = Path(job.input["tokenizer"])
+    marks = marks_around(Tokenizer.from_file(str(tokenizer)))
+    model = started(job, stream(job.params.streams, "weights"))
+    marks = marks._replace(size=max(marks.size, model.vocabulary))
     if group.is_main:
         lengths: list[int] = []
-        store = TokenStore.create(_measured(training_set.rows(folder, ["input_ids"]), lengths), context, tokens)
+        store = TokenStore.create(_measured(training_set.rows(folder, ["input_ids"]), lengths), context, tokens, marks)
         say_what_is_cut(sum(lengths), int(store.bounds[-1]), context)
     group.barrier()
-    train = TokenStore.open(tokens)
-    test = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["test"])), ["input_ids"]), context)
-    train.check_ids(config.vocabulary, folder)
-    test.check_ids(config.vocabulary, Path(job.input["test"]))
+    train = TokenStore.open(tokens, marks)
+    test = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["test"])), ["input_ids"]), context, marks)
+    train.check_ids(model.vocabulary, folder)
+    test.check_ids(model.vocabulary, Path(job.input["test"]))
     job.log.info(
         "training set: %d documents, %s tokens; %d without end-of-text within the context of %d tokens",
         len(train), f"{train.bounds[-1]:,}", int((~train.ended).sum()), context,
     )  # fmt: skip
     if len(train) < training.batch_size and not training.packing:
         raise UserError(f"{folder} has {len(train)} documents, fewer than training.batch_size, {training.batch_size}.")
-    streams = job.params.streams
-    started = job.input.get("start")
-    model = build(config, stream(streams, "weights")) if started is None else load_checkpoint(Path(started))
-    order = Order(training, training.batch_size, stream(streams, "batches"), group)
+    order = Order(training, training.batch_size, stream(job.params.streams, "batches"), group)
     curve = test.first(training.evaluation_rows)
     weights = training_set.weights(folder)
     task: LanguageTask
@@ -135,10 +149,13 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
         compile_deterministically(device)
         model.compile_hidden()
     dtype = compute_dtype(training.precision, device)
-    note(job, device, dtype, attention=attention_backend(model.shape, device, dtype), compiled=compiled)
+    note(job, device, dtype, attention=model.attention(device, dtype), compiled=compiled)
 
     def save(weights: dict[str, Tensor], folder: Path) -> None:
-        save_checkpoint(model, weights, Path(job.input["tokenizer"]), folder)
+        if isinstance(model, Pretrained):
+            save_pretrained(model, weights, config, folder)
+        else:
+            save_checkpoint(model, weights, tokenizer, folder)
 
     train_and_save(
         job, model, task, OptimizerConfig.of(training), device, save, group, "compiled" if compiled else "", pieces

@@ -5,19 +5,29 @@ from pathlib import Path
 
 from selfloop.data.atomic import atomic_file
 from selfloop.data.shards import count_rows, iterate_rows, shard_paths
-from selfloop.domains.text.data.tokenizer import LONGEST_RUN, bounded, train_tokenizer
+from selfloop.domains.text.config import Model
+from selfloop.domains.text.data.tokenizer import LONGEST_RUN, bounded, train_tokenizer, with_marks
 from selfloop.jobs.job import Job, StepParams
 
 
 class Params(StepParams):
     """What the step takes of its params."""
 
-    tokenizer: dict[str, int]
+    tokenizer: dict[str, int | str | None]
 
 
 def run(job: Job[Params]) -> None:
-    """Train on `job.input.train`; write a tokenizer.json."""
-    vocabulary = job.params.tokenizer["vocabulary"]
+    """Train on `job.input.train`, or take the one of a checkpoint; write a tokenizer.json."""
+    asked = job.params.tokenizer
+    if asked.get("checkpoint") is not None:
+        from selfloop.domains.text.model.pretrained import load_tokenizer, marks_of_tokenizer
+
+        found = load_tokenizer(Model(checkpoint=str(asked["checkpoint"]), revision=_word(asked.get("revision"))))
+        marks = marks_of_tokenizer(found, len(found))
+        with atomic_file(Path(job.output["tokenizer"])) as scratch:
+            with_marks(found.backend_tokenizer, marks).save(str(scratch))
+        return
+    vocabulary = int(asked["vocabulary"] or 0)
     tokenizer = train_tokenizer(_texts(job), vocabulary)
     learnt = tokenizer.get_vocab_size()
     if learnt < vocabulary:
@@ -29,6 +39,10 @@ def run(job: Job[Params]) -> None:
         )
     with atomic_file(Path(job.output["tokenizer"])) as scratch:
         tokenizer.save(str(scratch))
+
+
+def _word(value: int | str | None) -> str | None:
+    return None if value is None else str(value)
 
 
 def _texts(job: Job[Params]) -> Iterator[str]:

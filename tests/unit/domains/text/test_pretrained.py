@@ -1,0 +1,286 @@
+"""Models of `transformers`, of any architecture, go round the loop as our own do."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import transformers
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from selfloop.data import training_set
+from selfloop.data.atomic import atomic_folder
+from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.domains.text.config import Data, Documents, Model, Prompt, Sampling, Training
+from selfloop.domains.text.data.tokenizer import Marks, marks_of, train_tokenizer
+from selfloop.domains.text.model.checkpoint import load_model, save_checkpoint
+from selfloop.domains.text.model.network import build
+from selfloop.domains.text.model.pretrained import Pretrained, begin_pretrained
+from selfloop.domains.text.sampling import torch_engine, transformers_engine
+from selfloop.domains.text.sampling.engine import Request
+from selfloop.domains.text.steps import (
+    evaluate_model,
+    evaluate_part,
+    generate,
+    measure_baseline,
+    prepare_data,
+    tokenize,
+    train,
+)
+from selfloop.domains.text.steps import train_tokenizer as tokenizer_step
+from selfloop.errors import UserError
+from selfloop.jobs.job import Job, StepParams
+
+CONTEXT = 32
+SIZES: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+GROUPED = {**SIZES, "num_key_value_heads": 1, "intermediate_size": 32, "max_position_embeddings": 64}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "GPT2Config": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64},
+    "LlamaConfig": GROUPED,
+    "OPTConfig": {**SIZES, "ffn_dim": 32, "max_position_embeddings": 64, "word_embed_proj_dim": 16},
+    "Qwen2Config": GROUPED,
+    "GemmaConfig": {**GROUPED, "head_dim": 8},
+}
+TEXTS = [
+    f"Chapter {n}. It was the best of times, it was the worst of times, and {n * n} others. " * 3 for n in range(24)
+]
+TRAINING = Training(
+    batch_size=4, epochs=3, learning_rate=1e-2, warmup_steps=1, evaluations=2, precision="float32", weight_decay=0.0
+)
+
+
+def make_checkpoint(folder: Path, architecture: str) -> Path:
+    """A small checkpoint of random weights, whose begin- and end-of-text are two tokens."""
+    tokenizer = train_tokenizer(TEXTS, 290)
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    torch.manual_seed(0)
+    config = getattr(transformers, architecture)(
+        vocab_size=300, bos_token_id=290, eos_token_id=291, pad_token_id=291, **ARCHITECTURES[architecture]
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+class Loop:
+    """The steps of one iteration, below a folder."""
+
+    def __init__(self, folder: Path, model: Model, training: Training = TRAINING) -> None:
+        self.folder, self.model, self.training = folder, model, training
+        file = folder / "texts.txt"
+        file.write_text("\n<|endoftext|>\n".join(TEXTS))
+        self.data = Data(source="files", train=str(file), documents=Documents(tokens=CONTEXT), test_fraction=0.2)
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def prepare(self) -> None:
+        """The real data, as the model reads them, and a training set of them."""
+        texts = {split: self.path(f"{split}-texts") for split in ("train", "test", "validation")}
+        prepare_data.run(Job({}, texts, prepare_data.Params(data=self.data)))
+        asked = {"checkpoint": self.model.checkpoint, "revision": None, "vocabulary": self.model.vocabulary}
+        tokenizer = {"tokenizer": self.path("tokenizer.json")}
+        tokenizer_step.run(
+            Job({"train": texts["train"]}, tokenizer, tokenizer_step.Params(tokenizer=asked), progress=tqdm)
+        )
+        splits = {split: self.path(split) for split in ("train", "test")}
+        tokenize.run(Job({**texts, **tokenizer}, splits, tokenize.Params(data=self.data)))
+        self.set_of(splits["train"])
+
+    def set_of(self, part: str) -> None:
+        takes = [{"iteration": 0, "part": 0, "amount": 1.0, "skip": 0.0, "weight": 1.0, "filter": None}]
+        concatenate = training_set.Params(streams="t", takes=takes, budget=None)
+        inputs = {"real": self.path("train"), "parts": [part]}
+        training_set.run(Job(inputs, {"training_set": self.path("training-set")}, concatenate))
+
+    def train(self, name: str = "checkpoint", **changes: Any) -> pd.DataFrame:
+        """The learning curve."""
+        inputs = {key: self.path(key) for key in ("test", "tokenizer.json", "training-set")}
+        job = Job(
+            input={
+                "test": inputs["test"],
+                "tokenizer": inputs["tokenizer.json"],
+                "training_set": inputs["training-set"],
+            },
+            output={"checkpoint": self.path(name), "learning_curve": self.path(f"{name}-curve.parquet")},
+            params=train.Params(
+                streams="a", model=self.model, training=self.training, state=self.path(f"{name}-state")
+            ),
+            progress=tqdm,
+        )
+        start = changes.pop("start", None)
+        train.run(replace(job, input={**job.input, **({} if start is None else {"start": start})}, **changes))
+        return pd.read_parquet(self.path(f"{name}-curve.parquet"))
+
+    def sample(self, sampling: Sampling, name: str = "part") -> list[dict[str, Any]]:
+        """The rows of a part."""
+        params = generate.Params(
+            data=self.data, sampling=sampling, streams="p", precision="float32", iteration=1, part=0
+        )
+        inputs = {"checkpoint": self.path("checkpoint"), "real": self.path("train")}
+        generate.run(Job(inputs, {"part": self.path(name)}, params, progress=tqdm))
+        return [
+            row
+            for batch in iterate_rows(shard_paths(self.folder / name), ["text", "input_ids"])
+            for row in batch.to_pylist()
+        ]
+
+    def measured(self, step: Any, params: StepParams, **inputs: str) -> dict[str, float]:
+        """What a step measures, by name."""
+        around = {key: self.path(key) for key in ("checkpoint", "test")} | inputs
+        step.run(Job(around, {"measurements": self.path("measured.json")}, params))
+        return {row["metric"]: row["value"] for row in json.loads(Path(self.path("measured.json")).read_text())}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_five_architectures_go_round_the_loop(architecture: str, tmp_path: Path) -> None:
+    source = make_checkpoint(tmp_path / "source", architecture)
+    loop = Loop(tmp_path, Model(checkpoint=str(source), context=CONTEXT))
+    loop.prepare()
+    curve = loop.train()
+    losses = curve[curve["metric"] == "cross_entropy"]["value"]
+    assert losses.iloc[-1] < losses.iloc[0] < math.log(300)
+    checkpoint = tmp_path / "checkpoint"
+    theirs, tokenizer = AutoModelForCausalLM.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint)
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == marks_of(checkpoint)[:2] == (290, 291)
+    assert type(theirs).__name__.startswith(architecture.removesuffix("Config"))
+
+    rows = loop.sample(Sampling(prompt=Prompt(tokens=6), min_p=0.05).changed(continuation=10))
+    real = [row for b in iterate_rows(shard_paths(tmp_path / "train"), ["input_ids"]) for row in b[0].to_pylist()]
+    assert len(rows) == len(real)
+    for row, ids in zip(rows, real, strict=True):
+        given = [token for token in ids[:7] if token != 291]
+        assert row["input_ids"][: len(given)] == given
+        assert given[0] == 290
+        assert 291 not in row["input_ids"][:-1]
+        assert max(row["input_ids"]) < len(tokenizer)
+        assert row["text"] == tokenizer.decode(row["input_ids"], skip_special_tokens=True)
+
+    tests = [row for b in iterate_rows(shard_paths(tmp_path / "test"), ["input_ids"]) for row in b[0].to_pylist()]
+    with torch.no_grad():
+        sums = [float(theirs(torch.tensor([ids]), labels=torch.tensor([ids])).loss) * (len(ids) - 1) for ids in tests]
+    found = loop.measured(evaluate_model, StepParams())
+    assert found["cross_entropy"] == pytest.approx(sum(sums) / sum(len(ids) - 1 for ids in tests), rel=1e-4)
+    inputs = {"part": loop.path("part"), "first": loop.path("checkpoint"), "real": loop.path("train")}
+    part = loop.measured(evaluate_part, evaluate_part.Params(part=0), **inputs)
+    assert 0 < part["distinct_2"] <= 1
+    baseline = measure_baseline.Params(model=measure_baseline.Seen(context=CONTEXT, vocabulary=None))
+    assert found["cross_entropy"] < loop.measured(measure_baseline, baseline, train=loop.path("train"))["cross_entropy"]
+
+    loop.set_of(loop.path("part"))  # the next iteration goes on from this one
+    later = loop.train("later", start=loop.path("checkpoint"))
+    assert later["value"].map(math.isfinite).all()
+    assert marks_of(tmp_path / "later") == Marks(290, 291, 300)
+
+
+def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    """OPT has dropout, which is off: its random numbers would not be those of an uninterrupted training."""
+    source = make_checkpoint(tmp_path / "source", "OPTConfig")
+    loop = Loop(tmp_path, Model(checkpoint=str(source), context=CONTEXT))
+    loop.prepare()
+    loop.train("whole")
+
+    class Killed(tqdm):  # type: ignore[type-arg]
+        def update(self, n: float | None = 1) -> bool | None:
+            if self.n == 5 and self.unit == "step":
+                raise KeyboardInterrupt
+            return super().update(n)
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.train("killed", progress=Killed, every_seconds=0.0)
+    loop.train("killed")
+    whole, killed = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "killed"))
+    assert whole == killed
+
+
+def own_checkpoint(folder: Path) -> tuple[Path, Model]:
+    """A GPT-2 of ours with random weights, and its section."""
+    model = Model(architecture="gpt2", hidden_size=16, layers=2, heads=2, context=CONTEXT, vocabulary=300)
+    train_tokenizer(TEXTS, 300).save(str(folder / "own.json"))
+    network = build(model.changed(initializer_range=0.3), 3)
+    weights = {name: weight.detach() for name, weight in network.named_parameters()}
+    with atomic_folder(folder / "own") as scratch:
+        save_checkpoint(network, weights, folder / "own.json", scratch)
+    return folder / "own", model
+
+
+def test_our_gpt2_trains_to_the_same_loss_through_both_paths(tmp_path: Path) -> None:
+    own, section = own_checkpoint(tmp_path)
+    loop = Loop(tmp_path, Model(checkpoint=str(own), context=CONTEXT))
+    loop.prepare()
+    theirs = loop.train("theirs")
+    assert isinstance(load_model(tmp_path / "theirs"), Pretrained)
+    loop.model = section
+    ours = loop.train("ours", start=str(own))
+    assert len(ours) == len(theirs) > 2
+    np.testing.assert_allclose(theirs["value"], ours["value"], rtol=2e-5)
+
+
+def requested(checkpoint: Path, prompts: np.ndarray, **changes: Any) -> Request:
+    return Request(checkpoint, prompts, Sampling().changed(**changes), "part", "float32", tokens=290)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"temperature": 0.7, "top_k": 50, "typical_p": 0.9}, {"repetition_penalty": 1.5, "temperature": 0.0}],
+)
+def test_our_sampler_and_transformers_generate_the_same_documents(tmp_path: Path, changes: dict[str, float]) -> None:
+    own, _ = own_checkpoint(tmp_path)
+    prompts = np.full((40, 4), -1)
+    prompts[:, 0] = 0
+    for row in range(40):
+        prompts[row, 1 : 1 + row % 4] = 1 + row + np.arange(row % 4)
+    ours = [ids.tolist() for ids in torch_engine.sample(requested(own, prompts, **changes))]
+    theirs = [ids.tolist() for ids in transformers_engine.sample(requested(own, prompts, **changes))]
+    alike = sum(a == b for a, b in zip(ours, theirs, strict=True))
+    assert alike >= 39  # a number may fall between two sums that are rounded differently
+    assert len({tuple(ids[4:]) for ids in ours}) > 20
+
+
+def test_beams_find_what_transformers_finds(tmp_path: Path) -> None:
+    own, _ = own_checkpoint(tmp_path)
+    prompts = np.array([[0, 1 + row, 7, 9] for row in range(12)])
+    found = list(transformers_engine.sample(requested(own, prompts, beams=3, repetition_penalty=2.0, max_length=14)))
+    theirs = AutoModelForCausalLM.from_pretrained(own).generate(
+        torch.from_numpy(prompts),
+        attention_mask=torch.ones(12, 4, dtype=torch.int64),
+        num_beams=3,
+        do_sample=False,
+        repetition_penalty=2.0,
+        max_length=14,
+        pad_token_id=0,
+        suppress_tokens=list(range(290, 300)),
+    )
+    for ids, expected in zip(found, theirs.tolist(), strict=True):
+        assert ids.tolist() == expected[: len(ids)]
+        assert not any(expected[len(ids) :])
+
+
+def test_weights_are_those_of_the_checkpoint_or_fresh_and_decided_by_the_seed(tmp_path: Path) -> None:
+    source = make_checkpoint(tmp_path / "source", "Qwen2Config")
+    model = Model(checkpoint=str(source), context=CONTEXT)
+    loaded, one, same, other = (
+        torch.cat([weight.flatten() for weight in begin_pretrained(model, seed, fresh).parameters()])
+        for seed, fresh in ((1, False), (1, True), (1, True), (2, True))
+    )
+    stored = AutoModelForCausalLM.from_pretrained(source)
+    assert torch.equal(loaded, torch.cat([weight.flatten() for weight in stored.parameters()]))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert not torch.equal(one, loaded)
+
+
+def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path: Path) -> None:
+    source = make_checkpoint(tmp_path / "source", "GPT2Config")
+    with pytest.raises(UserError, match=r"model\.context: 65 is more than the 64 positions of"):
+        begin_pretrained(Model(checkpoint=str(source), context=65), 0, fresh=False)
+    (source / "model.safetensors").rename(source / "pytorch_model.bin")  # pickled weights are not read
+    with pytest.raises(UserError, match=r"model\.checkpoint: .*source cannot be loaded: "):
+        begin_pretrained(Model(checkpoint=str(source), context=16), 0, fresh=False)

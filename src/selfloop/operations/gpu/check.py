@@ -40,7 +40,7 @@ from selfloop.errors import UserError
 from selfloop.numbers import size
 from selfloop.operations.gpu import language
 from selfloop.operations.gpu.findings import Check, Found, found_by, markdown
-from selfloop.operations.gpu.launches import of_training_step
+from selfloop.operations.gpu.launches import of_sampling_step, of_training_step
 from selfloop.processes.group import PROMISED
 from selfloop.processes.stopping import Stopped, caught
 from selfloop.training.devices import compute_dtype, describe, prepare_torch
@@ -166,11 +166,14 @@ class GPUCheck:
         return 1e3 * first, 1e3 * self.seconds(lambda: call(61), times)
 
     def waits(self) -> Iterator[Found]:
-        """A training step launches all its work without waiting for the device."""
+        """A step of training, or of sampling in lanes, launches all its work without waiting for the device."""
         for name, model in self.models.items():
             task = language.task_of(model, 1, self.device, self.batch)
             launches = of_training_step(build(model, 0).to(self.device), task, compute_dtype("auto", self.device))
             yield name, f"{launches.total} launches, waits: {launches.waits or 'none'}", not launches.waits
+        with any_order(self.cuda):
+            launches = of_sampling_step(build(model, 0).to(self.device), 2)
+        yield f"{name}, sampling", f"{launches.total} launches, waits: {launches.waits or 'none'}", not launches.waits
 
     def twice(self) -> Iterator[Found]:
         """The same training has the same bytes."""

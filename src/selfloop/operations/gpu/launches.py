@@ -4,11 +4,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from selfloop.domains.text.config import Sampling
+from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.sampling.lanes import Decoder, lane_sizes
 from selfloop.training.loop import Task
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.optimizer import FlatWeights, Optimizer
@@ -77,4 +81,18 @@ def of_training_step(model: nn.Module, task: Task[Any], dtype: torch.dtype = tor
         losses += loss.detach().double()
         optimizer.step(1e-4)
         task.size(batch)
+    return launches
+
+
+@torch.inference_mode()
+def of_sampling_step(model: Transformer, rows: int) -> Launches:
+    """What a step of sampling in lanes launches, with a document in each row of the first lane."""
+    sizes = lane_sizes(rows, model.shape.context)
+    decoder = Decoder(model, Sampling(), 1, sizes, next(model.parameters()).dtype, None)
+    decoder.allocate(len(sizes))
+    prompts = torch.zeros((rows, 1), dtype=torch.int64, device=decoder.device)
+    decoder.begin(np.arange(rows), prompts, torch.rand(rows, decoder.longest))
+    launches = Launches()
+    with launches:
+        decoder.step(len(sizes))
     return launches

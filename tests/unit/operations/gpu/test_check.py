@@ -26,7 +26,7 @@ def test_every_check_runs_on_a_cpu_and_nothing_is_bad(capfd: pytest.CaptureFixtu
         assert f" {name}: " in said and f"| {name} |" in said, name
     assert "good  twice: GPT-2 9M, eager: " in said
     assert "good  resumed: stopped at step 3 of 6: " in said
-    assert "good  waits: Llama 126M: " in said
+    assert "good  waits: Llama 126M: " in said and "good  waits: Llama 126M, sampling: " in said
     assert "good  refusal: a GPU that is not there: UserError: the step requested a GPU" in said
     assert said.rstrip().endswith("no lines are bad.")
 

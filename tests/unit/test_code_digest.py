@@ -252,15 +252,16 @@ def test_no_step_depends_on_how_a_study_is_planned_or_run(step: str) -> None:
 TEXT = "selfloop.domains.text"
 LOOP = "selfloop.training.loop"
 SAMPLER = f"{TEXT}.sampling.sampler"
+KERNEL = f"{TEXT}.kernels.attention"
 
 
 @pytest.mark.parametrize(
     ("step", "uses", "leaves"),
     [
-        (f"{TEXT}.steps.train", [LOOP, f"{TEXT}.model.network", "selfloop.data.training_set"], [SAMPLER]),
+        (f"{TEXT}.steps.train", [LOOP, f"{TEXT}.model.network", "selfloop.data.training_set"], [SAMPLER, KERNEL]),
         (
             f"{TEXT}.steps.generate",
-            [SAMPLER, f"{TEXT}.model.network"],
+            [SAMPLER, KERNEL, f"{TEXT}.model.network"],
             [
                 LOOP,
                 f"{TEXT}.steps.train",

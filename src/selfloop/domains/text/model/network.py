@@ -7,6 +7,7 @@ per-operation overhead dominates small models. The checkpoint format is theirs: 
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,10 @@ from torch.nn.attention import SDPBackend
 
 from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks
-from selfloop.domains.text.model.kv_cache import KVCache
 from selfloop.domains.text.model.shape import Shape, shape_of
+
+if TYPE_CHECKING:  # how a cache is laid out changes no training
+    from selfloop.domains.text.model.kv_cache import KVCache
 
 
 def swiglu(product: Tensor) -> Tensor:
@@ -131,7 +134,7 @@ class Transformer(nn.Module):
         """torch.compile everything but the head, with dynamic shapes."""
         self.hidden = torch.compile(self.hidden, dynamic=True)  # type: ignore[method-assign]
 
-    def step(self, ids: Tensor, caches: Sequence[KVCache]) -> Tensor:
+    def step(self, ids: Tensor, caches: Sequence["KVCache"]) -> Tensor:
         """Logits [sequences, vocabulary] of the next token after ids [sequences], which extend the caches' sequences.
 
         The sequences of the caches are concatenated; those of one cache are at the same position.

@@ -73,7 +73,8 @@ def main() -> None:
                 step.run(job)
                 best = min(best, time.process_time() - began)
             print(
-                f"{domain:<10} {scorer.by:<15} {rows / best:>12,.0f} rows per CPU second  ({torch.get_num_threads()} threads)"
+                f"{domain:<10} {scorer.by:<15} {rows / best:>12,.0f} rows per CPU second "
+                f"({torch.get_num_threads()} threads)"
             )
 
 

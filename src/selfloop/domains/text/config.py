@@ -132,16 +132,33 @@ class Model(Section):
     """
 
 
+class Adapter(Section):
+    """Small matrices that are trained in place of the checkpoint's own."""
+
+    kind: Literal["lora"] = "lora"
+    """`lora`: products of two matrices of low rank, added to the checkpoint's, by PEFT (Hu et al. 2021)."""
+    rank: Annotated[int, Field(ge=1)] = 16
+    """Their rank."""
+    alpha: Annotated[float, Field(gt=0)] | None = None
+    """The product is multiplied by alpha / rank; null for the rank."""
+    targets: list[str] | None = None
+    """Names of the modules that have them; null for what PEFT takes for the architecture."""
+
+
 class Training(TrainingLength):
     """How each model is trained."""
 
-    unsaid: ClassVar = TrainingLength.unsaid | {"first_iteration", "start"}
+    unsaid: ClassVar = TrainingLength.unsaid | {"first_iteration", "adapter", "start"}
     of_machine: ClassVar = frozenset({"micro_batch"})
 
     start: Start | Literal["checkpoint"] | None = None
     """The weights that each training starts from: `checkpoint`, those of `model.checkpoint`; `scratch`, new random
     ones; from iteration 2 on, `previous`, those of model n-1, or `first`, those of model 1. The optimizer's moments
     always start at 0. null is `checkpoint` where the model has one, and `scratch` otherwise.
+    """
+    adapter: Adapter | None = None
+    """With `model.checkpoint`: train an adapter, which alone is stored, such as `{kind: lora, rank: 16}`; null trains
+    all weights.
     """
     packing: bool = False
     """Fill rows of the whole `context` with document after document, instead of one document per row."""

@@ -80,6 +80,13 @@ def _of_checkpoint(experiment: Experiment) -> list[str]:
         found.append(f"model.{own[0]}: it is the checkpoint's, {name}; leave it out.")
     if importlib.util.find_spec("transformers") is None:
         found.append("model.checkpoint: it needs the Python package `transformers`, which is not installed.")
+    adapter, start = experiment.training.adapter, experiment.training.start
+    if adapter is not None and importlib.util.find_spec("peft") is None:
+        found.append("training.adapter: it needs the Python package `peft`, which is not installed.")
+    if adapter is not None and start == "scratch":
+        found.append(
+            "training.start: scratch is not allowed with training.adapter. Allowed: checkpoint, previous, first."
+        )
     folder = Path(name)
     if folder.is_dir():
         lacks = [each for each in ("config.json", "tokenizer.json") if not (folder / each).is_file()]
@@ -227,6 +234,8 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         found += _of_checkpoint(experiment) if model.checkpoint is not None else []
         if model.checkpoint is None and model.architecture is None:
             found.append("model.architecture: it is needed, or a checkpoint. Allowed: gpt2, llama.")
+        if model.checkpoint is None and training.adapter is not None:
+            found.append("training.adapter: it is only allowed with model.checkpoint.")
         if model.checkpoint is None and training.start == "checkpoint":
             found.append("training.start: checkpoint is only allowed with model.checkpoint.")
         allowed = _allowed_heads(model)

@@ -11,18 +11,19 @@ import pandas as pd
 import pytest
 import torch
 import transformers
+from peft import PeftModel
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from selfloop.data import training_set
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.text.config import Data, Documents, Model, Prompt, Sampling, Training
+from selfloop.domains.text.config import Adapter, Data, Documents, Model, Prompt, Sampling, Training
 from selfloop.domains.text.data.tokenizer import Marks, marks_of, train_tokenizer
 from selfloop.domains.text.model.checkpoint import load_model, save_checkpoint
 from selfloop.domains.text.model.network import build
 from selfloop.domains.text.model.pretrained import Pretrained, begin_pretrained
-from selfloop.domains.text.sampling import torch_engine, transformers_engine
+from selfloop.domains.text.sampling import torch_engine, transformers_engine, vllm_engine
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.steps import (
     evaluate_model,
@@ -284,3 +285,34 @@ def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path: Path) -> None:
     (source / "model.safetensors").rename(source / "pytorch_model.bin")  # pickled weights are not read
     with pytest.raises(UserError, match=r"model\.checkpoint: .*source cannot be loaded: "):
         begin_pretrained(Model(checkpoint=str(source), context=16), 0, fresh=False)
+
+
+@pytest.mark.parametrize("architecture", ["GPT2Config", "Qwen2Config"])
+def test_an_adapter_alone_is_trained_and_stored_and_merged_where_it_is_used(architecture: str, tmp_path: Path) -> None:
+    source = make_checkpoint(tmp_path / "source", architecture)
+    targets = ["c_attn", "c_fc"] if architecture == "GPT2Config" else None
+    training = TRAINING.changed(adapter=Adapter(rank=4, alpha=8.0, targets=targets))
+    loop = Loop(tmp_path, Model(checkpoint=str(source), context=CONTEXT), training)
+    loop.prepare()
+    curve = loop.train()
+    losses = curve[curve["metric"] == "cross_entropy"]["value"]
+    assert losses.iloc[-1] < losses.iloc[0]
+    checkpoint = tmp_path / "checkpoint"
+    assert (checkpoint / "adapter_model.safetensors").is_file()
+    assert not (checkpoint / "model.safetensors").exists()
+
+    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(source), checkpoint).eval()
+    ids = torch.tensor([[290, 5, 9, 30]])
+    with torch.inference_mode():
+        torch.testing.assert_close(load_model(checkpoint)(ids), theirs(ids).logits, rtol=1e-4, atol=1e-5)
+        whole = AutoModelForCausalLM.from_pretrained(vllm_engine.merged(checkpoint, tmp_path / "merged"))
+        torch.testing.assert_close(whole(ids).logits, theirs(ids).logits, rtol=1e-4, atol=1e-5)
+    assert loop.measured(evaluate_model, StepParams())["cross_entropy"] == pytest.approx(losses.iloc[-1], rel=1e-4)
+    assert loop.sample(Sampling(prompt="first-token").changed(continuation=5))
+
+    again = loop.train("again")  # the seed decides the new matrices
+    assert again.equals(curve)
+    later = loop.train("later", start=loop.path("checkpoint"))  # goes on with the same adapter
+    assert later["value"].iloc[-1] < losses.iloc[0]
+    stored = json.loads((tmp_path / "later/adapter_config.json").read_text())
+    assert (stored["base_model_name_or_path"], stored["r"], stored["lora_alpha"]) == (str(source), 4, 8)

@@ -116,29 +116,35 @@ class HeadLoss(torch.autograd.Function):
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         backward = any(ctx.needs_input_grad) and not torch.is_inference_mode_enabled()
         hidden_gradient = torch.empty_like(hidden) if backward else None
-        weight_gradient = torch.zeros_like(weight, dtype=torch.float32) if backward else None
+        trained = backward and ctx.needs_input_grad[1]  # not the head of a checkpoint beside which an adapter is
+        weight_gradient = torch.zeros_like(weight, dtype=torch.float32) if trained else None
         rows = max(1, LOGITS_AT_ONCE[hidden.device.type == "cuda"] // len(weight))
         for begin in range(0, len(hidden), rows):
             chunk, wanted = hidden[begin : begin + rows], targets[begin : begin + rows]
             scale = None if scales is None else scales[begin : begin + rows]
             added, error = (_ignoring_error if ignores else _error)(chunk @ weight.t(), wanted, scale, backward)
             loss += added
-            if hidden_gradient is None or weight_gradient is None or error is None:
+            if hidden_gradient is None or error is None:
                 continue
             torch.mm(error, weight, out=hidden_gradient[begin : begin + rows])
+            if weight_gradient is None:
+                continue
             if weight.dtype == torch.float32:
                 weight_gradient.addmm_(error.t(), chunk)
             else:
                 weight_gradient += error.t() @ chunk
-        if hidden_gradient is not None and weight_gradient is not None:
-            ctx.save_for_backward(hidden_gradient, weight_gradient.to(weight.dtype))
+        if hidden_gradient is not None:
+            ctx.save_for_backward(
+                hidden_gradient, None if weight_gradient is None else weight_gradient.to(weight.dtype)
+            )
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        """The gradients of hidden and weight, scaled by the one of the loss."""
-        hidden, weight = (saved * gradients[0].to(saved.dtype) for saved in ctx.saved_tensors)
-        return hidden, weight, None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
+        """The gradients of hidden and, where it is trained, weight, scaled by the one of the loss."""
+        hidden, weight = ctx.saved_tensors
+        scale = gradients[0].to(hidden.dtype)
+        return hidden * scale, None if weight is None else weight * scale, None, None, None
 
 
 def _error(logits: Tensor, targets: Tensor, scales: Tensor | None, backward: bool) -> tuple[Tensor, Tensor | None]:

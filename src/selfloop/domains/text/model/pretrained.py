@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfloop.domains.text.config import Model
+from selfloop.domains.text.config import Adapter, Model
 from selfloop.domains.text.data.tokenizer import Marks, marks_of
+from selfloop.domains.text.model.adapter import add_adapter, base_of, is_adapter, save_adapter, with_adapter
 from selfloop.errors import UserError
 
 Network = Any  # a transformers.PreTrainedModel, whose methods have no types
@@ -35,6 +36,7 @@ class Pretrained(nn.Module):
 
     def __init__(self, network: Network, context: int, marks: Marks) -> None:
         super().__init__()
+        self.adapted: list[Any] = []  # the PEFT model, whose modules are those of the network
         self.network = network.eval()
         self.context, self.marks = context, marks
         self.plain_head = _has_plain_head(network)
@@ -84,8 +86,7 @@ def load_pretrained(folder: Path, dtype: torch.dtype = torch.float32, device: st
     Raises:
         UserError: it cannot be loaded, or a weight is NaN or infinite.
     """
-    network = _loaded(str(folder), None, dtype)
-    context: int = getattr(network.config, KEY)["context"]
+    network, context = read_network(folder, dtype)
     model = Pretrained(network, context, marks_of(folder))
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
@@ -127,12 +128,24 @@ def begin_pretrained(model: Model, seed: int, fresh: bool) -> Pretrained:
     return Pretrained(network, model.context, found)
 
 
+def adapt(model: Pretrained, adapter: Adapter, base: Model, seed: int, start: Path | None) -> Pretrained:
+    """A model of which an adapter alone is trained: a new one, or the one of the checkpoint `start`."""
+    fresh = start is None or not is_adapter(start)
+    network = model.network
+    wrapped = add_adapter(network, adapter, base, seed) if fresh else with_adapter(network, Path(str(start)), True)
+    model.adapted = [wrapped]
+    return model
+
+
 def read_network(folder: Path, dtype: torch.dtype) -> tuple[Network, int]:
     """A checkpoint that was written here, our own models included, as `transformers` loads it; and its context.
 
     Raises:
         UserError: it cannot be loaded.
     """
+    if is_adapter(folder):
+        held = json.loads((folder / "config.json").read_text(encoding="utf-8"))[KEY]
+        return with_adapter(_loaded(*base_of(folder), dtype), folder), held["context"]
     network = _loaded(str(folder), None, dtype)
     held = getattr(network.config, KEY, None)
     context: int = network.config.max_position_embeddings if held is None else held["context"]
@@ -178,7 +191,10 @@ def save_pretrained(model: Pretrained, weights: Mapping[str, Tensor], source: Mo
     """
     model.network.config.dtype = torch.float32
     tensors = {name.removeprefix("network."): tensor for name, tensor in weights.items()}
-    model.network.save_pretrained(folder, state_dict=tensors)
+    if model.adapted:
+        save_adapter(model.adapted[0], tensors, folder)
+    else:
+        model.network.save_pretrained(folder, state_dict=tensors)
     load_tokenizer(source).save_pretrained(folder)
 
 

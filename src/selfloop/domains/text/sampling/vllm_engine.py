@@ -36,7 +36,7 @@ def sample(request: Request) -> Sequence[np.ndarray]:
         folder = Path(name)
         np.save(folder / vllm_worker.PROMPTS, request.prompts, allow_pickle=False)
         task = {
-            "checkpoint": str(request.checkpoint.resolve()),
+            "checkpoint": str(merged(request.checkpoint, folder / "merged").resolve()),
             "sampling": request.sampling.plain,
             "streams": request.streams,
             "first_row": request.first_row,
@@ -54,6 +54,21 @@ def sample(request: Request) -> Sequence[np.ndarray]:
     if len(lengths) != len(request.prompts) or lengths.sum() != len(tokens):
         raise RuntimeError(f"the vLLM worker returned {len(lengths)} documents for {len(request.prompts)} prompts")
     return np.split(tokens, np.cumsum(lengths)[:-1])
+
+
+def merged(checkpoint: Path, folder: Path) -> Path:
+    """The checkpoint, or, of an adapter alone, a new folder with a model into which it is merged."""
+    if not (checkpoint / "adapter_config.json").is_file():
+        return checkpoint
+    import torch
+
+    from selfloop.domains.text.model.pretrained import KEY, read_network
+
+    network, _ = read_network(checkpoint, torch.float32)
+    held = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))[KEY]
+    setattr(network.config, KEY, held)
+    network.save_pretrained(folder)
+    return folder
 
 
 def _run_worker(python: Path, folder: Path, request: Request) -> None:

@@ -20,7 +20,7 @@ from selfloop.domains.text.data.tokenizer import marks_around
 from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.model.checkpoint import load_model, save_checkpoint
 from selfloop.domains.text.model.network import Transformer, build
-from selfloop.domains.text.model.pretrained import Pretrained, begin_pretrained, save_pretrained
+from selfloop.domains.text.model.pretrained import Pretrained, adapt, begin_pretrained, save_pretrained
 from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
@@ -102,7 +102,10 @@ def _measured(batches: Iterable[pa.RecordBatch], lengths: list[int]) -> Iterator
 
 def started(job: Job[Params], seed: int) -> Transformer | Pretrained:
     """The model as it is before its training: of `job.input.start`, of the config's checkpoint, or with new weights."""
-    config, start = job.params.model, job.input.get("start")
+    config, start, adapter = job.params.model, job.input.get("start"), job.params.training.adapter
+    if adapter is not None:
+        model = begin_pretrained(config, seed, fresh=False)
+        return adapt(model, adapter, config, seed, None if start is None else Path(start))
     if start is not None:
         return load_model(Path(start))
     if config.checkpoint is not None:

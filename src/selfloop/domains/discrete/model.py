@@ -16,6 +16,8 @@ from selfloop.checksums import REMEDY
 from selfloop.domains.discrete.rows import Array
 from selfloop.errors import UserError
 
+UNIFORM = 0.01  # the share of the uniform distribution that the loss is measured with
+
 
 @dataclass(frozen=True)
 class Model:
@@ -77,18 +79,18 @@ def measured(counts: Array, test: Array) -> dict[str, Array]:
     """What is measured of models with counts (..., types), against test counts (types,).
 
     lost_types: the share of the test rows' types that the model cannot produce; types: how many it can; gini_simpson:
-    the probability that two samples differ; entropy, in nats; cross_entropy: of the test rows in nats, under the counts
-    with one more of each type, since a row that cannot be produced would make it infinite.
+    the probability that two samples differ; entropy, in nats; cross_entropy: of the test rows in nats, under the model
+    with a hundredth of the uniform distribution mixed in, since a row that cannot be produced would make it infinite.
     """
     p = tempered(counts, 1.0)
     alive = counts > 0
     tested = test > 0
     logs = np.log(np.where(alive, p, 1.0))
-    total = counts.sum(axis=-1) + (alive | tested).sum(axis=-1)
+    uniform = UNIFORM / (alive | tested).sum(axis=-1, keepdims=True)
     return {
         "lost_types": 1 - alive[..., tested].mean(axis=-1),
         "types": alive.sum(axis=-1).astype(np.float64),
         "gini_simpson": 1 - (p**2).sum(axis=-1),
-        "cross_entropy": np.log(total) - np.log(counts[..., tested] + 1) @ (test[tested] / test.sum()),
+        "cross_entropy": -np.log((1 - UNIFORM) * p[..., tested] + uniform) @ (test[tested] / test.sum()),
         "entropy": -(p * logs).sum(axis=-1),
     }

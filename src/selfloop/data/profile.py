@@ -29,8 +29,10 @@ class Profile:
 
     Attributes:
         spread: how varied samples are; it falls in modal collapse, and rises towards uniformity.
-        recall: how much of the real data samples reach; it falls in both. None where samples have no such thing.
+        recall: how much of the real data samples reach; it falls in modal collapse. None where samples have no such
+            thing.
         flat: what else rises towards uniformity.
+        like: what falls towards uniformity: how much samples are like real data. None where there is no such thing.
         carried: κ, the share of one iteration's error that the next one has, too. None where it is not measured. The
             measure of its name and "_weight" is the earlier error's square, by which iterations are weighted: where
             there is hardly an error, κ is noise.
@@ -40,6 +42,7 @@ class Profile:
     spread: Measure
     recall: Measure | None
     flat: tuple[Measure, ...]
+    like: Measure | None
     carried: Measure | None
     narrower: str = "lose variety"
     wider: str = "spread out"

@@ -83,7 +83,8 @@ def profile_of(plain: Mapping[str, Any]) -> Profile:
     spread = Measure(**plain["spread"])
     flat = tuple(Measure(**each) for each in plain["flat"])
     words = {name: plain[name] for name in ("narrower", "wider")}
-    return Profile(spread, measure(plain["recall"]), flat, measure(plain["carried"]), **words)
+    recall, like, carried = (measure(plain[name]) for name in ("recall", "like", "carried"))
+    return Profile(spread, recall, flat, like, carried, **words)
 
 
 def _observed(profile: pd.DataFrame, line: Line, spec: Profile) -> Observed:
@@ -120,6 +121,7 @@ def _observed(profile: pd.DataFrame, line: Line, spec: Profile) -> Observed:
         change(spec.spread, as_factor=True),
         None if spec.recall is None else change(spec.recall),
         tuple(change(each) for each in spec.flat),
+        None if spec.like is None else change(spec.like),
         carried,
         line.inadequate,
     )

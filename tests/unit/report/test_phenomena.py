@@ -25,7 +25,7 @@ def losses(values: list[float]) -> Effect:
     return effect(1 + rows, baseline=2.0)
 
 
-SAME = Observed(losses([0, 0, 0, 0]), change(0), change(0), (change(0),), surely(0))
+SAME = Observed(losses([0, 0, 0, 0]), change(0), change(0), (change(0),), change(0), surely(0))
 
 
 def words(of: Observed, others: int = 0) -> list[str]:
@@ -37,7 +37,7 @@ def test_of_samples_that_stay_as_they_are_nothing_is_said_to_happen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spread", "recall", "flat", "expected"),
+    ("spread", "lost", "flat", "expected"),
     [
         (-0.3, -0.1, 0.0, ("modal collapse", "no")),
         (-0.3, 0.0, 0.0, ("loses variety", "no")),  # recall does not fall
@@ -49,9 +49,10 @@ def test_of_samples_that_stay_as_they_are_nothing_is_said_to_happen() -> None:
     ],
 )
 def test_a_phenomenon_takes_all_that_belongs_to_it(
-    spread: float, recall: float, flat: float, expected: tuple[str, str]
+    spread: float, lost: float, flat: float, expected: tuple[str, str]
 ) -> None:
-    found = words(replace(SAME, spread=change(spread), recall=change(recall), flat=(change(flat),)))
+    changes = {"spread": change(spread), "recall": change(lost), "like": change(lost), "flat": (change(flat),)}
+    found = words(replace(SAME, **changes))
     assert (found[1], found[2]) == expected
 
 
@@ -96,7 +97,7 @@ def test_a_measure_at_its_limit_cannot_say_that_it_moved_further() -> None:
     assert words(replace(SAME, spread=change(0, limit="floor")))[1] == "no word"
     assert words(replace(SAME, spread=change(0, limit="ceiling")))[2] == "no word"
     floor = replace(SAME, spread=change(-0.3), recall=change(0, limit="floor"))
-    assert decide([floor])[0][1].reason.startswith("Recall is at its floor")
+    assert decide([floor])[0][1].reason.endswith("is at its floor in iteration 1.")
 
 
 def test_a_limit_is_near_beside_what_real_data_have() -> None:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from selfloop.config import models
 from selfloop.config.section import first_of
+from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.data.validation import held_out, watches, with_validation
@@ -74,6 +75,13 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
         Quantity("vendi_score", "synthetic", "Vendi score"),
         Quantity("precision", "synthetic", "Precision"),
         Quantity("recall", "synthetic", "Recall"),
+    )
+    profile = Profile(
+        spread=Measure("covariance_trace_ratio", "Variance, in the real images'", floor=0.0),
+        recall=Measure("recall", "Recall", floor=0.0, ceiling=1.0),
+        flat=(Measure("high_frequency_share", "Power in high frequencies", floor=0.0, ceiling=1.0),),
+        like=Measure("precision", "Precision", floor=0.0, ceiling=1.0),
+        carried=Measure("kappa", "Shift of the mean carried on, κ"),
     )
     others = (Quantity("reconstruction_mse", "test", "Reconstruction error", role="reconstruction"),)
 

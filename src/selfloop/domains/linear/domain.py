@@ -11,6 +11,7 @@ from pydantic import Field
 
 from selfloop.config import models
 from selfloop.config.filters import Filter
+from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.domains.linear.config import Chains, Data, Grid, Model, Sampling, Simulation, Training
@@ -164,6 +165,15 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
         Quantity("drift", "synthetic", "Signal's distance from that of model 1", "squared unit of y"),
         Quantity("signal", "synthetic", "Mean square of the signal", "squared unit of y"),
         Quantity("noise", "synthetic", "Mean square of the noise", "squared unit of y"),
+    )
+    profile = Profile(
+        spread=Measure("signal", "Mean square of the signal", "squared unit of y", floor=0.0),
+        recall=None,
+        flat=(),
+        like=None,
+        carried=Measure("kappa", "Error carried on, κ"),
+        narrower="shrink",
+        wider="grow",
     )
 
     def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import log
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from selfloop.config import models
 from selfloop.config.section import first_of
+from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Limit, Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.data.validation import held_out, watches, with_validation
@@ -94,6 +96,13 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
     )
 
     adequate = (Limit(BROKEN, 0.2),)
+    profile = Profile(
+        spread=Measure("pairwise_rmsd", "RMSD of two samples of a molecule", "Å", floor=0.0),
+        recall=Measure("cov_r", "Real conformations covered", floor=0.0, ceiling=1.0),
+        flat=(Measure("torsion_entropy", "Entropy of torsion angles", "nats", ceiling=log(36)),),
+        like=Measure("cov_r", "Real conformations covered", floor=0.0, ceiling=1.0),
+        carried=Measure("kappa", "Bias of bond lengths carried on, κ"),
+    )
 
     def architecture(self, data: Data, model: Model) -> list[object]:
         return [model.hidden_size, model.global_layers, model.local_layers, model.edge_encoder]

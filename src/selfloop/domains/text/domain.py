@@ -132,6 +132,7 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         spread=Measure("entropy", "Entropy of the samples", "nats per token", logarithmic=True),
         recall=Measure("recall", "Real 3-grams met", floor=0.0, ceiling=1.0),
         flat=(Measure("distinct_2", "Distinct 2-grams", floor=0.0, ceiling=1.0),),
+        like=Measure("recall", "Real 3-grams met", floor=0.0, ceiling=1.0),
         carried=Measure("kappa", "Error carried on, κ"),
         wider="become more random",
     )

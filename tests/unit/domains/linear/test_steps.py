@@ -16,7 +16,7 @@ from selfloop.domains.linear.config import Data, Training
 from selfloop.domains.linear.data.rows import read_rows, write_rows
 from selfloop.domains.linear.data.sources import covariance, factor, real_noise, target
 from selfloop.domains.linear.model.checkpoint import load_checkpoint, save_checkpoint
-from selfloop.domains.linear.steps import evaluate_model, evaluate_part, generate, prepare_data, train
+from selfloop.domains.linear.steps import evaluate_model, evaluate_part, generate, measure_profile, prepare_data, train
 from selfloop.domains.linear.steps.train import fit
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job, StepParams
@@ -302,3 +302,30 @@ def test_weights_scale_the_squared_errors_of_their_rows(tmp_path: Path, ridge: f
     W = np.diag([1.5] * 40 + [0.5] * 40)
     expected = np.linalg.solve(X.T @ W @ X + 80 * ridge * np.eye(3), X.T @ W @ y)
     assert np.abs(load_checkpoint(tmp_path / "checkpoint") - expected).max() < 1e-12
+
+
+@pytest.mark.parametrize("rows", [40, 2])
+def test_the_profile_compares_the_errors_of_successive_fits(tmp_path: Path, rows: int) -> None:
+    """Also where there are fewer rows than dimensions, as under ridge: fits lie in the span of the rows."""
+    data = prepare(tmp_path, rows=rows)
+    X, _, _ = read_rows(data / "train")
+    w_star, generator = target(DATA), np.random.default_rng(0)
+    fits = [np.linalg.pinv(X) @ X @ (w_star + generator.standard_normal(3)) for _ in range(2)]
+    links: list[dict[str, Any]] = []
+    for name, w in zip("ab", fits, strict=True):
+        write_rows(tmp_path / name, X, w, generator.standard_normal(rows))
+        before = links[-1]["part"] if links else None
+        links.append({"part": str(tmp_path / name), "previous": before, "checkpoint": "", "sampling": {}})
+    inputs = {"train": str(data / "train"), "test": str(data / "test")}
+    output = tmp_path / "profile.parquet"
+    params = measure_profile.Params.model_validate({"links": links})
+    measure_profile.run(Job(inputs, {"profile": str(output)}, params))
+    table = pq.read_table(output).to_pylist()
+    found = {(Path(row["part"]).name, row["measure"]): (row["value"], row["real"]) for row in table}
+    first, second = (w - w_star for w in fits)
+    assert found["b", "kappa"][0] == pytest.approx(first @ second / (first @ first))
+    assert found["b", "kappa_weight"][0] == pytest.approx(first @ first)
+    norms = np.linalg.norm(first) * np.linalg.norm(second)
+    assert found["b", "cosine"][0] == pytest.approx(first @ second / norms)
+    assert found["a", "signal"] == pytest.approx((np.mean((X @ fits[0]) ** 2), np.mean((X @ w_star) ** 2)))
+    assert ("a", "kappa") not in found

@@ -6,19 +6,30 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
+from scipy.stats import zipfian
 
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.domain import DOMAIN
+from selfloop.domains.text.model.loss import cross_entropy
+from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.model.shape import Shape
+from selfloop.domains.text.profile.losses import bands_of, perplexities, token_losses
 from selfloop.domains.text.profile.measures import Halves, Real, halves, pieces
 from selfloop.domains.text.profile.ngram import DISCOUNT, Text, Trigram, text_of
+from selfloop.domains.text.profile.words import mtld, words, zipf_exponent
 
 VOCABULARY, ARTIFACT, TOPICS = 40, 39, 6
 Documents = list[list[int]]
 
 
-def text(documents: Documents) -> Text:
+def stored(documents: Documents) -> tuple[np.ndarray, np.ndarray]:
     tokens = np.array([token for document in documents for token in (0, *document, 0)], dtype="<u2")
-    return text_of(TokenStore(tokens, np.cumsum([0, *(len(document) + 2 for document in documents)])))
+    return tokens, np.cumsum([0, *(len(document) + 2 for document in documents)])
+
+
+def text(documents: Documents) -> Text:
+    return text_of(TokenStore(*stored(documents)))
 
 
 def direct(documents: Documents, scored: Documents, vocabulary: int) -> list[float]:
@@ -62,6 +73,49 @@ def test_the_referees_probabilities_sum_to_one() -> None:
 def test_halves_are_every_other_document_with_as_many_tokens() -> None:
     one, other = halves(text([[1, 2, 3], [4], [5, 6, 7], [8, 9]]))
     assert (one.tokens.tolist(), other.tokens.tolist()) == ([1, 2, 3, 0, 5], [4, 0, 8, 9, 0])
+
+
+def frequent(count: int) -> list[str]:
+    """Words with frequencies that fall like a power."""
+    return [f"w{word % 300}" for word in np.random.default_rng(0).zipf(1.5, count).tolist()]
+
+
+def test_mtld_is_that_of_lexicalrichness() -> None:
+    """Version 0.5.1, with threshold=0.72 and a tokenizer that splits at spaces."""
+    assert mtld(frequent(2000)) == pytest.approx(5.981634681980469, abs=1e-6)
+    assert mtld(frequent(2000)[:50]) == pytest.approx(9.537037037037036, abs=1e-6)
+
+
+def test_the_zipf_exponent_is_the_likeliest_of_scipys_zipfian() -> None:
+    counts = np.sort(list(Counter(frequent(2000)).values()))[::-1]
+    ranks, exponent = np.arange(1, len(counts) + 1), zipf_exponent(frequent(2000))
+    likelihoods = [(counts * zipfian.logpmf(ranks, exponent + off, len(counts))).sum() for off in (-1e-4, 0, 1e-4)]
+    assert max(likelihoods) == likelihoods[1]
+    assert exponent == pytest.approx(1.41206034, abs=1e-6)
+
+
+def test_words_are_told_apart_by_letters_alone() -> None:
+    assert words(["To be, or not", "TO be!"]) == ["to", "be", "or", "not", "to", "be"]
+
+
+def test_bands_have_as_many_tokens_each_and_the_rarest_types_first() -> None:
+    assert bands_of(np.array([10, 1, 1, 10, 10, 8, 10])).tolist() == [2, 1, 1, 3, 4, 1, 5]
+
+
+def test_losses_are_of_each_token_in_the_order_of_the_documents() -> None:
+    model = Transformer(Shape("gpt2", 8, 1, 2, 16, 8, VOCABULARY)).eval()
+    generator = torch.Generator().manual_seed(0)
+    for weights in model.parameters():
+        torch.nn.init.normal_(weights, std=0.3, generator=generator)
+    documents = [[1, 2, 3], [4], [5, 6, 7, 8, 9]]
+    store = TokenStore(*stored(documents))
+    losses = token_losses(model, store, torch.device("cpu"))
+    assert losses.mean() == pytest.approx(cross_entropy(model, store, torch.device("cpu")), rel=1e-6)
+    alone = [token_losses(model, TokenStore(*stored([each])), torch.device("cpu")) for each in documents]
+    assert losses == pytest.approx(np.concatenate(alone), rel=1e-5)
+    flat = token_losses(model, store, torch.device("cpu"), temperature=1e6)
+    assert np.abs(flat - math.log(VOCABULARY)).max() < 1e-4
+    assert perplexities(losses, text_of(store)) == pytest.approx([each.mean() for each in alone], rel=1e-5)
 
 
 def source(seed: int) -> np.ndarray:

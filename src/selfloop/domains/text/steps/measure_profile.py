@@ -6,59 +6,55 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from tokenizers import Tokenizer
 
-from selfloop.data.profile_rows import Params, rows, write_profile
+from selfloop.data.profile_rows import Link, Params, kept, rows, write_profile
 from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.token_store import TokenStore
-from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks, marks_of, vocabulary_size
-from selfloop.domains.text.model.checkpoint import context_of
-from selfloop.domains.text.profile.measures import Halves, Real, halves, pieces
-from selfloop.domains.text.profile.ngram import text_of
+from selfloop.domains.text.model.checkpoint import load_model
+from selfloop.domains.text.profile.documents import Documents, Mirror, documents
 from selfloop.jobs.job import Job
+from selfloop.training.devices import prepare_torch
 
-MOST_DOCUMENTS = 4_000  # read of a data set, the first ones
+MOST_DOCUMENTS = 2_000  # real ones; of a part as many, and as many more to fill up with tokens
 
 
 def run(job: Job[Params]) -> None:
     """Compare each part with the real test documents, and with the part before it."""
-    first = Path(job.input["first"])
-    context, marks = context_of(first), marks_of(first)
-    real = Real(halves(text_of(_read(job.input["test"], context, marks))), vocabulary_size(first))
-    size = len(real.halves[0])
+    device = prepare_torch(job.threads, job.gpus)
+    first = load_model(Path(job.input["first"]), device=str(device))
+    tokenizer = Tokenizer.from_file(str(Path(job.input["first"], "tokenizer.json")))
 
-    @lru_cache(maxsize=4)  # the part before is the one that was measured last, or model 1's
-    def sampled(part: str) -> Halves:
-        text = text_of(_read(part, context, marks))
-        if len(text) < 2 * size:
-            job.log.info("%s has %d tokens, and real text twice %d", part, len(text), size)
-        return pieces(text, size)
+    def read(folder: str, most: int) -> Documents:
+        batches = _first_rows(Path(folder), most)
+        return documents(TokenStore.in_memory(batches, first.context, first.marks), tokenizer)
 
-    def measured() -> Iterator[dict[str, object]]:
-        for link in job.params.links:
-            text = sampled(link.part)
-            values = dict(real.measures(text))
-            if link.previous is not None:
-                values |= real.carried(sampled(link.previous), text)
-            yield from rows(link, values, real.itself)
+    train = read(job.input["train"], MOST_DOCUMENTS).text
+    counts = np.bincount(train.tokens, minlength=first.vocabulary)
+    mirror = Mirror(read(job.input["test"], MOST_DOCUMENTS), first, device, counts)
+    sampled = lru_cache(maxsize=4)(lambda part: read(part, 2 * MOST_DOCUMENTS))  # the part before is measured before
 
-    write_profile(job, measured())
+    def values(link: Link) -> Iterator[dict[str, object]]:
+        found = sampled(link.part)
+        if len(found.text) < 2 * mirror.size:
+            job.log.info("%s has %d tokens, and real text twice %d", link.part, len(found.text), mirror.size)
+        measured = dict(mirror.of(found))
+        if link.previous is not None:
+            measured |= mirror.carried(sampled(link.previous), found)
+        checkpoint = kept(job, link)
+        if checkpoint is not None:
+            model = load_model(checkpoint, device=str(device))
+            measured |= mirror.of_model(model, found, Sampling.model_validate(link.sampling))
+        return rows(link, measured, mirror.itself)
+
+    write_profile(job, (row for link in job.params.links for row in values(link)))
 
 
-def _read(folder: str, context: int, marks: Marks) -> TokenStore:
-    """The first `MOST_DOCUMENTS` documents of a data set, with our own marks."""
-
-    def first() -> Iterator[pa.RecordBatch]:
-        left = MOST_DOCUMENTS
-        for batch in iterate_rows(shard_paths(Path(folder)), ["input_ids"], MOST_DOCUMENTS):
-            yield batch.slice(0, left)
-            left -= batch.num_rows
-            if left <= 0:
-                return
-
-    store = TokenStore.in_memory(first(), context, marks)
-    if marks[:2] == OWN_MARKS[:2]:
-        return store
-    # What is 0 and what are marks change places: nothing here depends on which id a token has.
-    tokens = np.asarray(store.tokens)
-    swapped = np.where(np.isin(tokens, marks[:2]), OWN_MARKS.end, np.where(tokens == OWN_MARKS.end, marks.end, tokens))
-    return TokenStore(swapped.astype(tokens.dtype), store.bounds)
+def _first_rows(folder: Path, most: int) -> Iterator[pa.RecordBatch]:
+    """The first rows of a data set: samples have no order, and shards are not read to their end."""
+    for batch in iterate_rows(shard_paths(folder), ["input_ids"], most):
+        yield batch.slice(0, most)
+        most -= batch.num_rows
+        if most <= 0:
+            return

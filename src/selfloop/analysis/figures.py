@@ -31,6 +31,8 @@ SEEDS, INTERVAL = "a seed", "95% interval of the mean"
 SEED_MARK: dict[str, Any] = {"marker": "_", "markersize": 5, "linestyle": "none", "markeredgewidth": 0.8}
 PAPER = "the paper, same setting"
 PAPER_MARK: dict[str, Any] = {"marker": "*", "markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
+REAL = "held-out real data"
+REAL_MARK: dict[str, Any] = {"color": "#000000", "linestyle": ":", "linewidth": 1.2}
 LEGEND_LINE, LEGEND_SPACE = 0.12, 0.05  # inches: height of a legend's line, and space between entries
 
 
@@ -83,7 +85,14 @@ def headline_figure(
 
 
 @styled
-def synthetic_figure(metrics: pd.DataFrame, domain: str, quantities: Sequence[Quantity], *, title: str = "") -> Figure:
+def synthetic_figure(
+    metrics: pd.DataFrame,
+    domain: str,
+    quantities: Sequence[Quantity],
+    *,
+    title: str = "",
+    real: Mapping[str, float] | None = None,
+) -> Figure:
     """Quality and diversity of synthetic data against the iteration that made it: one panel per quantity.
 
     Colour and marker tell regimes apart, dash patterns models and samplings. Parts of one iteration are averaged. Each
@@ -94,6 +103,7 @@ def synthetic_figure(metrics: pd.DataFrame, domain: str, quantities: Sequence[Qu
         domain: the domain to draw.
         quantities: the panels; one that has not been measured is left out if another has.
         title: above the panels; none if empty.
+        real: by metric, the value of held-out real data, which is drawn as a dotted line.
 
     Raises:
         UserError: the table has none of the quantities.
@@ -114,9 +124,12 @@ def synthetic_figure(metrics: pd.DataFrame, domain: str, quantities: Sequence[Qu
         for regime, mark in drawn.items():
             for (series,), line in groups(rows[rows["regime"] == regime], ["series"]):
                 several |= _line(axes, line, f"{regime}, {series}", mark, dashes[series])
+        if real is not None and quantity.metric in real:
+            axes.axhline(real[quantity.metric], **REAL_MARK)
         _mark_iterations(axes, everything["iteration"])
     add_title(figure, title)
-    _legends(figure, "Regime", {regime_title(regime): mark for regime, mark in drawn.items()}, dashes, several)
+    titled = {regime_title(regime): mark for regime, mark in drawn.items()}
+    _legends(figure, "Regime", titled, dashes, several, real=real is not None)
     return figure
 
 
@@ -161,6 +174,7 @@ def _legends(
     dashes: Mapping[str, LineStyle],
     several: bool,
     paper: bool = False,
+    real: bool = False,
 ) -> None:
     """Right of the panels: colours above; dash patterns (if several), seeds and stars below."""
     lines = [Line2D([], [], color=mark.colour, marker=mark.marker, label=name) for name, mark in marks.items()]
@@ -173,6 +187,7 @@ def _legends(
         notes += [Line2D([], [], color="#555555", label=SEEDS, **SEED_MARK)]
         notes += [Line2D([], [], color="#555555", label=INTERVAL, linestyle="none", marker="|", markersize=9)]
     notes += [Line2D([], [], color="#555555", label=PAPER, **PAPER_MARK)] if paper else []
+    notes += [Line2D([], [], label=REAL, **REAL_MARK)] if real else []
     names = [wrapped(str(note.get_label()), 24) for note in notes]
     if notes:
         figure.legend(notes, names, loc="outside right lower")

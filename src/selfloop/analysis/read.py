@@ -78,7 +78,7 @@ def select(frame: pd.DataFrame, domain: str, quantity: Quantity) -> pd.DataFrame
             f"{quantity.metric} ({quantity.split}) is listed more than once for {_describe(twice.head(1))}; "
             f"one value is allowed for each {', '.join(identity)}"
         )
-    names = _names(own)
+    names = names_of(own)
     chains = list(zip(*(rows[name].tolist() for name in SERIES), strict=True))
     rows = rows.assign(
         label=[names[chain][0] for chain in chains],
@@ -94,7 +94,7 @@ def select(frame: pd.DataFrame, domain: str, quantity: Quantity) -> pd.DataFrame
     return rows
 
 
-def _names(rows: pd.DataFrame) -> dict[tuple[str, ...], tuple[str, str]]:
+def names_of(rows: pd.DataFrame) -> dict[tuple[str, ...], tuple[str, str]]:
     """Of experiment, model and sampling: the label and the series."""
     chains = rows[SERIES].drop_duplicates()
     models = chains[["experiment", "model"]].drop_duplicates()["model"]

@@ -42,9 +42,9 @@ RULE = (
     "Towards uniformity: the spread surely rises by more than 10%, the other measures of flat samples surely rise, and "
     "samples are surely less like real data. Spreads out: the spread surely rises, and the rest is not sure.",
     "Of text, the spread is the entropy of samples, as exp(H); flat are distinct 2-grams; recall and likeness are the "
-    "share of real 3-grams met. Of images: total variance; power in high frequencies; recall and precision. Of "
-    "molecules: the RMSD of two samples of a molecule; the entropy of torsion angles; real conformations covered. Of "
-    "linear regression: the mean square of the signal.",
+    "share of real 3-grams met. Of images: the geometric mean of variances; power in high frequencies; recall and "
+    "precision. Of molecules: the RMSD of two samples of a molecule; the entropy of torsion angles; real conformations "
+    "covered. Of linear regression: the mean square of the signal.",
     "Nearer to real: the spread surely changes towards that of real data, and recall surely rises.",
     "Carried errors: κ is the share of an iteration's error that the next one has, too, its mean over iterations "
     "weighted by the square of the error. "

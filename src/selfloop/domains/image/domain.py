@@ -1,6 +1,7 @@
 """What the study asks of the image domain while it is planned: names, sizes, and what is wrong with the settings."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -58,6 +59,28 @@ def ends(artifacts: Sequence[Artifacts]) -> list[Artifacts]:
     ]
 
 
+VARIANCE = Measure("log_variance", "Variance by component to real", "log ratio", logarithmic=True)
+RECALL = Measure("recall", "Recall", floor=0.0, ceiling=1.0)
+PRECISION = Measure("precision", "Precision", floor=0.0, ceiling=1.0)
+HIGH = Measure("high_frequency_share", "Power in high frequencies", floor=0.0, ceiling=1.0)
+KAPPA = Measure("kappa", "κ of the mean image's shift")
+PROFILED = (
+    VARIANCE,
+    Measure("covariance_trace_ratio", "Total variance to real", floor=0.0),
+    Measure("covariance_log_determinant_ratio", "Covariance determinant to real", "log ratio", logarithmic=True),
+    Measure("effective_modes", "Effective number of modes"),
+    Measure("vendi_score", "Vendi score"),
+    PRECISION,
+    RECALL,
+    Measure("frechet_distance", "Fréchet distance"),
+    Measure("nearest_train_distance", "Distance to the nearest train image"),
+    Measure("laplacian_energy", "Laplacian energy"),
+    HIGH,
+    Measure("outside_energy", "Energy outside the real components"),
+    KAPPA,
+)
+
+
 class Image(Domain[Experiment, Data, Model, Sampling]):
     """What the study asks of image data."""
 
@@ -76,13 +99,7 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
         Quantity("precision", "synthetic", "Precision"),
         Quantity("recall", "synthetic", "Recall"),
     )
-    profile = Profile(
-        spread=Measure("covariance_trace_ratio", "Variance, in the real images'", floor=0.0),
-        recall=Measure("recall", "Recall", floor=0.0, ceiling=1.0),
-        flat=(Measure("high_frequency_share", "Power in high frequencies", floor=0.0, ceiling=1.0),),
-        like=Measure("precision", "Precision", floor=0.0, ceiling=1.0),
-        carried=Measure("kappa", "Shift of the mean carried on, κ"),
-    )
+    profile = Profile(spread=VARIANCE, recall=RECALL, flat=(HIGH,), like=PRECISION, carried=KAPPA)
     others = (Quantity("reconstruction_mse", "test", "Reconstruction error", role="reconstruction"),)
 
     def architecture(self, data: Data, model: Model) -> list[object]:
@@ -149,8 +166,14 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
         return rows, experiment.training.batch_size
 
     def analyses(self, _: Mapping[str, Experiment], regimes: Mapping[str, Regime] = BUILT_IN) -> list[Analysis]:
-        """Grids of samples (the paper's Fig. 6) and of reconstructions (Fig. 15)."""
+        """Figures of the profile; grids of samples (the paper's Fig. 6) and of reconstructions (Fig. 15)."""
         return [
+            Analysis(
+                "plot_profile",
+                figures=("profile", "spectra", "map"),
+                asked=[asdict(measure) for measure in PROFILED],
+                reads=("profile",),
+            ),
             Analysis("plot_samples", figures=("samples",), reads=("part", "train"), chosen=first_seeds),
             Analysis("plot_reconstructions", figures=("reconstructions",), reads=("checkpoint", "test"), chosen=ends),
         ]

@@ -20,6 +20,7 @@ from selfloop.identity import stream
 
 MOST_IMAGES = 2_000  # of the real ones
 LEADING = 16  # components of neighbourhoods and determinants: with all 64, hardly an image is any other's neighbour
+MAPPED = 60  # images of the map
 HIGH = 0.5  # of the highest frequency
 
 Images = npt.NDArray[np.uint8]  # [rows, bands, size, size]
@@ -81,6 +82,8 @@ class Mirror:
         Returns:
             covariance_trace_ratio, covariance_log_determinant_ratio: to real images; the second one of the leading
             components, as a logarithm.
+            log_variance: the second one by component, the logarithm of a geometric mean: a few directions with much of
+            the variance do not decide it.
             effective_modes: exp of the entropy over clusters of real train images.
             vendi_score: at half the median distance of real images.
             precision, recall: Kynkäänniemi et al. (2019), in the leading components.
@@ -90,6 +93,7 @@ class Mirror:
             outside_energy: mean square of what is outside the components of real images.
             power: by radius, in cycles per image: the mean power of the Fourier components there.
             high_frequency_share: of the power, that above half of the highest frequency.
+            map_1, map_2: the first two components of the first images, by their place.
         """
         rows = self.rows
         pieces = sampled.features[:rows], sampled.features[rows : 2 * rows]
@@ -104,9 +108,11 @@ class Mirror:
 
     def _against(self, piece: Floats, half: Floats) -> dict[str, float]:
         lead, real = piece[:, :LEADING], half[:, :LEADING]
+        determinants = metrics.spread(lead, real)["covariance_log_determinant_ratio"]
         return {
             "covariance_trace_ratio": metrics.spread(piece, half)["covariance_trace_ratio"],
-            "covariance_log_determinant_ratio": metrics.spread(lead, real)["covariance_log_determinant_ratio"],
+            "covariance_log_determinant_ratio": determinants,
+            "log_variance": determinants / lead.shape[1],
             "effective_modes": occupied(piece, self.centres),
             "vendi_score": metrics.vendi_score(piece[: metrics.KERNEL_ROWS], self.bandwidth),
             **metrics.precision_and_recall(lead, real),
@@ -125,6 +131,8 @@ class Mirror:
             "outside_energy": float(np.square(flat - inside).mean()),
             "power": power,
             "high_frequency_share": high_share(pixels),
+            "map_1": dict(enumerate(sampled.features[:MAPPED, 0].tolist())),
+            "map_2": dict(enumerate(sampled.features[:MAPPED, min(1, sampled.features.shape[1] - 1)].tolist())),
         }
 
     def carried(self, before: Sampled, after: Sampled) -> Mapping[str, float]:

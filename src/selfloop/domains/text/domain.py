@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from math import isqrt
 from pathlib import Path
@@ -13,7 +14,8 @@ from selfloop.config import models
 from selfloop.config.section import first_of, given
 from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
-from selfloop.domains.protocol import PRELOAD, Domain, too_large
+from selfloop.data.regimes import BUILT_IN, Regime
+from selfloop.domains.protocol import PRELOAD, Analysis, Domain, too_large
 from selfloop.domains.text.config import MOST_CUT, Data, Model, Prompt, Sampling, Training
 from selfloop.domains.text.cost import characters_per_token
 from selfloop.domains.text.data import sources
@@ -109,6 +111,30 @@ LOSS = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token",
 SAMPLED = replace(LOSS, split="synthetic")
 
 
+ENTROPY = Measure("entropy", "Entropy of samples", "nats/token", logarithmic=True)
+RECALL = Measure("recall", "Real 3-grams met", floor=0.0, ceiling=1.0)
+DISTINCT = Measure("distinct_2", "Distinct 2-grams", floor=0.0, ceiling=1.0)
+KAPPA = Measure("kappa", "Error carried on, κ")
+PROFILED = (
+    ENTROPY,
+    Measure("sampler_entropy", "Entropy of the sampler", "nats/token", logarithmic=True),
+    Measure("referee_cross_entropy", "Cross-entropy by the referee", "nats/token", logarithmic=True),
+    RECALL,
+    DISTINCT,
+    Measure("unseen_bigrams", "Bigrams that real text lacks"),
+    Measure("rare_mass", "Mass of the rarer half of types"),
+    Measure("unigram_divergence", "Unigram divergence", "nats"),
+    Measure("artifact_mass", "Artifact mass"),
+    KAPPA,
+    Measure("kappa_correlation", "Correlation of errors"),
+    Measure("ended", "Documents that end"),
+    Measure("invalid_utf8", "Documents with invalid UTF-8"),
+    Measure("mtld", "MTLD", "words"),
+    Measure("zipf_exponent", "Zipf exponent"),
+    Measure("bits_per_byte", "Bits per byte of real test text"),
+)
+
+
 class Text(Domain[Experiment, Data, Model, Sampling]):
     """What the study asks of text data."""
 
@@ -129,12 +155,7 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         Quantity("vocabulary_coverage", "synthetic", "Real vocabulary covered"),
     )
     profile = Profile(
-        spread=Measure("entropy", "Entropy of the samples", "nats per token", logarithmic=True),
-        recall=Measure("recall", "Real 3-grams met", floor=0.0, ceiling=1.0),
-        flat=(Measure("distinct_2", "Distinct 2-grams", floor=0.0, ceiling=1.0),),
-        like=Measure("recall", "Real 3-grams met", floor=0.0, ceiling=1.0),
-        carried=Measure("kappa", "Error carried on, κ"),
-        wider="become more random",
+        spread=ENTROPY, recall=RECALL, flat=(DISTINCT,), like=RECALL, carried=KAPPA, wider="become more random"
     )
     samples = True
     scorers = ("cross-entropy", "length", "duplicates")
@@ -317,6 +338,12 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
             f"{short(round(tokens))} tokens ({cut / tokens:.1%}) are not trained on; data.documents: "
             f"{{tokens: {context}}} trains on all of them, in consecutive pieces."
         ]
+
+    def analyses(self, _: Mapping[str, Experiment], regimes: Mapping[str, Regime] = BUILT_IN) -> list[Analysis]:
+        """The figures of the profile."""
+        asked = [asdict(measure) for measure in PROFILED]
+        figures = ("profile", "perplexity", "bands")
+        return [Analysis("plot_profile", figures=figures, asked=asked, reads=("profile",))]
 
 
 DOMAIN = Text()

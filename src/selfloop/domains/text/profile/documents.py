@@ -12,7 +12,15 @@ from selfloop.data.profile_rows import Values
 from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.data.tokenizer import OWN_MARKS
-from selfloop.domains.text.profile.losses import Model, bands_of, by_band, histogram, perplexities, quantiles, token_losses
+from selfloop.domains.text.profile.losses import (
+    Model,
+    bands_of,
+    by_band,
+    histogram,
+    perplexities,
+    quantiles,
+    token_losses,
+)
 from selfloop.domains.text.profile.measures import Real, halves, pieces
 from selfloop.domains.text.profile.ngram import Floats, Keys, Text, text_of
 from selfloop.domains.text.profile.words import mtld, words, zipf_exponent

@@ -21,7 +21,7 @@ PHRASES = {
     "blows up": "the test loss keeps rising",
     "modal collapse": "samples collapse to a mode",
     "loses variety": "samples {narrower}",
-    "towards uniformity": "samples {wider}, towards uniformity",
+    "towards uniformity": "samples {wider} (towards uniformity)",
     "spreads out": "samples {wider}",
     "nearer to real": "samples come nearer to real data",
     "amplified": "errors grow from model to model",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from selfloop.numbers import table
 from selfloop.operations.cost import experiment_artifacts, with_shown
+from selfloop.planning.artifacts import Experiment
 from selfloop.planning.rules import Plan
-from selfloop.planning.study import Experiment
 
 MOST_LISTED = 10
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from selfloop.domains.cost import AnyEffort, Work
+from selfloop.planning.artifacts import Experiment
 from selfloop.planning.rules import Plan
-from selfloop.planning.study import Experiment, Study
+from selfloop.planning.study import Study
 from selfloop.planning.work import effort_of, rows_taken
 
 

@@ -9,8 +9,8 @@ from selfloop.data.regimes import REAL, Take
 from selfloop.errors import UserError
 from selfloop.numbers import table
 from selfloop.planning import paths
+from selfloop.planning.artifacts import Chain, Model
 from selfloop.planning.rules import Plan
-from selfloop.planning.study import Chain, Model
 
 MOST_ITERATIONS = 5  # shown by default
 

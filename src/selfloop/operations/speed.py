@@ -6,7 +6,7 @@ from selfloop.domains.cost import AnyEffort
 from selfloop.identity import digest
 from selfloop.numbers import short
 from selfloop.operations.cost import Speed, SpeedOf
-from selfloop.planning.study import Experiment
+from selfloop.planning.artifacts import Experiment
 from selfloop.planning.work import domain_module
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from selfloop.jobs.record import Attempt, is_running, last_attempt
 from selfloop.numbers import duration, table
 from selfloop.planning import paths
+from selfloop.planning.artifacts import Chain, Experiment, Model, Part
 from selfloop.planning.rules import Plan
-from selfloop.planning.study import Chain, Experiment, Model, Part
 
 HEAD = ("experiment", "regime", "sampling", "seed", "iterations", "time left", "now")
 

@@ -19,6 +19,7 @@ from selfloop.identity import digest, short
 from selfloop.jobs.steps import has_step, step_module
 from selfloop.planning import paths
 from selfloop.planning import study as studies
+from selfloop.planning.artifacts import Experiment, Model
 from selfloop.planning.check import Checked, check, check_titles
 from selfloop.planning.resources import Resources
 from selfloop.planning.shown import Showing, Wildcards
@@ -122,7 +123,7 @@ class Plan(studies.Study):
         tokenized = any(e.tokenizer is not None for e in self.experiments if e.domain.name == domain.name)
         return ("prepare_data", "train_tokenizer", "tokenize") if tokenized else ("prepare_data",)
 
-    def _set_steps(self, model: studies.Model) -> tuple[str, ...]:
+    def _set_steps(self, model: Model) -> tuple[str, ...]:
         sampled = model.start is not None or any(take.iteration != REAL for take, _ in model.takes)
         scored = ("score",) if model.scores else ()
         return (*self._real_steps(model.domain), "concatenate", *(("train", "generate", *scored) if sampled else ()))
@@ -385,7 +386,7 @@ def _optional(domain: AnyDomain, *steps: str) -> tuple[str, ...]:
     return tuple(step for step in steps if has_step(domain.name, step))
 
 
-def _of(experiment: studies.Experiment, *steps: str) -> dict[str, object]:
+def _of(experiment: Experiment, *steps: str) -> dict[str, object]:
     """What the params of all steps of a domain hold; `steps` are the job's own and those that its inputs come from."""
     return {"domain": experiment.domain.name, "code": steps_code(experiment.domain.name, *steps)}
 

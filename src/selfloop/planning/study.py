@@ -1,307 +1,30 @@
 """From a checked config to the artifacts of a study: which there are, what each depends on, and where it lies.
 
-An artifact's identity is a digest of everything that it depends on (settings, seed, and the identities of what it is
-made from), and its path is named by that identity. Chains that share a history therefore share its files, whatever
-their regimes are called, and a changed setting touches just what depends on it.
+Chains that share a history share its files, whatever their regimes are called, and a changed setting touches just what
+depends on it: artifacts are named by all that they depend on.
 
 Light: neither torch nor pyarrow is imported, since every cluster job parses the Snakefile again.
 """
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 
 from selfloop.config import models
-from selfloop.config.filters import Filter
 from selfloop.config.section import Section
 from selfloop.data import regimes
 from selfloop.data.contents import Contents
 from selfloop.domains.protocol import AnyDomain, load_domain
 from selfloop.errors import UserError
-from selfloop.identity import digest, short
+from selfloop.identity import digest
 from selfloop.jobs.steps import has_step
 from selfloop.planning import paths
+from selfloop.planning.artifacts import Chain, Experiment, Model, Part, Profile, Score, Simulation, model_name, read_by
 from selfloop.planning.check import FIRST_ITERATION, START, Checked, of_seed
 from selfloop.processes.gpus import devices
 from selfloop.processor import AUTO, auto_precision
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One entry of the config's `experiments`, complete: domain, sections with defaults, regimes, iterations, seeds."""
-
-    name: str
-    domain: AnyDomain
-    data: Section
-    model: Section
-    training: Section
-    sampling: tuple[Section, ...]
-    regimes: tuple[regimes.Regime, ...]
-    filters: Mapping[str, Filter]
-    iterations: Mapping[str, int]
-    seeds: tuple[int, ...]
-    simulations: tuple[Mapping[str, object], ...] = ()
-    first_iteration: Mapping[str, object] = field(default_factory=dict)  # in place of keys of `training`
-    start: str = "scratch"  # what trainings from iteration 2 on start from
-    contents: str | None = None  # digest of the user's files that `data` reads, or None where it reads none
-    model_contents: str | None = None  # the same of `model`
-
-    @cached_property
-    def first_training(self) -> Section:
-        """How the model of iteration 1 is trained."""
-        return self.training.changed(**self.first_iteration)
-
-    def training_of(self, iteration: int) -> Section:
-        """How the model of an iteration is trained."""
-        return self.first_training if iteration == 1 else self.training
-
-    @property
-    def read(self) -> dict[str, str | None]:
-        """What its data and model read, by digests of their settings."""
-        sections = {_read_by(self.domain, self.data): self.contents}
-        return {**sections, _read_by(self.domain, self.model): self.model_contents}
-
-    @cached_property
-    def data_identity(self) -> str:
-        """Digest of what the prepared data depend on."""
-        depends_on = [self.domain.name, self.data.plain]
-        return digest(depends_on if self.contents is None else [*depends_on, self.contents])
-
-    @cached_property
-    def data_name(self) -> str:
-        """Folder name of the prepared data."""
-        return f"{self.domain.data_slug(self.data)}-{short(self.data_identity)}"
-
-    @cached_property
-    def tokenizer(self) -> dict[str, object] | None:
-        """What the tokenizer depends on besides the data, or None."""
-        found = self.domain.tokenizer(self.model)
-        return found if found is None or self.model_contents is None else {**found, "contents": self.model_contents}
-
-    @cached_property
-    def real_name(self) -> str:
-        """Folder name of the real data as models read them, below `paths.DATA`."""
-        if self.tokenizer is None:
-            return paths.documents(self.data_name)
-        return paths.tokenized(self.data_name, self.tokenizer_name)
-
-    @cached_property
-    def tokenizer_name(self) -> str:
-        """Digest that names the tokenizer among those of the same data."""
-        return short(digest(self.tokenizer))
-
-    @cached_property
-    def tokenizer_file(self) -> str | None:
-        """The tokenizer's path, or None."""
-        return None if self.tokenizer is None else paths.tokenizer(self.data_name, self.tokenizer_name)
-
-    @cached_property
-    def baseline(self) -> dict[str, object]:
-        """What the loss of a predictor that learns nothing depends on besides the data."""
-        return self.domain.baseline(self.model)
-
-    @cached_property
-    def baseline_name(self) -> str:
-        """Digest that names that loss among those of the same data."""
-        return short(digest(self.baseline))
-
-    @property
-    def baseline_file(self) -> str | None:
-        """That loss's path, or None where the domain does not measure it."""
-        measured = has_step(self.domain.name, "measure_baseline")
-        return paths.baseline(self.real_name, self.baseline_name) if measured else None
-
-    @cached_property
-    def architecture(self) -> object:
-        """What decides the shapes of its models' weights."""
-        return self.domain.architecture(self.data, self.model)
-
-    @cached_property
-    def setting_identity(self) -> str:
-        """Digest of what all models of this experiment have in common."""
-        depends_on = [self.domain.name, self.real_name, self.model.plain, self.training.plain]
-        return digest(depends_on if self.model_contents is None else [*depends_on, self.model_contents])
-
-    @cached_property
-    def setting_name(self) -> str:
-        """Folder name of what all models of this experiment have in common."""
-        return f"{self.domain.model_slug(self.model)}-{short(self.setting_identity)}"
-
-    @property
-    def named(self) -> dict[str, str]:
-        """What each name of this experiment stands for."""
-        names = {self.data_name: self.data_identity, self.setting_name: self.setting_identity}
-        if self.baseline_file is not None:
-            names[self.baseline_file] = digest(self.baseline)
-        return names if self.tokenizer is None else {**names, self.real_name: digest(self.tokenizer)}
-
-
-@dataclass(frozen=True)
-class Model:
-    """One trained model of a study, and with it its training set."""
-
-    experiment: Experiment
-    seed: int
-    iteration: int
-    takes: tuple[tuple[regimes.Take, str], ...]  # each with the folder that it takes from
-    budget: float | None
-    identity: str
-    first: str  # name of the iteration-1 model of the same chain
-    start: str | None  # name of the model whose weights it starts from
-    scores: tuple["Score", ...]  # of the rows that it chooses among, in the order of its takes
-    history: str  # the regime that first asked for it, for messages only
-
-    @property
-    def name(self) -> str:
-        """Its place below `paths.MODELS`."""
-        return model_name(self.experiment, self.seed, self.iteration, self.identity)
-
-    @property
-    def domain(self) -> AnyDomain:
-        """The domain of its experiment."""
-        return self.experiment.domain
-
-    @property
-    def training(self) -> Section:
-        """How it is trained."""
-        return self.experiment.training_of(self.iteration)
-
-    @cached_property
-    def streams(self) -> str:
-        """What the seeds of its random streams derive from, besides their purposes (`identity.stream`)."""
-        experiment = self.experiment
-        return digest([experiment.domain.name, experiment.architecture, self.seed, self.iteration])
-
-    @cached_property
-    def chain_streams(self) -> str:
-        """The same for streams that all iterations of a chain share."""
-        experiment = self.experiment
-        return digest([experiment.domain.name, experiment.architecture, self.seed])
-
-    @property
-    def take_table(self) -> list[dict[str, object]]:
-        """How many rows it takes from each folder, and which, as JSON values."""
-        return [asdict(take) for take, _ in self.takes]
-
-    @property
-    def tokenizer_input(self) -> dict[str, str]:
-        """The tokenizer as a rule's named input, where the domain has one."""
-        return {} if self.experiment.tokenizer_file is None else {"tokenizer": self.experiment.tokenizer_file}
-
-    def real(self, split: str) -> str:
-        """The real data that it is compared with: "train", "test" or "validation"."""
-        return paths.real(self.experiment.real_name, split)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One data set sampled from a model."""
-
-    model: str
-    sampling: Section
-    index: int
-    identity: str
-    slug: str
-    streams: str  # as those of a model
-    measured: bool  # whether the domain measures its parts
-
-    @property
-    def name(self) -> str:
-        """Its place below the model's folder `parts`."""
-        return f"{self.slug}-part{self.index}-{short(self.identity)}"
-
-    @property
-    def folder(self) -> str:
-        """The data set's folder."""
-        return paths.part(self.model, self.name)
-
-    @property
-    def measurements(self) -> list[str]:
-        """What is measured on it: one file, or none."""
-        return [paths.part_measurements(self.model, self.name)] if self.measured else []
-
-
-@dataclass(frozen=True)
-class Score:
-    """The scores of a part's rows by one scorer."""
-
-    part: Part
-    first: str  # name of the iteration-1 model of the part's chain
-    scorer: Mapping[str, object] = field(hash=False)
-
-    @cached_property
-    def name(self) -> str:
-        """Digest of the scorer."""
-        under_first = self.scorer["by"] == "cross-entropy" and self.scorer["of"] == "first"
-        return short(digest([self.scorer, self.first if under_first else None]))
-
-    @property
-    def file(self) -> str:
-        """Its file."""
-        return paths.scores(self.part.model, self.part.name, self.name)
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """Whole chains, of many seeds, that one job of the domain computes without files between."""
-
-    domain: AnyDomain
-    settings: Mapping[str, object]
-
-    @property
-    def name(self) -> str:
-        """Its file's name below `paths.SIMULATIONS`, less the suffix."""
-        return f"{self.domain.name}-{short(digest(self.settings))}"
-
-    @property
-    def file(self) -> str:
-        """Its measurements, as a tidy table."""
-        return paths.simulation(self.name)
-
-
-@dataclass(frozen=True)
-class Profile:
-    """The parts 0 of all chains with one setting, seed and first model: one job compares them with real data.
-
-    One job, not one per part: what they share (real data, model 1, referees) is read and estimated once, and κ needs
-    the part of the iteration before.
-    """
-
-    experiment: Experiment
-    seed: int
-    first: str  # name of model 1
-    links: tuple[tuple[Part, Part | None], ...]  # each part, and the one before it in its chain
-
-    @property
-    def identity(self) -> str:
-        """Digest of what it depends on."""
-        folders = [[part.folder, None if before is None else before.folder] for part, before in self.links]
-        return digest([self.first, folders])
-
-    @property
-    def name(self) -> str:
-        """Its file's name below `paths.PROFILES`, less the suffix."""
-        return f"{self.experiment.setting_name}/seed{self.seed}-{short(self.identity)}"
-
-
-@dataclass(frozen=True)
-class Chain:
-    """One model, regime, sampling and seed through its iterations; shared artifacts occur in several chains."""
-
-    experiment: Experiment
-    regime: str
-    sampling: Section
-    seed: int
-    models: tuple[Model, ...]
-    parts: tuple[tuple[Part, ...], ...]  # per iteration, what that iteration's model samples
-    profile: str | None = None  # name of the profile that its parts are in, where its domain has one
-
-
-def model_name(experiment: Experiment, seed: int, iteration: int, identity: str) -> str:
-    """The place of a model below `paths.MODELS`."""
-    return f"{experiment.setting_name}/seed{seed}/iteration{iteration}-{short(identity)}"
 
 
 @dataclass
@@ -519,10 +242,6 @@ def _profile_key(chain: Chain) -> tuple[str, int, str]:
     return chain.experiment.setting_name, chain.seed, chain.models[0].name
 
 
-def _read_by(domain: AnyDomain, section: Section) -> str:
-    return digest([domain.name, section.plain])
-
-
 def build(checked: Checked, in_job: bool = False) -> Study:
     """The study of a config.
 
@@ -585,6 +304,6 @@ def _experiment(name: str, entry: models.Experiment, checked: Checked, contents:
         iterations={regime: entry.iterations_of(regime) for regime in entry.regimes},
         seeds=tuple(entry.seeds),
         simulations=tuple(domain.simulations(entry, checked.regimes)),
-        contents=contents.read_by(_read_by(domain, entry.data), lambda: domain.input_files(entry.data)),
-        model_contents=contents.read_by(_read_by(domain, entry.model), lambda: domain.model_files(entry.model)),
+        contents=contents.read_by(read_by(domain, entry.data), lambda: domain.input_files(entry.data)),
+        model_contents=contents.read_by(read_by(domain, entry.model), lambda: domain.model_files(entry.model)),
     )

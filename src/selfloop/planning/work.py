@@ -9,8 +9,8 @@ from types import ModuleType
 
 from selfloop.domains.cost import AnyEffort
 from selfloop.domains.protocol import FOLDER
+from selfloop.planning.artifacts import Experiment, Model, Part
 from selfloop.planning.paths import DATA
-from selfloop.planning.study import Experiment, Model, Part
 
 
 def domain_module(domain: str, module: str) -> ModuleType | None:

@@ -8,8 +8,8 @@ import yaml
 
 from selfloop.jobs.record import Record
 from selfloop.operations.status import Step, speeds, status, steps
+from selfloop.planning.artifacts import Chain
 from selfloop.planning.rules import plan_study
-from selfloop.planning.study import Chain
 
 LOG = logging.getLogger("x")
 CONFIG = """

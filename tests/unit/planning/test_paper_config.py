@@ -8,6 +8,7 @@ import yaml
 from selfloop.domains.image import domain as image
 from selfloop.domains.text.model.shape import parameter_count
 from selfloop.planning import study
+from selfloop.planning.artifacts import Chain, Model
 from selfloop.planning.check import check
 
 PAPER = Path(__file__).parents[3] / "config" / "paper.yaml"
@@ -38,11 +39,11 @@ def test_the_autoencoder_has_the_papers_size(paper: study.Study) -> None:
     assert image.parameter_count(found.data, found.model) == 3_937_635
 
 
-def text_models(paper: study.Study) -> list[study.Model]:
+def text_models(paper: study.Study) -> list[Model]:
     return [model for model in paper.models.values() if model.domain.name == "text"]
 
 
-def chains(paper: study.Study, experiment: str) -> list[study.Chain]:
+def chains(paper: study.Study, experiment: str) -> list[Chain]:
     return [chain for chain in paper.chains if chain.experiment.name == experiment]
 
 

@@ -16,6 +16,7 @@ from selfloop import identity
 from selfloop.errors import UserError
 from selfloop.identity import digest, slug, stream
 from selfloop.planning import study
+from selfloop.planning.artifacts import Chain, Part, Simulation
 from selfloop.planning.check import check
 from selfloop.planning.rules import plan_study
 
@@ -51,7 +52,7 @@ def names(study: study.Study) -> set[str]:
     return set(study.models) | {part.folder for part in study.parts.values()}
 
 
-def chain(study: study.Study, regime: str, seed: int = 0, sampling: int = 0) -> study.Chain:
+def chain(study: study.Study, regime: str, seed: int = 0, sampling: int = 0) -> Chain:
     experiment = study.experiments[0]
     return next(
         chain
@@ -92,7 +93,7 @@ def test_a_part_is_named_once_however_many_training_sets_take_it(monkeypatch: py
     named: list[tuple[str, int]] = []
     name = study.Study._part
 
-    def counted(self: study.Study, experiment: Any, model: Any, sampling: Any, index: int) -> study.Part:
+    def counted(self: study.Study, experiment: Any, model: Any, sampling: Any, index: int) -> Part:
         named.append((model.name, index))
         return name(self, experiment, model, sampling, index)
 
@@ -367,7 +368,7 @@ def test_what_the_users_files_hold_is_in_every_name_and_where_they_lie_in_time_i
 def test_every_name_holds_64_bits_or_more_of_its_digest() -> None:
     built = of(regimes=["replace"], iterations=1)
     model, part = next(iter(built.models.values())), next(iter(built.parts.values()))
-    simulated = study.Simulation(model.domain, {"seeds": 1})
+    simulated = Simulation(model.domain, {"seeds": 1})
     places = [model.experiment.data_name, model.experiment.tokenizer_name, *model.name.split("/")[::2]]
     for name in [*places, part.name, simulated.name]:
         assert re.search(r"(^|-)[0-9a-f]{16,}\Z", name), name

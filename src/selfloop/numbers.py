@@ -18,7 +18,7 @@ def measured(value: float, signed: bool = False, figures: int = 3) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
     sign, size = "+" if signed else "", abs(value)
-    kind = f"#.{figures}g" if value == 0 or 1e-4 <= size < 10**figures else ",.0f"
+    kind = f"#.{figures}g" if value == 0 or 1e-4 <= size < 10**figures - 0.5 else ",.0f"
     text = f"{value:{sign}{kind}}" if size >= 1e-4 or value == 0 else f"{value:{sign}.1e}"
     return text.rstrip(".").replace("-", MINUS)
 

@@ -60,7 +60,7 @@ def test_columns_are_aligned_and_text_that_looks_like_a_number_stays_as_it_is() 
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        *((4.9, "4.90"), (0.01551, "0.0155"), (12345.0, "12,345"), (100.0, "100"), (0.0, "0.00")),
+        *((4.9, "4.90"), (0.01551, "0.0155"), (12345.0, "12,345"), (100.0, "100"), (999.6, "1,000"), (0.0, "0.00")),
         *((4e-5, "4.0e\N{MINUS SIGN}05"), (-1.5, "\N{MINUS SIGN}1.50"), (math.nan, "\N{EN DASH}")),
         (math.inf, "\N{INFINITY}"),
     ],

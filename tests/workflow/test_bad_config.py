@@ -46,12 +46,14 @@ BAD = {
     "unknown key": (
         {"sampling": [{"temprature": 0.3}]},
         "experiments.tiny.sampling[0]: unknown key 'temprature'; did you mean 'temperature'?"
-        " Allowed: temperature, top_k, top_p, prompt, max_length, allow_unended, engine.",
+        " Allowed: temperature, top_k, top_p, min_p, typical_p, repetition_penalty, prompt, beams, continue,"
+        " max_length, allow_unended, engine.",
     ),
     "unknown regime": (
         {"regimes": ["replace", "acumulate"]},
         "experiments.tiny.regimes: unknown regime 'acumulate'; did you mean 'accumulate'?"
-        " Allowed: replace, accumulate, replace-multiple, accumulate-subsample, real, real-multiple.",
+        " Allowed: replace, accumulate, replace-multiple, accumulate-subsample, real, real-multiple,"
+        " all-fresh.",
     ),
     "no iterations": (
         {"iterations": 0},
@@ -94,7 +96,7 @@ TOP: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "unknown section": (
         lambda study: study.update(experimens=study.pop("experiments")),
         "the config: unknown key 'experimens'; did you mean 'experiments'?"
-        " Allowed: experiments, regimes, checkpointing, figures, tables.",
+        " Allowed: experiments, regimes, filters, checkpointing, figures, tables.",
     ),
     "empty file": (
         lambda study: study.clear(),

@@ -112,7 +112,9 @@ def test_a_pruned_study_has_nothing_to_do_and_all_figures_can_be_drawn_again(cop
         "plot_synthetic",
         "write_tables",
         "write_samples",
+        "text_plot_profile",
         "text_write_paper",
+        "write_profile",
         "write_report",
     }
     assert copy.results("figures", "tables") == before

@@ -92,9 +92,13 @@ def costs(plan: Plan, speed_of: SpeedOf | None = None, rows: int | None = None) 
 
 
 def with_shown(plan: Plan, jobs: Mapping[str, int]) -> dict[str, int]:
-    """The jobs of a study by rule: those that make its artifacts, `jobs`, and those that show them."""
+    """The jobs of a study by rule: those that make its artifacts, `jobs`, and those that show them.
+
+    One profile has the chains of all experiments that share a first model.
+    """
     shown = [entry.rule for entry in plan.shows.entries]
-    return {**jobs, **Counter(["collect_metrics", "write_profile", "write_report", *shown])}
+    profiles = {"measure_profile": len(plan.profiles)} if plan.profiles else {}
+    return {**jobs, **profiles, **Counter(["collect_metrics", "write_profile", "write_report", *shown])}
 
 
 def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> dict[tuple[str, str], Work]:

@@ -23,7 +23,8 @@ def summary(rows: Sequence[Row], answer: str) -> str:
         return "The study has measured nothing yet."
     lines = []
     for row in rows:
-        title = f"{row.title}, {row.series}{' (simulated)' if row.simulated else ''}"
+        names = dict.fromkeys((row.title, row.series))
+        title = f"{', '.join(names)}{' (simulated)' if row.simulated else ''}"
         lines += ["", *textwrap.wrap(title, WIDTH)]
         cells = [_cells(name, line) for name, line in row.cells.items()]
         lines += [f" {line}" for line in table(cells, right=(2,)).splitlines()]

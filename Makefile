@@ -89,9 +89,8 @@ workflow: .venv/dev.stamp
 browser: .venv/dev.stamp chromium
 	. $(BIN)/activate && python -m pytest tests/browser
 
-# The pictures of README.md, from the finished default study: its main figure and the top of its page.
+# The picture of README.md, from the finished default study: the top of its page.
 screenshot: .venv/dev.stamp chromium
-	cp results/figures/text-headline.png docs/default-study.png
 	$(BIN)/python tests/browser/screenshot.py results/report/index.html docs/report.png
 
 # Debian's package; elsewhere any chromium, chromium-browser or google-chrome on PATH works.

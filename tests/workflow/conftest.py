@@ -166,9 +166,12 @@ class Workflow:
         For example "train tiny-1 seed0", of the first iteration, which all regimes share; "generate tiny-replace-2 t1
         seed0 part0".
         """
-        if "model" not in wildcards:
+        if not {"model", "profile"} & wildcards.keys():
             return rule
         study = studies.build(check(self.study))
+        if "profile" in wildcards:
+            profile = study.profiles[wildcards["profile"]]
+            return f"{rule} {profile.experiment.name} seed{profile.seed}"
         model = study.models[wildcards["model"]]
         chain = next(chain for chain in study.chains if model in chain.models)
         words = [rule, f"{model.experiment.name}-{model.iteration}"]

@@ -236,7 +236,8 @@ def test_the_study_ends_in_its_own_figures_and_tables(finished: Path) -> None:
     names = ("headline", "synthetic", "theory-linear", "theory-log", "spread")
     assert figures == {f"linear-{name}.{suffix}" for name in names for suffix in ("png", "svg")}
     tables = {path.name for path in (finished / "results/tables").glob("[!.]*")}
-    assert tables == {f"linear-{name}.{suffix}" for name in ("headline", "trend", "theory") for suffix in ("csv", "md")}
+    names = ("linear-headline", "linear-trend", "linear-theory", "profile")
+    assert tables == {f"{name}.{suffix}" for name in names for suffix in ("csv", "md")}
     theory_table = pd.read_csv(finished / "results/tables/linear-theory.csv")
     assert theory_table["prediction"].value_counts().to_dict() == {"mean": 2 * 5 * 5, "median, approximation": 2 * 5}
     assert (theory_table["z"].dropna().abs() < 5).all()
@@ -259,7 +260,7 @@ def test_more_simulated_seeds_rerun_no_model_and_a_finished_study_reruns_nothing
     assert announced["simulate_chains"] == 2 * 6
     assert set(announced) == {
         *("simulate_chains", "collect_metrics", "plot_headline", "plot_synthetic", "write_tables"),
-        "write_report",
+        *("write_profile", "write_report"),
         *("linear_plot_theory", "linear_plot_spread", "linear_write_theory", "all", "total"),
     }
 

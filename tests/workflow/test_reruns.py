@@ -19,11 +19,16 @@ import pytest
 from .conftest import PLUGINS, Workflow
 
 # The study's page shows the figures.
-FIGURES = {"plot_headline", "plot_learning_curves", "plot_synthetic", "write_report"}
+FIGURES = {"plot_headline", "plot_learning_curves", "plot_synthetic", "text_plot_profile", "write_report"}
 # What every change of the measurements, or of their list, ends in.
-ANALYSIS = {"collect_metrics", "write_tables", "text_write_paper", *FIGURES}
+ANALYSIS = {"collect_metrics", "write_profile", "write_tables", "text_write_paper", *FIGURES}
 # The same with the table of samples, which shows each experiment's first seed.
 ALL_ANALYSIS = {*ANALYSIS, "write_samples"}
+
+
+def profiles(*experiments: str, seed: int = 0) -> set[str]:
+    """The jobs that compare the samples of all chains of an experiment and a seed with real data."""
+    return {f"measure_profile {name} seed{seed}" for name in experiments}
 
 
 def parts(model: str, *names: str) -> set[str]:
@@ -163,6 +168,7 @@ CHANGED = {
         (model("tiny-1 seed0", "t1-part0", "t1-part1") - {"concatenate tiny-1 seed0"})
         | (model("tiny-llama-1 seed0", "t1-part0") - {"concatenate tiny-llama-1 seed0"})
         | later()
+        | profiles("tiny", "tiny-llama")
         | ALL_ANALYSIS,
     ),
     "sampler": (
@@ -170,6 +176,7 @@ CHANGED = {
         parts("tiny-1 seed0", "t1-part0", "t1-part1")
         | parts("tiny-llama-1 seed0", "t1-part0")
         | later()
+        | profiles("tiny", "tiny-llama")
         | ALL_ANALYSIS,
     ),
     "one figure's code": (
@@ -186,25 +193,27 @@ CHANGED = {
         parts("tiny-1 seed0", "t0.5-part0", "t0.5-part1")
         | parts("tiny-llama-1 seed0", "t0.5-part0")
         | later("t0.5")
+        | profiles("tiny", "tiny-llama")
         | ALL_ANALYSIS,
     ),
     "another temperature": (
         experiment("tiny-llama", sampling=[{"temperature": 1.0}, {"temperature": 0.5}]),
-        parts("tiny-llama-1 seed0", "t0.5-part0") | ALL_ANALYSIS,
+        parts("tiny-llama-1 seed0", "t0.5-part0") | profiles("tiny-llama") | ALL_ANALYSIS,
     ),
     "one model's layers": (
         experiment("tiny-llama", model={"architecture": "llama", "layers": 2}),
-        model("tiny-llama-1 seed0", "t1-part0") | ALL_ANALYSIS,
+        model("tiny-llama-1 seed0", "t1-part0") | profiles("tiny-llama") | ALL_ANALYSIS,
     ),
     "a model": (
         experiment("tiny-wide", like="tiny-llama", model={"architecture": "gpt2", "hidden_size": 24}),
-        model("tiny-wide-1 seed0", "t1-part0") | ALL_ANALYSIS,
+        model("tiny-wide-1 seed0", "t1-part0") | profiles("tiny-wide") | ALL_ANALYSIS,
     ),
     "a seed": (
         experiment("tiny", seeds=[0, 1]),
         model("tiny-1 seed1", "t1-part0", "t1-part1")
         | model("tiny-llama-1 seed1", "t1-part0")
         | later(seed=1)
+        | profiles("tiny", "tiny-llama", seed=1)
         | ANALYSIS,
     ),
     "a regime": (
@@ -215,6 +224,7 @@ CHANGED = {
         ),
         model("tiny-real-multiple-2 t1 seed0", "t1-part0")
         | model("tiny-real-multiple-3 t1 seed0", "t1-part0")
+        | profiles("tiny")
         | ALL_ANALYSIS,
     ),
     "a regime of the same parts as another": (
@@ -228,18 +238,19 @@ CHANGED = {
     ),
     "an iteration": (
         experiment("tiny", iterations={"replace": 4, "accumulate": 3, "replace-multiple": 2}),
-        model("tiny-replace-4 t1 seed0", "t1-part0") | ALL_ANALYSIS,
+        model("tiny-replace-4 t1 seed0", "t1-part0") | profiles("tiny") | ALL_ANALYSIS,
     ),
     # replace-multiple trains its iteration 3 on three parts of model 2, of which there is one.
     "an iteration that takes more parts": (
         experiment("tiny", iterations={"replace": 3, "accumulate": 3, "replace-multiple": 3}),
         parts("tiny-replace-multiple-2 t1 seed0", "t1-part1", "t1-part2")
         | model("tiny-replace-multiple-3 t1 seed0", "t1-part0")
+        | profiles("tiny")
         | ALL_ANALYSIS,
     ),
     "fewer iterations": (
         experiment("tiny", iterations={"replace": 2, "accumulate": 3, "replace-multiple": 2}),
-        ALL_ANALYSIS,
+        profiles("tiny") | ALL_ANALYSIS,
     ),
 }
 
@@ -307,7 +318,7 @@ def test_a_deleted_checkpoint_is_made_again_where_it_is_needed(copy: Workflow) -
 
     # Extending a chain that never sampled from it does not need it either.
     copy.change(lambda study: study["experiments"]["tiny"]["iterations"].update({"replace": 4}))
-    assert copy.would_run() == model("tiny-replace-4 t1 seed0", "t1-part0") | ALL_ANALYSIS
+    assert copy.would_run() == model("tiny-replace-4 t1 seed0", "t1-part0") | profiles("tiny") | ALL_ANALYSIS
     copy.change(lambda study: study["experiments"]["tiny"]["iterations"].update({"replace": 3}))
 
     # Asked for, it is trained again, from a training set that is still there, to the same bytes.
@@ -324,6 +335,7 @@ def test_a_deleted_measurement_brings_back_the_checkpoint_that_it_needs(copy: Wo
     assert copy.would_run() == (
         (model("tiny-accumulate-2 t1 seed0", "t1-part0") - {"concatenate tiny-accumulate-2 t1 seed0"})
         | model("tiny-accumulate-3 t1 seed0", "t1-part0")
+        | profiles("tiny")
         | ALL_ANALYSIS
     )
 
@@ -346,6 +358,7 @@ def test_extending_a_finished_study_trains_one_more_model_per_chain(copy: Workfl
         | parts("tiny-replace-multiple-2 t1 seed0", "t1-part1", "t1-part2")
         | model("tiny-replace-multiple-3 t1 seed0", "t1-part0")
         | model("tiny-llama-replace-2 t1 seed0", "t1-part0")
+        | profiles("tiny", "tiny-llama")
         | ALL_ANALYSIS
     )
     assert {path: path.stat().st_mtime_ns for path in old} == old

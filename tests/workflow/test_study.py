@@ -181,7 +181,7 @@ def test_concatenation_copies_no_row(finished: Workflow) -> None:
 def test_every_figure_shows_something(finished: Workflow) -> None:
     figures = finished.folder / "results/figures"
     names = {path.name for path in figures.glob("[!.]*")}
-    stems = ["text-headline", "text-synthetic"]
+    stems = ["text-headline", "text-synthetic", "text-profile", "text-bands", "text-perplexity"]
     stems += [f"text-learning-curves-{x}-{scale}" for x in ("epoch", "step") for scale in ("linear", "log")]
     assert names == {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")}
     for path in figures.glob("*.png"):

@@ -234,6 +234,7 @@ def _context(sources: Sources) -> dict[str, Any]:
         "script": Markup((ASSETS / "page.js").read_text(encoding="utf-8")),
         "style": Markup((ASSETS / "page.css").read_text(encoding="utf-8")),
         "largest_table": LARGEST_TABLE,
+        "profile_files": sources.linked("tables", "profile", ".csv", ".md"),
         "phenomena": PHENOMENA,
         "figure_names": {figure.name for domain in domains for figure in domain["figures"]},
     }

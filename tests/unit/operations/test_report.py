@@ -9,7 +9,7 @@ import pytest
 
 from selfloop.data import collect
 from selfloop.data.atomic import atomic_file
-from selfloop.data.tidy import CURVES
+from selfloop.data.tidy import CURVES, PROFILE
 from selfloop.operations.report import are_current, draw, is_usable
 from selfloop.planning.rules import Plan
 from selfloop.report.content import Gap, not_simulated
@@ -63,7 +63,8 @@ def test_settings_that_are_not_simulated_are_missing(tmp_path: Path, monkeypatch
 
 def test_what_can_be_drawn_of_an_unfinished_study_is_drawn_with_its_steps_functions(tmp_path: Path) -> None:
     curves = pd.DataFrame(columns=CURVES.names)  # no training has finished
-    draw(plan().shows.entries, {"metrics": measured(), "learning_curves": curves}, tmp_path)
+    profile = pd.DataFrame(columns=PROFILE.names)  # nor has a part been compared with real data
+    draw(plan().shows.entries, {"metrics": measured(), "learning_curves": curves, "profile": profile}, tmp_path)
     drawn = {path.name for path in tmp_path.glob("[!.]*")}  # hidden are their checksums
     assert drawn == {
         *("text-headline.svg", "text-headline.png", "text-headline.csv"),

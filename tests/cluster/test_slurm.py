@@ -239,6 +239,7 @@ def ask_for_little(workflow: Workflow) -> None:
     for steps in table.values():
         for request in steps.values():
             request["mem_mb"] = 1500
+            request["cpus_per_gpu"] = 1
     table["linear"]["train"]["mem_mb"] = 150
     path.write_text(yaml.safe_dump(table), encoding="utf-8")
 

@@ -36,7 +36,7 @@ def best_seconds(run: Callable[[], object]) -> float:
 
 
 def attention(memory: CacheMemory, qkv: torch.Tensor, positions: int) -> float:
-    """Microseconds per document and layer, at a cache of so many positions."""
+    """Microseconds per document and layer, with `positions` in the cache."""
     out = torch.empty_like(qkv[:, 0])
     for layer in range(LAYERS):
         memory.filled(layer, positions).fill_(0.01)

@@ -38,7 +38,7 @@ class Step:
 
     @property
     def kept(self) -> int:
-        """Finished slices that the next attempt goes on from."""
+        """Finished slices that the next attempt resumes from."""
         return 0 if self.slices is None else len(list(self.slices.glob("slice-*")))
 
     @property

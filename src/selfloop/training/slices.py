@@ -1,4 +1,4 @@
-"""Finished slices of a sampled part: what a killed sampling goes on from.
+"""Finished slices of a sampled part: what a killed sampling resumes from.
 
 They lie in a folder that no rule declares, as resume checkpoints do, with a fingerprint and a checksum each: one of
 another config, data or code, or that is not as it was saved, is sampled again. The step evaluate_part deletes them

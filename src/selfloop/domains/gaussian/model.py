@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from selfloop.checksums import REMEDY
 from selfloop.domains.gaussian.config import Covariance
-from selfloop.domains.gaussian.rows import Array
+from selfloop.domains.vectors import Array
 from selfloop.errors import UserError
 
 

@@ -1,54 +1,11 @@
-"""Rows of numbers in Parquet, and the real ones."""
-
-from pathlib import Path
+"""The real rows: drawn from N(0, I), or packaged."""
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
-from selfloop.data.shards import iterate_rows, shard_paths, write_table
 from selfloop.domains.gaussian.config import Data
-from selfloop.errors import UserError
+from selfloop.domains.vectors import Array
 from selfloop.identity import digest, stream
 from selfloop.inputs import packaged
-
-Array = npt.NDArray[np.float64]
-SCHEMA = pa.schema(
-    [("x", pa.list_(pa.float64())), ("iteration", pa.int16()), ("part", pa.int16()), ("row", pa.int64())]
-)
-
-
-def write_rows(folder: Path, X: Array, iteration: int = 0, part: int = 0, first: int = 0) -> None:
-    """Write a data set.
-
-    Args:
-        folder: written atomically.
-        X: (rows, d).
-        iteration: of the model that samples the rows; 0 for real ones.
-        part: which of that model's parts.
-        first: the number of the first row.
-
-    Raises:
-        UserError: a number is not finite.
-    """
-    if not np.isfinite(X).all():
-        raise UserError(f"{folder} would hold numbers that are not finite; they cannot become training data.")
-    rows, d = X.shape
-    ends = pa.array(np.arange(0, rows * d + 1, d), pa.int32())
-    constant = [pa.repeat(pa.scalar(value, pa.int16()), rows) for value in (iteration, part)]
-    columns = [pa.ListArray.from_arrays(ends, pa.array(X.ravel())), *constant, pa.array(np.arange(first, first + rows))]
-    write_table(folder, pa.table(columns, schema=SCHEMA))
-
-
-def numbers(batch: pa.RecordBatch) -> Array:
-    """The column x of a batch, (rows, d)."""
-    flat = batch.column("x").flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat.reshape(batch.num_rows, -1))
-
-
-def read_rows(folder: Path) -> Array:
-    """A whole data set, (rows, d)."""
-    return np.concatenate([numbers(batch) for batch in iterate_rows(shard_paths(folder), ["x"])])
 
 
 def real_rows(data: Data) -> tuple[Array, Array, Array]:

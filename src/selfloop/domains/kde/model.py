@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import logsumexp
 
 from selfloop.checksums import REMEDY
-from selfloop.domains.kde.rows import Array
+from selfloop.domains.vectors import Array
 from selfloop.errors import UserError
 
 NUMBERS = 2**22  # distances in memory at a time

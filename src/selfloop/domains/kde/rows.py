@@ -1,49 +1,13 @@
-"""Points in Parquet, and the real ones."""
-
-from pathlib import Path
+"""The real points: made by scikit-learn, or normal."""
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
-from selfloop.data.shards import iterate_rows, shard_paths, write_table
 from selfloop.domains.kde.config import Data
+from selfloop.domains.vectors import Array
 from selfloop.identity import digest, stream
 
-Array = npt.NDArray[np.float64]
-SCHEMA = pa.schema(
-    [("x", pa.list_(pa.float64())), ("iteration", pa.int16()), ("part", pa.int16()), ("row", pa.int64())]
-)
 CENTRES = ((-4.0, 0.0), (0.0, 4.0), (4.0, -4.0))
 NOISE = 0.1  # of moons and circles, whose radius is 1, and of the roll, whose is 4 to 14
-
-
-def write_rows(folder: Path, X: Array, iteration: int = 0, part: int = 0, first: int = 0) -> None:
-    """Write a data set of points (rows, d), atomically.
-
-    Args:
-        folder: of the data set.
-        X: points (rows, d).
-        iteration: of the model that samples the rows; 0 for real ones.
-        part: which of that model's parts.
-        first: the number of the first row.
-    """
-    rows, d = X.shape
-    ends = pa.array(np.arange(0, rows * d + 1, d), pa.int32())
-    constant = [pa.repeat(pa.scalar(value, pa.int16()), rows) for value in (iteration, part)]
-    columns = [pa.ListArray.from_arrays(ends, pa.array(X.ravel())), *constant, pa.array(np.arange(first, first + rows))]
-    write_table(folder, pa.table(columns, schema=SCHEMA))
-
-
-def numbers(batch: pa.RecordBatch) -> Array:
-    """The column x of a batch, (rows, d)."""
-    flat = batch.column("x").flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat.reshape(batch.num_rows, -1))
-
-
-def read_rows(folder: Path) -> Array:
-    """A whole data set, (rows, d)."""
-    return np.concatenate([numbers(batch) for batch in iterate_rows(shard_paths(folder), ["x"])])
 
 
 def real_rows(data: Data) -> tuple[Array, Array, Array]:

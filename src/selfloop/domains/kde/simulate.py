@@ -6,7 +6,7 @@ import numpy as np
 
 from selfloop.domains.kde.config import Chains
 from selfloop.domains.kde.model import log_mean, variance
-from selfloop.domains.kde.rows import Array
+from selfloop.domains.vectors import Array
 from selfloop.simulation.rows import Rows, all_rows, gathered, pick
 from selfloop.simulation.stacked import Picked
 

@@ -91,7 +91,7 @@ def task_of(model: Model, steps: int, device: torch.device, batch: int = BATCH) 
 def trained(
     model: Model, task: DocumentTask, device: torch.device, folder: Path, compiled: bool, bar: Steps | None = None
 ) -> str:
-    """The checksum of the weights of a training, which goes on from the state in `folder` if there is one.
+    """The checksum of the weights of a training, which resumes from the checkpoint in `folder` if there is one.
 
     Raises:
         Stopped: the process was told to stop meanwhile.

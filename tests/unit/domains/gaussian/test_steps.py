@@ -9,8 +9,8 @@ import pytest
 
 from selfloop.domains.gaussian.config import Data, Sampling
 from selfloop.domains.gaussian.model import Model, fit, load_checkpoint, measured, save_checkpoint, weighted
-from selfloop.domains.gaussian.rows import read_rows, write_rows
 from selfloop.domains.gaussian.steps import evaluate_model, generate, measure_baseline, prepare_data
+from selfloop.domains.vectors import read_rows, write_rows
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job, StepParams
 

@@ -12,9 +12,10 @@ from selfloop.data.regimes import BUILT_IN, Regime, Source
 from selfloop.domains.kde.config import Chains, Data
 from selfloop.domains.kde.domain import DOMAIN, Experiment
 from selfloop.domains.kde.model import Model, load_checkpoint, save_checkpoint, variance
-from selfloop.domains.kde.rows import points, read_rows, real_rows, write_rows
+from selfloop.domains.kde.rows import points, real_rows
 from selfloop.domains.kde.steps import evaluate_model, generate, measure_baseline, prepare_data
 from selfloop.domains.kde.steps.simulate_chains import expected, simulate
+from selfloop.domains.vectors import read_rows, write_rows
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job, StepParams
 from selfloop.planning.check import check

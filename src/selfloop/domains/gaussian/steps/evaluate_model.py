@@ -6,7 +6,7 @@ import numpy as np
 
 from selfloop.data.measurements import write_measurements
 from selfloop.domains.gaussian.model import fit, load_checkpoint, measured
-from selfloop.domains.gaussian.rows import read_rows
+from selfloop.domains.vectors import read_rows
 from selfloop.jobs.job import Job, StepParams
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from selfloop.data.measurements import PartParams as Params
 from selfloop.data.measurements import write_measurements
 from selfloop.domains.gaussian.model import fit, measured
-from selfloop.domains.gaussian.rows import read_rows
+from selfloop.domains.vectors import read_rows
 from selfloop.jobs.job import Job
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from selfloop.data.shards import count_rows
 from selfloop.domains.gaussian.config import Sampling
 from selfloop.domains.gaussian.model import load_checkpoint
-from selfloop.domains.gaussian.rows import write_rows
+from selfloop.domains.vectors import write_rows
 from selfloop.identity import stream
 from selfloop.jobs.job import Job, StepParams
 

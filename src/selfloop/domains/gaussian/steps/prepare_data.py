@@ -1,10 +1,8 @@
 """Rule prepare_data: the real rows, drawn from N(0, I) or packaged."""
 
-from pathlib import Path
-
-from selfloop.data.shards import no_validation
 from selfloop.domains.gaussian.config import Data
-from selfloop.domains.gaussian.rows import SCHEMA, real_rows, write_rows
+from selfloop.domains.gaussian.rows import real_rows
+from selfloop.domains.vectors import write_splits
 from selfloop.jobs.job import Job, StepParams
 
 
@@ -16,10 +14,4 @@ class Params(StepParams):
 
 def run(job: Job[Params]) -> None:
     """Write the splits of what `job.params.data` describes."""
-    train, test, reserve = real_rows(job.params.data)
-    write_rows(Path(job.output["train"]), train)
-    write_rows(Path(job.output["test"]), test)
-    no_validation(Path(job.output["validation"]), SCHEMA)
-    if "reserve" in job.output:
-        write_rows(Path(job.output["reserve"]), reserve, first=len(train))
-    job.log.info("%d rows in %d dimensions, %d rows to test on", *train.shape, len(test))
+    write_splits(job, *real_rows(job.params.data))

@@ -7,8 +7,9 @@ import numpy as np
 from selfloop.domains.gaussian.config import Chains
 from selfloop.domains.gaussian.laws import expected
 from selfloop.domains.gaussian.model import fit, whitening
-from selfloop.domains.gaussian.rows import Array, real_rows
+from selfloop.domains.gaussian.rows import real_rows
 from selfloop.domains.gaussian.simulate import ByMoments, ByRows, by_rows, lanes
+from selfloop.domains.vectors import Array
 from selfloop.identity import digest
 from selfloop.jobs.job import Job, StepParams
 from selfloop.simulation import stacked

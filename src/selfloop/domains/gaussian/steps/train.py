@@ -7,7 +7,7 @@ from selfloop.data.atomic import atomic_folder
 from selfloop.data.learning_curve import write_curve
 from selfloop.domains.gaussian.config import Training
 from selfloop.domains.gaussian.model import fit, save_checkpoint, weighted
-from selfloop.domains.gaussian.rows import numbers
+from selfloop.domains.vectors import numbers
 from selfloop.jobs.job import Job, StepParams
 
 

@@ -1,7 +1,7 @@
 """Rule generate: sample one part, as many images as the real train split has.
 
 Several processes (one per GPU) may share a part: each samples consecutive blocks, and the part does not
-depend on their number. Finished blocks are kept until the part is evaluated: a killed sampling goes on from them.
+depend on their number. Finished blocks are kept until the part is evaluated: a killed sampling resumes from them.
 """
 
 from pathlib import Path

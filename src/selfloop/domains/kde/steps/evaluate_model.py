@@ -4,7 +4,7 @@ from pathlib import Path
 
 from selfloop.data.measurements import write_measurements
 from selfloop.domains.kde.model import load_checkpoint, variance
-from selfloop.domains.kde.rows import read_rows
+from selfloop.domains.vectors import read_rows
 from selfloop.jobs.job import Job, StepParams
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from selfloop.data.measurements import PartParams as Params
 from selfloop.data.measurements import write_measurements
 from selfloop.domains.kde.model import variance
-from selfloop.domains.kde.rows import read_rows
+from selfloop.domains.vectors import read_rows
 from selfloop.jobs.job import Job
 
 

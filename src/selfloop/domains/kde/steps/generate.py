@@ -6,7 +6,7 @@ import numpy as np
 
 from selfloop.data.shards import count_rows
 from selfloop.domains.kde.model import load_checkpoint
-from selfloop.domains.kde.rows import write_rows
+from selfloop.domains.vectors import write_rows
 from selfloop.identity import stream
 from selfloop.jobs.job import Job, StepParams
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from selfloop.data.measurements import write_measurements
 from selfloop.domains.kde.model import Model, variance
-from selfloop.domains.kde.rows import Array, read_rows
+from selfloop.domains.vectors import Array, read_rows
 from selfloop.jobs.job import Job, StepParams
 
 

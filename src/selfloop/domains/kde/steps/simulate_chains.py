@@ -8,9 +8,10 @@ import numpy as np
 from selfloop.data.regimes import TrainingSet
 from selfloop.domains.kde.config import Chains
 from selfloop.domains.kde.model import variance
-from selfloop.domains.kde.rows import Array, real_rows
+from selfloop.domains.kde.rows import real_rows
 from selfloop.domains.kde.simulate import Densities, lanes
 from selfloop.domains.kde.steps.measure_baseline import untrained
+from selfloop.domains.vectors import Array
 from selfloop.identity import digest
 from selfloop.jobs.job import Job, StepParams
 from selfloop.simulation import stacked

@@ -9,7 +9,7 @@ from selfloop.data.atomic import atomic_folder
 from selfloop.data.learning_curve import write_curve
 from selfloop.domains.kde import config
 from selfloop.domains.kde.model import Model, save_checkpoint
-from selfloop.domains.kde.rows import numbers
+from selfloop.domains.vectors import numbers
 from selfloop.jobs.job import Job, StepParams
 
 

@@ -1,6 +1,6 @@
 """Rule generate: sample one part, a conformation of the same molecule for each real one.
 
-Finished batches are kept until the part is evaluated: a killed sampling goes on from them. Several processes (one per
+Finished batches are kept until the part is evaluated: a killed sampling resumes from them. Several processes (one per
 GPU) may share a part: each samples consecutive batches, and the part does not depend on their number.
 """
 

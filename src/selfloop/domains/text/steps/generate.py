@@ -1,7 +1,7 @@
 """Rule generate: sample one part, one document for each real one.
 
 Several processes (one per GPU) may share a part: each samples consecutive slices, and the part does not
-depend on their number. Finished slices are kept until the part is evaluated: a killed sampling goes on from them.
+depend on their number. Finished slices are kept until the part is evaluated: a killed sampling resumes from them.
 """
 
 from collections.abc import Iterable, Iterator

@@ -17,6 +17,11 @@ if TYPE_CHECKING:  # vLLM's environment lacks what it imports
 
 DRIVER = Path("/proc/driver/nvidia/version")
 INSTALL = "install its CUDA build with make install TORCH=cuda"
+# What ATen has MKL compute (aten/src/ATen/cpu/vml.h), by its names in torch.
+VML = (
+    *("acos", "asin", "atan", "cos", "erf", "erfc", "erfinv", "exp", "log", "log10", "log2", "sin", "sqrt", "tan"),
+    *("tanh", "trunc"),
+)
 ON_CPU = "To compute on the CPU instead, set SELFLOOP_GPUS= (nothing)."
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -34,6 +39,7 @@ def prepare_torch(threads: int, gpus: int = 0, strict: bool = True) -> torch.dev
         UserError: fewer GPUs are visible, or none where something says that there is one.
     """
     torch.set_num_threads(threads)
+    _resolve_vml()
     visible = torch.cuda.device_count()
     if gpus > 0 and visible == 0 and (sign := os.environ.get(PROMISED)):
         raise UserError(f"the step requested a GPU ({sign}), and {_cause()} {ON_CPU}")
@@ -60,6 +66,18 @@ def prepare_torch(threads: int, gpus: int = 0, strict: bool = True) -> torch.dev
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"the step cannot use its GPU: {_cause(error)} {ON_CPU}") from error
     return device
+
+
+def _resolve_vml() -> None:
+    """Have MKL choose the kernel of each of its functions while one thread runs.
+
+    It does so at a function's first call. Where several threads are the first, one may compute its share with a kernel
+    of a tenth of the digits (pytorch/pytorch#188792).
+    """
+    for dtype in (torch.float32, torch.float64):
+        half = torch.full((1,), 0.5, dtype=dtype)
+        for name in VML:
+            getattr(half, name)()
 
 
 def compile_deterministically(device: torch.device) -> None:

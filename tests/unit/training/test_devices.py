@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from selfloop.errors import UserError
 from selfloop.jobs.device import Device
@@ -191,3 +193,27 @@ def test_bfloat16_that_a_gpu_does_not_have_is_a_warning(
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)
         note(job, torch.device("cuda", 0), torch.bfloat16)
         assert ("bfloat16 is emulated on this GPU" in caplog.text) == (not native)
+
+
+def test_each_function_of_mkl_is_called_before_several_threads_may_be_its_first() -> None:
+    """Two threads that are a function's first may take a kernel of few digits (pytorch/pytorch#188792)."""
+
+    class Recorded(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls: set[tuple[str, torch.dtype]] = set()
+
+        def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if call is not torch.ops.aten.full.default:
+                self.calls.add((call.overloadpacket.__name__, args[0].dtype))
+                assert args[0].numel() == 1  # one thread
+            return call(*args, **(kwargs or {}))
+
+    with Recorded() as recorded:
+        prepare_torch(2)
+    library = Path(torch.__file__).parent / "lib/libtorch_cpu.so"
+    functions = {name.decode().lower() for name in re.findall(rb"\0vms([A-Z]\w+?)(?:_64)?\0", library.read_bytes())}
+    assert len(functions) > 10 or not torch.backends.mkl.is_available()
+    named = {"ln": "log"}
+    wanted = {(named.get(name, name), dtype) for name in functions for dtype in (torch.float32, torch.float64)}
+    assert wanted <= recorded.calls

@@ -29,7 +29,8 @@ if loaded is not None and not os.path.samefile(os.path.dirname(loaded.__file__),
         del sys.modules[name]
 
 from selfloop.planning import paths
-from selfloop.planning.rules import Plan, Request, expose_library, plan_study
+from selfloop.planning.requests import Request
+from selfloop.planning.rules import Plan, expose_library, plan_study
 from selfloop.planning.shown import looks
 from selfloop.session.compat import ignore_dates, plan_faster, schedule_once
 from selfloop.session.session import Session

@@ -17,9 +17,9 @@ ADVICE = {
     errno.ESTALE: _DISK,
 }
 GPU_MEMORY = (
-    "the GPU's memory is full. For a training, set training.micro_batch, the rows that are computed at once, which "
-    "changes results by rounding alone, or a smaller training.batch_size; for other steps, take a GPU with more memory "
-    "or one that nothing else uses"
+    "the GPU's memory is full. For a training of text or molecules, set training.micro_batch, the rows at once, "
+    "which changes results by rounding alone; for any training, a smaller training.batch_size; for other steps, take a "
+    "GPU with more memory or one that nothing else uses"
 )
 
 

@@ -1,12 +1,22 @@
-"""How sampled conformations differ from real ones, on molecules whose numbers can be worked out by hand."""
+"""How sampled conformations differ from real ones: numbers worked out by hand, and made samples of every kind."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from selfloop.domains.molecule.data.conformations import Conformation
-from selfloop.domains.molecule.profile import Molecule, bond_biases, carried, measures, of_real, torsion_entropy
+from selfloop.domains.molecule.domain import DOMAIN
+from selfloop.domains.molecule.profile import (
+    Molecule,
+    Values,
+    bond_biases,
+    carried,
+    measures,
+    of_real,
+    torsion_entropy,
+)
 
 # Hydrogen peroxide: one bond between two others, whose torsion angle is chosen.
 BONDS = np.array([[0, 1, 1], [0, 2, 1], [2, 3, 1]])
@@ -53,3 +63,79 @@ def test_the_nearest_of_a_real_conformation_is_another_one() -> None:
     pytest.importorskip("rdkit")
     alike = of_real(molecule(bent(1.0), bent(1.0), bent(1.0)))
     assert (alike["cov_r"], alike["mat_r"], alike["pairwise_rmsd"]) == pytest.approx((1, 0, 0), abs=1e-3)
+
+
+# A chain of nitrogen and five carbons, whose three torsion angles are near to 180°, or, in one of five, to 60°.
+CHAIN = Conformation(
+    "chain",
+    "NCCCCC",
+    np.array([7, 6, 6, 6, 6, 6]),
+    np.array([[k, k + 1, 1] for k in range(5)]),
+    np.zeros((6, 3), dtype=np.float32),
+)
+MOLECULES, CONFORMATIONS = 12, 6
+
+
+def folded(angles: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Coordinates of the chain, from its torsion angles (3,) and bond lengths (5,); all angles are 110°."""
+    bend = math.radians(110)
+    points = [np.zeros(3), np.array([lengths[0], 0, 0])]
+    points.append(points[1] + lengths[1] * np.array([-math.cos(bend), math.sin(bend), 0]))
+    for torsion, length in zip(angles, lengths[2:], strict=True):
+        a, b, c = points[-3:]
+        along = (c - b) / np.linalg.norm(c - b)
+        normal = np.cross(b - a, along)
+        normal /= np.linalg.norm(normal)
+        place = [-math.cos(bend), math.sin(bend) * math.cos(torsion), math.sin(bend) * math.sin(torsion)]
+        points.append(c + length * (place[0] * along + place[1] * np.cross(normal, along) + place[2] * normal))
+    return np.array(points, dtype=np.float32)
+
+
+def draw(seed: int, folds: float = 0.2, random: float = 0.0, stretch: float = 0.0) -> dict[str, Molecule]:
+    """Conformations whose torsion angles are near 60° in a share `folds`, and anywhere in a share `random`."""
+    generator, found = np.random.default_rng(seed), {}
+    for name in range(MOLECULES):
+        points = []
+        for _ in range(CONFORMATIONS):
+            modes = np.where(generator.random(3) < folds, math.radians(60), math.pi)
+            near = modes + generator.normal(0, math.radians(8), 3)
+            angles = np.where(generator.random(3) < random, generator.uniform(-math.pi, math.pi, 3), near)
+            lengths = 1.5 + generator.normal(0, 0.01, 5) + stretch * np.array([2, 1, 1, 1, 1])
+            points.append(folded(angles, lengths))
+        places = list(range(CONFORMATIONS * name, CONFORMATIONS * (name + 1)))
+        found[str(name)] = Molecule(CHAIN, points, places)
+    return found
+
+
+KINDS: dict[str, list[dict[str, float]]] = {
+    "modal collapse": [{"folds": 0.2}, {"folds": 0.1}, {"folds": 0.0}],
+    "towards uniformity": [{"random": 0.0}, {"random": 0.5}, {"random": 1.0}],
+    "amplified": [{"stretch": 0.01}, {"stretch": 0.02}, {"stretch": 0.04}],
+}
+Chains = dict[int, list[tuple[Values, Values]]]
+
+
+def chains(kind: list[dict[str, float]]) -> Chains:
+    real = draw(1000)
+    itself, found = of_real(real), Chains()
+    for seed in (0, 1, 2):
+        before: dict[str, Molecule] | None = None
+        for n, how in enumerate(kind):
+            own = draw(10 * seed + n + 1, **how)
+            past = {} if before is None else carried(bond_biases(before, real), bond_biases(own, real))
+            found.setdefault(seed, []).append(({**measures(own, real), **past}, itself))
+            before = own
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_phenomenon_of_made_conformations_is_named_and_no_other(
+    kind: str, happening: Callable[..., set[str]]
+) -> None:
+    pytest.importorskip("rdkit")
+    assert happening(DOMAIN, chains(KINDS[kind])) == {kind}
+
+
+def test_conformations_that_stay_as_they_are_while_losses_rise_only_blow_up(happening: Callable[..., set[str]]) -> None:
+    pytest.importorskip("rdkit")
+    assert happening(DOMAIN, chains([{}, {}, {}]), (1.0, 1.3, 1.6)) == {"blows up"}

@@ -1,0 +1,29 @@
+"""Measures of the linear domain's profile: how a fit errs, and how much of its error the next one has."""
+
+import numpy as np
+
+from selfloop.domains.linear.theory import Array
+
+
+def measures(X: Array, labels: Array, true: Array, before: Array | None) -> tuple[dict[str, float], Array]:
+    """Of the fit ŵ that has sampled a part, with its error u = ŵ - w*.
+
+    Args:
+        X: the part's inputs (rows, d).
+        labels: its labels without their noise, Xŵ (rows,).
+        true: w* (d,).
+        before: the error of the fit before (d,); None of the first.
+
+    Returns:
+        error: ‖u‖; signal: mean square of the labels; and, of two successive fits, cosine: of their errors; kappa:
+        u_n·u_{n-1}/‖u_{n-1}‖²; kappa_weight: ‖u_{n-1}‖². Beside them u (d,).
+    """
+    # Also with fewer rows than dimensions: a ridge fit has no part outside of the span of the rows.
+    error = np.linalg.lstsq(X, labels, rcond=None)[0] - true
+    values = {"error": float(np.linalg.norm(error)), "signal": float(np.mean(labels**2))}
+    if before is not None:
+        square = float(before @ before)
+        values["kappa"] = float(error @ before) / square if square > 0 else float("nan")
+        values["kappa_weight"] = square
+        values["cosine"] = float(error @ before) / max(np.sqrt(square) * values["error"], 1e-300)
+    return values, error

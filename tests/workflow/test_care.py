@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from selfloop.jobs.spec import JobSpec
@@ -118,6 +119,25 @@ def test_a_pruned_study_has_nothing_to_do_and_all_figures_can_be_drawn_again(cop
         "write_report",
     }
     assert copy.results("figures", "tables") == before
+
+
+def test_a_pruned_study_is_measured_again_without_a_training_and_says_what_is_missing(copy: Workflow) -> None:
+    def measures(workflow: Workflow) -> pd.DataFrame:
+        profile = pd.read_parquet(workflow.folder / "results/profile.parquet")
+        return profile[profile["regime"] == "accumulate"].groupby("iteration")["measure"].agg(set)
+
+    before = measures(copy)
+    assert command(copy, "prune", "--yes").returncode == 0
+    with (copy.folder / "src/selfloop/domains/text/profile/words.py").open("a") as code:
+        code.write("\nEDITED = True\n")
+    done = copy.snakemake("results/profile.parquet")
+    profiled = {"measure_profile tiny seed0", "measure_profile tiny-llama seed0"}
+    assert set(done.jobs) == {*profiled, "collect_metrics"}
+    after = measures(copy)
+    missing = {"band_cross_entropy", "bits_per_byte", "sampler_entropy"}
+    assert (after[1], after[2], after[3]) == (before[1], before[2] - missing, before[3])
+    (log,) = (copy.folder / "results/logs/measure_profile").glob("gpt2-*/*.log")
+    assert f"{copy.model_folder('tiny', 'accumulate', 2)}/checkpoint has been deleted" in log.read_text()
 
 
 def test_a_pruned_study_can_be_extended_without_training_anything_twice(copy: Workflow) -> None:

@@ -43,7 +43,7 @@ from selfloop.report.content import (
 from selfloop.report.phenomena import PHENOMENA
 from selfloop.report.phenomena import RULE as PHENOMENA_RULE
 from selfloop.report.places import ASSETS, CAPTIONS
-from selfloop.report.profile import Profiled, profile_of, profiled, sentence, size_of
+from selfloop.report.profile import Profiled, profile_of, profiled, sentence, size_of, unmeasured
 from selfloop.report.summary import summary
 from selfloop.report.verdicts import DEFINITION, RULE
 from selfloop.versions import versions
@@ -283,6 +283,7 @@ def _domain(
         "rows": rows,
         "grid": grid,
         "sentence": said,
+        "unmeasured": unmeasured(sources.profile, domain["name"]),
         "limits": list(dict.fromkeys(text for part in parts if not part.simulated for text in part.limits)),
         "figures": [figure for shown in domain["shown"] for figure in _figures(sources, shown)],
         "tables": [table for shown in domain["shown"] for table in _tables(sources, domain, shown)],

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from selfloop.analysis.read import regimes_in_order
+from selfloop.analysis.read import groups, names_of, regimes_in_order
 from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Limit, Quantity
+from selfloop.data.tidy import SERIES
 from selfloop.numbers import measured
 from selfloop.report.content import Line, lines, share
 from selfloop.report.phenomena import UNMEASURED, Change, Decision, Observed, Phenomenon, decide, limit_of
@@ -142,6 +143,21 @@ def table(found: Sequence[Profiled]) -> pd.DataFrame:
     return pd.DataFrame(
         rows, columns=[*head, "size", "low", "high", "p", "p_holm", "seeds", "first", "last", "real", "reason"]
     )
+
+
+def unmeasured(profile: pd.DataFrame, domain: str) -> list[str]:
+    """What is measured of first models and not of later ones, which have been deleted: a text per model."""
+    own, said = profile[profile["domain"] == domain], []
+    for (experiment, model, sampling), rows in groups(own, SERIES):
+        first = set(rows.loc[rows["iteration"] == 1, "measure"])
+        lacks: dict[str, set[str]] = {}
+        for (iteration, *_), of in groups(rows.sort_values("iteration"), ["iteration", "regime", "seed"]):
+            lacks.setdefault(iteration, set()).update(first - set(of["measure"]))
+        names, at = sorted(set().union(*lacks.values())), [n for n, of in lacks.items() if of]
+        if names:
+            where = f"iteration{'s' if len(at) > 1 else ''} {_joined(at)}"
+            said.append(f"{_joined(names)} ({names_of(own)[experiment, model, sampling][1]}, {where})")
+    return said
 
 
 def size_of(decision: Decision) -> str:

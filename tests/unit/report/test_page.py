@@ -44,6 +44,18 @@ def test_the_page_asks_the_network_for_nothing(page: Callable[..., str]) -> None
     assert "default-src 'none'" in policy
 
 
+def test_what_cannot_be_measured_of_deleted_models_is_said(page: Callable[..., str]) -> None:
+    chain = {"experiment": "plays", "domain": "text", "model": "GPT-2 (1M)", "sampling": "temperature=1.0", "seed": 0}
+    rows = [
+        {**chain, "regime": "replace", "iteration": t, "measure": name, "at": None, "value": 1.0, "real": 1.0}
+        for t in (1, 2, 3, 4)
+        for name in ("entropy", *(["bits_per_byte", "sampler_entropy"] if t in (1, 4) else []), *["kappa"][: t - 1])
+    ]
+    said = "deleted: bits_per_byte and sampler_entropy (GPT-2 (1M), iterations 2 and 3)."
+    assert said in page(measured(), profile=pd.DataFrame(rows))
+    assert "have been deleted" not in page(measured(), profile=pd.DataFrame(rows[:3]))
+
+
 def test_every_part_of_a_domain_is_there(page: Callable[..., str]) -> None:
     html = page(measured())
     for said in (

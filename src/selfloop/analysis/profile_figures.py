@@ -19,6 +19,7 @@ from selfloop.errors import UserError
 
 SPLIT = "synthetic"
 COLUMNS = 4
+REFEREE = "a trigram of held-out real text"
 SCALE = "viridis"  # of iterations and bands, from first to last
 
 
@@ -97,7 +98,7 @@ def bands_figure(profile: pd.DataFrame, domain: str, measure: str, y: str, *, ti
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     ends = {bands[0]: " (rarest tokens)", bands[-1]: " (most frequent)"}
     names = {f"band {band:g}{ends.get(band, '')}": colours[band] for band in bands}
-    _finish(figure, "Model-fitting iteration", y, names, title)
+    _finish(figure, "Model-fitting iteration", y, names, title, real=REFEREE)
     return figure
 
 
@@ -175,12 +176,14 @@ def _colour(place: float, last: float) -> Any:
     return matplotlib.colormaps[SCALE](0.85 * (place - 1) / max(last - 1, 1))
 
 
-def _finish(figure: Figure, x: str, y: str, colours: Mapping[str, Any], title: str, marks: bool = False) -> None:
+def _finish(
+    figure: Figure, x: str, y: str, colours: Mapping[str, Any], title: str, marks: bool = False, real: str = REAL
+) -> None:
     figure.supxlabel(x, fontsize="medium")
     figure.supylabel(y, fontsize="medium")
     style = {"marker": "o", "linestyle": "none", "markersize": 4} if marks else {}
     lines = [Line2D([], [], color=colour, label=name, **style) for name, colour in colours.items()]  # type: ignore[arg-type]
-    real = {"marker": "o", "linestyle": "none", "markerfacecolor": "none", "color": "#000000", "markersize": 5}
-    lines.append(Line2D([], [], label=REAL, **(real if marks else REAL_MARK)))
+    circle = {"marker": "o", "linestyle": "none", "markerfacecolor": "none", "color": "#000000", "markersize": 5}
+    lines.append(Line2D([], [], label=real, **(circle if marks else REAL_MARK)))
     figure.legend(handles=lines, loc="outside right upper")
     add_title(figure, title)

@@ -50,7 +50,9 @@ def test_curves_have_a_panel_per_regime_a_line_per_iteration_and_one_of_real_dat
 
 
 def test_bands_have_a_line_each_against_the_iteration_and_one_of_real_data(profile: pd.DataFrame) -> None:
-    panel = bands_figure(profile, "text", "curve", "y").axes[0]
+    figure = bands_figure(profile, "text", "curve", "y")
+    panel = figure.axes[0]
+    assert figure.legends[0].get_texts()[-1].get_text() == "a trigram of held-out real text"
     assert [list(line.get_ydata()) for line in panel.lines[::2]] == [[t + at for t in (1, 2, 3)] for at in (1, 2, 4)]
     assert [list(line.get_ydata()) for line in panel.lines[1::2]] == [[5.0, 5.0]] * 3
 

@@ -41,7 +41,7 @@ if study.reserved:
 
 rule train_tokenizer:
     input:
-        train=paths.real(paths.documents("{data}"), "train"),
+        unpack(study.train_tokenizer_input),
     output:
         tokenizer=paths.tokenizer("{data}", "{tokenizer}"),
     log:

@@ -176,6 +176,22 @@ class Domain(ABC, Generic[E, D, M, S]):
         """The same that a `model` section reads."""
         return []
 
+    def origin(self, model: M) -> str | None:
+        """The experiment of the study whose models of iteration 1 a `model` section starts from, or None."""
+        return None
+
+    def started_from(self, model: M, checkpoint: object) -> M:
+        """A `model` section that has an origin, with that model's checkpoint in its place."""
+        return model
+
+    def sized(self, model: M, origin: M) -> M:
+        """Of a `model` section that has an origin, and that one's: the section that says how large its models are."""
+        return origin
+
+    def origin_problems(self, experiment: E, origin: E) -> Iterable[str]:
+        """What is wrong with an experiment and its origin; a sentence each, beginning with the experiment's key."""
+        return ()
+
     def trained(self, experiment: E) -> Any:
         """An experiment's `training` without the key `start`, which models from iteration 2 on have in their names."""
         training: Any = experiment.training
@@ -188,6 +204,10 @@ class Domain(ABC, Generic[E, D, M, S]):
     def tokenizer(self, model: M) -> dict[str, object] | None:
         """What the tokenizer depends on besides the data, or None where the domain has no tokenizer."""
         return None
+
+    def preload_of(self, model: M) -> tuple[str, ...]:
+        """Further packages as in `preload`, which a `model` section alone needs."""
+        return ()
 
     def baseline(self, model: M) -> dict[str, object]:
         """What the loss of a predictor that learns nothing depends on besides the data."""

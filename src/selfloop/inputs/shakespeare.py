@@ -11,7 +11,8 @@ from pathlib import Path
 
 from selfloop.errors import UserError
 
-NAMES = ("shakespeare",)
+# The plays, and the first and the second half of those that are not tested on, by name.
+NAMES = ("shakespeare", "shakespeare-first-half", "shakespeare-second-half")
 MODULE, DISTRIBUTION = "shksprdata", "shakespeare"
 
 # One comedy, one tragedy, one history, one romance. No training document comes from them.
@@ -109,16 +110,24 @@ def speeches(play: str) -> Iterator[str]:
         yield "\n".join(speech)
 
 
-def split(part: str) -> Iterator[tuple[str, str]]:
+def split(part: str, corpus: str = "shakespeare") -> Iterator[tuple[str, str]]:
     """The speeches of the "train" or the "test" plays, each with its place, e.g. "hamlet, speech 3".
+
+    Args:
+        part: the split.
+        corpus: of NAMES; halves share the test plays.
 
     Raises:
         UserError: as `plays`.
     """
-    for name, path in plays().items():
-        if (name in TEST_PLAYS) == (part == "test"):
-            for number, speech in enumerate(speeches(path.read_text("utf-8")), start=1):
-                yield speech, f"{name}, speech {number}"
+    found = plays()
+    names = [name for name in found if (name in TEST_PLAYS) == (part == "test")]
+    if part == "train" and corpus != "shakespeare":
+        middle = len(names) // 2
+        names = names[:middle] if corpus == "shakespeare-first-half" else names[middle:]
+    for name in names:
+        for number, speech in enumerate(speeches(found[name].read_text("utf-8")), start=1):
+            yield speech, f"{name}, speech {number}"
 
 
 def _lines(paragraph: str) -> list[str]:

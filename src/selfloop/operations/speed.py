@@ -65,9 +65,9 @@ def measured(rates: Rates, threads: int | None, notes: list[str]) -> SpeedOf:
             if note not in notes:
                 notes.append(note)
             return rates.speed(products)
-        key = digest([experiment.domain.name, experiment.model.plain])
+        key = digest([experiment.domain.name, experiment.sized_model.plain])
         if key not in known:
-            sections = (experiment.model, experiment.training, experiment.sampling[0])
+            sections = (experiment.sized_model, experiment.training, experiment.sampling[0])
             train, generate = module.measure_speed(*sections, effort.row, threads)
             known[key] = Speed(train, generate, rates.trained_per_second, rates.sampled_per_second)
             notes.append(

@@ -36,6 +36,7 @@ class Experiment:
     start: str = "scratch"  # what trainings from iteration 2 on start from
     contents: str | None = None  # digest of the user's files that `data` reads, or None where it reads none
     model_contents: str | None = None  # the same of `model`
+    origin: "Experiment | None" = None  # the one whose models of iteration 1 its models start from
 
     @cached_property
     def first_training(self) -> Section:
@@ -66,6 +67,8 @@ class Experiment:
     @cached_property
     def tokenizer(self) -> dict[str, object] | None:
         """What the tokenizer depends on besides the data, or None."""
+        if self.origin is not None:
+            return {"tokenizer": self.origin.tokenizer_file}
         found = self.domain.tokenizer(self.model)
         return found if found is None or self.model_contents is None else {**found, "contents": self.model_contents}
 
@@ -105,18 +108,33 @@ class Experiment:
     @cached_property
     def architecture(self) -> object:
         """What decides the shapes of its models' weights."""
+        if self.origin is not None:
+            return {"origin": self.origin.architecture}
         return self.domain.architecture(self.data, self.model)
+
+    @cached_property
+    def sized_model(self) -> Section:
+        """The section `model` that says how large its models are."""
+        return self.model if self.origin is None else self.domain.sized(self.model, self.origin.sized_model)
 
     @cached_property
     def setting_identity(self) -> str:
         """Digest of what all models of this experiment have in common."""
-        depends_on = [self.domain.name, self.real_name, self.model.plain, self.training.plain]
+        model = self.model
+        if self.origin is not None:  # by what it is, not by what it is called
+            model = self.domain.started_from(model, self.origin.setting_name)
+        depends_on = [self.domain.name, self.real_name, model.plain, self.training.plain]
         return digest(depends_on if self.model_contents is None else [*depends_on, self.model_contents])
 
     @cached_property
     def setting_name(self) -> str:
         """Folder name of what all models of this experiment have in common."""
-        return f"{self.domain.model_slug(self.model)}-{short(self.setting_identity)}"
+        return f"{self.model_slug}-{short(self.setting_identity)}"
+
+    @property
+    def model_slug(self) -> str:
+        """A short readable name of its model."""
+        return self.domain.model_slug(self.model) if self.origin is None else f"{self.origin.model_slug}-tuned"
 
     @property
     def named(self) -> dict[str, str]:
@@ -139,6 +157,7 @@ class Model:
     identity: str
     first: str  # name of the iteration-1 model of the same chain
     start: str | None  # name of the model whose weights it starts from
+    base: str | None  # name of the model of its experiment's origin
     scores: tuple["Score", ...]  # of the rows that it chooses among, in the order of its takes
     history: str  # the regime that first asked for it, for messages only
 
@@ -178,6 +197,12 @@ class Model:
     def tokenizer_input(self) -> dict[str, str]:
         """The tokenizer as a rule's named input, where the domain has one."""
         return {} if self.experiment.tokenizer_file is None else {"tokenizer": self.experiment.tokenizer_file}
+
+    @property
+    def model(self) -> Section:
+        """The section `model` as its training has it."""
+        model = self.experiment.model
+        return model if self.base is None else self.domain.started_from(model, paths.checkpoint(self.base))
 
     def real(self, split: str) -> str:
         """The real data that it is compared with: "train", "test" or "validation"."""

@@ -22,8 +22,14 @@ SECTIONS = ("data", "model", "training", "sampling", "simulation")
 FIRST_ITERATION = "first_iteration"
 START = "start"  # a key of `training`, in domains that have it
 MOST_NAMED = 1_000  # experiments, regimes, and samplings of an experiment
-# Keys of `training` of which one holds.
-ALTERNATIVES = {"epochs": "steps", "steps": "epochs"}
+# Keys of a section that end others of the experiment that it is like: of `training`, and of `model`.
+SIZES = ("architecture", "hidden_size", "layers", "heads", "intermediate_size", "vocabulary", "initializer_range")
+ALTERNATIVES = {
+    "epochs": ("steps",),
+    "steps": ("epochs",),
+    "checkpoint": (*SIZES, "revision"),
+    "architecture": ("checkpoint", "revision"),
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ def check(config: Mapping[str, Any]) -> Checked:
     entries = config["experiments"]  # as they are written, for messages
     resolved: dict[str, dict[str, Any]] = {}
     checked = Checked(study, {name: _experiment(name, entries, known, resolved) for name in entries}, known, grids)
+    _check_origins(checked.experiments)
     check_size(checked.experiments, known)
     for name, experiment in checked.experiments.items():
         for regime in experiment.regimes:
@@ -140,6 +147,43 @@ def of_seed(experiment: models.Experiment, seed: int) -> models.Experiment:
     return experiment.changed(data=data.changed(seed=seed))
 
 
+def origin_of(experiment: models.Experiment) -> str | None:
+    """The experiment whose models of iteration 1 those of an experiment start from, or None."""
+    model: Any = getattr(experiment, "model", None)
+    return None if model is None else load_domain(experiment.domain).origin(model)
+
+
+def _check_origins(experiments: Mapping[str, models.Experiment]) -> None:
+    """Raise for an experiment that starts from one that is not there, cannot be before it, or does not suit it."""
+    for name, entry in experiments.items():
+        if (other := origin_of(entry)) is None:
+            continue
+        where = (*("experiments", name), "model", "checkpoint", "experiment")
+        _check_member(where, other, [known for known in experiments if known != name], "experiment")
+        origin, way = experiments[other], [name]
+        if origin.domain != entry.domain:
+            raise UserError(f"{dotted(where)}: '{other}' is of domain '{origin.domain}', not '{entry.domain}'.")
+        step: str | None = other
+        while step is not None and step in experiments:
+            if step in way:
+                raise UserError(f"{dotted(where)}: '{other}' leads back to '{step}'; name an experiment that does not.")
+            way.append(step)
+            step = origin_of(experiments[step])
+        if of_seed(origin, origin.seeds[0]) is not origin:
+            raise UserError(
+                f"{dotted(where)}: '{other}' has data.seed: {PER_CHAIN}, and so a tokenizer for each seed; name one "
+                "with the same data for all."
+            )
+        for seed in entry.seeds:
+            if seed not in origin.seeds:
+                raise UserError(
+                    f"{dotted(('experiments', name, 'seeds'))}: {seed} is not among the seeds of '{other}', whose "
+                    f"model of the same seed training starts from. Allowed: {', '.join(map(str, origin.seeds))}."
+                )
+        for problem in load_domain(entry.domain).origin_problems(entry, origin):
+            raise UserError(f"{dotted(('experiments', name))}.{problem}")
+
+
 def _check_training_sets(
     experiment: models.Experiment, known_regimes: Mapping[str, regimes.Regime], where: tuple[str, ...]
 ) -> None:
@@ -208,8 +252,8 @@ def _resolve_like(
 
 
 def _merged(others: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A section with keys of its own over another's; of two alternatives, its own ends the other's."""
-    ended = {other for key, other in ALTERNATIVES.items() if own.get(key) is not None}
+    """A section with keys of its own over another's; of alternatives, its own end the other's."""
+    ended = {other for key, others in ALTERNATIVES.items() if own.get(key) is not None for other in others}
     return {**{key: value for key, value in others.items() if key not in ended}, **own}
 
 

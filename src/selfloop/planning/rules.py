@@ -120,7 +120,8 @@ class Plan(Requesting):
         watches = model.domain.watches_validation(model.training)
         watched = {"validation": model.real("validation")} if watches else {}
         start = {} if model.start is None else {"start": paths.checkpoint(model.start)}
-        return {"test": model.real("test"), **watched, **model.tokenizer_input, **start}
+        base = {} if model.base is None else {"base": paths.checkpoint(model.base)}
+        return {"test": model.real("test"), **watched, **model.tokenizer_input, **start, **base}
 
     def evaluate_part_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule evaluate_part."""
@@ -133,6 +134,12 @@ class Plan(Requesting):
         experiment = self.data[wildcards.data]
         read = {"data": experiment.data.plain, "contents": experiment.contents}
         return {**_of(experiment, "prepare_data"), **read}
+
+    def train_tokenizer_input(self, wildcards: Wildcards) -> dict[str, object]:
+        """Inputs of a job of the rule train_tokenizer."""
+        experiment = self.tokenizers[wildcards.data, wildcards.tokenizer]
+        given = {} if experiment.origin is None else {"given": experiment.origin.tokenizer_file}
+        return {"train": paths.real(paths.documents(wildcards.data), "train"), **given}
 
     def train_tokenizer_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule train_tokenizer."""
@@ -168,7 +175,7 @@ class Plan(Requesting):
         return {
             **_of(experiment, *self._set_steps(model), "train"),
             "streams": model.streams,
-            "model": experiment.model.plain,
+            "model": model.model.plain,
             **({} if experiment.model_contents is None else {"model_contents": experiment.model_contents}),
             "training": model.training.plain,
             "data": experiment.data.plain,

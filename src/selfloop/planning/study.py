@@ -22,7 +22,7 @@ from selfloop.identity import digest
 from selfloop.jobs.steps import has_step
 from selfloop.planning import paths
 from selfloop.planning.artifacts import Chain, Experiment, Model, Part, Profile, Score, Simulation, model_name, read_by
-from selfloop.planning.check import FIRST_ITERATION, START, Checked, of_seed
+from selfloop.planning.check import FIRST_ITERATION, START, Checked, of_seed, origin_of
 from selfloop.processes.gpus import devices
 from selfloop.processor import AUTO, auto_precision
 
@@ -139,10 +139,9 @@ class Study:
         def folder(iteration: int, index: int) -> str:
             return part(iteration, index).folder
 
-        data = {fresh: paths.real(experiment.real_name, "reserve" if fresh else "train") for fresh in (False, True)}
         for iteration, wanted in enumerate(sets, start=1):
             takes = tuple(
-                (take, data[take.fresh] if take.iteration == regimes.REAL else folder(take.iteration, take.part))
+                (take, _real(experiment, take) if take.iteration == regimes.REAL else folder(take.iteration, take.part))
                 for take in wanted.takes
             )
             scores = tuple(
@@ -174,12 +173,8 @@ class Study:
         earlier: list[Model],
         scores: tuple[Score, ...],
     ) -> Model:
-        made_from = [_taken(take, folder) for take, folder in takes]
-        made_by = [experiment.setting_name, seed, iteration, made_from, budget]
-        # A first model of its own makes all models of its chain others, even those that take real rows alone: what they
-        # sample is measured against it. Without one, it is no part of a name.
-        if experiment.first_iteration:
-            made_by.append(experiment.first_iteration)
+        base = None if experiment.origin is None else self._first_name(experiment.origin, seed)
+        made_by = _made_by(experiment, seed, iteration, takes, budget, base)
         start = None
         if earlier and experiment.start in ("first", "previous"):
             start = earlier[0 if experiment.start == "first" else -1].name
@@ -191,10 +186,17 @@ class Study:
         if name not in self.models:
             first = earlier[0].name if earlier else name
             self.models[name] = Model(
-                experiment, seed, iteration, takes, budget, identity, first, start, scores, regime.name
+                experiment, seed, iteration, takes, budget, identity, first, start, base, scores, regime.name
             )
         self._claim(name, identity)
         return self.models[name]
+
+    def _first_name(self, experiment: Experiment, seed: int) -> str:
+        """The name of an experiment's model of iteration 1, which all its regimes share."""
+        wanted = regimes.training_set(experiment.regimes[0], 1)
+        takes = tuple((take, _real(experiment, take)) for take in wanted.takes)
+        base = None if experiment.origin is None else self._first_name(experiment.origin, seed)
+        return model_name(experiment, seed, 1, digest(_made_by(experiment, seed, 1, takes, wanted.budget, base)))
 
     def _score(self, experiment: Experiment, part: Part, first: str, name: str) -> Score:
         score = Score(part, first, experiment.filters[name].scorer.plain)
@@ -231,6 +233,29 @@ class Study:
         return self.parts.setdefault((part.model, part.name), part)
 
 
+def _real(experiment: Experiment, take: regimes.Take) -> str:
+    """The folder of real rows that a take is of."""
+    return paths.real(experiment.real_name, "reserve" if take.fresh else "train")
+
+
+def _made_by(
+    experiment: Experiment,
+    seed: int,
+    iteration: int,
+    takes: tuple[tuple[regimes.Take, str], ...],
+    budget: float | None,
+    base: str | None,
+) -> list[object]:
+    """What the name of a model is a digest of, but for where it starts from and the scores that it chooses by."""
+    made_from = [_taken(take, folder) for take, folder in takes]
+    made_by: list[object] = [experiment.setting_name, seed, iteration, made_from, budget]
+    # A first model of its own makes all models of its chain others, even those that take real rows alone: what they
+    # sample is measured against it. Without one, it is no part of a name.
+    if experiment.first_iteration:
+        made_by.append(experiment.first_iteration)
+    return made_by if base is None else [*made_by, {"base": base}]
+
+
 def _taken(take: regimes.Take, folder: str) -> list[object]:
     """What the rows of a take depend on; the folder says whether they are fresh."""
     choice = None if take.filter is None else {**asdict(take.filter), "name": None}
@@ -258,21 +283,26 @@ def build(checked: Checked, in_job: bool = False) -> Study:
 def experiments(checked: Checked, in_job: bool = False) -> tuple[Experiment, ...]:
     """The experiments of a config; see `build`."""
     contents = Contents(in_job)
-    found: list[Experiment] = []
-    for name, entry in checked.experiments.items():
-        found += _drawn(name, entry, checked, contents)
+
+    @cache
+    def drawn(name: str) -> tuple[Experiment, ...]:
+        origin = origin_of(checked.experiments[name])
+        return tuple(_drawn(name, checked, contents, None if origin is None else drawn(origin)[0]))
+
+    found = [experiment for name in checked.experiments for experiment in drawn(name)]
     contents.keep()
     return tuple(found)
 
 
-def _drawn(name: str, entry: models.Experiment, checked: Checked, contents: Contents) -> Iterator[Experiment]:
+def _drawn(name: str, checked: Checked, contents: Contents, origin: Experiment | None) -> Iterator[Experiment]:
     """An experiment; of one whose chains have real data of their own, one for each seed, all of the same name."""
+    entry = checked.experiments[name]
     for place, seed in enumerate(entry.seeds):
         own = of_seed(entry, seed)
         if own is entry:
-            yield _experiment(name, entry, checked, contents)
+            yield _experiment(name, entry, checked, contents, origin)
             return
-        experiment = _experiment(name, own.changed(seeds=[seed]), checked, contents)
+        experiment = _experiment(name, own.changed(seeds=[seed]), checked, contents, origin)
         yield experiment if place == 0 else replace(experiment, simulations=())
 
 
@@ -288,7 +318,9 @@ def _settled(training: Section) -> Section:
     return training
 
 
-def _experiment(name: str, entry: models.Experiment, checked: Checked, contents: Contents) -> Experiment:
+def _experiment(
+    name: str, entry: models.Experiment, checked: Checked, contents: Contents, origin: Experiment | None
+) -> Experiment:
     domain = load_domain(entry.domain)
     return Experiment(
         name=name,
@@ -306,4 +338,5 @@ def _experiment(name: str, entry: models.Experiment, checked: Checked, contents:
         simulations=tuple(domain.simulations(entry, checked.regimes)),
         contents=contents.read_by(read_by(domain, entry.data), lambda: domain.input_files(entry.data)),
         model_contents=contents.read_by(read_by(domain, entry.model), lambda: domain.model_files(entry.model)),
+        origin=origin,
     )

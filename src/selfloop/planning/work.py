@@ -33,7 +33,7 @@ def effort_of(experiment: Experiment, rows: int | None = None) -> AnyEffort | No
     module = domain_module(experiment.domain.name, "cost")
     if module is None:
         return None
-    found: AnyEffort = module.effort(experiment.data, experiment.model, Path(DATA) / experiment.real_name, rows)
+    found: AnyEffort = module.effort(experiment.data, experiment.sized_model, Path(DATA) / experiment.real_name, rows)
     return found
 
 

@@ -120,7 +120,7 @@ def _artifacts(study: Study) -> dict[str, dict[str, object]]:
         found[f"{paths.DATA}/{name}"] = {"kind": "data", "parents": [], **_place(paths.log("prepare_data", name))}
     for name, model in study.models.items():
         parents = [*dict.fromkeys(folder for _, folder in model.takes), *model.tokenizer_input.values()]
-        parents += [] if model.start is None else [paths.checkpoint(model.start)]
+        parents += [paths.checkpoint(one) for one in (model.start, model.base) if one is not None]
         parents += [score.file for score in model.scores]
         found[paths.model(name)] = {
             "kind": "model",

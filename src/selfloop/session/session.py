@@ -94,13 +94,14 @@ class Session:
         return None if plugin is None else str(plugin.name)
 
     def _modules(self) -> list[str]:
-        """What the steps of pending jobs import of the library."""
+        """What the steps of pending jobs import: packages that not all steps need, and modules of the library."""
         found = {"selfloop.jobs.execution": True}
         for rule in dict.fromkeys(job.rule.name for job in self.workflow.dag.needrun_jobs()):
             for domain in self.plan.domains:
                 with suppress(KeyError):  # of another domain
                     found[step_module(rule, domain.name)] = True
-        return [module for module in found if is_module(module)]
+        packages = {name: True for e in self.plan.experiments for name in e.domain.preload_of(e.model)}
+        return [*packages, *(module for module in found if is_module(module))]
 
     def _submitted_to(self) -> tuple[set[str], set[str]]:
         """The partitions of the cluster at hand that pending jobs name, and the other clusters."""

@@ -92,3 +92,13 @@ def test_the_installed_plays_are_whole_clean_and_split_by_play() -> None:
         assert len(speeches) > 500, name
         assert 0.8 < spoken / plays[name].stat().st_size < 0.95, name  # the rest is speakers, directions, front matter
         assert not [speech for speech in speeches if set(speech) & set("[]{}_@<>")], name
+
+
+def test_two_halves_have_all_plays_that_are_trained_on_and_share_those_that_are_tested_on() -> None:
+    def plays(corpus: str, split: str = "train") -> list[str]:
+        return list(dict.fromkeys(place.split(",")[0] for _, place in shakespeare.split(split, corpus)))
+
+    first, second = plays("shakespeare-first-half"), plays("shakespeare-second-half")
+    assert first + second == plays("shakespeare")
+    assert abs(len(first) - len(second)) <= 1
+    assert plays("shakespeare-first-half", "test") == plays("shakespeare", "test")

@@ -406,6 +406,94 @@ def test_a_checkpoint_needs_its_files_and_beams_a_prompt(tmp_path: Path) -> None
     assert "training.start: checkpoint is only allowed with model.checkpoint." in message(plain)
 
 
+def tuned_study(tmp_path: Path, **changes: object) -> dict[str, Any]:
+    """A study whose second experiment fine-tunes the first model of the first one, on other data."""
+    config = one_text(tmp_path, {})
+    other = tmp_path / "other.txt"
+    other.write_text("a tale\n<|endoftext|>\n" * 60)
+    own = {"like": "a", "data": {"train": str(other)}, "model": {"checkpoint": {"experiment": "a"}}, **changes}
+    return {**config, "experiments": {"b": own, **config["experiments"]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": {"checkpoint": {"experiment": "c"}}}, "b.model.checkpoint.experiment: unknown experiment 'c'"),
+        ({"model": {"checkpoint": {"experiment": "b"}}}, "b.model.checkpoint.experiment: unknown experiment 'b'"),
+        ({"seeds": [0, 7]}, "b.seeds: 7 is not among the seeds of 'a', whose model of the same seed"),
+        (
+            {"model": {"checkpoint": {"experiment": "a"}, "context": 256}},
+            "b.model.context: 256 is more than that of 'a'",
+        ),
+        (
+            {"model": {"checkpoint": {"experiment": "a"}, "layers": 3}},
+            "b.model.layers: it is the checkpoint's, a; leave",
+        ),
+        ({"model": {"checkpoint": {"experiment": "a"}, "revision": "x"}}, "b.model.revision: 'x' is given for"),
+    ],
+)
+def test_an_experiment_that_cannot_start_from_another_is_refused(
+    tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    check(tuned_study(tmp_path))
+    assert said in message(tuned_study(tmp_path, **changes))
+
+
+def test_experiments_that_start_from_each_other_and_adapters_as_a_start_are_refused(tmp_path: Path) -> None:
+    config = tuned_study(tmp_path)
+    config["experiments"]["a"]["model"] = {"checkpoint": {"experiment": "b"}, "context": 128}
+    assert "b.model.checkpoint.experiment: 'a' leads back to 'b'; name an experiment that does not." in message(config)
+    config = tuned_study(tmp_path, training={"adapter": {"rank": 4}})
+    config["experiments"]["c"] = {"like": "a", "model": {"checkpoint": {"experiment": "b"}}}
+    assert "c.model.checkpoint: 'b' trains an adapter; name an experiment that trains all weights." in message(config)
+    config = tuned_study(tmp_path)
+    config["experiments"]["a"]["data"]["seed"] = "per-chain"
+    config["experiments"]["b"]["data"]["seed"] = 0
+    assert "'a' has data.seed: per-chain, and so a tokenizer for each seed" in message(config)
+    config = tuned_study(tmp_path)
+    rest = {"regimes": ["replace"], "iterations": 1, "seeds": [0]}
+    text = {"source": "packaged", "name": "shakespeare"}
+    config["experiments"]["a"] = {"domain": "gaussian", "data": {"dimension": 1, "rows": 9}, **rest}
+    config["experiments"]["b"] = {**config["experiments"]["b"], "domain": "text", "data": text, **rest, "like": None}
+    assert "'a' is of domain 'gaussian', not 'text'." in message(config)
+
+
+def test_what_starts_from_another_experiment_is_named_by_that_models_identity(tmp_path: Path) -> None:
+    def models(name: str = "a", **training: object) -> dict[str, list[Any]]:
+        config = tuned_study(tmp_path)
+        config["experiments"]["a"]["training"] = training
+        config["experiments"]["b"]["training"] = {"epochs": 2, "learning_rate": 1e-4}
+        config["experiments"]["b"]["model"]["checkpoint"]["experiment"] = name
+        config["experiments"] = {name if key == "a" else key: entry for key, entry in config["experiments"].items()}
+        config["experiments"]["b"]["like"] = name
+        plan = plan_study(config)
+        found: dict[str, list[Any]] = {}
+        for model in plan.models.values():
+            found.setdefault(model.experiment.name, []).append(model)
+        return found
+
+    plain = models()
+    first = next(model for model in plain["a"] if model.iteration == 1)
+    assert {model.base for model in plain["b"]} == {first.name}
+    assert {model.base for model in plain["a"]} == {None}
+    assert {model.name for model in models("other-name")["b"]} == {model.name for model in plain["b"]}
+    assert not {model.name for model in models(epochs=3)["b"]} & {model.name for model in plain["b"]}
+
+
+def test_a_training_reads_checkpoint_and_tokenizer_of_the_experiment_that_it_starts_from(
+    tmp_path: Path,
+) -> None:
+    plan = plan_study(tuned_study(tmp_path))
+    model = next(model for model in plan.models.values() if model.base is not None)
+    inputs = plan.train_input(SimpleNamespace(model=model.name))
+    assert inputs["base"] == f"results/models/{model.base}/checkpoint"
+    settings = plan.train_settings(SimpleNamespace(model=model.name))
+    assert settings["model"] == {**plan.experiments[0].model.plain, "checkpoint": inputs["base"]}
+    own, origin = plan.experiments
+    read = plan.train_tokenizer_input(SimpleNamespace(data=own.data_name, tokenizer=own.tokenizer_name))
+    assert read["given"] == origin.tokenizer_file != own.tokenizer_file
+
+
 def test_what_a_checkpoint_holds_and_whether_its_weights_are_taken_name_its_models(tmp_path: Path) -> None:
     def models(**training: str) -> list[str]:
         config = checkpoint_study(tmp_path)

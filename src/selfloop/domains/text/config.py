@@ -39,8 +39,9 @@ class Data(Section):
     Hugging Face hub.
     """
     name: Annotated[str, Field(min_length=1)] | None = None
-    """The packaged corpus (`shakespeare`), or the hub data set's id (`roneneldan/TinyStories`); also a local folder
-    that `datasets` opens, with a `/` in its path (`./stories`).
+    """The packaged corpus (`shakespeare`, or half of its plays: `shakespeare-first-half`, `shakespeare-second-half`),
+    or the hub data set's id (`roneneldan/TinyStories`); also a local folder that `datasets` opens, with a `/` in its
+    path (`./stories`).
     """
     configuration: str | None = None
     """The hub data set's configuration."""
@@ -95,16 +96,23 @@ class Data(Section):
         return self.documents != "whole" and self.documents.paragraphs
 
 
+class Origin(Section):
+    """A model that the study itself trains."""
+
+    experiment: Annotated[str, Field(min_length=1)]
+    """The experiment whose model of iteration 1 and of the same seed training starts from, with its tokenizer."""
+
+
 class Model(Section):
     """The language model's architecture and size, or a checkpoint that has both."""
 
     one_of: ClassVar = ("architecture", "checkpoint")
     unsaid: ClassVar = frozenset({"checkpoint", "revision"})
 
-    checkpoint: Annotated[str, Field(min_length=1)] | None = None
+    checkpoint: Annotated[str, Field(min_length=1)] | Origin | None = None
     """A causal language model of `transformers`, with its own tokenizer, in place of all keys but `context`: an id of
-    the Hugging Face hub (`facebook/opt-125m`), or a folder. Its weights are safetensors; code that comes with it is not
-    run.
+    the Hugging Face hub (`facebook/opt-125m`), or a folder; its weights are safetensors, and code that comes with it is
+    not run. Or `{experiment: plays}`, the model of iteration 1 and of the same seed of another experiment.
     """
     revision: str | None = None
     """The hub checkpoint's revision; name one for results that must stay the same."""

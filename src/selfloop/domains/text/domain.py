@@ -16,7 +16,7 @@ from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.domains.protocol import PRELOAD, Analysis, Domain, too_large
-from selfloop.domains.text.config import MOST_CUT, Data, Model, Prompt, Sampling, Training
+from selfloop.domains.text.config import MOST_CUT, Data, Model, Origin, Prompt, Sampling, Training
 from selfloop.domains.text.cost import characters_per_token
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.shape import parameter_count, shape_of
@@ -68,15 +68,17 @@ def _of_vllm(sampling: Sampling) -> list[str]:
     return found
 
 
-def _last(checkpoint: str) -> str:
-    """The last word of a checkpoint's id or path."""
-    return checkpoint.rstrip("/").rsplit("/", 1)[-1]
+def _last(model: Model) -> str:
+    """The last word of a checkpoint's id or path, or the name of the experiment that trains it."""
+    if isinstance(model.checkpoint, Origin):
+        return model.checkpoint.experiment
+    return str(model.checkpoint).rstrip("/").rsplit("/", 1)[-1]
 
 
 def _of_checkpoint(experiment: Experiment) -> list[str]:
     """What is wrong with a model that a checkpoint defines, as far as that is seen without loading it."""
     model = experiment.model
-    name, found = str(model.checkpoint), []
+    name, found = _last(model), []
     own = [key for key in sorted(model.model_fields_set) if key not in ("checkpoint", "revision", "context")]
     if own:
         found.append(f"model.{own[0]}: it is the checkpoint's, {name}; leave it out.")
@@ -89,6 +91,11 @@ def _of_checkpoint(experiment: Experiment) -> list[str]:
         found.append(
             "training.start: scratch is not allowed with training.adapter. Allowed: checkpoint, previous, first."
         )
+    if isinstance(model.checkpoint, Origin):
+        if model.revision is not None:
+            found.append(f"model.revision: {model.revision!r} is given for experiment '{name}'. Allowed is null.")
+        return found
+    name = str(model.checkpoint)
     folder = Path(name)
     if folder.is_dir():
         lacks = [each for each in ("config.json", "tokenizer.json") if not (folder / each).is_file()]
@@ -186,13 +193,13 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
     def model_slug(self, model: Model) -> str:
         """For example gpt2-h128-l4, or opt-125m."""
         if model.checkpoint is not None:
-            return slug(_last(model.checkpoint))
+            return slug(_last(model))
         return f"{model.architecture}-h{model.hidden_size}-l{model.layers}"
 
     def model_title(self, model: Model) -> str:
         """For example GPT-2 (9M), or opt-125m."""
         if model.checkpoint is not None:
-            return _last(model.checkpoint)
+            return _last(model)
         millions = parameter_count(model) / 1e6
         return (
             f"{FAMILY[str(model.architecture)]} ({millions:.{0 if millions >= 5 else 1 if millions >= 0.95 else 2}f}M)"
@@ -235,10 +242,37 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         """Where documents are cut, and the tokens that there are."""
         return {"context": model.context, "vocabulary": None if model.checkpoint is not None else model.vocabulary}
 
+    def preload_of(self, model: Model) -> tuple[str, ...]:
+        """`transformers` for checkpoints."""
+        needs = ("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto", "peft")
+        return () if model.checkpoint is None else needs
+
     def model_files(self, model: Model) -> list[str]:
         """The files of a checkpoint's folder; none of one of the hub."""
-        folder = Path(model.checkpoint or "")
-        return sorted(map(str, filter(Path.is_file, folder.iterdir()))) if model.checkpoint and folder.is_dir() else []
+        if not isinstance(model.checkpoint, str) or not Path(model.checkpoint).is_dir():
+            return []
+        return sorted(map(str, filter(Path.is_file, Path(model.checkpoint).iterdir())))
+
+    def origin(self, model: Model) -> str | None:
+        """The experiment that `model.checkpoint` names."""
+        return model.checkpoint.experiment if isinstance(model.checkpoint, Origin) else None
+
+    def started_from(self, model: Model, checkpoint: object) -> Model:
+        """The section with a folder in place of the experiment that `model.checkpoint` names."""
+        return model.changed(checkpoint=checkpoint)
+
+    def sized(self, model: Model, origin: Model) -> Model:
+        """The origin's, with the context of the experiment itself."""
+        return origin.changed(context=model.context)
+
+    def origin_problems(self, experiment: Experiment, origin: Experiment) -> list[str]:
+        """What is wrong with starting from a model of another experiment."""
+        name, context = _last(experiment.model), origin.model.context
+        if origin.training.adapter is not None:
+            return [f"model.checkpoint: '{name}' trains an adapter; name an experiment that trains all weights."]
+        if origin.model.checkpoint is None and experiment.model.context > context:
+            return [f"model.context: {experiment.model.context} is more than that of '{name}', {context}."]
+        return []
 
     def trained(self, experiment: Experiment) -> Training:
         """Without `start`, unless a checkpoint gives nothing but its architecture."""

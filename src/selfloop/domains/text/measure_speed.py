@@ -43,6 +43,8 @@ def measure_speed(
     batch = training.batch_size
     if kind == "cpu":
         batch = max(1, min(batch, int(CPU_STEP / (3 * flops))))
+    if model.checkpoint is None:  # an adapter is measured as a training of all weights
+        training = training.without("adapter").without("start")
     training = training.changed(epochs=1.0, steps=None, batch_size=batch, evaluations=1, packing=False, compile=False)
     threads = usable_threads(threads)
     with tempfile.TemporaryDirectory() as name:

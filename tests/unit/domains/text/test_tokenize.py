@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from selfloop.data.shards import ShardWriter, iterate_rows, shard_paths
 from selfloop.domains.text.config import Data, Documents
+from selfloop.domains.text.data import tokenizer as tokenizer_module
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.domains.text.steps import prepare_data, tokenize, train_tokenizer
@@ -42,6 +43,14 @@ def test_what_the_corpus_cannot_fill_and_what_is_learnt_in_pieces_is_said(
         f"warning: the corpus fills {tokens} tokens of model.vocabulary, 8000; the other {8000 - tokens} ids are never "
         "sampled",
     ]
+
+
+def test_a_tokenizer_that_is_given_is_taken_as_it_is(tmp_path: Path) -> None:
+    tokenizer_module.train_tokenizer(["one half"], 260).save(str(tmp_path / "given.json"))
+    inputs = {"train": str(tmp_path / "not read"), "given": str(tmp_path / "given.json")}
+    params = train_tokenizer.Params(tokenizer={"tokenizer": inputs["given"]})
+    train_tokenizer.run(Job(inputs, {"tokenizer": str(tmp_path / "taken.json")}, params))
+    assert (tmp_path / "taken.json").read_bytes() == (tmp_path / "given.json").read_bytes()
 
 
 def test_long_documents_are_encoded_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

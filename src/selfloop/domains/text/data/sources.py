@@ -316,8 +316,8 @@ def _readers(data: Data) -> tuple[Reader, Reader | None]:
     """Functions that start a pass over each split, and count notes; None if the source has no test split."""
     if data.source == "packaged":
         return (
-            lambda _: _divided(data.documents, shakespeare.split("train")),
-            lambda _: _divided(data.documents, shakespeare.split("test")),
+            lambda _: _divided(data.documents, shakespeare.split("train", given(data.name))),
+            lambda _: _divided(data.documents, shakespeare.split("test", given(data.name))),
         )
     if data.source == "hub":
         train = _hub_reader(data, "train_split")

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from selfloop.domains.text.config import Model
+from selfloop.domains.text.config import Model, Origin
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ def parameter_count(model: Model) -> int:
     """Trainable parameters, tied embeddings counted once.
 
     Exact for both architectures: tests compare it with the module's own count and with `transformers`. Of a checkpoint,
-    the numbers in its safetensors; 0 of one of the hub.
+    the numbers in its safetensors; 0 of one that is not here.
     """
+    if isinstance(model.checkpoint, Origin):
+        return 0
     if model.checkpoint is not None:
         return sum(_stored(path) for path in Path(model.checkpoint).glob("*.safetensors"))
     hidden, layers, vocabulary = model.hidden_size, model.layers, model.vocabulary

@@ -1,5 +1,6 @@
 """Rule train_tokenizer: a byte-level BPE learnt from the real train split."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,11 @@ class Params(StepParams):
 
 
 def run(job: Job[Params]) -> None:
-    """Train on `job.input.train`, or take the one of a checkpoint; write a tokenizer.json."""
+    """Train on `job.input.train`, or take the one of a checkpoint or `job.input.given`; write a tokenizer.json."""
+    if "given" in job.input:
+        with atomic_file(Path(job.output["tokenizer"])) as scratch:
+            shutil.copyfile(job.input["given"], scratch)
+        return
     asked = job.params.tokenizer
     if asked.get("checkpoint") is not None:
         from selfloop.domains.text.model.pretrained import load_tokenizer, marks_of_tokenizer

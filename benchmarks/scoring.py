@@ -39,7 +39,7 @@ def parts(folder: Path, rows: int) -> Iterator[tuple[str, Any, Filter, dict[str,
     w = np.ones(10)
     write_rows(folder / "linear", generator.normal(size=(rows, 10)), w, generator.normal(size=rows))
     inputs = {"part": str(folder / "linear")}
-    yield "linear", linear, Filter(by="residual"), inputs, {"data": Data(dimension=10, rows=rows)}
+    yield "linear", linear, Filter(by="residual"), inputs, {"data": Data(dimension=10, rows=rows), "seed": 0}
     write_words(folder / "discrete", pa.array(generator.integers(0, 1000, size=rows).astype(str)))
     inputs = {"part": str(folder / "discrete")}
     yield "discrete", discrete, Filter(by="reward", rewards={"1": 1.0}), inputs, {}

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from selfloop.config.section import given
 from selfloop.errors import UserError
 
 Scores = npt.NDArray[np.float64]
@@ -22,6 +23,7 @@ class Choice(BaseModel):
     beta: float
     noise: float
     random: bool
+    threshold: float | None = None
 
 
 def read_scores(path: Path) -> Scores:
@@ -56,7 +58,8 @@ def choose(
             raise UserError(f"filter '{how.name}': there are {len(held):,} scores of {total:,} rows.")
         errs = np.flatnonzero(generator.random(total) < how.noise)
         held[errs] = held[generator.permutation(errs)]  # of another row, for all that is known
-        keys = {"highest": held, "lowest": -held, "drawn": how.beta * held - np.log(-np.log(keys))}[how.keep]
+        if how.threshold is None:
+            keys = {"highest": held, "lowest": -held, "drawn": how.beta * held - np.log(-np.log(keys))}[how.keep]
     mask = np.zeros(total, dtype=bool)
     if how.each:
         if set(counts) != {real}:
@@ -72,9 +75,33 @@ def choose(
         raise UserError(
             f"filter '{how.name}': {wanted:,} rows are to be kept of {pool:,} candidates; raise candidates."
         )
+    if how.threshold is not None and not how.random:
+        keys[:pool][~_passes(held[:pool], wanted, how)] = -1.0
     order = np.lexsort([ties[:pool], keys[:pool]])
     mask[order[pool - wanted :]] = True
     return mask
+
+
+def _passes(scores: Scores, wanted: int, how: Choice) -> npt.NDArray[np.bool_]:
+    """Which candidates are beyond the threshold of a filter.
+
+    Raises:
+        UserError: they are fewer than `wanted`.
+    """
+    passes = beyond(scores, how)
+    if passes.sum() < wanted:
+        raise UserError(
+            f"filter '{how.name}': {passes.sum():,} of {len(scores):,} candidates have scores {how.keep} "
+            f"{how.threshold:g}, and {wanted:,} are to be kept (scores are from {scores.min():g} to {scores.max():g}); "
+            "raise candidates, or move the threshold."
+        )
+    return passes
+
+
+def beyond(scores: Scores, how: Choice) -> npt.NDArray[np.bool_]:
+    """Which scores are above the threshold of a filter, or below it, or at it."""
+    threshold = given(how.threshold)
+    return np.asarray(scores >= threshold if how.keep == "above" else scores <= threshold)
 
 
 def _best(keys: Scores, ties: Scores) -> npt.NDArray[np.int64]:

@@ -122,12 +122,15 @@ def promise(read: Mapping[str, str | None]) -> None:
 
 
 @contextmanager
-def unchanged(contents: str | None, files: Callable[[], Sequence[str]]) -> Iterator[None]:
+def unchanged(
+    contents: str | None, files: Callable[[], Sequence[str]], what: str = "the data files have"
+) -> Iterator[None]:
     """A block that reads the user's files, which hold what they held when the study was planned.
 
     Args:
         contents: the digest of what they held, or None if no file is read.
         files: their paths.
+        what: they are, with the verb.
 
     Raises:
         UserError: they hold something else, at the beginning or the end of the block.
@@ -135,7 +138,7 @@ def unchanged(contents: str | None, files: Callable[[], Sequence[str]]) -> Itera
 
     def check() -> None:
         if contents is not None and Contents().of(files()) != contents:
-            raise UserError("the data files have changed since the study was planned; type the same command again.")
+            raise UserError(f"{what} changed since the study was planned; type the same command again.")
 
     check()
     yield

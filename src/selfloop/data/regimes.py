@@ -28,7 +28,7 @@ class Choice:
 
     Attributes:
         name: of the filter, for messages.
-        keep, each, candidates, beta, noise: as in the config.
+        keep, each, candidates, beta, noise, threshold: as in the config.
         random: whether as many rows are chosen at random instead.
     """
 
@@ -39,6 +39,7 @@ class Choice:
     beta: float
     noise: float
     random: bool = False
+    threshold: float | None = None
 
     def parts(self, amount: float) -> int:
         """How many data sets hold the candidates for an amount of chosen rows."""
@@ -295,7 +296,7 @@ def _source(part: "models.Part", filters: "Mapping[str, Filter]") -> Source:
     choice = None
     if part.filter is not None:
         of = filters[part.filter]
-        choice = Choice(part.filter, of.keep, of.each, of.candidates, of.beta, of.noise, part.random)
+        choice = Choice(part.filter, of.keep, of.each, of.candidates, of.beta, of.noise, part.random, of.threshold)
     return Source(
         part.origin,
         tuple(part.amount) if isinstance(part.amount, list) else part.amount,

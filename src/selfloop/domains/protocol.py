@@ -13,7 +13,7 @@ A domain is one folder below `selfloop/domains`:
       generate          checkpoint → one part, a data set of as many rows as the real train split
       evaluate_model    checkpoint → JSON of named measurements
       evaluate_part     part → the same of it; may be left out
-      score             part (and a checkpoint) → a score of each row (`data.scores`), only if `Domain.scorers`
+      score             part (and a checkpoint) → a score of each row (`scoring.scores`), only if `Domain.scorers`
       measure_baseline  the headline measurements of a predictor that learns nothing, as split "test-baseline"; may be
                         left out: then no share of what models had learnt is shown
       measure_profile   the parts of one seed's chains → how they differ from held-out real rows, only if

@@ -1,5 +1,6 @@
 """Data sets of vectors in Parquet, for the domains whose rows are points."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,9 @@ def numbers(batch: pa.RecordBatch) -> Array:
 def read_rows(folder: Path) -> Array:
     """A whole data set, (rows, d)."""
     return np.concatenate([numbers(batch) for batch in iterate_rows(shard_paths(folder), ["x"])])
+
+
+def ball_scores(X: Array, center: Sequence[float] | None, radius: float) -> Array:
+    """Of rows (rows, d), minus their distance from the ball around `center`, 0 if None; 0 of those inside."""
+    away = np.linalg.norm(X if center is None else X - np.array(center), axis=1)
+    return np.asarray(-np.maximum(0.0, away - radius))

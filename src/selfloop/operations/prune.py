@@ -83,7 +83,7 @@ def _checkpoints(plan: Plan) -> Iterator[tuple[Path, str]]:
         if model.start is not None and not Path(paths.learning_curve(name)).exists()
     }
     unscored = [score for score in plan.scores.values() if not Path(score.file).exists()]
-    kept |= {Path(paths.checkpoint(name)) for score in unscored for name in (score.part.model, score.first)}
+    kept |= {Path(paths.checkpoint(score.under)) for score in unscored if score.under is not None}
     finished: set[str] = set()
     for chain in plan.chains:
         kept |= {Path(paths.checkpoint(model.name)) for model in (chain.models[0], chain.models[-1])}

@@ -16,6 +16,8 @@ from selfloop.identity import digest, short
 from selfloop.jobs.steps import has_step
 from selfloop.planning import paths
 
+REFEREE = 0  # the "iteration" of models that score rows, and are in no chain
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -29,6 +31,7 @@ class Experiment:
     sampling: tuple[Section, ...]
     regimes: tuple[regimes.Regime, ...]
     filters: Mapping[str, Filter]
+    filter_contents: Mapping[str, str | None]  # by filter, digest of the files that its command names
     iterations: Mapping[str, int]
     seeds: tuple[int, ...]
     simulations: tuple[Mapping[str, object], ...] = ()
@@ -45,13 +48,14 @@ class Experiment:
 
     def training_of(self, iteration: int) -> Section:
         """How the model of an iteration is trained."""
-        return self.first_training if iteration == 1 else self.training
+        return self.first_training if iteration in (REFEREE, 1) else self.training
 
     @property
     def read(self) -> dict[str, str | None]:
-        """What its data and model read, by digests of their settings."""
+        """What its data, model and filters read, by digests of their settings."""
         sections = {read_by(self.domain, self.data): self.contents}
-        return {**sections, read_by(self.domain, self.model): self.model_contents}
+        filters = {filter_read_by(self.filters[name]): held for name, held in self.filter_contents.items()}
+        return {**sections, read_by(self.domain, self.model): self.model_contents, **filters}
 
     @cached_property
     def data_identity(self) -> str:
@@ -239,17 +243,29 @@ class Part:
 
 @dataclass(frozen=True)
 class Score:
-    """The scores of a part's rows by one scorer."""
+    """The scores of a part's rows by one scorer.
+
+    Attributes:
+        part: the rows.
+        scorer: its settings.
+        under: name of the model that rows are scored under; None for none.
+        own: whether that is the model that sampled the rows, which their path says.
+        real: the real train rows that rows are compared with; None for none.
+        contents: digest of the files that a command names; None for none.
+    """
 
     part: Part
-    first: str  # name of the iteration-1 model of the part's chain
     scorer: Mapping[str, object] = field(hash=False)
+    under: str | None = None
+    own: bool = False
+    real: str | None = None
+    contents: str | None = None
 
     @cached_property
     def name(self) -> str:
         """Digest of the scorer."""
-        under_first = self.scorer["by"] == "cross-entropy" and self.scorer["of"] == "first"
-        return short(digest([self.scorer, self.first if under_first else None]))
+        depends_on = [self.scorer, None if self.own else self.under]
+        return short(digest(depends_on if self.contents is None else [*depends_on, self.contents]))
 
     @property
     def file(self) -> str:
@@ -321,3 +337,8 @@ def model_name(experiment: Experiment, seed: int, iteration: int, identity: str)
 def read_by(domain: AnyDomain, section: Section) -> str:
     """By what `Experiment.read` knows the files that a section of a domain reads."""
     return digest([domain.name, section.plain])
+
+
+def filter_read_by(scorer: Filter) -> str:
+    """The same of the files that a filter's command names."""
+    return digest(["filter", scorer.command])

@@ -7,6 +7,7 @@ from typing import Any
 
 from selfloop.config import models
 from selfloop.config.filters import Filter
+from selfloop.config.filters import problems as filter_problems
 from selfloop.config.load import check_plain, validated
 from selfloop.config.messages import dotted, nearest, shown
 from selfloop.config.section import PER_CHAIN
@@ -69,6 +70,9 @@ def check(config: Mapping[str, Any]) -> Checked:
     for name, table in study.regimes.items():
         _check_regime(name, table)
         _check_filters(name, table, study.filters)
+    for name, of in study.filters.items():
+        for problem in filter_problems(of):
+            raise UserError(f"filters.{name}.{problem}")
     own = {name: regimes.from_config(name, table, study.filters) for name, table in study.regimes.items()}
     known = {**regimes.BUILT_IN, **own}
     entries = config["experiments"]  # as they are written, for messages
@@ -312,6 +316,12 @@ def _check_scorers(
             raise UserError(
                 f"filters.{name}.by: domain '{domain.name}', of {dotted(where)}, has no '{scorer.by}'"
                 f"{nearest(scorer.by, domain.scorers)}"
+            )
+        data = getattr(experiment, "data", None)
+        if scorer.scored_under == "referee" and not getattr(data, "reserve", 0):
+            raise UserError(
+                f"{dotted((*where, 'data', 'reserve'))}: filter '{name}' needs one, as its referee is trained on more "
+                "real rows than the chains are; reserve at least 1."
             )
         for problem in domain.scorer_problems(experiment, scorer):
             raise UserError(f"filters.{name}.{problem}")

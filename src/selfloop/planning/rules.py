@@ -212,17 +212,18 @@ class Plan(Requesting):
     def score_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule score."""
         score = self.scores[wildcards.model, wildcards.part, wildcards.score]
-        if score.scorer["by"] != "cross-entropy":
-            return {"part": score.part.folder}
-        model = score.first if score.scorer["of"] == "first" else wildcards.model
-        return {"part": score.part.folder, "checkpoint": paths.checkpoint(model)}
+        under = {} if score.under is None else {"checkpoint": paths.checkpoint(score.under)}
+        real = {} if score.real is None else {"real": score.real}
+        return {"part": score.part.folder, **under, **real}
 
     def score_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule score."""
         model = self.models[wildcards.model]
-        scorer = self.scores[wildcards.model, wildcards.part, wildcards.score].scorer
+        score = self.scores[wildcards.model, wildcards.part, wildcards.score]
         steps = (*self._set_steps(model), "train", "generate", "score")
-        return {**_of(model.experiment, *steps), "scorer": scorer, "data": model.experiment.data.plain}
+        settings = {"scorer": score.scorer, "data": model.experiment.data.plain, "seed": model.seed}
+        contents = {} if score.contents is None else {"contents": score.contents}
+        return {**_of(model.experiment, *steps), **settings, **contents}
 
     def measure_profile_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule measure_profile; no checkpoint among them that `selfloop prune` deletes."""

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 from selfloop.config import models
 from selfloop.config.section import Section
@@ -21,7 +21,19 @@ from selfloop.errors import UserError
 from selfloop.identity import digest
 from selfloop.jobs.steps import has_step
 from selfloop.planning import paths
-from selfloop.planning.artifacts import Chain, Experiment, Model, Part, Profile, Score, Simulation, model_name, read_by
+from selfloop.planning.artifacts import (
+    REFEREE,
+    Chain,
+    Experiment,
+    Model,
+    Part,
+    Profile,
+    Score,
+    Simulation,
+    filter_read_by,
+    model_name,
+    read_by,
+)
 from selfloop.planning.check import FIRST_ITERATION, START, Checked, of_seed, origin_of
 from selfloop.processes.gpus import devices
 from selfloop.processor import AUTO, auto_precision
@@ -145,11 +157,11 @@ class Study:
                 for take in wanted.takes
             )
             scores = tuple(
-                self._score(experiment, part(take.iteration, take.part), models[0].name, take.filter.name)
+                self._score(experiment, part(take.iteration, take.part), models[0], take.filter.name)
                 for take in wanted.takes
                 if take.filter is not None and not take.filter.random
             )
-            models.append(self._model(experiment, regime, seed, iteration, takes, wanted.budget, models, scores))
+            models.append(self._model(experiment, regime.name, seed, iteration, takes, wanted.budget, models, scores))
         # Part 0 of every model, also of the last, shows what that model has become.
         indices: list[set[int]] = [{0} for _ in models]
         for wanted in sets:
@@ -165,7 +177,7 @@ class Study:
     def _model(
         self,
         experiment: Experiment,
-        regime: regimes.Regime,
+        regime: str,
         seed: int,
         iteration: int,
         takes: tuple[tuple[regimes.Take, str], ...],
@@ -186,7 +198,7 @@ class Study:
         if name not in self.models:
             first = earlier[0].name if earlier else name
             self.models[name] = Model(
-                experiment, seed, iteration, takes, budget, identity, first, start, base, scores, regime.name
+                experiment, seed, iteration, takes, budget, identity, first, start, base, scores, regime
             )
         self._claim(name, identity)
         return self.models[name]
@@ -198,9 +210,23 @@ class Study:
         base = None if experiment.origin is None else self._first_name(experiment.origin, seed)
         return model_name(experiment, seed, 1, digest(_made_by(experiment, seed, 1, takes, wanted.budget, base)))
 
-    def _score(self, experiment: Experiment, part: Part, first: str, name: str) -> Score:
-        score = Score(part, first, experiment.filters[name].scorer.plain)
+    def _score(self, experiment: Experiment, part: Part, first: Model, name: str) -> Score:
+        scorer, under = experiment.filters[name].scorer, None
+        if scorer.scored_under == "referee":
+            under = self._referee(experiment, first.seed).name
+        elif scorer.scored_under is not None:
+            under = first.name if scorer.scored_under == "first" else part.model
+        real = first.real("train") if scorer.compares else None
+        own, contents = scorer.scored_under == "sampler", experiment.filter_contents.get(name)
+        score = Score(part, scorer.plain, under, own, real, contents)
         return self.scores.setdefault((part.model, part.name, score.name), score)
+
+    def _referee(self, experiment: Experiment, seed: int) -> Model:
+        """The model of the real train rows and the whole reserve, which no chain samples from."""
+        reserve: float = getattr(experiment.data, "reserve", 0.0)
+        train, further = regimes.Take(regimes.REAL), regimes.Take(regimes.REAL, amount=reserve, fresh=True)
+        taken = tuple((take, _real(experiment, take)) for take in (train, further))
+        return self._model(experiment, "referee", seed, REFEREE, taken, None, [], ())
 
     def _profile_chains(self) -> None:
         """Find the profiles, and note in each chain in which its parts are."""
@@ -258,8 +284,16 @@ def _made_by(
 
 def _taken(take: regimes.Take, folder: str) -> list[object]:
     """What the rows of a take depend on; the folder says whether they are fresh."""
-    choice = None if take.filter is None else {**asdict(take.filter), "name": None}
+    choice = None if take.filter is None else _chosen_by(take.filter)
     return [folder, take.amount, take.skip, take.weight, choice, *(["same"] if take.same else [])]
+
+
+def _chosen_by(choice: regimes.Choice) -> dict[str, object]:
+    """How rows are chosen; of a twin, nothing that only scores are compared with."""
+    kept = {**asdict(choice), "name": None}
+    if choice.threshold is None or choice.random:
+        del kept["threshold"]
+    return kept
 
 
 def _profile_key(chain: Chain) -> tuple[str, int, str]:
@@ -333,6 +367,11 @@ def _experiment(
         sampling=tuple(entry.sampling),
         regimes=tuple(checked.regimes[regime] for regime in entry.regimes),
         filters=checked.study.filters,
+        filter_contents={
+            name: contents.read_by(filter_read_by(scorer), partial(getattr, scorer, "files"))
+            for name, scorer in checked.study.filters.items()
+            if scorer.command is not None
+        },
         iterations={regime: entry.iterations_of(regime) for regime in entry.regimes},
         seeds=tuple(entry.seeds),
         simulations=tuple(domain.simulations(entry, checked.regimes)),

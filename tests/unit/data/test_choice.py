@@ -1,16 +1,12 @@
 """Which rows a filter chooses of its candidates."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from selfloop.config.filters import Filter
-from selfloop.data.choice import Choice, choose, read_scores
-from selfloop.data.scores import ScoreParams, write_scores
+from selfloop.data.choice import Choice, choose
 from selfloop.errors import UserError
-from selfloop.jobs.job import Job
 
 T = 200
 BASE = {"name": "mine", "keep": "highest", "each": False, "candidates": 2, "beta": 1.0, "noise": 0.0, "random": False}
@@ -111,10 +107,27 @@ def test_too_few_candidates_are_named() -> None:
         choose([np.zeros(T - 1)], [T], 10, T, how(), 1)
 
 
-def test_scores_are_written_once_for_each_row_and_must_be_finite(tmp_path: Path) -> None:
-    params = ScoreParams(scorer=Filter(by="length"))
-    job = Job({"part": "the part"}, {"scores": str(tmp_path / "scores.parquet")}, params)
-    write_scores(job, [3, 1, 2])
-    assert read_scores(tmp_path / "scores.parquet").tolist() == [3.0, 1.0, 2.0]
-    with pytest.raises(UserError, match="the part: the score of row 1 by length is nan"):
-        write_scores(job, [0.0, float("nan")])
+def test_rows_beyond_a_threshold_are_drawn() -> None:
+    given = scores()
+    values = np.concatenate(given)
+    for keep, beyond in (("above", values >= -0.5), ("below", values <= 0.5)):
+        bound = -0.5 if keep == "above" else 0.5
+        masks = [chosen(given, seed=seed, keep=keep, threshold=bound) for seed in (1, 2)]
+        assert [mask.sum() for mask in masks] == [T, T]
+        assert not any((mask & ~beyond).any() for mask in masks)
+        assert not np.array_equal(*masks)
+        best = np.sort(values[beyond] if keep == "above" else -values[beyond])[-T:]
+        assert masks[0][values == best[-1]].sum() + masks[1][values == best[-1]].sum() < 3, "not by their scores"
+
+
+def test_a_twin_of_a_threshold_needs_no_scores() -> None:
+    assert chosen([None, None], random=True, keep="above", threshold=1e9).sum() == T
+
+
+def test_too_few_rows_beyond_a_threshold_are_one_message() -> None:
+    with pytest.raises(UserError) as caught:
+        chosen([np.zeros(T), np.arange(T)], keep="above", threshold=150.0)
+    assert str(caught.value) == (
+        "filter 'mine': 50 of 400 candidates have scores above 150, and 200 are to be kept (scores are from 0 to 199); "
+        "raise candidates, or move the threshold."
+    )

@@ -1,5 +1,6 @@
 """Filters are planned: candidates, scores, and the random twin."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,6 +70,50 @@ def test_scores_are_inputs_of_the_choice_and_made_of_the_part() -> None:
     assert scorer["candidates"] == 2, "what its scores do not depend on is a default"
 
 
+RESERVE = {**LINE["data"], "reserve": 2.0}
+
+
+def test_an_oracle_is_trained_on_the_train_rows_and_the_whole_reserve() -> None:
+    plan = plan_study(config("verified", filters={**FILTERS, "trusted": {"by": "oracle"}}, data=RESERVE, seeds=[0, 1]))
+    referees = [model for model in plan.models.values() if model.iteration == 0]
+    assert [model.seed for model in referees] == [0, 1]
+    assert not any(referee in chain.models for chain in plan.chains for referee in referees)
+    train, reserve = (f"results/data/{referees[0].experiment.real_name}/{split}" for split in ("train", "reserve"))
+    assert [(take.amount, take.fresh, folder) for take, folder in referees[0].takes] == [
+        (1.0, False, train),
+        (2.0, True, reserve),
+    ]
+    score = plan.chains[0].models[1].scores[0]
+    job: Any = SimpleNamespace(model=score.part.model, part=score.part.name, score=score.name)
+    checkpoint = f"results/models/{referees[0].name}/checkpoint"
+    assert plan.score_input(job) == {"part": score.part.folder, "checkpoint": checkpoint}
+    assert "/seed0/" in referees[0].name
+    assert "/seed0/" in score.part.model
+
+
+def test_a_detector_compares_a_part_with_the_real_train_rows() -> None:
+    plan = plan_study(config("verified", filters={**FILTERS, "trusted": {"by": "detector"}}))
+    score = plan.chains[0].models[1].scores[0]
+    job: Any = SimpleNamespace(model=score.part.model, part=score.part.name, score=score.name)
+    assert plan.score_input(job) == {"part": score.part.folder, "real": plan.chains[0].models[0].real("train")}
+
+
+def test_scores_of_another_program_or_version_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def name(**keys: Any) -> str:
+        by = {"by": "command", "command": ["python", "verify.py"], **keys}
+        plan = plan_study(config("verified", filters={**FILTERS, "trusted": by}))
+        return plan.chains[0].models[1].scores[0].name
+
+    first = name()
+    Path("verify.py").write_text("print(1)")
+    second = name()
+    Path("verify.py").write_text("print(23)")
+    assert len({first, second, name(), name(version="2"), name(command=["./verify"])}) == 5
+    assert name() == name(keep="above", threshold=0.5, candidates=5), "how rows are kept changes no score"
+
+
 def test_how_rows_are_chosen_is_part_of_a_models_name_and_the_filters_name_is_not() -> None:
     one = plan_study(config("verified"))
     renamed = {"verified": {"parts": [{"from": "previous", "filter": "other"}]}}
@@ -103,6 +148,20 @@ def test_what_is_wrong_with_a_filtered_line_is_said(part: dict[str, Any], expect
         ({"by": "length"}, {}, "filters.trusted.by: domain 'linear', of experiments.a, has no 'length'"),
         ({"by": "residual", "center": [1.0]}, {}, "filters.trusted.center: 1 numbers; data.dimension, 2, are needed."),
         ({"by": "residual"}, {"simulation": {}}, "experiments.a.simulation: 'verified' has a filter"),
+        ({"by": "oracle"}, {}, "experiments.a.data.reserve: filter 'trusted' needs one, as its referee is trained on"),
+        ({"by": "command"}, {}, "filters.trusted.command: it is needed with by: command"),
+        ({"by": "residual", "version": "2"}, {}, "filters.trusted.version: it is only allowed with by: command, not"),
+        ({"by": "residual", "keep": "above"}, {}, "filters.trusted.threshold: it is needed with keep: above"),
+        (
+            {"by": "residual", "threshold": 1.0},
+            {},
+            "threshold: 1 is only allowed with keep: above or below, not",
+        ),
+        (
+            {"by": "residual", "keep": "below", "threshold": 0.0, "each": True},
+            {},
+            "filters.trusted.each: true is not allowed with keep: below; take highest, lowest or drawn.",
+        ),
         (
             {"by": "residual", "candidates": 1},
             {},

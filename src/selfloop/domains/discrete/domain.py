@@ -50,7 +50,7 @@ class Discrete(SimulatedDomain[Experiment, Data, Model, Sampling]):
     described = ("source", "name", "types", "rows")
     experiment = Experiment
     chains = Chains
-    scorers = ("reward",)
+    scorers = ("reward", "oracle", "detector", "command")
     weights = True
     headline = Quantity("lost_types", "test", "Test types that the model cannot produce", "share")
     synthetic = (
@@ -68,7 +68,7 @@ class Discrete(SimulatedDomain[Experiment, Data, Model, Sampling]):
 
     def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:
         """No rewards."""
-        if not scorer.rewards:
+        if scorer.by == "reward" and not scorer.rewards:
             yield "rewards: none are given; name words and their rewards."
 
     def data_slug(self, data: Data) -> str:

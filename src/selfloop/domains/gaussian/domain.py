@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from selfloop.config import models
+from selfloop.config.filters import Filter, center_problems
 from selfloop.data.quantity import Quantity
 from selfloop.domains.gaussian.config import Chains, Data, Model, Sampling, Simulation, Training, sampling_title
 from selfloop.domains.simulated import SimulatedDomain
@@ -59,6 +60,7 @@ class Gaussian(SimulatedDomain[Experiment, Data, Model, Sampling]):
     described = ("source", "name", "rows", "dimension")
     experiment = Experiment
     chains = Chains
+    scorers = ("distance", "oracle", "detector", "command")
     weights = True
     headline = Quantity("mean_error", "test", "Squared error of the mean", "real variance")
     synthetic = (
@@ -71,6 +73,10 @@ class Gaussian(SimulatedDomain[Experiment, Data, Model, Sampling]):
         Quantity("deviation", "test", "Standard deviation", "real deviation"),
         Quantity("log_determinant", "test", "Covariance determinant to real", "log ratio per dimension"),
     )
+
+    def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:
+        """A center of another dimension."""
+        yield from center_problems(scorer, int(self.setting(experiment)["dimension"]), "the rows' dimension")
 
     def data_slug(self, data: Data) -> str:
         """For example normal-d10-n100."""

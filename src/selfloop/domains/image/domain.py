@@ -88,6 +88,7 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
     title = "Images"
     described = ("source", "name", "rows", "size")
     experiment = Experiment
+    scorers = ("reconstruction", "nearest", "oracle", "detector", "command")
     weights = True
     headline = Quantity("total_loss", "test", "Test loss")
     curve = Quantity("total_loss", "test", "Test loss")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from selfloop.config import models
+from selfloop.config.filters import Filter, center_problems
 from selfloop.config.section import PER_CHAIN
 from selfloop.data.quantity import Quantity
 from selfloop.domains.kde.config import Chains, Data, Model, Sampling, Simulation, Training
@@ -41,6 +42,7 @@ class Kernels(SimulatedDomain[Experiment, Data, Model, Sampling]):
     described = ("source", "rows", "dimension")
     experiment = Experiment
     chains = Chains
+    scorers = ("distance", "oracle", "detector", "command")
     weights = True
     headline = Quantity("negative_log_likelihood", "test", "Test negative log-likelihood", "nats per row")
     synthetic = (Quantity("variance", "synthetic", "Variance", role="diversity"),)
@@ -49,6 +51,12 @@ class Kernels(SimulatedDomain[Experiment, Data, Model, Sampling]):
     def architecture(self, data: Data, model: Model) -> object:
         """The data and the kernel: experiments that differ in them draw numbers of their own."""
         return [data.without("reserve").plain, model.plain]
+
+    def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:
+        """A center of another dimension."""
+        data = experiment.data
+        dimension = data.dimension or (3 if data.source == "swiss-roll" else 2)
+        yield from center_problems(scorer, dimension, "the rows' dimension")
 
     def data_slug(self, data: Data) -> str:
         """For example moons-n100."""

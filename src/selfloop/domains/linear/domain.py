@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from selfloop.config import models
-from selfloop.config.filters import Filter
+from selfloop.config.filters import Filter, center_problems
 from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
@@ -157,7 +157,7 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
     title = "Linear regression"
     described = ("rows", "dimension", "noise_variance")
     experiment = Experiment
-    scorers = ("residual",)
+    scorers = ("residual", "oracle", "detector", "command")
     weights = True
     preload = ("numpy", "pyarrow.parquet", "pandas", "pydantic", "safetensors.numpy", "tqdm")
     headline = Quantity("excess_risk", "test", "Excess risk", "squared unit of y")
@@ -178,8 +178,7 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
 
     def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:
         """A center of another dimension."""
-        if scorer.center is not None and len(scorer.center) != experiment.data.dimension:
-            yield f"center: {len(scorer.center)} numbers; data.dimension, {experiment.data.dimension}, are needed."
+        yield from center_problems(scorer, experiment.data.dimension, "data.dimension")
 
     def data_slug(self, data: Data) -> str:
         """For example d10-t100."""

@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from selfloop.config import models
+from selfloop.config.filters import Filter, center_problems
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime, training_set
 from selfloop.domains.logistic.config import Chains, Data, Model, Sampling, Simulation, Training
 from selfloop.domains.simulated import SimulatedDomain
+from selfloop.inputs import packaged
 from selfloop.simulation.config import whole_parts
 
 
@@ -39,6 +41,7 @@ class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):
     described = ("source", "name", "rows", "dimension")
     experiment = Experiment
     chains = Chains
+    scorers = ("residual", "detector", "command")
     weights = True
     preload = (*SimulatedDomain.preload, "sklearn.linear_model")
     headline = Quantity("log_loss", "test", "Test log-loss", "nats per row")
@@ -48,6 +51,16 @@ class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):
         Quantity("accuracy", "test", "Test accuracy"),
         Quantity("length", "test", "Length of the parameters"),
     )
+
+    def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:
+        """No center, one of another dimension, or a radius."""
+        if scorer.by == "residual":
+            if scorer.center is None:
+                yield "center: it is needed; give the parameters that the verifier believes in, the intercept last."
+            if scorer.radius:
+                yield f"radius: {scorer.radius:g} is not allowed in domain 'logistic', only 0."
+            dimension = experiment.data.dimension or packaged.SOURCES["diabetes"].columns
+            yield from center_problems(scorer, dimension + 1, "the inputs and an intercept")
 
     def data_slug(self, data: Data) -> str:
         """For example diabetes or normal-d3-t100."""

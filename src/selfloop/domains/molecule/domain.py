@@ -88,6 +88,7 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
     title = "Molecules"
     described = ("source", "rows", "molecules", "conformers")
     experiment = Experiment
+    scorers = ("energy", "broken-bonds", "detector", "command")
     weights = True
     headline = LOSSES[0]
     curve = LOSSES[0]

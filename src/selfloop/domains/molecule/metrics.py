@@ -71,9 +71,7 @@ def quality(rows: Sequence[tuple[Conformation, Conformation, MoleculeGraph]]) ->
     """
     errors, broken, clashes = [], [], []
     for sampled, real, graph in rows:
-        first, second = sampled.bonds[:, 0], sampled.bonds[:, 1]
-        lengths, right = (_distances(each.coordinates, first, second) for each in (sampled, real))
-        off = np.abs(lengths - right)
+        off, right = _bond_errors(sampled, real)
         errors.append(off.mean())
         broken.append(bool((off > BOND_TOLERANCE * right).any()))
         one, other = graph.remote
@@ -82,6 +80,19 @@ def quality(rows: Sequence[tuple[Conformation, Conformation, MoleculeGraph]]) ->
         clashes.append(bool((_distances(sampled.coordinates, one, other) < near).any()))
     found = {"bond_error": errors, "broken_bonds": broken, "clashes": clashes}
     return {metric: float(np.mean(values)) for metric, values in found.items()}
+
+
+def broken_bonds(sampled: Conformation, real: Conformation) -> int:
+    """How many bonds of a sample are broken, by the lengths of a real conformation of its molecule."""
+    off, right = _bond_errors(sampled, real)
+    return int((off > BOND_TOLERANCE * right).sum())
+
+
+def _bond_errors(sampled: Conformation, real: Conformation) -> tuple[Floats, Floats]:
+    """How far the lengths of a sample's bonds are from the real ones, and those, Å, [bonds] each."""
+    first, second = sampled.bonds[:, 0], sampled.bonds[:, 1]
+    lengths, right = (_distances(each.coordinates, first, second) for each in (sampled, real))
+    return np.abs(lengths - right), right
 
 
 def _distances(points: Floats, first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) -> Floats:

@@ -165,7 +165,7 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         spread=ENTROPY, recall=RECALL, flat=(DISTINCT,), like=RECALL, carried=KAPPA, wider="become more random"
     )
     samples = True
-    scorers = ("cross-entropy", "length", "duplicates")
+    scorers = ("cross-entropy", "length", "duplicates", "oracle", "detector", "command")
     weights = True
     preload = (*PRELOAD, "tokenizers", "llvmlite.binding")
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,6 +61,14 @@ def measure(model: Autoencoder, images: Tensor, kl_weight: float, device: torch.
         "reconstruction_nats": nats,
         "negative_elbo_nats": nats + kl,
     }
+
+
+@torch.inference_mode()
+def image_terms(model: Autoencoder, images: Tensor, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """Both terms of the loss of each of the uint8 images [rows, bands, size, size], float64 [rows] each."""
+    found = [terms(model, block.to(device), noise.to(device)) for block, noise in _blocks(model, images)]
+    errors, divergences = (torch.cat(each).double().cpu().numpy() for each in zip(*found, strict=True))
+    return errors, divergences
 
 
 def pixel_variance(kl_weight: float, values: int) -> float:

@@ -1,41 +1,60 @@
-"""Rule score: cross-entropy, length or earlier copies of each document."""
+"""Rule score: cross-entropy, length or earlier copies of each document, and what all domains have."""
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from selfloop.data.scores import ScoreParams as Params
-from selfloop.data.scores import write_scores
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model.checkpoint import load_model
 from selfloop.domains.text.model.loss import document_losses
 from selfloop.jobs.job import Job
-from selfloop.training.devices import prepare_torch
+from selfloop.scoring.detector import Floats, Rows, of_words
+from selfloop.scoring.scores import ScoreParams as Params
+from selfloop.scoring.scores import score_part
+from selfloop.training.devices import note, prepare_torch
 
 LONGEST = 2**20  # tokens; where no model reads them, documents are not cut
 
 
 def run(job: Job[Params]) -> None:
-    """Write the score of every document, by `job.params.scorer`.
+    """Write the score of every document."""
+    score_part(job, _features, lambda: _own(job))
 
-    Cross-entropy is in nats per token; the length in tokens is that without begin- and end-of-text.
+
+def _own(job: Job[Params]) -> Floats:
+    """By `job.params.scorer`.
+
+    Cross-entropy is in nats per token, and an oracle's score is minus that; the length in tokens is that without begin-
+    and end-of-text.
     """
+    scorer = job.params.scorer
     batches = iterate_rows(shard_paths(Path(job.input["part"])), ["input_ids"])
-    if job.params.scorer.by == "cross-entropy":
+    if scorer.scored_under is not None:
         device = prepare_torch(job.threads, job.gpus)
         model = load_model(Path(job.input["checkpoint"]), device=str(device))
-        write_scores(job, document_losses(model, TokenStore.in_memory(batches, model.context, model.marks), device))
-        return
+        note(job, device, next(model.parameters()).dtype)
+        losses = document_losses(model, TokenStore.in_memory(batches, model.context, model.marks), device)
+        return np.asarray(-losses if scorer.by == "oracle" else losses)
     store = TokenStore.in_memory(batches, LONGEST)
-    if job.params.scorer.by == "length":
-        write_scores(job, store.lengths - 1 - store.ended)
-        return
+    if scorer.by == "length":
+        return np.asarray(store.lengths - 1 - store.ended, dtype=np.float64)
     seen: Counter[bytes] = Counter()
     copies = np.zeros(len(store))
     for row in range(len(store)):
         document = store[row].tobytes()
         copies[row] = seen[document]
         seen[document] += 1
-    write_scores(job, -copies)
+    return -copies
+
+
+def _features(folder: Path) -> Rows:
+    """Unigrams and bigrams of tokens."""
+    batches = iterate_rows(shard_paths(folder), ["input_ids"])
+    return of_words([_grams(ids) for batch in batches for ids in batch.column("input_ids").to_pylist()])
+
+
+def _grams(ids: list[int]) -> list[str]:
+    return [*map(str, ids), *(f"{one} {other}" for one, other in pairwise(ids))]

@@ -1,0 +1,27 @@
+"""Rule score: how likely each label is to a verifier, and what all domains have."""
+
+from pathlib import Path
+
+import numpy as np
+
+from selfloop.config.section import given
+from selfloop.domains.logistic.rows import Array, probabilities, read_rows
+from selfloop.jobs.job import Job
+from selfloop.scoring.detector import of_points
+from selfloop.scoring.scores import ScoreParams as Params
+from selfloop.scoring.scores import score_part
+
+
+def run(job: Job[Params]) -> None:
+    """Write the scores of all rows."""
+    score_part(job, _features, lambda: _residuals(job))
+
+
+def _residuals(job: Job[Params]) -> Array:
+    """-|y - p(x)|, with the probability of label 1 by the parameters that the verifier believes in."""
+    X, y = read_rows(Path(job.input["part"]))
+    return -np.abs(y - probabilities(X, np.array(given(job.params.scorer.center))))
+
+
+def _features(folder: Path) -> Array:
+    return of_points(np.column_stack(read_rows(folder)))

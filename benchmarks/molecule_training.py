@@ -84,7 +84,7 @@ class Direct:
 
 
 def rebuilt(task: ConformationTask, step: int) -> NoisyBatch:
-    """The batch of a step with every graph built anew."""
+    """The batch of a step with every graph rebuilt."""
     batch, data = task.batch(step), task.train
     rows = [int(row) for row in task.rows(step)]
     graphs = [build_graph(len(data[row].atomic_numbers), data[row].bonds) for row in rows]

@@ -266,9 +266,7 @@ def step(
 @app.command(epilog="Example: selfloop schema config/schema.json")
 def schema(
     file: Annotated[Path, Argument(help="The file to write.")] = Path("config/schema.json"),
-    readme: Annotated[
-        Path | None, Option(metavar="FILE", help="Print the tables of config/README.md anew instead.")
-    ] = None,
+    readme: Annotated[Path | None, Option(metavar="FILE", help="Print the tables of config/README.md instead.")] = None,
 ) -> None:
     """Write the JSON schema of configs, for editors."""
     from selfloop.operations.schema import json_schema, with_tables

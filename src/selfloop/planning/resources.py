@@ -78,7 +78,7 @@ class Resources:
         return asked["gpu"] * asked.get("cpus_per_gpu", cpus) if has_gpus and asked["gpu"] else cpus
 
     def amount(self, step: str, domain: str, what: str, attempt: int, flops: float | None = None) -> int | str | None:
-        """How much of `what` an attempt asks for: memory, and time where it begins anew, grow with every attempt.
+        """How much of `what` an attempt asks for: memory, and time of steps that restart, grow with every attempt.
 
         Args:
             step, domain: the step.

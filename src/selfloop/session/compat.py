@@ -120,7 +120,7 @@ def record_where_jobs_run() -> None:
 
     Snakemake leaves the record of what outputs were made from to the main process. But a job on a cluster ends its
     outputs' mark of being incomplete by itself: if the main process is gone by then (a lost connection, a node's end),
-    outputs are left that look finished and have no record, and no change of code or settings makes them anew.
+    outputs are left that look finished and have no record, and no change of code or settings reruns them.
     """
     if not hasattr(PersistenceBase.finished, "records"):
         PersistenceBase.finished = recording(PersistenceBase.finished)

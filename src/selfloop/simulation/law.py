@@ -50,7 +50,7 @@ class Fit:
         unbiased: whether a fitted variance has the divisor N - 1; else it is the maximum likelihood's.
         scale: the variance of sampled rows over the model's, λ.
         added: what is added to the model's variance in sampling, in units of the real rows' (a kernel's h²).
-        given: whether the real rows are given, instead of drawn anew by every seed. Moments are then those over
+        given: whether the real rows are given, instead of redrawn for every seed. Moments are then those over
             sampling alone, about model 1 and in units of its variance.
     """
 

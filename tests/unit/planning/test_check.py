@@ -386,7 +386,7 @@ def checkpoint_study(tmp_path: Path, **model: object) -> dict[str, Any]:
     [
         ({"hidden_size": 64}, "model.hidden_size: it is the checkpoint's, "),
         ({"revision": "main"}, "small-opt' is a folder. Allowed is null."),
-        ({"checkpoint": "./nowhere"}, "model.checkpoint: './nowhere' is no folder (searched from"),
+        ({"checkpoint": "./nowhere"}, "model.checkpoint: './nowhere' is not a folder (searched from"),
         ({"checkpoint": None}, "model.architecture: it is needed, or a checkpoint. Allowed: gpt2, llama."),
     ],
 )

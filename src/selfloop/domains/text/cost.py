@@ -179,7 +179,7 @@ def _assumed(data: Data, model: Model, rows: int | None) -> Sizes:
 
 
 def row_lengths(data: Data, model: Model, tokens: float) -> list[float]:
-    """Tokens of the rows that a document of so many tokens makes, begin- and end-of-text included."""
+    """Tokens of the rows made of a document of this length, begin- and end-of-text included."""
     if data.piece is None:
         return [min(tokens + 2, model.context)]
     room = data.piece - 1

@@ -105,7 +105,7 @@ def _of_checkpoint(experiment: Experiment) -> list[str]:
         if model.revision is not None:
             found.append(f"model.revision: {model.revision!r} is given, and '{name}' is a folder. Allowed is null.")
     elif name.count("/") > 1 or name.startswith((".", "/", "~")):
-        found.append(f"model.checkpoint: '{name}' is no folder (searched from {os.getcwd()}).")
+        found.append(f"model.checkpoint: '{name}' is not a folder (searched from {os.getcwd()}).")
     return found
 
 

@@ -82,7 +82,7 @@ def stories(model: Model, count: int) -> TokenStore:
 
 
 def task_of(model: Model, steps: int, device: torch.device, batch: int = BATCH) -> DocumentTask:
-    """The data of a training of so many steps."""
+    """Training data for a number of steps."""
     store = stories(model, batch * steps)
     test = TokenStore(store.tokens, store.bounds[: batch + 1])
     return DocumentTask(store, test, Order(TrainingLength(epochs=1.0), batch, 0), device)

@@ -35,7 +35,7 @@ def run(job: Job[Params]) -> None:
 
 
 def drawn(folder: Path, most: int, threads: int) -> Images:
-    """At most so many images of a data set, in random order: neighbours may show the same person."""
+    """A random subset of a data set's images, at most this many: neighbours may show the same person."""
     count = count_rows(folder)
     order = np.random.default_rng([stream("image profile", "rows"), count]).permutation(count)[:most]
     chosen, seen = np.sort(order), 0

@@ -90,7 +90,7 @@ class Reader(pickle.Unpickler):
         try:
             return KNOWN[module, name]
         except KeyError:
-            reason = f"it names {module}.{name}, which is no part of a molecule's data; nothing of it was run"
+            reason = f"it names {module}.{name}, which is not part of a molecule's data; nothing of it was run"
             raise UserError(reason) from None
 
     def persistent_load(self, pid: object) -> object:

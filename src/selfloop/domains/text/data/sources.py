@@ -145,7 +145,8 @@ def _column_problems(path: Path, column: str) -> list[str]:
 
 def _packaged_problems(name: str) -> list[str]:
     if name not in shakespeare.NAMES:
-        return [f"data.name: {name!r} is no packaged corpus (allowed: {', '.join(shakespeare.NAMES)}){_nearest(name)}"]
+        allowed = ", ".join(shakespeare.NAMES)
+        return [f"data.name: {name!r} is not a packaged corpus (allowed: {allowed}){_nearest(name)}"]
     try:
         shakespeare.plays()
     except UserError as error:

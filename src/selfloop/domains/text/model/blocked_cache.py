@@ -62,5 +62,5 @@ def _in_large_pages(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 def _blocks(positions: int) -> int:
-    """Blocks that so many positions occupy."""
+    """Number of blocks for this many positions."""
     return -(-positions // LANES)

@@ -14,7 +14,7 @@ import numpy as np
 from selfloop.domains.text.profile.ngram import Floats, Text, Trigram
 
 MOST_TOKENS = 25_000  # of a half
-ARTIFACT = 3.0  # a token is an artifact where samples have it more than so many times as often as real text
+ARTIFACT = 3.0  # a token is an artifact if it is over this many times as frequent in samples as in real text
 Halves = tuple[Text, Text]
 
 

@@ -32,7 +32,7 @@ def samples_table(samples: Sequence[tuple[str, str, str, int, int, str]], charac
 
     Args:
         samples: rows (model, regime, sampling, iteration, seed, text).
-        characters: a longer text ends in an ellipsis and has just so many.
+        characters: the limit; a longer text is cut to it and ends in an ellipsis.
 
     Returns:
         a row per sample, models and samplings in the order given. The text is not escaped: that is for the page that

@@ -94,6 +94,24 @@ def _positive(metavar: str, text: str) -> Any:
     return Option(metavar=metavar, callback=check, help=text)
 
 
+@app.command(epilog="Example: selfloop init stories.txt --minutes 10")
+def init(
+    files: Annotated[list[str], Argument(metavar="FILE...", help="Your data.", show_default=False)],
+    minutes: Annotated[float, _positive("N", "Minutes that the study may take on this machine.")] = 10.0,
+    output: Annotated[Path | None, Option(metavar="FILE", help="The config; default: named after the data.")] = None,
+    cores: Annotated[int | None, Option(metavar="N", min=1, help="CPUs that it may use; default: all.")] = None,
+) -> None:
+    """Write the config of a study of your own data.
+
+    Text (.txt, .jsonl or .parquet, also compressed), a folder or zip of images, SDF files, the id of a data set on the
+    Hugging Face hub, or a checkpoint's folder beside the text to train it on. It says what it finds, and beside each
+    line of the config why it is as it is.
+    """
+    from selfloop.operations.init import write_study
+
+    write_study(files, minutes, output, cores)
+
+
 @app.command(epilog="Example: selfloop check config/from-a-colleague.yaml")
 def check(
     file: Annotated[Path, Argument(metavar="FILE", help="The config.", show_default=False)],

@@ -24,8 +24,11 @@ A domain is one folder below `selfloop/domains`:
     cost.py       effort(data, model, real, rows) → an `Effort`: what each job costs before any has run; of the sections
                   `data` and `model`, the folder of the real data as models read them (prepared or not), and the train
                   rows that the user gives, or None. Without it, `selfloop estimate` only counts jobs
-    measure_speed.py   measure_speed(model, training, sampling, units, threads) → FLOP/s of training and of sampling on
-                  this machine, with rows of `units` units; otherwise a share of matrix products is assumed
+    measure_speed.py   measure_speed(data, model, training, sampling, units, threads) → FLOP/s of training and of
+                  sampling on this machine, with rows of `units` units; otherwise a share of matrix products is assumed
+    proposal.py   what `selfloop init` makes of a user's files, if they are of this domain (`domains.proposal`):
+                  files_of(path) → those that it reads; found(named, paths) → a `Found`; of_hub(name, builder, rows) →
+                  the same of a data set of the hub, or None
 
 Each step is its own module so that the code digest of a rule covers what that step uses and nothing else.
 """

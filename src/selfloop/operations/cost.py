@@ -55,13 +55,19 @@ class Cost:
         return sum((work for rule, work in self.work.items() if not rules or rule in rules), Work())
 
 
-def costs(plan: Plan, speed_of: SpeedOf | None = None, rows: int | None = None) -> tuple[list[Cost], list[str]]:
+def costs(
+    plan: Plan,
+    speed_of: SpeedOf | None = None,
+    rows: int | None = None,
+    effort_of: Callable[[Experiment, int | None], AnyEffort | None] = effort_of,
+) -> tuple[list[Cost], list[str]]:
     """The cost of each experiment and, last, of the whole study; and the assumptions behind them.
 
     Args:
         plan: the study.
         speed_of: how fast a device is with an experiment's model; None where that is not known.
         rows: training rows of data sets of unknown size.
+        effort_of: the cost of an experiment's jobs, given `rows`.
 
     Raises:
         UserError: the size of a data set is unknown.

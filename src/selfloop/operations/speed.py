@@ -65,9 +65,10 @@ def measured(rates: Rates, threads: int | None, notes: list[str]) -> SpeedOf:
             if note not in notes:
                 notes.append(note)
             return rates.speed(products)
-        key = digest([experiment.domain.name, experiment.sized_model.plain])
+        shapes = experiment.domain.architecture(experiment.data, experiment.sized_model)
+        key = digest([experiment.domain.name, experiment.sized_model.plain, shapes])
         if key not in known:
-            sections = (experiment.sized_model, experiment.training, experiment.sampling[0])
+            sections = (experiment.data, experiment.sized_model, experiment.training, experiment.sampling[0])
             train, generate = module.measure_speed(*sections, effort.row, threads)
             known[key] = Speed(train, generate, rates.trained_per_second, rates.sampled_per_second)
             notes.append(

@@ -27,7 +27,13 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
     Raises:
         UserError: the size of the data is unknown.
     """
-    train_rows, test_rows, assumed = rows_of(data, real, rows)
+    return effort_of(data, model, *rows_of(data, real, rows))
+
+
+def effort_of(
+    data: Data, model: Model, train_rows: float, test_rows: float, assumed: tuple[str, ...] = ()
+) -> Effort[Training, Sampling]:
+    """The same, of data whose size is known."""
     encoder, decoder = forward_flops(data, model)
     written = BYTES_PER_VALUE * BANDS[data.color] * data.size**2
 

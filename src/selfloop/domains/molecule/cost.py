@@ -29,7 +29,13 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
     Raises:
         UserError: the size of the data is unknown.
     """
-    train_rows, test_rows, atoms, assumed = rows_of(data, real, rows)
+    return effort_of(data, model, *rows_of(data, real, rows))
+
+
+def effort_of(
+    data: Data, model: Model, train_rows: float, test_rows: float, atoms: float, assumed: tuple[str, ...] = ()
+) -> Effort[Training, Sampling]:
+    """The same, of data whose size is known."""
     forward = forward_flops(model, atoms)
     written = BYTES_PER_ATOM * atoms
     watched = min(watched_rows(data.validation_fraction, train_rows, test_rows), LEARNING_CURVE_ROWS)

@@ -5,6 +5,7 @@ on the length.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -57,7 +58,11 @@ def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Eff
         raise UserError(
             f"model.checkpoint: how large {model.checkpoint} is, is unknown until it is here; give a folder."
         )
-    sizes = sizes_of(data, model, real, rows)
+    return effort_of(sizes_of(data, model, real, rows), model)
+
+
+def effort_of(sizes: Sizes, model: Model) -> Effort[Training, Sampling]:
+    """The same, of data whose size is known."""
     parameters, context = parameter_count(model), model.context
     length = min(sizes.tokens / sizes.rows, context)  # tokens of a typical row, begin- and end-of-text included
     test_length = min(sizes.test_tokens / sizes.test_rows, context)
@@ -140,13 +145,24 @@ def _prepared(real: Path, shards: tuple[list[Path], list[Path]], context: int) -
 def _counted(data: Data, model: Model) -> Sizes:
     """From the characters of the documents."""
     per_token = characters_per_token(model.vocabulary)
-    rows, tokens = [], []
-    for split in sources.documents(data, lambda line: None):
-        lengths = [length for document in split for length in row_lengths(data, model, len(document) / per_token)]
-        rows.append(float(len(lengths)))
-        tokens.append(sum(lengths))
-    counts = (rows[0], tokens[0], rows[1], tokens[1])
+    train, test = ([len(document) for document in split] for split in sources.documents(data, lambda line: None)[:2])
+    counts = (*_rows_and_tokens(data, model, train), *_rows_and_tokens(data, model, test))
     return _on_disk(counts, data.reserve, per_token, (_tokens_assumed(data, model),))
+
+
+def expected_sizes(data: Data, model: Model, lengths: Sequence[int], train: int, test: int) -> Sizes:
+    """Size of data of `train` and `test` documents, drawn of those with so many characters each (a sample of them)."""
+    rows, tokens = _rows_and_tokens(data, model, lengths)
+    share, tested = train / len(lengths), test / len(lengths)
+    counts = (rows * share, tokens * share, rows * tested, tokens * tested)
+    return _on_disk(counts, data.reserve, characters_per_token(model.vocabulary), ())
+
+
+def _rows_and_tokens(data: Data, model: Model, lengths: Sequence[int]) -> tuple[float, float]:
+    """Rows and tokens of documents with so many characters each."""
+    per_token = characters_per_token(model.vocabulary)
+    rows = [length for characters in lengths for length in row_lengths(data, model, characters / per_token)]
+    return float(len(rows)), sum(rows)
 
 
 def _assumed(data: Data, model: Model, rows: int | None) -> Sizes:

@@ -10,7 +10,7 @@ import torch
 from selfloop.data import training_set
 from selfloop.data.atomic import atomic_file, atomic_folder
 from selfloop.data.shards import ShardWriter
-from selfloop.domains.text.config import Model, Sampling, Training
+from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.cost import forward_flops
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
@@ -26,12 +26,12 @@ DOCUMENTS = {"cpu": 64, "cuda": 4096}  # to sample, at least
 
 
 def measure_speed(
-    model: Model, training: Training, sampling: Sampling, units: float, threads: int | None = None
+    data: Data, model: Model, training: Training, sampling: Sampling, units: float, threads: int | None = None
 ) -> tuple[float, float]:
     """FLOP/s of training and sampling, counted as in `effort`.
 
     Args:
-        model, training, sampling: the experiment's sections.
+        data, model, training, sampling: the experiment's sections.
         units: tokens per document, and the maximum length of sampled ones: an untrained model hardly ever ends one.
         threads: CPU threads; None for all.
 
@@ -66,7 +66,7 @@ def measure_speed(
             )
         )
         checkpoint = str(folder / "checkpoint")
-        meter = ThroughputMeter()
+        meter = ThroughputMeter(threads=threads)
         train.run(
             Job(
                 input={
@@ -82,7 +82,7 @@ def measure_speed(
             )
         )
         trained = meter.units_per_second(skip_last=1) * 3 * batch * flops
-        meter = ThroughputMeter(SECONDS)
+        meter = ThroughputMeter(SECONDS, threads)
         params = generate.Params(
             sampling=sampling.changed(max_length=length, engine="torch"),
             precision=training.precision,

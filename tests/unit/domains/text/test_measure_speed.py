@@ -22,7 +22,7 @@ seeds: [0]
 @pytest.mark.parametrize("place", [0, 1])
 def test_both_rates_are_measured_and_below_that_of_matrix_products(place: int) -> None:
     entry = check({"experiments": {"a": yaml.safe_load(ENTRY)}}).experiments["a"]
-    train, generate = measure_speed(entry.model, entry.training, entry.sampling[place], 20.0, threads=1)
+    train, generate = measure_speed(entry.data, entry.model, entry.training, entry.sampling[place], 20.0, threads=1)
     products = matmul_flops(threads=1)
     assert 1e5 < train < products
     assert 1e5 < generate < products

@@ -602,7 +602,8 @@ def test_rows_and_fraction_together_are_a_problem(held_out: str) -> None:
 
 def test_an_unknown_packaged_name_is_a_problem_with_the_nearest() -> None:
     assert sources.problems(section(source="packaged", name="shakespear")) == [
-        "data.name: 'shakespear' is not a packaged corpus (allowed: shakespeare); did you mean 'shakespeare'?"
+        "data.name: 'shakespear' is not a packaged corpus (allowed: shakespeare, shakespeare-first-half, "
+        "shakespeare-second-half); did you mean 'shakespeare'?"
     ]
 
 

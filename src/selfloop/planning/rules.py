@@ -214,7 +214,8 @@ class Plan(Requesting):
         score = self.scores[wildcards.model, wildcards.part, wildcards.score]
         under = {} if score.under is None else {"checkpoint": paths.checkpoint(score.under)}
         real = {} if score.real is None else {"real": score.real}
-        return {"part": score.part.folder, **under, **real}
+        counted = self.models[wildcards.model].tokenizer_input if score.scorer["by"] == "length" else {}
+        return {"part": score.part.folder, **under, **real, **counted}
 
     def score_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule score."""

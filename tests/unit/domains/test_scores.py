@@ -40,8 +40,8 @@ from selfloop.domains.molecule.data.chemistry import conformations_of
 from selfloop.domains.molecule.data.conformations import Conformation, write_conformations
 from selfloop.domains.molecule.steps import score as molecule
 from selfloop.domains.protocol import domain_names
-from selfloop.domains.text.data.token_store import SCHEMA, TokenStore
-from selfloop.domains.text.data.tokenizer import train_tokenizer
+from selfloop.domains.text.data.token_store import PROMPTED, SCHEMA, TokenStore
+from selfloop.domains.text.data.tokenizer import Marks, train_tokenizer, with_marks
 from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.loss import cross_entropy
 from selfloop.domains.text.model.network import Transformer
@@ -65,7 +65,7 @@ STEPS: dict[str, Any] = {
 
 
 def scored(step: Any, part: Path, scorer: Filter, **more: Any) -> list[float]:
-    inputs = {"part": str(part)} | {name: str(more.pop(name)) for name in ("checkpoint", "real") if name in more}
+    inputs = {"part": str(part)} | {name: str(more.pop(name)) for name in ("checkpoint", "real", "tokenizer") if name in more}
     target = part.parent / f"{part.name}-scores.parquet"
     more = {"seed": 0, "data": Data(dimension=2, rows=3), **more} if step is linear else more
     step.run(Job(inputs, {"scores": str(target)}, step.Params(scorer=scorer, **more)))
@@ -291,8 +291,23 @@ def part(tmp_path: Path) -> Path:
 
 
 def test_documents_are_scored_by_their_length_and_by_earlier_copies(part: Path) -> None:
-    assert scored(text, part, Filter(by="length")) == [2, 3, 2, 2, 2]
+    train_tokenizer(["a b c"], 260).save(str(part.parent / "own.json"))
+    assert scored(text, part, Filter(by="length"), tokenizer=part.parent / "own.json") == [2, 3, 2, 2, 2]
     assert scored(text, part, Filter(by="duplicates")) == [0, 0, -1, 0, -2]
+
+
+def test_the_length_of_a_checkpoints_documents_is_without_its_own_marks_and_without_prompts(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a b c"], 257)
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    begin, end = (tokenizer.token_to_id(word) for word in ("<s>", "</s>"))
+    with_marks(tokenizer, Marks(begin, end, 259)).save(str(tmp_path / "theirs.json"))
+    rows = [([begin, 5, 6, end], 1), ([begin, 7, 0], 1), ([begin, 7, 8, 9, end], 3), ([begin, 7], 2)]
+    with atomic_folder(tmp_path / "part") as scratch, ShardWriter(scratch, PROMPTED) as writer:
+        for row, (ids, given) in enumerate(rows):
+            origin = {"text": "", "iteration": 1, "part": 0, "row": row}
+            writer.append({**origin, "input_ids": ids, "prompt_tokens": given})
+    found = scored(text, tmp_path / "part", Filter(by="length"), tokenizer=tmp_path / "theirs.json")
+    assert found == [2, 2, 1, 0]
 
 
 def test_documents_are_scored_by_their_cross_entropy_per_token(part: Path, tmp_path: Path) -> None:

@@ -406,6 +406,40 @@ def test_a_checkpoint_needs_its_files_and_beams_a_prompt(tmp_path: Path) -> None
     assert "training.start: checkpoint is only allowed with model.checkpoint." in message(plain)
 
 
+def prompted_study(tmp_path: Path, suffix: str = "jsonl") -> dict[str, Any]:
+    """A study of a file of prompts and responses."""
+    path = tmp_path / f"pairs.{suffix}"
+    path.write_text('{"prompt": "Who?", "completion": "I."}\n' * 100)
+    config = one_text(tmp_path, {})
+    data = {"source": "files", "train": str(path), "prompt_column": "prompt", "text_column": "completion"}
+    config["experiments"]["a"]["data"] = data
+    return config
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "said"),
+    [
+        ("data", {"documents": {"tokens": 32}}, "data.documents: with data.prompt_column, 'prompt', documents are not"),
+        ("data", {"prompt_column": "prompts"}, "data.prompt_column: 'prompts' is not a column of pairs.jsonl"),
+        ("training", {"packing": True}, "training.packing: with data.prompt_column, 'prompt', it is not possible."),
+        ("sampling", [{"prompt": {"tokens": 4}}], "sampling[0].prompt: the prompts are those of data.prompt_column"),
+    ],
+)
+def test_what_does_not_go_with_prompts_is_refused(tmp_path: Path, section: str, value: Any, said: str) -> None:
+    config = prompted_study(tmp_path)
+    check(config)
+    held = config["experiments"]["a"].get(section, {})
+    config["experiments"]["a"][section] = {**held, **value} if isinstance(value, dict) else value
+    assert said in message(config)
+
+
+def test_prompts_need_files_with_columns(tmp_path: Path) -> None:
+    assert "data.prompt_column: 'prompt' is given, and '" in message(prompted_study(tmp_path, "txt"))
+    config = prompted_study(tmp_path)
+    config["experiments"]["a"]["data"] = {"source": "packaged", "name": "shakespeare", "prompt_column": "prompt"}
+    assert "data.prompt_column: 'prompt' is given with source: packaged; leave it out" in message(config)
+
+
 def tuned_study(tmp_path: Path, **changes: object) -> dict[str, Any]:
     """A study whose second experiment fine-tunes the first model of the first one, on other data."""
     config = one_text(tmp_path, {})

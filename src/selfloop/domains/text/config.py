@@ -32,7 +32,7 @@ class Data(Section):
     """Where the real documents come from, and which of them are used."""
 
     needs: ClassVar = {"packaged": ("name",), "files": ("train",), "hub": ("name",)}
-    unsaid: ClassVar = frozenset({"name", "train", "reserve", "documents"})
+    unsaid: ClassVar = frozenset({"name", "train", "reserve", "documents", "prompt_column"})
 
     source: Literal["packaged", "files", "hub"]
     """`packaged`: real text that is installed with the dependencies; `files`: your own; `hub`: a data set of the
@@ -59,6 +59,11 @@ class Data(Section):
     """The same for the documents to test on; null holds out `test_fraction` of the train files' documents."""
     text_column: Annotated[str, Field(min_length=1)] = "text"
     """The column of `.jsonl` and `.parquet` files, or of the hub data set, that holds the text."""
+    prompt_column: Annotated[str, Field(min_length=1)] | None = None
+    """The column that holds the prompt, where `text_column` holds the response: a document is one after the other, the
+    loss is on the response alone, and a synthetic document is a response to a real prompt. null for documents without
+    prompts.
+    """
     separator: Annotated[str, Field(min_length=1)] = "<|endoftext|>"
     """The line that ends a document in `.txt` files. One with letters between punctuation, such as `<|endoftext|>`,
     also ends it inside a line.

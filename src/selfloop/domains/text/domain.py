@@ -109,6 +109,21 @@ def _of_checkpoint(experiment: Experiment) -> list[str]:
     return found
 
 
+def _of_prompts(experiment: Experiment) -> list[str]:
+    """What does not go with a column of prompts."""
+    column, found = repr(experiment.data.prompt_column), []
+    if experiment.data.documents != "whole":
+        found.append(f"data.documents: with data.prompt_column, {column}, documents are not divided. Allowed is whole.")
+    if experiment.training.packing:
+        found.append(f"training.packing: with data.prompt_column, {column}, it is not possible. Allowed is false.")
+    found += [
+        f"sampling[{place}].prompt: the prompts are those of data.prompt_column, {column}; leave it out."
+        for place, sampling in enumerate(experiment.sampling)
+        if sampling.prompt != "begin-of-text"
+    ]
+    return found
+
+
 def of_data(problem: str) -> str:
     """A problem that begins with its key, also where it is about a file."""
     return problem if problem.startswith(("data.", "data:")) else f"data: {problem}"
@@ -303,6 +318,8 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
                 f"model.heads: {model.heads} does not {reason} ({model.hidden_size}). "
                 f"Allowed: {', '.join(map(str, allowed)) or 'none; take an even hidden_size'}."
             )
+        if data.prompt_column is not None:
+            found += _of_prompts(experiment)
         if data.documents != "whole" and not (data.piece or data.by_paragraph):
             found.append("data.documents: it divides nothing. Allowed: whole, {tokens: 128} or {paragraphs: true}.")
         if data.piece is not None and data.piece > model.context:
@@ -331,7 +348,7 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
                     f"sampling[{place}].continue: {sampling.continuation} and max_length {longest} are both given; "
                     "give one of the two."
                 )
-            if sampling.beams > 1 and sampling.prompt == "begin-of-text":
+            if sampling.beams > 1 and sampling.prompt == "begin-of-text" and data.prompt_column is None:
                 found.append(f"sampling[{place}].beams: without a prompt, all documents would be the same; give one.")
             if sampling.engine == "vllm":
                 found += [f"sampling[{place}].{problem}" for problem in _of_vllm(sampling)]

@@ -202,3 +202,13 @@ def test_weights_of_1_give_the_very_loss_and_gradients_of_none(model: Transforme
         loss.backward()
         found.append([loss.detach(), *(parameter.grad.clone() for parameter in model.parameters())])
     assert all(map(torch.equal, *found))
+
+
+def test_tokens_that_are_given_are_inputs_and_no_targets() -> None:
+    sequences = [np.array([0, 5, 6, 7, 0]), np.array([0, 8, 9])]
+    batch = to_batch(sequences, torch.device("cpu"), given=np.array([3, 1]))
+    assert batch.inputs.tolist() == [[0, 5, 6, 7], [0, 8, 9, 0]]
+    assert batch.targets.tolist() == [[IGNORED, IGNORED, 7, 0], [8, 9, IGNORED, IGNORED]]
+    assert batch.tokens == 4
+    assert batch.real is not None
+    assert batch.real.tolist() == [2, 3, 4, 5]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 import transformers
 from peft import PeftModel
+from tokenizers import Tokenizer
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
@@ -73,8 +75,11 @@ def make_checkpoint(folder: Path, architecture: str) -> Path:
 class Loop:
     """The steps of one iteration, below a folder."""
 
-    def __init__(self, folder: Path, model: Model, training: Training = TRAINING) -> None:
+    def __init__(self, folder: Path, model: Model, training: Training = TRAINING, data: Data | None = None) -> None:
         self.folder, self.model, self.training = folder, model, training
+        if data is not None:
+            self.data = data
+            return
         file = folder / "texts.txt"
         file.write_text("\n<|endoftext|>\n".join(TEXTS))
         self.data = Data(source="files", train=str(file), documents=Documents(tokens=CONTEXT), test_fraction=0.2)
@@ -181,6 +186,54 @@ def test_five_architectures_go_round_the_loop(architecture: str, tmp_path: Path)
     assert marks_of(tmp_path / "later") == Marks(290, 291, 300)
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_of_prompts_and_responses_the_responses_alone_are_learnt_and_sampled(tmp_path: Path, own: bool) -> None:
+    pairs = [{"prompt": f"How many is {n} and {n}?", "completion": f" It is {n + n}."} for n in range(30)]
+    pairs.insert(3, {"prompt": "Nothing?", "completion": None})
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    named = {"prompt_column": "prompt", "text_column": "completion"}
+    data = Data(source="files", train=str(tmp_path / "pairs.jsonl"), test_fraction=0.2, **named)
+    source = make_checkpoint(tmp_path / "source", "GPT2Config")
+    model = own_checkpoint(tmp_path)[1] if own else Model(checkpoint=str(source), context=CONTEXT)
+    loop = Loop(tmp_path, model, data=data)
+    loop.prepare()
+
+    tokenizer = Tokenizer.from_file(loop.path("tokenizer.json"))
+    real = list(rows_of(tmp_path / "train"))
+    assert len(real) == 24
+    for row in real:
+        prompt, response = row["input_ids"][1 : row["prompt_tokens"]], row["input_ids"][row["prompt_tokens"] :]
+        assert tokenizer.decode(prompt).startswith("How many is")
+        assert tokenizer.decode(response).startswith(" It is")
+        assert row["text"] == tokenizer.decode(prompt) + tokenizer.decode(response)
+
+    curve = loop.train()
+    assert curve["value"].map(math.isfinite).all()
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint")
+    sums, count = 0.0, 0
+    for row in rows_of(tmp_path / "test"):
+        ids = torch.tensor([row["input_ids"][:CONTEXT]])
+        labels = ids.clone()
+        labels[0, : row["prompt_tokens"]] = -100
+        predicted = int((labels != -100).sum())
+        sums += float(theirs(ids, labels=labels).loss.detach()) * predicted
+        count += predicted
+    found = loop.measured(evaluate_model, StepParams())
+    assert found["cross_entropy"] == pytest.approx(sums / count, rel=1e-4)
+    assert curve[curve["metric"] == "cross_entropy"]["value"].iloc[-1] == pytest.approx(sums / count, rel=1e-4)
+
+    loop.sample(Sampling(allow_unended=True))
+    sampled = list(rows_of(tmp_path / "part"))
+    given = [row["input_ids"][: row["prompt_tokens"]] for row in sampled]
+    assert given == [row["input_ids"][: row["prompt_tokens"]] for row in real]
+    assert all(len(row["input_ids"]) > row["prompt_tokens"] for row in sampled)
+    inputs = {"part": loop.path("part"), "first": loop.path("checkpoint"), "real": loop.path("train")}
+    part = loop.measured(evaluate_part, evaluate_part.Params(part=0), **inputs)
+    assert part["mean_length"] < CONTEXT - min(map(len, given))
+    loop.set_of(loop.path("part"))  # the next iteration is trained on them, with their prompts
+    assert loop.train("later")["value"].map(math.isfinite).all()
+
+
 def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     """OPT has dropout, which is off: its random numbers would not be those of an uninterrupted training."""
     source = make_checkpoint(tmp_path / "source", "OPTConfig")
@@ -199,6 +252,12 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     loop.train("killed")
     whole, killed = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "killed"))
     assert whole == killed
+
+
+def rows_of(folder: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a data set with prompts."""
+    for batch in iterate_rows(shard_paths(folder), ["text", "input_ids", "prompt_tokens"]):
+        yield from batch.to_pylist()
 
 
 def own_checkpoint(folder: Path) -> tuple[Path, Model]:

@@ -75,7 +75,9 @@ def is_text(type_: "pa.DataType") -> bool:
     )
 
 
-def documents(path: Path, column: str, separator: str, notes: Found, may_lack: bool = False) -> Raw:
+def documents(
+    path: Path, column: str, separator: str, notes: Found, may_lack: bool = False, key: str = "text_column"
+) -> Raw:
     """The values of one file, in order; lines and rows are counted from 1.
 
     Args:
@@ -84,15 +86,16 @@ def documents(path: Path, column: str, separator: str, notes: Found, may_lack: b
         separator: what ends a document in a .txt file, see `Separator`.
         notes: counts what a reader of the log should know.
         may_lack: whether a .txt file without separator is one document.
+        key: of the config, which names the column.
 
     Raises:
         UserError: the file is missing, damaged or not UTF-8; a .txt file without separator, unless `may_lack`; a line
             that is not a JSON object, or does not have the column once; a document that is longer than LONGEST.
     """
     if kind(path) == ".parquet":
-        values = _parquet_documents(path, column)
+        values = _parquet_documents(path, column, key)
     elif kind(path) == ".jsonl":
-        values = _jsonl_documents(path, column)
+        values = _jsonl_documents(path, column, key)
     else:
         values = _txt_documents(path, separator, notes, may_lack)
     empty = True
@@ -217,22 +220,22 @@ def _txt_documents(path: Path, separator: str, notes: Found, may_lack: bool) -> 
         yield rest, place(path, start)
 
 
-def _jsonl_documents(path: Path, column: str) -> Raw:
+def _jsonl_documents(path: Path, column: str, key: str) -> Raw:
     for text, line in text_lines(path):
         if not text.strip():
             continue
         where = place(path, line.number)
         record = _json_object(text, where)
         if column not in record:
-            raise UserError(f"data.text_column: {column!r} is not in {where} (it has: {', '.join(record)})")
+            raise UserError(f"data.{key}: {column!r} is not in {where} (it has: {', '.join(record)})")
         if column in record.twice:
-            raise UserError(twice(column, where))
+            raise UserError(twice(column, where, key))
         yield record[column], where
 
 
-def twice(column: str, where: str) -> str:
+def twice(column: str, where: str, key: str = "text_column") -> str:
     """The message for a column that is there more than once."""
-    return f"data.text_column: {column!r} is there twice in {where}, and which of them is meant is unknown; rename one"
+    return f"data.{key}: {column!r} is there twice in {where}, and which of them is meant is unknown; rename one"
 
 
 def _json_object(text: str, where: str) -> JsonObject:
@@ -249,12 +252,12 @@ def _json_object(text: str, where: str) -> JsonObject:
     return record
 
 
-def _parquet_documents(path: Path, column: str) -> Raw:
+def _parquet_documents(path: Path, column: str, key: str) -> Raw:
     import pyarrow as pa
 
     with parquet(path) as file:
         if file.schema_arrow.names.count(column) > 1:
-            raise UserError(twice(column, str(path)))
+            raise UserError(twice(column, str(path), key))
         average = _average_length(file)
         if average > LONGEST and file.metadata.num_columns == 1:
             raise UserError(too_long("document", str(path)))

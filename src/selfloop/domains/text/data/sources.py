@@ -35,6 +35,9 @@ TYPICAL_COMPRESSION = 8  # assumed maximum compression ratio of text files
 
 PARAGRAPH_END = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")  # blank lines
 
+# Between a prompt and its response, where there are prompts; no text holds it.
+PROMPT_END = "\0"
+
 Log = Callable[[str], None]
 Reader = Callable[[Found], Raw]  # starts a pass over a split, and counts notes for the log
 
@@ -63,6 +66,8 @@ def problems(data: Data) -> list[str]:
         ]
     if data.source == "packaged":
         messages += _packaged_problems(given(data.name))
+        if data.prompt_column is not None:
+            messages.append(f"data.prompt_column: {data.prompt_column!r} is given with source: packaged; leave it out")
     if data.source == "hub":
         messages += hub.problems(data)
     if not messages and (data.rows is not None or data.reserve):
@@ -118,28 +123,31 @@ def _file_problems(data: Data) -> list[str]:
             elif files.kind(path) is None:
                 messages.append(f"data.{key}: '{path}' has an unknown extension (allowed are {files.ALLOWED})")
             else:
-                messages += _column_problems(path, data.text_column)
+                messages += _column_problems(path, "text_column", data.text_column)
+                if data.prompt_column is not None:
+                    messages += _column_problems(path, "prompt_column", data.prompt_column)
     train = {real(path) for path in paths["train"]}
     for path in (path for path in paths["test"] if real(path) in train):
         messages.append(f"data.test: '{path}' is among the files of data.train too (allowed: other files, or null)")
     return messages
 
 
-def _column_problems(path: Path, column: str) -> list[str]:
-    """Whether a Parquet file's schema, or a JSON-lines file's first line, has the text column once."""
+def _column_problems(path: Path, key: str, column: str) -> list[str]:
+    """Whether a Parquet file's schema, or a JSON-lines file's first line, has the column that `key` names once."""
     if files.kind(path) == ".txt":
-        return []
+        prompts = f"data.prompt_column: {column!r} is given, and '{path}' has no columns (allowed: .jsonl, .parquet)"
+        return [prompts] if key == "prompt_column" else []
     try:
         columns = files.columns(path)
     except UserError as error:
         return [str(error)]
     types = [type_ for name, type_ in columns if name == column]
     if columns and not types:
-        return [hub.missing_column("text_column", column, path.name, [name for name, _ in columns])]
+        return [hub.missing_column(key, column, path.name, [name for name, _ in columns])]
     if len(types) > 1:
-        return [files.twice(column, str(path))]
+        return [files.twice(column, str(path), key)]
     if files.kind(path) == ".parquet" and types != ["string"]:
-        return [f"data.text_column: {column!r} of {path.name} holds {types[0]} (allowed are strings)"]
+        return [f"data.{key}: {column!r} of {path.name} holds {types[0]} (allowed are strings)"]
     return []
 
 
@@ -199,7 +207,7 @@ def _lengths(data: Data, paths: list[Path]) -> list[int] | None:
     lengths: list[int] = []
     for path in plain:
         stat = path.stat()
-        reads = (path, data.text_column, data.separator, data.documents)
+        reads = (path, data.text_column, data.separator, data.documents, data.prompt_column)
         found = _measure(*reads, data.min_characters, stat.st_size, stat.st_mtime_ns)
         if found is None:
             return None
@@ -209,12 +217,19 @@ def _lengths(data: Data, paths: list[Path]) -> list[int] | None:
 
 @lru_cache(maxsize=256)
 def _measure(
-    path: Path, column: str, separator: str, division: Division, min_characters: int, size: int, mtime_ns: int
+    path: Path,
+    column: str,
+    separator: str,
+    division: Division,
+    prompts: str | None,
+    min_characters: int,
+    size: int,
+    mtime_ns: int,
 ) -> "array[int] | None":
     """Characters of one file's documents, or None if they are not cheap to count; the last two invalidate the cache."""
     tally = Tally()
     lengths, characters = array("L"), 0
-    for document, _ in _kept(_in_file(path, column, separator, division, tally.notes), min_characters, tally):
+    for document, _ in _kept(_in_file(path, column, separator, division, tally.notes, prompts), min_characters, tally):
         lengths.append(len(document))
         characters += len(document)
         if characters > 2 * COUNTED_BYTES:  # unpacks to more than expected
@@ -222,9 +237,20 @@ def _measure(
     return lengths
 
 
-def _in_file(path: Path, column: str, separator: str, division: Division, notes: Found) -> Raw:
+def _in_file(
+    path: Path, column: str, separator: str, division: Division, notes: Found, prompts: str | None = None
+) -> Raw:
     """The values of one file, in order."""
-    return _divided(division, files.documents(path, column, separator, notes, may_lack=division != "whole"))
+    values = _divided(division, files.documents(path, column, separator, notes, may_lack=division != "whole"))
+    if prompts is None:
+        return values
+    return _with_prompts(files.documents(path, prompts, separator, Found(), key="prompt_column"), values)
+
+
+def _with_prompts(prompts: Raw, responses: Raw) -> Raw:
+    """Pairs of the values of two columns; None if one of them is."""
+    for (prompt, place), (response, _) in zip(prompts, responses, strict=True):
+        yield (None if prompt is None or response is None else (prompt, response)), place
 
 
 def _divided(division: Division, values: Raw) -> Raw:
@@ -254,6 +280,8 @@ class Tally:
 
 def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str], Iterator[str]]:
     """The train and test documents and those of the reserve in source order, a function of the data and `data.seed`.
+
+    Where there are prompts, a document is its prompt, PROMPT_END and its response.
 
     Everything is validated before this returns; the iterators read the source a second time.
 
@@ -326,7 +354,9 @@ def _readers(data: Data) -> tuple[Reader, Reader | None]:
 
     def reader(paths: list[Path]) -> Reader:
         return lambda notes: (
-            item for path in paths for item in _in_file(path, data.text_column, data.separator, data.documents, notes)
+            item
+            for path in paths
+            for item in _in_file(path, data.text_column, data.separator, data.documents, notes, data.prompt_column)
         )
 
     test_paths = matching_files(data.test)[0]
@@ -335,14 +365,17 @@ def _readers(data: Data) -> tuple[Reader, Reader | None]:
 
 def _hub_reader(data: Data, split_key: str) -> Reader:
     """Loads a hub split, and returns a function that iterates over its documents."""
-    table = hub.load_split(data, split_key, ("text_column",))
-    table = table.select_columns([data.text_column]).with_format("arrow")
+    table = hub.load_split(data, split_key, ("text_column", "prompt_column"))
+    names = [data.text_column, *([] if data.prompt_column is None else [data.prompt_column])]
+    table = table.select_columns(names).with_format("arrow")
 
     def read(_: Found) -> Raw:
         row = 1
         for batch in table.iter(batch_size=files.BATCH_ROWS):
             where = f"{data.name} [{getattr(data, split_key)}]"
-            yield from _divided(data.documents, files.arrow_values(batch.column(0), where, row))
+            columns = [files.arrow_values(batch.column(name), where, row) for name in names]
+            values = _divided(data.documents, columns[0])
+            yield from values if len(columns) == 1 else _with_prompts(columns[1], values)
             row += batch.num_rows
 
     return read
@@ -367,6 +400,8 @@ def _survey(name: str, read: Reader, min_characters: int, log: Log) -> "npt.NDAr
 def _kept(raw: Raw, min_characters: int, tally: Tally) -> Iterator[tuple[str, str]]:
     """Validate values and drop null and short ones; yields documents with their locations.
 
+    Of a pair of a prompt and a response, both are validated, and the response may be short.
+
     Raises:
         UserError: a value that is not a string of valid text, with its location.
     """
@@ -374,20 +409,25 @@ def _kept(raw: Raw, min_characters: int, tally: Tally) -> Iterator[tuple[str, st
         if value is None:
             tally.null += 1
             continue
-        if not isinstance(value, str):
-            raise UserError(f"{place}: the text is a {type(value).__name__}, {str(value)[:60]!r} (allowed are strings)")
-        if "\0" in value:
-            raise UserError(f"{place}: the text holds a NUL character (allowed is text in UTF-8)")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise UserError(f"{place}: the text holds half a surrogate pair (allowed is text in UTF-8)") from None
-        if len(value.strip()) < max(1, min_characters):
+        texts = [_checked(each, place) for each in (value if isinstance(value, tuple) else [value])]
+        if len(texts[-1].strip()) < max(1, min_characters):
             tally.short += 1
             continue
-        if "\ufeff" in value:
+        if "\ufeff" in texts[-1]:
             tally.notes.add("documents hold a byte order mark (U+FEFF), as where files were joined", place)
-        yield value, place
+        yield PROMPT_END.join(texts), place
+
+
+def _checked(value: object, place: str) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{place}: the text is a {type(value).__name__}, {str(value)[:60]!r} (allowed are strings)")
+    if "\0" in value:
+        raise UserError(f"{place}: the text holds a NUL character (allowed is text in UTF-8)")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{place}: the text holds half a surrogate pair (allowed is text in UTF-8)") from None
+    return value
 
 
 def _select(read: Reader, indices: "npt.NDArray[np.int64]", total: int, min_characters: int) -> Iterator[str]:

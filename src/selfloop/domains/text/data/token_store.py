@@ -14,7 +14,8 @@ READS_BEFORE_RELEASE = 2000  # of a mapped array: a read maps some 64 KiB around
 
 # The columns of every text data set. `input_ids` are exactly the sampled or encoded tokens, begin-of-text first,
 # end-of-text last if the document ended; `iteration` and `part` say which model sampled it (iteration 0: real), `row`
-# is the index within the part.
+# is the index within the part. Data with prompts have `prompt_tokens`, too: how many of the ids are begin-of-text and
+# the prompt, which are given and not predicted.
 SCHEMA = pa.schema(
     [
         ("text", pa.string()),
@@ -24,6 +25,8 @@ SCHEMA = pa.schema(
         ("row", pa.int64()),
     ]
 )
+PROMPTED = pa.schema([*SCHEMA, ("prompt_tokens", pa.int32())])
+COLUMNS = ("input_ids", "prompt_tokens")  # what a store is made of; the second may be missing
 
 
 class TokenStore:
@@ -33,12 +36,16 @@ class TokenStore:
         tokens: int32 or uint16 [total], all sequences concatenated.
         bounds: int64 [sequences + 1]; sequence i is tokens[bounds[i]:bounds[i + 1]].
         marks: the ids that begin and end documents.
+        given: int64 [sequences], the tokens of each that are not predicted: begin-of-text and the prompt; None for 1.
     """
 
-    def __init__(self, tokens: np.ndarray, bounds: np.ndarray, marks: Marks = OWN_MARKS) -> None:
+    def __init__(
+        self, tokens: np.ndarray, bounds: np.ndarray, marks: Marks = OWN_MARKS, given: np.ndarray | None = None
+    ) -> None:
         self.tokens = tokens
         self.bounds = bounds
         self.marks = marks
+        self.given = given
         self._reads = 0
 
     def __len__(self) -> int:
@@ -48,6 +55,16 @@ class TokenStore:
     def lengths(self) -> np.ndarray:
         """Tokens of each sequence."""
         return np.diff(self.bounds)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Predicted tokens of each sequence."""
+        predicted: np.ndarray = np.maximum(self.lengths - (1 if self.given is None else self.given), 0)
+        return predicted
+
+    def given_of(self, indices: np.ndarray) -> np.ndarray | None:
+        """Of some sequences, the tokens that are given; None if each has one."""
+        return None if self.given is None else self.given[indices]
 
     def __getitem__(self, index: int) -> np.ndarray:
         self._reads += 1
@@ -91,15 +108,20 @@ class TokenStore:
     ) -> "TokenStore":
         """Write the column `input_ids`, truncated to `longest` tokens per row, to `folder`, and map it.
 
-        Memory is bounded by one record batch and eight bytes a row.
+        Memory is bounded by one record batch and eight bytes a row, or sixteen where there are prompts.
         """
         folder.mkdir(parents=True, exist_ok=True)
         lengths: list[np.ndarray] = []
+        given: list[np.ndarray | None] = []
         with (folder / _file(marks)).open("wb") as file:
-            for values, sizes in _truncated(batches, longest):
+            for values, sizes, prompts in _truncated(batches, longest):
                 file.write(values.astype(marks.dtype).tobytes())
                 lengths.append(sizes)
+                given.append(prompts)
         np.save(folder / "bounds.npy", _bounds(lengths))
+        (folder / GIVEN).unlink(missing_ok=True)
+        if (held := _given(given)) is not None:
+            np.save(folder / GIVEN, held)
         return cls.open(folder, marks)
 
     @classmethod
@@ -108,18 +130,39 @@ class TokenStore:
         bounds = np.load(folder / "bounds.npy", mmap_mode="r")
         path, dtype = folder / _file(marks), marks.dtype
         tokens = np.memmap(path, dtype=dtype, mode="r") if bounds[-1] else np.zeros(0, dtype=dtype)
-        return cls(tokens, bounds, marks)
+        given = np.load(folder / GIVEN) if (folder / GIVEN).exists() else None
+        return cls(tokens, bounds, marks, given)
 
     @classmethod
     def in_memory(cls, batches: Iterable[pa.RecordBatch], longest: int, marks: Marks = OWN_MARKS) -> "TokenStore":
         """The same in memory, for test sets and single parts."""
         pieces = list(_truncated(batches, longest))
-        tokens = np.concatenate([np.zeros(0, marks.dtype), *(values.astype(marks.dtype) for values, _ in pieces)])
-        return cls(tokens, _bounds([lengths for _, lengths in pieces]), marks)
+        tokens = np.concatenate([np.zeros(0, marks.dtype), *(values.astype(marks.dtype) for values, *_ in pieces)])
+        return cls(tokens, _bounds([sizes for _, sizes, _ in pieces]), marks, _given([each[2] for each in pieces]))
 
     def first(self, rows: int | None) -> "TokenStore":
         """The first `rows` documents, or all if None."""
-        return self if rows is None else TokenStore(self.tokens, self.bounds[: rows + 1], self.marks)
+        if rows is None:
+            return self
+        given = None if self.given is None else self.given[:rows]
+        return TokenStore(self.tokens, self.bounds[: rows + 1], self.marks, given)
+
+    def responses(self) -> "TokenStore":
+        """In memory, the sequences without their prompts: each begins with begin-of-text."""
+        if self.given is None:
+            return self
+        place = np.arange(self.bounds[-1]) - np.repeat(self.bounds[:-1], self.lengths)
+        kept = (place == 0) | (place >= np.repeat(self.given, self.lengths))
+        lengths = np.minimum(self.lengths, 1 + self.predicted)
+        return TokenStore(np.asarray(self.tokens)[: self.bounds[-1]][kept], _bounds([lengths]), self.marks)
+
+
+GIVEN = "given.npy"
+
+
+def _given(pieces: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    held = [each for each in pieces if each is not None]
+    return np.concatenate(held) if held else None
 
 
 def _file(marks: Marks) -> str:
@@ -130,8 +173,10 @@ def _bounds(lengths: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)]) if lengths else np.zeros(1, "i8")
 
 
-def _truncated(batches: Iterable[pa.RecordBatch], longest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Per record batch, the truncated rows' tokens and lengths."""
+def _truncated(
+    batches: Iterable[pa.RecordBatch], longest: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Per record batch, the truncated rows' tokens and lengths, and how many are given, of data with prompts."""
     for batch in batches:
         column = batch.column("input_ids")
         offsets = column.offsets.to_numpy()
@@ -140,14 +185,19 @@ def _truncated(batches: Iterable[pa.RecordBatch], longest: int) -> Iterator[tupl
         lengths = np.diff(offsets)
         kept = np.minimum(lengths, longest)
         position = np.arange(len(values)) - np.repeat(offsets[:-1] - offsets[0], lengths)
-        yield values[position < np.repeat(kept, lengths)], kept.astype(np.int64)
+        given = None
+        if "prompt_tokens" in batch.schema.names:
+            given = np.minimum(batch.column("prompt_tokens").to_numpy(), kept).astype(np.int64)
+        yield values[position < np.repeat(kept, lengths)], kept.astype(np.int64), given
 
 
 def token_types(batches: Iterable[pa.RecordBatch], longest: int) -> np.ndarray:
-    """The distinct tokens among the first `longest` of every row, sorted; memory is bounded by one record batch."""
+    """The distinct tokens among the first `longest` of every row, prompts left out, sorted; memory is bounded by one
+    record batch.
+    """
     types = np.zeros(0, dtype=np.int64)
-    for values, _ in _truncated(batches, longest):
-        types = np.union1d(types, values)
+    for values, sizes, given in _truncated(batches, longest):
+        types = np.union1d(types, TokenStore(values, _bounds([sizes]), given=given).responses().tokens)
     return types
 
 

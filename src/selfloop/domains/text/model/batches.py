@@ -77,6 +77,10 @@ class LanguageTask:
         """The weight of every target of `rows`."""
         raise NotImplementedError
 
+    def given(self, step: int) -> np.ndarray | None:
+        """Of each of `rows`, the tokens that are given; None if each has one."""
+        return None
+
     def batch(self, step: int) -> Batch:
         """The sequences of a step, and the weights of their targets where documents have weights: this rank's shard."""
         rows, group = self.rows(step), self.order.group
@@ -84,7 +88,9 @@ class LanguageTask:
         if not rows[share]:  # fewer rows than ranks: a row without targets
             return to_batch([np.array([self.test.marks.end, IGNORED])], self.device)
         weights = None if self.weights is None else self.row_weights(step)[share]
-        return to_batch(rows[share], self.device, weights, self.test.marks.end)
+        given = self.given(step)
+        given = None if given is None else given[share]
+        return to_batch(rows[share], self.device, weights, self.test.marks.end, given)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy, nats per token of an average batch.
@@ -123,7 +129,7 @@ class DocumentTask(LanguageTask):
         self.train = train
         self._lengths = train.lengths
         batches = math.ceil(len(train) / order.batch_size)
-        super().__init__(test, order, batches, self._lengths - 1, device, weights)
+        super().__init__(test, order, batches, train.predicted, device, weights)
         self._epoch = lru_cache(maxsize=2)(self._batches)
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
@@ -140,6 +146,10 @@ class DocumentTask(LanguageTask):
     def rows(self, step: int) -> Sequence[np.ndarray]:
         """The documents of a step."""
         return [self.train[row] for row in self._batch(step)]
+
+    def given(self, step: int) -> np.ndarray | None:
+        """The tokens of their prompts, begin-of-text included."""
+        return self.train.given_of(self._batch(step))
 
     def row_weights(self, step: int) -> Sequence[np.ndarray]:
         """Their weights."""

@@ -53,6 +53,7 @@ def to_batch(
     device: torch.device,
     weights: Sequence[np.ndarray] | None = None,
     begin: int = END_OF_TEXT_ID,
+    given: np.ndarray | None = None,
 ) -> Batch:
     """A batch of token sequences. What is counted is counted on the host: the device is not waited for.
 
@@ -61,11 +62,15 @@ def to_batch(
         device: of the batch.
         weights: [tokens - 1] each, of the targets.
         begin: the id that an input has which is no target, or padding.
+        given: [sequences], the first tokens of each that are inputs alone; None for the first one.
     """
     padded_ids = padded(sequences)
-    real = np.flatnonzero(padded_ids[:, 1:] != IGNORED)
+    predicted = padded_ids[:, 1:]
+    if given is not None:
+        predicted = np.where(np.arange(1, padded_ids.shape[1]) < given[:, None], IGNORED, predicted)
+    real = np.flatnonzero(predicted != IGNORED)
     ids = to_device(padded_ids, device)
-    inputs, targets = ids[:, :-1], ids[:, 1:].contiguous()
+    inputs, targets = ids[:, :-1], ids[:, 1:].contiguous() if given is None else to_device(predicted, device)
     inputs = inputs.clamp(min=0) if begin == 0 else inputs.masked_fill(inputs < 0, begin)
     ignores = ignores_padding(device)
     kept = None if ignores or len(real) == targets.numel() else torch.from_numpy(real).to(device)
@@ -201,7 +206,7 @@ def document_losses(model: Transformer | Pretrained, store: TokenStore, device: 
     """
     found = np.zeros(len(store))
     for indices in by_length(store.lengths, max(256, 2**24 // model.vocabulary)):
-        batch = to_batch([store[index] for index in indices], device)
+        batch = to_batch([store[index] for index in indices], device, given=store.given_of(indices))
         own = isinstance(model, Transformer)
         logits = model.hidden(batch.inputs) @ model.head_weight.t() if own else model(batch.inputs)
         logits = logits.float().flatten(0, 1)
@@ -217,11 +222,12 @@ def cross_entropy(
 ) -> float:
     """Cross-entropy of all documents of `store`, nats per token.
 
-    All tokens but begin-of-text are predicted, end-of-text included; the mean is over tokens, not documents.
+    All tokens but begin-of-text and prompts are predicted, end-of-text included; the mean is over tokens, not
+    documents.
     """
     total, count = torch.zeros((), dtype=torch.float64, device=device), 0
     for indices in by_length(store.lengths, tokens_per_batch or TOKENS_AT_ONCE[device.type == "cuda"]):
-        batch = to_batch([store[index] for index in indices], device)
+        batch = to_batch([store[index] for index in indices], device, given=store.given_of(indices))
         total += summed_loss(model, batch)
         count += batch.tokens
     return total.item() / count

@@ -35,7 +35,7 @@ class Documents:
     Attributes:
         store: their tokens, cut at the model's context.
         text: the same with our own marks, each token with those before it.
-        strings: what they spell.
+        strings: what they spell, without prompts.
     """
 
     store: TokenStore
@@ -50,7 +50,8 @@ class Documents:
 
 def documents(store: TokenStore, tokenizer: Tokenizer) -> Documents:
     """The documents of a store."""
-    strings = tokenizer.decode_batch([store[index].tolist() for index in range(len(store))], skip_special_tokens=True)
+    said = store.responses()
+    strings = tokenizer.decode_batch([said[index].tolist() for index in range(len(said))], skip_special_tokens=True)
     return Documents(store, text_of(own_marks(store)), strings)
 
 
@@ -64,7 +65,7 @@ def own_marks(store: TokenStore) -> TokenStore:
         return store
     tokens = np.asarray(store.tokens)
     swapped = np.where(np.isin(tokens, marks[:2]), OWN_MARKS.end, np.where(tokens == OWN_MARKS.end, marks.end, tokens))
-    return TokenStore(swapped.astype(tokens.dtype), store.bounds)
+    return TokenStore(swapped.astype(tokens.dtype), store.bounds, given=store.given)
 
 
 class Mirror:
@@ -147,9 +148,9 @@ class Mirror:
             store = sampled.store.first(min(len(sampled.store), max(1, len(self.real.store) // 2)))  # costs a pass
             own = token_losses(model, store, self.device, sampling.temperature)
             given = sampling.prompt == "first-token"  # real, and not sampled
-            starts = np.cumsum(store.lengths - 1) - (store.lengths - 1)
+            starts = np.cumsum(store.predicted) - store.predicted
             drawn = np.ones(len(own), dtype=bool)
-            drawn[starts[store.lengths > 1]] = not given
+            drawn[starts[store.predicted > 0]] = not given
             found["sampler_entropy"] = float(own[drawn].mean())
         return found
 

@@ -24,6 +24,10 @@ def token_losses(model: Model, store: TokenStore, device: torch.device, temperat
     for indices in by_length(store.lengths, min(8192, LOGITS_AT_ONCE // model.vocabulary)):
         ids = torch.from_numpy(padded([store[index] for index in indices])).to(device)
         inputs, targets = ids[:, :-1].clamp(min=0), ids[:, 1:]
+        given = store.given_of(indices)
+        if given is not None:
+            places = torch.arange(1, ids.shape[1], device=device)
+            targets = targets.masked_fill(places < torch.from_numpy(given).to(device)[:, None], IGNORED)
         logits = model(inputs).float() / temperature
         wanted = targets.clamp(min=0)[..., None]
         losses = torch.logsumexp(logits, dim=-1) - logits.gather(-1, wanted)[..., 0]

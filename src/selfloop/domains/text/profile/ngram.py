@@ -54,13 +54,14 @@ class Text:
 
 
 def text_of(store: TokenStore) -> Text:
-    """The predicted tokens of a store's documents, in order."""
+    """The predicted tokens of a store's documents, in order; before the first of them is begin-of-text, or a prompt."""
     tokens = np.asarray(store.tokens[: store.bounds[-1]]).astype(np.int64)
     document = np.repeat(np.arange(len(store)), store.lengths)
     place = np.arange(len(tokens)) - np.repeat(store.bounds[:-1], store.lengths)
     before = np.roll(tokens, 1)
     second = np.where(place > 1, np.roll(tokens, 2), END_OF_TEXT_ID)
-    return Text(tokens, before, second, document).part(place > 0)
+    given = 1 if store.given is None else np.repeat(store.given, store.lengths)
+    return Text(tokens, before, second, document).part(place >= given)
 
 
 class Counts:

@@ -6,7 +6,7 @@ import torch
 
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.text.data.token_store import TokenStore
+from selfloop.domains.text.data.token_store import COLUMNS, TokenStore
 from selfloop.domains.text.model.checkpoint import load_model
 from selfloop.domains.text.model.loss import cross_entropy
 from selfloop.jobs.job import Job, StepParams
@@ -18,6 +18,6 @@ def run(job: Job[StepParams]) -> None:
     device = prepare_torch(job.threads, job.gpus)
     model = load_model(Path(job.input["checkpoint"]), device=str(device))
     note(job, device, torch.float32, attention=model.attention(device, torch.float32))
-    batches = iterate_rows(shard_paths(Path(job.input["test"])), ["input_ids"])
+    batches = iterate_rows(shard_paths(Path(job.input["test"])), COLUMNS)
     test = TokenStore.in_memory(batches, model.context, model.marks)
     write_measurements(job, {"test": {"cross_entropy": cross_entropy(model, test, device)}})

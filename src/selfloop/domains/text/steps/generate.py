@@ -4,6 +4,7 @@ Several processes (one per GPU) may share a part: each samples consecutive slice
 depend on their number. Finished slices are kept until the part is evaluated: a killed sampling resumes from them.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -15,8 +16,9 @@ from tokenizers import Tokenizer
 
 from selfloop.data.shards import ShardWriter, count_rows, iterate_rows, shard_paths
 from selfloop.domains.text.config import Data, Sampling
-from selfloop.domains.text.data.token_store import SCHEMA, TokenStore
+from selfloop.domains.text.data.token_store import COLUMNS, PROMPTED, SCHEMA, TokenStore
 from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks, marks_of, vocabulary_size
+from selfloop.domains.text.model.checkpoint import context_of
 from selfloop.domains.text.model.pretrained import is_pretrained
 from selfloop.domains.text.sampling import torch_engine, transformers_engine, vllm_engine
 from selfloop.domains.text.sampling.engine import Request
@@ -114,9 +116,13 @@ def sample_share(
     total = count_rows(real)
     rows = share_of(total, group.rank, group.size)
     marks = marks_of(checkpoint)
-    prompts = prompts_of(sampling, real, rows, marks)
+    prompted = job.params.data is not None and job.params.data.prompt_column is not None
+    if prompted:
+        prompts = given_prompts(real, rows, marks, (sampling.max_length or context_of(checkpoint)) - 1, job.log)
+    else:
+        prompts = prompts_of(sampling, real, rows, marks)
     if sampling.continuation is not None:
-        longest = prompts.shape[1] + sampling.continuation
+        longest = min(prompts.shape[1] + sampling.continuation, context_of(checkpoint))
         sampling = sampling.changed(max_length=min(longest, sampling.max_length or longest))
     engine = vllm_engine if sampling.engine == "vllm" else torch_engine
     if sampling.engine == "torch" and (sampling.beams > 1 or is_pretrained(checkpoint)):
@@ -141,7 +147,7 @@ def sample_share(
         )
         given = (prompts >= 0).sum(axis=1)
         documents = cut(engine.sample(request), given, sampling.continuation)
-        return write_documents(job, documents, rows, given, tokenizer, folder, marks.end)
+        return write_documents(job, documents, rows, given, tokenizer, folder, marks.end, prompted)
 
 
 def prompts_of(sampling: Sampling, real: Path, rows: range, marks: Marks = OWN_MARKS) -> np.ndarray:
@@ -160,6 +166,24 @@ def prompts_of(sampling: Sampling, real: Path, rows: range, marks: Marks = OWN_M
     return prompts[:, : int((prompts >= 0).sum(axis=1).max(initial=1))]
 
 
+def given_prompts(real: Path, rows: range, marks: Marks, longest: int, log: logging.Logger) -> np.ndarray:
+    """The prompts of the real documents of some rows as `prompts_of` has them, cut to `longest` tokens."""
+    store = TokenStore.in_memory(iterate_rows(shard_paths(real), COLUMNS), 2**20, marks)
+    assert store.given is not None
+    given = store.given[rows.start : rows.stop]
+    if cut_off := int((given > longest).sum()):
+        log.warning(
+            "warning: %d of %d prompts are cut at %d tokens, which leaves one for the response; raise model.context or "
+            "sampling.max_length",
+            cut_off, len(rows), longest,
+        )  # fmt: skip
+    prompts = np.full((len(rows), min(int(given.max(initial=1)), longest)), -1, dtype=np.int64)
+    for prompt, row, tokens in zip(prompts, rows, given.tolist(), strict=True):
+        ids = store[row][: min(tokens, longest)]
+        prompt[: len(ids)] = ids
+    return prompts
+
+
 def cut(documents: Iterable[np.ndarray], given: np.ndarray, continuation: int | None) -> Iterator[np.ndarray]:
     """Documents with at most `continuation` tokens after their prompts, the numbers of whose tokens are `given`."""
     for ids, prompt in zip(documents, given.tolist(), strict=True):
@@ -174,17 +198,22 @@ def write_documents(
     tokenizer: Tokenizer,
     folder: Path,
     end: int = OWN_MARKS.end,
+    prompted: bool = False,
 ) -> torch.Tensor:
-    """Write documents, which `end` ends; `given` counts their prompts' tokens. Returns the counts of `sample_share`."""
+    """Write documents, which `end` ends; `given` counts their prompts' tokens, which are noted if they are `prompted`.
+
+    Returns the counts of `sample_share`.
+    """
     tokens = ended = empty = 0
     origin = {"iteration": job.params.iteration, "part": job.params.part}
     numbers, remaining = iter(zip(rows, given.tolist(), strict=True)), iter(documents)
-    with ShardWriter(folder, SCHEMA) as writer:
+    with ShardWriter(folder, PROMPTED if prompted else SCHEMA) as writer:
         while batch := list(islice(remaining, DECODED_TOGETHER)):
             texts = tokenizer.decode_batch([ids.tolist() for ids in batch], skip_special_tokens=True)
             for text, ids in zip(texts, batch, strict=True):
                 row, prompt = next(numbers)
-                writer.append({"text": text, "input_ids": ids.tolist(), **origin, "row": row})
+                noted = {"prompt_tokens": prompt} if prompted else {}
+                writer.append({"text": text, "input_ids": ids.tolist(), **origin, "row": row, **noted})
                 ends = len(ids) > 1 and bool(ids[-1] == end)
                 tokens += len(ids)
                 ended += ends

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.domains.text.data.token_store import COLUMNS
 from selfloop.jobs.job import Job, StepParams
 
 
@@ -51,11 +52,15 @@ def sizes(folder: Path, context: int) -> dict[str, float]:
 def counts(folder: Path, context: int, vocabulary: int) -> np.ndarray:
     """How often each token is predicted in a data set, int64 [vocabulary], or longer where an id is larger."""
     total = np.zeros(vocabulary, np.int64)
-    for batch in iterate_rows(shard_paths(folder), ["input_ids"]):
+    for batch in iterate_rows(shard_paths(folder), COLUMNS):
         ids: pa.ListArray = batch.column("input_ids")
         offsets = ids.offsets.to_numpy()
         places = np.arange(offsets[0], offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
         tokens = ids.flatten().to_numpy()
-        found = np.bincount(tokens[(places > 0) & (places < context)], minlength=len(total))
+        given = np.ones(len(ids), np.int64)
+        if "prompt_tokens" in batch.schema.names:
+            given = batch.column("prompt_tokens").to_numpy()
+        predicted = (places >= np.repeat(given, np.diff(offsets))) & (places < context)
+        found = np.bincount(tokens[predicted], minlength=len(total))
         total = found + np.pad(total, (0, len(found) - len(total)))
     return total

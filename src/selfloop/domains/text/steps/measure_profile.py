@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from selfloop.data.profile_rows import Link, Params, kept, rows, write_profile
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.config import Sampling
-from selfloop.domains.text.data.token_store import TokenStore
+from selfloop.domains.text.data.token_store import COLUMNS, TokenStore
 from selfloop.domains.text.model.checkpoint import load_model
 from selfloop.domains.text.profile.documents import Documents, Mirror, documents
 from selfloop.jobs.job import Job
@@ -53,7 +53,7 @@ def run(job: Job[Params]) -> None:
 
 def _first_rows(folder: Path, most: int) -> Iterator[pa.RecordBatch]:
     """The first rows of a data set: samples have no order, and shards are not read to their end."""
-    for batch in iterate_rows(shard_paths(folder), ["input_ids"], most):
+    for batch in iterate_rows(shard_paths(folder), COLUMNS, most):
         yield batch.slice(0, most)
         most -= batch.num_rows
         if most <= 0:

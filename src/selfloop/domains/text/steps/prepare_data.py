@@ -13,6 +13,7 @@ from selfloop.domains.text.data import sources
 from selfloop.jobs.job import Job, StepParams
 
 SCHEMA = pa.schema([("text", pa.string())])
+PROMPTED = pa.schema([*SCHEMA, ("prompt", pa.string())])
 
 
 class Params(StepParams):
@@ -26,14 +27,16 @@ def run(job: Job[Params]) -> None:
     """Read the source that `job.params.data` names, and write the splits."""
     with unchanged(job.params.contents, lambda: sources.input_files(job.params.data)):
         train, test, reserve = sources.documents(job.params.data, job.log.info)
-        _write(train, Path(job.output["train"]))
-        _write(test, Path(job.output["test"]))
+        schema = SCHEMA if job.params.data.prompt_column is None else PROMPTED
+        _write(train, Path(job.output["train"]), schema)
+        _write(test, Path(job.output["test"]), schema)
         if "reserve" in job.output:
-            _write(reserve, Path(job.output["reserve"]))
+            _write(reserve, Path(job.output["reserve"]), schema)
         no_validation(Path(job.output["validation"]), SCHEMA)
 
 
-def _write(texts: Iterable[str], folder: Path) -> None:
-    with atomic_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
-        for text in texts:
-            writer.append({"text": text})
+def _write(texts: Iterable[str], folder: Path, schema: pa.Schema) -> None:
+    with atomic_folder(folder) as scratch, ShardWriter(scratch, schema) as writer:
+        for document in texts:
+            prompt, _, text = document.rpartition(sources.PROMPT_END)
+            writer.append({"text": text, "prompt": prompt} if schema is PROMPTED else {"text": text})

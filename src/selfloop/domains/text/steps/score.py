@@ -5,9 +5,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.text.data.token_store import TokenStore
+from selfloop.domains.text.data.token_store import COLUMNS, TokenStore
+from selfloop.domains.text.data.tokenizer import marks_around
 from selfloop.domains.text.model.checkpoint import load_model
 from selfloop.domains.text.model.loss import document_losses
 from selfloop.jobs.job import Job
@@ -28,19 +30,20 @@ def _own(job: Job[Params]) -> Floats:
     """By `job.params.scorer`.
 
     Cross-entropy is in nats per token, and an oracle's score is minus that; the length in tokens is that without begin-
-    and end-of-text.
+    and end-of-text and without a prompt.
     """
     scorer = job.params.scorer
-    batches = iterate_rows(shard_paths(Path(job.input["part"])), ["input_ids"])
+    batches = iterate_rows(shard_paths(Path(job.input["part"])), COLUMNS)
     if scorer.scored_under is not None:
         device = prepare_torch(job.threads, job.gpus)
         model = load_model(Path(job.input["checkpoint"]), device=str(device))
         note(job, device, next(model.parameters()).dtype)
         losses = document_losses(model, TokenStore.in_memory(batches, model.context, model.marks), device)
         return np.asarray(-losses if scorer.by == "oracle" else losses)
-    store = TokenStore.in_memory(batches, LONGEST)
     if scorer.by == "length":
-        return np.asarray(store.lengths - 1 - store.ended, dtype=np.float64)
+        store = TokenStore.in_memory(batches, LONGEST, marks_around(Tokenizer.from_file(job.input["tokenizer"])))
+        return np.asarray(store.predicted - ((store.predicted > 0) & store.ended), dtype=np.float64)
+    store = TokenStore.in_memory(batches, LONGEST)
     seen: Counter[bytes] = Counter()
     copies = np.zeros(len(store))
     for row in range(len(store)):

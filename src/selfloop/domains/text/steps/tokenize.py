@@ -1,7 +1,9 @@
 """Rule tokenize: the real documents with their token ids."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from tokenizers import Encoding, Tokenizer
@@ -9,7 +11,7 @@ from tokenizers import Encoding, Tokenizer
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter, iterate_rows, shard_paths
 from selfloop.domains.text.config import Data
-from selfloop.domains.text.data.token_store import SCHEMA
+from selfloop.domains.text.data.token_store import PROMPTED, SCHEMA
 from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks, marks_around
 from selfloop.jobs.job import Job, StepParams
 
@@ -24,23 +26,45 @@ class Params(StepParams):
 
 def run(job: Job[Params]) -> None:
     """Encode all splits once for all trainings, in pieces where `data.documents` asks for them."""
-    longest = job.params.data.piece
+    longest, prompted = job.params.data.piece, job.params.data.prompt_column is not None
     tokenizer = Tokenizer.from_file(job.input["tokenizer"])
     marks = marks_around(tokenizer)
     # Text that spells the special token is encoded as text.
     tokenizer.encode_special_tokens = True
     for split in job.output:
         documents, rows, tokens = 0, 0, 0
-        with atomic_folder(Path(job.output[split])) as scratch, ShardWriter(scratch, SCHEMA) as writer:
-            for texts in in_batches(iterate_rows(shard_paths(Path(job.input[split])), ["text"])):
-                for text, encoding in zip(texts, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True):
-                    for piece, ids in pieces(text, encoding, longest, marks):
-                        writer.append({"text": piece, "input_ids": ids, "iteration": 0, "part": 0, "row": rows})
-                        rows += 1
-                        tokens += len(ids)
-                    documents += 1
+        shards = shard_paths(Path(job.input[split]))
+        encoded = pairs(shards, tokenizer, marks) if prompted else encodings(shards, tokenizer, longest, marks)
+        schema = PROMPTED if prompted else SCHEMA
+        with atomic_folder(Path(job.output[split])) as scratch, ShardWriter(scratch, schema) as writer:
+            for document in encoded:
+                for row in document:
+                    writer.append({**row, "iteration": 0, "part": 0, "row": rows})
+                    rows += 1
+                    tokens += len(row["input_ids"])
+                documents += 1
         divided = "" if longest is None else f" in {rows:,} pieces"
         job.log.info("%s: %d documents%s, %s tokens", split, documents, divided, f"{tokens:,}")
+
+
+def encodings(
+    shards: Sequence[Path], tokenizer: Tokenizer, longest: int | None, marks: Marks
+) -> Iterator[Iterator[dict[str, Any]]]:
+    """The rows of each document."""
+    for texts in in_batches(iterate_rows(shards, ["text"])):
+        for text, encoding in zip(texts, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True):
+            yield ({"text": piece, "input_ids": ids} for piece, ids in pieces(text, encoding, longest, marks))
+
+
+def pairs(shards: Sequence[Path], tokenizer: Tokenizer, marks: Marks) -> Iterator[list[dict[str, Any]]]:
+    """The row of each prompt and its response, which are encoded apart: no token is of both."""
+    prompts = (prompt for batch in in_batches(iterate_rows(shards, ["prompt"]), "prompt") for prompt in batch)
+    for texts in in_batches(iterate_rows(shards, ["text"])):
+        given = list(islice(prompts, len(texts)))
+        both = (tokenizer.encode_batch(each, add_special_tokens=False) for each in (given, texts))
+        for prompt, text, first, second in zip(given, texts, *both, strict=True):
+            ids = [marks.begin, *first.ids, *second.ids, marks.end]
+            yield [{"text": prompt + text, "input_ids": ids, "prompt_tokens": 1 + len(first.ids)}]
 
 
 def pieces(
@@ -61,11 +85,11 @@ def pieces(
         yield text[start:stop], [marks.begin, *ids[cut:end]]
 
 
-def in_batches(rows: Iterable[pa.RecordBatch]) -> Iterator[list[str]]:
+def in_batches(rows: Iterable[pa.RecordBatch], column: str = "text") -> Iterator[list[str]]:
     """Lists of documents of about `CHARACTERS_AT_ONCE` in total, or of one longer document."""
     texts: list[str] = []
     characters = 0
-    for text in (value.as_py() for batch in rows for value in batch.column("text")):
+    for text in (value.as_py() for batch in rows for value in batch.column(column)):
         texts.append(text)
         characters += len(text)
         if characters >= CHARACTERS_AT_ONCE:

@@ -15,7 +15,7 @@ from torch import Tensor
 from selfloop.data import training_set
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.config import MOST_CUT, Model, Training
-from selfloop.domains.text.data.token_store import TokenStore
+from selfloop.domains.text.data.token_store import COLUMNS, TokenStore
 from selfloop.domains.text.data.tokenizer import marks_around
 from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.model.checkpoint import load_model, save_checkpoint
@@ -125,11 +125,11 @@ def train_model(job: Job[Params], device: torch.device, group: ProcessGroup) -> 
     marks = marks._replace(size=max(marks.size, model.vocabulary))
     if group.is_main:
         lengths: list[int] = []
-        store = TokenStore.create(_measured(training_set.rows(folder, ["input_ids"]), lengths), context, tokens, marks)
+        store = TokenStore.create(_measured(training_set.rows(folder, COLUMNS), lengths), context, tokens, marks)
         say_what_is_cut(sum(lengths), int(store.bounds[-1]), context)
     group.barrier()
     train = TokenStore.open(tokens, marks)
-    test = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["test"])), ["input_ids"]), context, marks)
+    test = TokenStore.in_memory(iterate_rows(shard_paths(Path(job.input["test"])), COLUMNS), context, marks)
     train.check_ids(model.vocabulary, folder)
     test.check_ids(model.vocabulary, Path(job.input["test"]))
     job.log.info(

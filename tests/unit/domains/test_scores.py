@@ -65,7 +65,9 @@ STEPS: dict[str, Any] = {
 
 
 def scored(step: Any, part: Path, scorer: Filter, **more: Any) -> list[float]:
-    inputs = {"part": str(part)} | {name: str(more.pop(name)) for name in ("checkpoint", "real", "tokenizer") if name in more}
+    inputs = {"part": str(part)} | {
+        name: str(more.pop(name)) for name in ("checkpoint", "real", "tokenizer") if name in more
+    }
     target = part.parent / f"{part.name}-scores.parquet"
     more = {"seed": 0, "data": Data(dimension=2, rows=3), **more} if step is linear else more
     step.run(Job(inputs, {"scores": str(target)}, step.Params(scorer=scorer, **more)))

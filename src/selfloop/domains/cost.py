@@ -63,6 +63,29 @@ class Effort(Generic[T, S]):
 AnyEffort: TypeAlias = Effort[Any, Any]
 
 
+def fitted(
+    rows: float, *, row_bytes: float, fit: float, sample: float, measure: float = 0.0, model: Work = Work()
+) -> AnyEffort:
+    """The cost of models that are fitted to their rows in a pass over them, next to nothing.
+
+    Args:
+        rows: real train rows.
+        row_bytes: of a row on disk.
+        fit, sample, measure: FLOPs per row of a training set, of a part that is sampled, and of one that is measured.
+        model: evaluating a model, and the bytes of its checkpoint.
+    """
+    return Effort(
+        unit="rows",
+        row=1.0,
+        data=Work(bytes=row_bytes * rows),
+        train=lambda training, amount: Work(amount * rows, fit * amount * rows, model.bytes),
+        generate=lambda sampling: Work(rows, sample * rows, row_bytes * rows),
+        evaluate_model=Work(flops=model.flops),
+        evaluate_part=lambda sampling, first: Work(rows, measure * rows),
+        assumed=("Simulated chains take seconds per setting and count as no work.",),
+    )
+
+
 def prepared_shards(real: Path) -> tuple[list[Path], list[Path]] | None:
     """The shards of the prepared train and test splits below `real`; None if they do not exist yet.
 

@@ -243,6 +243,10 @@ class Domain(ABC, Generic[E, D, M, S]):
         """The settings of an experiment's simulations, one job each; JSON values. `regimes`: all there are, by name."""
         return ()
 
+    def simulated(self, experiments: Mapping[str, E], regimes: Mapping[str, Regime]) -> Sequence[Quantity]:
+        """Those of `laws` that the simulations of experiments measure."""
+        return ()
+
     def own_settings(self, experiments: Mapping[str, E]) -> list[dict[str, str]]:
         """By experiment, the simulated setting whose law its own chains follow: {experiment, label}."""
         return []

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, TypeVar
 
 from selfloop.config import models
 from selfloop.config.section import PER_CHAIN, Section
+from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.domains.protocol import Domain
 from selfloop.simulation.config import Chains, Simulated, combinations, table_of
@@ -68,6 +69,14 @@ class SimulatedDomain(Domain[E, D, M, S]):
                             seeds=asked.seeds,
                         )
                         yield f"simulation.grid[{place}]", chains
+
+    def simulated(self, experiments: Mapping[str, E], regimes: Mapping[str, Regime] = BUILT_IN) -> list[Quantity]:
+        settings = [chains for entry in experiments.values() for _, chains in self.jobs(entry, regimes)]
+        return [each for each in self.laws if any(self.measures(chains, each.metric) for chains in settings)]
+
+    def measures(self, chains: Any, metric: str) -> bool:
+        """Whether simulated chains have the measurement of a law."""
+        return True
 
     def drawn(self, experiment: E) -> bool:
         """Whether every simulated seed draws real rows of its own, instead of all beginning with the same."""

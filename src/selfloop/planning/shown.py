@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from selfloop.config import models
+from selfloop.data.regimes import Regime
 from selfloop.domains.protocol import Analysis, AnyDomain, Artifacts, first_seeds
 from selfloop.identity import digest
 from selfloop.jobs.marks import MARKS
@@ -58,12 +59,14 @@ def shared(
         yield Analysis("write_samples", tables=("samples",), asked=tables.plain, reads=("part",), chosen=parts_once)
 
 
-def laws(domain: AnyDomain, experiments: Mapping[str, models.Experiment]) -> Iterator[Analysis]:
+def laws(
+    domain: AnyDomain, experiments: Mapping[str, models.Experiment], regimes: Mapping[str, Regime]
+) -> Iterator[Analysis]:
     """What domains show whose simulations have a law of every regime; each has the steps among its own."""
-    if domain.laws and any(getattr(entry, "simulation", None) is not None for entry in experiments.values()):
-        quantities, values = [asdict(each) for each in domain.laws], published_laws(domain, experiments)
+    if simulated := domain.simulated(experiments, regimes):
+        quantities, values = [asdict(each) for each in simulated], published_laws(domain, experiments)
         asked = {"quantities": quantities, "own": domain.own_settings(experiments), "published": values}
-        figures = tuple(f"laws-{each.metric.replace('_', '-')}" for each in domain.laws)
+        figures = tuple(f"laws-{each.metric.replace('_', '-')}" for each in simulated)
         yield Analysis("plot_laws", figures=figures, asked=asked)
         yield Analysis("write_laws", tables=("laws",), asked=asked)
 
@@ -336,7 +339,7 @@ class Showing:
         for analysis in shared(domain, own, self.checked.study.tables, self.checked.grids):
             yield self._entry(analysis.step, domain, analysis)
         own_ones = domain.analyses(own, self.checked.regimes)
-        for analysis in (*comparisons(domain, own), *laws(domain, own), *own_ones):
+        for analysis in (*comparisons(domain, own), *laws(domain, own, self.checked.regimes), *own_ones):
             yield self._entry(f"{domain.name}_{analysis.step}", domain, analysis)
 
     def _entry(self, rule: str, domain: AnyDomain, analysis: Analysis) -> Shown:

@@ -12,6 +12,9 @@ from selfloop.cli import main
 from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import ShardWriter
 from selfloop.domains.cost import Work
+from selfloop.domains.discrete import config as discrete
+from selfloop.domains.discrete.cost import effort as discrete_effort
+from selfloop.domains.discrete.words import corpus
 from selfloop.domains.linear import config as linear
 from selfloop.domains.linear.cost import effort as linear_effort
 from selfloop.domains.text.config import Data, Model, Sampling, Training
@@ -135,6 +138,19 @@ def test_linear_regression_forms_a_matrix_of_products() -> None:
     found = linear_effort(linear.Data(rows=100, dimension=10), linear.Model(), Path("nowhere"))
     assert found.train(linear.Training(), 3.0) == Work(300, 2 * 300 * 10 * 10, 80)
     assert found.generate(linear.Sampling()) == Work(100, 2 * 100 * 10, 100 * 12 * 8)
+
+
+def test_every_domain_with_laws_says_what_its_jobs_cost() -> None:
+    lines, said = costs(plan(yaml.safe_load((ROOT / "tests/studies/laws.yaml").read_text(encoding="utf-8"))))
+    sampled = {line.name: line.of("generate").units for line in lines}
+    assert sampled == {"gaussian": 60, "discrete": 1000, "kde": 100, "logistic": 618, "linear": 20, "in all": 1798}
+    assert {line.unit for line in lines} == {"rows"}
+    assert len(said) == 1
+
+
+def test_a_study_of_all_words_is_as_large_as_the_corpus() -> None:
+    found = discrete_effort(discrete.Data(source="packaged", name="shakespeare"), discrete.Model(), Path("nowhere"))
+    assert found.data.bytes == 4 * len(corpus("train"))
 
 
 # --- a whole study -------------------------------------------------------------------------------------------------

@@ -1,8 +1,6 @@
 """Words in Parquet, one per row, and the real ones."""
 
-import re
 from collections import Counter
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +9,13 @@ import pyarrow as pa
 
 from selfloop.data.shards import iterate_rows, shard_paths, write_table
 from selfloop.domains.discrete.config import Data
+from selfloop.domains.discrete.words import corpus
 from selfloop.errors import UserError
 from selfloop.identity import digest, stream
-from selfloop.inputs import shakespeare
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 SCHEMA = pa.schema([("word", pa.string()), ("iteration", pa.int16()), ("part", pa.int16()), ("row", pa.int64())])
-WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 
 
 def write_words(folder: Path, words: pa.Array, iteration: int = 0, part: int = 0, first: int = 0) -> None:
@@ -39,12 +36,6 @@ def write_words(folder: Path, words: pa.Array, iteration: int = 0, part: int = 0
 def shuffled(types: list[str], counts: Integers, generator: np.random.Generator) -> pa.Array:
     """Every type as often as it is counted, in a random order."""
     return pa.array(types).take(pa.array(generator.permutation(np.repeat(np.arange(len(types)), counts))))
-
-
-@cache
-def corpus(split: str) -> tuple[str, ...]:
-    """The words of the packaged plays, train or test, in their order."""
-    return tuple(word for speech, _ in shakespeare.split(split) for word in WORD.findall(speech.lower()))
 
 
 def distribution(types: int, exponent: float) -> Array:

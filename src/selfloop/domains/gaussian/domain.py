@@ -100,6 +100,12 @@ class Gaussian(SimulatedDomain[Experiment, Data, Model, Sampling]):
         given = {"data": data} if real else {}
         return {"dimension": d, "rows": n, "covariance": experiment.training.covariance, **given}
 
+    def measures(self, chains: Chains, metric: str) -> bool:
+        """Where the variance is known, the mean's error alone; singular covariances have no determinant."""
+        if chains.covariance == "known":
+            return metric == "mean_error"
+        return metric != "log_determinant" or chains.rows > chains.dimension
+
     def problems(self, experiment: Experiment) -> list[str]:
         """What its sections cannot say."""
         return [*_problems(experiment), *self.simulation_problems(experiment)]

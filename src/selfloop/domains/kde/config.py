@@ -33,6 +33,11 @@ class Data(Section):
     seed: DataSeed = 0
     """Seed of the real rows. `per-chain`: the chain's own; laws of the regimes are over such chains."""
 
+    @property
+    def columns(self) -> int:
+        """The dimension of all points."""
+        return self.dimension or (3 if self.source == "swiss-roll" else 2)
+
 
 class Model(Section):
     """The kernel."""

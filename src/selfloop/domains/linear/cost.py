@@ -2,21 +2,13 @@
 
 from pathlib import Path
 
-from selfloop.domains.cost import Effort, Work
-from selfloop.domains.linear.config import Data, Model, Sampling, Training
+from selfloop.domains.cost import AnyEffort, Work, fitted
+from selfloop.domains.linear.config import Data, Model
 
 
-def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> Effort[Training, Sampling]:
+def effort(data: Data, model: Model, real: Path, rows: int | None = None) -> AnyEffort:
     """A fit takes 2·d² FLOPs per row, everything else 2·d. A row of d inputs, y and noise has 8·(d + 2) bytes."""
-    count, d = data.rows, data.dimension
-    written = 8.0 * (d + 2) * count
-    return Effort(
-        unit="rows",
-        row=1.0,
-        data=Work(bytes=written),
-        train=lambda training, amount: Work(amount * count, 2.0 * d * d * amount * count, 8.0 * d),
-        generate=lambda sampling: Work(count, 2.0 * d * count, written),
-        evaluate_model=Work(flops=2.0 * d * d),
-        evaluate_part=lambda sampling, first: Work(count, 2.0 * d * count),
-        assumed=("Simulations of linear regression take seconds each and count as no work.",),
-    )
+    d = data.dimension
+    line = 2.0 * d
+    evaluated = Work(flops=2.0 * d * d, bytes=8.0 * d)
+    return fitted(data.rows, row_bytes=8.0 * (d + 2), fit=2.0 * d * d, sample=line, measure=line, model=evaluated)

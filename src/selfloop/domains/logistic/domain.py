@@ -1,7 +1,7 @@
 """What the study asks of the logistic domain while it is planned: names, simulations, and what is wrong with them."""
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -9,10 +9,11 @@ from pydantic import Field
 from selfloop.config import models
 from selfloop.config.filters import Filter, center_problems
 from selfloop.data.quantity import Quantity
-from selfloop.data.regimes import BUILT_IN, Regime, training_set
+from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.domains.logistic.config import Chains, Data, Model, Sampling, Simulation, Training
 from selfloop.domains.simulated import SimulatedDomain
 from selfloop.inputs import packaged
+from selfloop.simulation import config
 from selfloop.simulation.config import whole_parts
 
 
@@ -77,16 +78,11 @@ class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):
         """Never: all seeds have the same inputs."""
         return False
 
-    def simulations(
+    def jobs(
         self, experiment: Experiment, regimes: Mapping[str, Regime] = BUILT_IN
-    ) -> Sequence[Mapping[str, object]]:
-        """Its regimes of whole parts."""
-        found = [(chains, regimes[chains.regime]) for _, chains in self.jobs(experiment, regimes)]
-        return [
-            chains.plain
-            for chains, regime in found
-            if whole_parts([training_set(regime, n) for n in range(1, chains.iterations + 1)])
-        ]
+    ) -> Iterator[tuple[str, config.Chains]]:
+        """Those of its regimes of whole parts."""
+        return (job for job in super().jobs(experiment, regimes) if whole_parts(job[1].sets))
 
     def problems(self, experiment: Experiment) -> list[str]:
         """What its sections cannot say."""

@@ -70,3 +70,13 @@ def test_the_loop_follows_the_law_where_its_real_rows_are_those_of_its_seeds() -
         {"experiment": "a", "label": "d=3, n=20"},
         {"experiment": "b", "label": ""},
     ]
+
+
+def test_figures_are_of_what_is_simulated() -> None:
+    simulation = {"iterations": 5, "seeds": 6}
+    known = checked(training={"covariance": "known"}, simulation=simulation)
+    assert [each.metric for each in DOMAIN.simulated({"a": known}, BUILT_IN)] == ["mean_error"]
+    singular = checked(data={"dimension": 20, "rows": 20, "seed": "per-chain"}, simulation=simulation)
+    both = DOMAIN.simulated({"a": known, "b": singular}, BUILT_IN)
+    assert [each.metric for each in both] == ["mean_error", "variance", "deviation"]
+    assert DOMAIN.simulated({"a": known, "b": checked()}, BUILT_IN) == list(DOMAIN.laws)

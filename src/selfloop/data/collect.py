@@ -78,7 +78,12 @@ def tables(
             yield 0, chain["baseline"]
         yield from ((chain["iteration"], path) for path in measurement_files(chain))
 
-    metrics = pa.Table.from_pylist(list(rows(measurements, measured)), schema=METRICS)
+    def filtered(chain: Chain) -> Iterator[File]:
+        if chain["filtered"]:
+            yield chain["iteration"], f"{chain['model_folder']}/training-set/manifest.json"
+
+    found = [*rows(measurements, measured), *rows(kept, filtered)]
+    metrics = pa.Table.from_pylist(found, schema=METRICS)
     simulated = [_simulated(each) for each in simulations if usable(pq.read_table, each["file"])]
     curves = pa.Table.from_pylist(
         list(rows(curve, lambda chain: [(chain["iteration"], curve_file(chain))])), schema=CURVES
@@ -138,6 +143,22 @@ def measurements(path: str) -> Rows:
     """The rows that an evaluation step wrote."""
     rows: Rows = json.loads(Path(path).read_text(encoding="utf-8"))
     return rows
+
+
+@cache
+def kept(path: str) -> Rows:
+    """Of the manifest of a training set, as split "training": the share of the candidates that its filters have kept.
+
+    And, of a single filter, the mean scores of its candidates and of the kept ones, and the share beyond a threshold.
+    """
+    filters = json.loads(Path(path).read_text(encoding="utf-8"))["filters"]
+    rows = sum(each["kept"] for each in filters)
+    values = {"share_kept": rows / sum(each["candidates"] for each in filters)}
+    names = {"score": "candidate_score", "kept_score": "kept_score", "passing": "share_passing"}
+    if len({each["filter"] for each in filters}) == 1:
+        for key in [name for name in names if name in filters[0]]:
+            values[names[key]] = sum(each["kept"] * each[key] for each in filters) / rows
+    return [{"part": None, "split": "training", "metric": metric, "value": value} for metric, value in values.items()]
 
 
 @cache

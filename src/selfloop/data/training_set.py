@@ -2,7 +2,8 @@
 
     training-set/
         manifest.json              total rows; per shard its rows, how many are taken, the file of their indices, and,
-                                   where weights differ, the weight of each of them in the loss
+                                   where weights differ, the weight of each of them in the loss; of filters, how many
+                                   of their candidates they have kept
         shards/00000.parquet …     links to existing shards; the folder opens in pandas, polars, DuckDB, datasets
         selection/00001.parquet …  indices of the rows taken, for shards that are not taken whole
 
@@ -22,7 +23,7 @@ from pydantic import BaseModel
 
 from selfloop.config.section import given
 from selfloop.data.atomic import atomic_folder
-from selfloop.data.choice import Choice, Scores, choose, read_scores
+from selfloop.data.choice import Choice, Scores, beyond, choose, read_scores
 from selfloop.data.parquet import FORMAT
 from selfloop.data.shards import ROWS_PER_GROUP, count_rows, shard_paths
 from selfloop.errors import UserError
@@ -70,6 +71,7 @@ def run(job: Job[Params]) -> None:
     scores = [Path(file) for file in job.input.get("scores", [])]
     pool: list[tuple[Take, int, Scores | None]] = []  # candidates of one choice
     drawn: Counter[tuple[int, int]] = Counter()
+    chosen: list[dict[str, object]] = []
     takes = job.params.takes
     for place, (folder, take) in enumerate(zip(folders, takes, strict=True)):
         rows = count_rows(folder)
@@ -80,6 +82,7 @@ def run(job: Job[Params]) -> None:
             if not _continues(take, takes[place + 1 :]):
                 seed = stream(streams, f"rows of iteration {take.iteration}, chosen from data set {len(masks)} on")
                 masks += _chosen(pool, real, take.filter, seed)
+                chosen.append(_summary(pool, masks[-len(pool) :], take.filter))
                 pool = []
             continue
         if take.fresh:
@@ -100,6 +103,7 @@ def run(job: Job[Params]) -> None:
     with atomic_folder(Path(job.output["training_set"])) as scratch:
         shards = list(_link(folders, masks, weights, scratch, Path(job.output["training_set"])))
         manifest = {"rows": sum(shard["taken"] for shard in shards), "shards": shards}
+        manifest |= {"filters": chosen} if chosen else {}
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     job.log.info("%d rows from %d shards of %d data sets", manifest["rows"], len(shards), len(folders))
 
@@ -147,6 +151,24 @@ def _chosen(pool: list[tuple[Take, int, Scores | None]], real: int, how: Choice,
     wanted = round(sum(take.amount for take in takes) * real)
     mask = choose(scores, counts, wanted, real, how, seed)
     return list(np.split(mask, np.cumsum(counts)[:-1]))
+
+
+def _summary(pool: list[tuple[Take, int, Scores | None]], masks: list[np.ndarray], how: Choice) -> dict[str, object]:
+    """How many of its candidates a filter has kept, and their mean scores, as the verifier gives them."""
+    kept = int(sum(mask.sum() for mask in masks))
+    found: dict[str, object] = {
+        "filter": how.name,
+        "random": how.random,
+        "candidates": min(sum(count for _, count, _ in pool), max(kept, round(kept * how.candidates))),
+        "kept": kept,
+    }
+    scores = [own for _, _, own in pool if own is not None]
+    if scores:
+        everything = np.concatenate(scores)
+        found |= {"score": float(everything.mean()), "kept_score": float(everything[np.concatenate(masks)].mean())}
+        if how.threshold is not None:
+            found["passing"] = float(beyond(everything, how).mean())
+    return found
 
 
 def _continues(take: Take, following: list[Take]) -> bool:

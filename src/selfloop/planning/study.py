@@ -121,6 +121,7 @@ class Study:
                 "model_folder": paths.model(model.name),
                 "part_folders": [part.folder for part in parts],
                 "profile": None if chain.profile is None else paths.profile(chain.profile),
+                "filtered": any(take.filter is not None for take, _ in model.takes),
             }
             for chain in self.chains
             for model, parts in zip(chain.models, chain.parts, strict=True)

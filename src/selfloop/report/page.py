@@ -40,6 +40,7 @@ from selfloop.report.content import (
     percent,
     share,
 )
+from selfloop.report.filters import FILTER_RULE, Filtered, filtered
 from selfloop.report.phenomena import PHENOMENA
 from selfloop.report.phenomena import RULE as PHENOMENA_RULE
 from selfloop.report.places import ASSETS, CAPTIONS
@@ -184,7 +185,9 @@ def _context(sources: Sources) -> dict[str, Any]:
     regimes = regimes_in_order({*metrics["regime"], *(r for e in experiments.values() for r in e["regimes"])})
     parts = _parts(sources, regimes)
     profiles = profiled(metrics, sources.profile, spec["domains"])
-    domains = [_domain(sources, domain, parts[domain["name"]], profiles) for domain in spec["domains"]]
+    measured_lines = [line for own in parts.values() for part in own if not part.simulated for line in part.lines]
+    filters = filtered(measured_lines, metrics, sources.profile, spec["domains"])
+    domains = [_domain(sources, domain, parts[domain["name"]], profiles, filters) for domain in spec["domains"]]
     rows = [row for domain in domains for row in domain["rows"]]
     shown = [exhibit.name for domain in domains for exhibit in (*domain["figures"], *domain["tables"])]
     asked = [name for d in spec["domains"] for each in d["shown"] for name in (*each["figures"], *each["tables"])]
@@ -220,7 +223,7 @@ def _context(sources: Sources) -> dict[str, Any]:
         "claims": claims(evidence),
         "paper": PAPER,
         "same_setting": SAME_SETTING if any(domain["published"] for domain in spec["domains"]) else "",
-        "rule": (*RULE, *PHENOMENA_RULE),
+        "rule": (*RULE, *PHENOMENA_RULE, *([FILTER_RULE] if filters else [])),
         "gaps": [*gaps(experiments, metrics, headlines(spec)), *sources.not_simulated],
         "not_drawn": [name for name in dict.fromkeys(asked) if name not in shown],
         "unfinished": sources.unfinished,
@@ -265,7 +268,11 @@ def _parts(sources: Sources, regimes: list[str]) -> dict[str, list[Part]]:
 
 
 def _domain(
-    sources: Sources, domain: Mapping[str, Any], parts: list[Part], profiles: Sequence[Profiled]
+    sources: Sources,
+    domain: Mapping[str, Any],
+    parts: list[Part],
+    profiles: Sequence[Profiled],
+    filters: Sequence[Filtered],
 ) -> dict[str, Any]:
     """One domain's part of the page."""
     grid = [of for of in profiles if of.domain == domain["name"]]
@@ -282,6 +289,7 @@ def _domain(
         "parts": parts,
         "rows": rows,
         "grid": grid,
+        "filters": [of for of in filters if any(of.line is line for part in parts for line in part.lines)],
         "sentence": said,
         "unmeasured": unmeasured(sources.profile, domain["name"]),
         "limits": list(dict.fromkeys(text for part in parts if not part.simulated for text in part.limits)),

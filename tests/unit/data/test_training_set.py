@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selfloop.data import training_set
+from selfloop.data.collect import kept
 from selfloop.data.regimes import BUILT_IN, REAL
 from selfloop.data.regimes import training_set as composition
 from selfloop.data.shards import ShardWriter, shard_paths
@@ -331,3 +332,28 @@ def test_the_bytes_of_an_accumulate_chain_grow_as_its_iterations() -> None:
         for iterations in (4, 8)
     }
     assert sizes[8] <= 1.1 * 8 / 4 * sizes[4]
+
+
+def test_what_filters_have_kept_is_in_the_manifest_and_among_the_measurements() -> None:
+    parts = [data_set("a"), data_set("b")]
+    how = {"name": "mine", "keep": "above", "each": False, "candidates": 2, "beta": 1.0, "noise": 0.0, "random": False}
+    takes = [{**ALL, "part": part, "amount": 0.5, "filter": {**how, "threshold": 60.0}} for part in (0, 1)]
+    for name in ("a", "b"):
+        pq.write_table(pa.table({"score": np.arange(100.0)}), f"results/{name}.parquet")
+    params = training_set.Params(streams="abc", takes=takes, budget=None)
+    inputs = {"real": parts[0], "parts": parts, "scores": ["results/a.parquet", "results/b.parquet"]}
+    with pytest.raises(UserError, match="filter 'mine': 80 of 200 candidates have scores above 60, and 100 are to be"):
+        training_set.run(Job(inputs, {"training_set": "results/few"}, params))
+    assert not Path("results/few").exists()
+    params.takes[0].filter.threshold = params.takes[1].filter.threshold = 40.0
+    training_set.run(Job(inputs, {"training_set": "results/enough"}, params))
+    (found,) = manifest(Path("results/enough"))["filters"]
+    assert (found["candidates"], found["kept"], found["score"], found["passing"]) == (200, 100, 49.5, 0.6)
+    values = {row["metric"]: row["value"] for row in kept("results/enough/manifest.json")}
+    assert values == {
+        "share_kept": 0.5,
+        "candidate_score": 49.5,
+        "kept_score": found["kept_score"],
+        "share_passing": 0.6,
+    }
+    assert found["kept_score"] == pytest.approx(69.5, abs=4 * 60 / 12**0.5 / 10)

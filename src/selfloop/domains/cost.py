@@ -47,6 +47,7 @@ class Effort(Generic[T, S]):
         generate: one part, given an entry of `sampling`.
         evaluate_model: one model.
         evaluate_part: one part, given an entry of `sampling` and whether its model is the chain's first.
+        score: one part under one model, given an entry of `sampling`; scores without a model count as no work.
         assumed: sentences on numbers that are assumed.
     """
 
@@ -58,6 +59,7 @@ class Effort(Generic[T, S]):
     evaluate_model: Work
     evaluate_part: Callable[[S, bool], Work]
     assumed: tuple[str, ...] = ()
+    score: Callable[[S], Work] = lambda sampling: Work()
 
 
 AnyEffort: TypeAlias = Effort[Any, Any]
@@ -71,7 +73,8 @@ def fitted(
     Args:
         rows: real train rows.
         row_bytes: of a row on disk.
-        fit, sample, measure: FLOPs per row of a training set, of a part that is sampled, and of one that is measured.
+        fit, sample, measure: FLOPs per row of a training set, of a part that is sampled or scored under a model, and of
+            one that is measured.
         model: evaluating a model, and the bytes of its checkpoint.
     """
     return Effort(
@@ -82,6 +85,7 @@ def fitted(
         generate=lambda sampling: Work(rows, sample * rows, row_bytes * rows),
         evaluate_model=Work(flops=model.flops),
         evaluate_part=lambda sampling, first: Work(rows, measure * rows),
+        score=lambda sampling: Work(rows, sample * rows),
         assumed=("Simulated chains take seconds per setting and count as no work.",),
     )
 

@@ -125,7 +125,9 @@ def experiment_artifacts(experiment: Experiment, effort: AnyEffort | None) -> di
         if part.measured:
             found["evaluate_part", part.folder] = effort.evaluate_part(part.sampling, first) if effort else Work()
     found |= {("measure_profile", name): Work() for name in study.profiles}
-    found |= {("score", score.file): Work() for score in study.scores.values()}
+    for score in study.scores.values():
+        under = effort if score.under is not None else None
+        found["score", score.file] = under.score(score.part.sampling) if under else Work()
     return found | {("simulate_chains", name): Work() for name in study.simulations}
 
 

@@ -56,13 +56,18 @@ def _precision(plan: Plan) -> list[str]:
 
 
 def _table(found: Sequence[Cost], timed: bool) -> str:
-    rows = [[*HEADINGS, "in evaluate", "disk", *(["device-hours"] if timed else [])]]
+    scores = any("score" in cost.jobs for cost in found)
+    headings = [*HEADINGS, "in evaluate", *(["in score"] if scores else []), "disk"]
+    rows = [[*headings, *(["device-hours"] if timed else [])]]
     for cost in found:
         row = [cost.name, f"{sum(cost.jobs.values()):,}"]
         row += [f"{cost.jobs.get(rule, 0):,}" for rule in ("train", "generate")]
         row += [f"{short(cost.of(rule).units)} {cost.unit}" for rule in ("train", "generate")]
         row += [short(work.flops) for work in (cost.of(), cost.of("train"), cost.of("generate"))]
-        row += [short(cost.of("evaluate_model", "evaluate_part").flops), size(cost.of().bytes)]
+        row += [
+            short(cost.of(*rules).flops) for rules in (("evaluate_model", "evaluate_part"), ("score",))[: 1 + scores]
+        ]
+        row.append(size(cost.of().bytes))
         rows.append(row + ([f"{sum(cost.device_hours.values()):,.2f}"] if timed else []))
     first, *others = table(rows, right=range(1, len(rows[0]))).splitlines()
     rule = "-" * len(first)

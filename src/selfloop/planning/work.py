@@ -59,4 +59,6 @@ def flops(step: str, effort: AnyEffort, model: Model, part: Part | None) -> floa
         return None
     if step == "generate":
         return effort.generate(part.sampling).flops
+    if step == "score":
+        return effort.score(part.sampling).flops
     return effort.evaluate_part(part.sampling, model.first == model.name).flops if step == "evaluate_part" else None

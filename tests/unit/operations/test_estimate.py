@@ -210,6 +210,26 @@ def test_of_a_number_of_steps_every_training_sees_as_many_rows() -> None:
     assert line.of("train").units == pytest.approx(17 * 1000 * 32 * 2048)
 
 
+def test_candidates_and_their_scores_are_counted() -> None:
+    """Three parts of each of two models, scored under model 1; and the referee of an oracle, which is trained, too."""
+    data = {"dimension": 4, "rows": 10, "reserve": 2.0}
+    config = {
+        "experiments": {
+            "a": {"domain": "linear", "data": data, "regimes": ["verified"], "iterations": 3, "seeds": [0]},
+        },
+        "regimes": {"verified": {"parts": [{"from": "previous", "filter": "best"}]}},
+        "filters": {"best": {"by": "oracle", "candidates": 3}},
+    }
+    (alone, whole) = costs(plan(config))[0]
+    assert (alone.jobs["score"], alone.jobs["generate"], alone.jobs["train"]) == (6, 7, 4)
+    assert alone.of("generate").units == 7 * 10
+    assert alone.of("score").flops == 6 * 2 * 4 * 10
+    assert alone.of("train").units == 3 * 10 + 3 * 10  # three models of 10 rows, and the referee's 10 and 20
+    config["filters"] = {"best": {"by": "residual", "candidates": 3}}
+    assert costs(plan(config))[0][0].of("score").flops == 0
+    assert whole.jobs["score"] == 6
+
+
 def test_what_experiments_share_counts_once_in_all() -> None:
     (hot, cold, total), _ = costs(plan(of("tinystories-gpt2-9m", "tinystories-gpt2-9m-cold")))
     first = 470e6 - 2_119_719

@@ -52,6 +52,7 @@ def effort_of(
         generate=lambda sampling: Work(train_rows, train_rows * decoder, written * train_rows),
         evaluate_model=Work(test_rows, test_rows * (encoder + decoder)),
         evaluate_part=lambda sampling, first: Work(train_rows),
+        score=lambda sampling: Work(train_rows, train_rows * (encoder + decoder)),
         assumed=(
             *assumed,
             f"A pixel value takes {BYTES_PER_VALUE} bytes in a shard.",

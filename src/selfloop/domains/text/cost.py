@@ -88,6 +88,9 @@ def effort_of(sizes: Sizes, model: Model) -> Effort[Training, Sampling]:
         passes, long = 1 if first else 2, sampled_length(sampling)
         return Work(passes * sizes.rows * (long - 1), passes * sizes.rows * forward_flops(model, long - 1), 0.0)
 
+    def score(sampling: Sampling) -> Work:
+        return evaluate_part(sampling, first=True)
+
     return Effort(
         unit="tokens",
         row=length,
@@ -96,6 +99,7 @@ def effort_of(sizes: Sizes, model: Model) -> Effort[Training, Sampling]:
         generate=generate,
         evaluate_model=Work(sizes.test_rows * (test_length - 1), test),
         evaluate_part=evaluate_part,
+        score=score,
         assumed=(*sizes.assumed, "Sampled documents are as long as real ones; documents of a split are equally long."),
     )
 

@@ -233,7 +233,7 @@ def test_the_metrics_hold_the_loops_errors_and_the_simulations(finished: Path) -
 
 def test_the_study_ends_in_its_own_figures_and_tables(finished: Path) -> None:
     figures = {path.name for path in (finished / "results/figures").glob("[!.]*")}
-    names = ("headline", "synthetic", "theory-linear", "theory-log", "spread")
+    names = ("headline", "synthetic", "profile", "theory-linear", "theory-log", "spread")
     assert figures == {f"linear-{name}.{suffix}" for name in names for suffix in ("png", "svg")}
     tables = {path.name for path in (finished / "results/tables").glob("[!.]*")}
     names = ("linear-headline", "linear-trend", "linear-theory", "profile")
@@ -261,7 +261,7 @@ def test_more_simulated_seeds_rerun_no_model_and_a_finished_study_reruns_nothing
     assert set(announced) == {
         *("simulate_chains", "collect_metrics", "plot_headline", "plot_synthetic", "write_tables"),
         *("write_profile", "write_report"),
-        *("linear_plot_theory", "linear_plot_spread", "linear_write_theory", "all", "total"),
+        *("linear_plot_profile", "linear_plot_theory", "linear_plot_spread", "linear_write_theory", "all", "total"),
     }
 
 

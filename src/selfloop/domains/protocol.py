@@ -43,7 +43,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from selfloop.config.filters import Filter
 from selfloop.config.models import Experiment
 from selfloop.config.section import Section
-from selfloop.data.profile import Profile
+from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Limit, Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.numbers import short, size
@@ -124,6 +124,8 @@ class Domain(ABC, Generic[E, D, M, S]):
         others: further quantities that claims are checked with.
         laws: quantities of simulations that are drawn with the regimes' laws, where there is one.
         profile: what the phenomena of collapse are decided by; its steps then have measure_profile.
+        profiled: the measures of it that a figure shows; its steps then have plot_profile. A domain with further
+            figures of the profile has them all among its `analyses`.
         adequate: what a first model must reach before a loop is judged.
         samples: whether there is a table of samples.
         scorers: what filters may score its rows by, with the step `score`.
@@ -142,6 +144,7 @@ class Domain(ABC, Generic[E, D, M, S]):
     laws: tuple[Quantity, ...] = ()
     adequate: tuple[Limit, ...] = ()
     profile: Profile | None = None
+    profiled: tuple[Measure, ...] = ()
     samples: bool = False
     scorers: tuple[str, ...] = ()
     weights: bool = False

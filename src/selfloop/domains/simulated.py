@@ -5,6 +5,7 @@ from typing import Any, ClassVar, TypeVar
 
 from selfloop.config import models
 from selfloop.config.section import PER_CHAIN, Section
+from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.domains.protocol import Domain
@@ -106,6 +107,25 @@ class SimulatedDomain(Domain[E, D, M, S]):
                 own = self.chains.model_construct(**self.setting(entry))
                 found.append({"experiment": name, "label": own.label if alike else ""})
         return found
+
+
+VARIANCE = Measure("log_variance", "Variance by direction to real", "log ratio", logarithmic=True)
+TAILS = Measure("tail_mass", "Rows in the real tails", floor=0.0, ceiling=1.0)
+KAPPA = Measure("kappa", "κ of the mean's error")
+
+
+class VectorDomain(SimulatedDomain[E, D, M, S]):
+    """A domain whose rows are vectors; its profile is measured by `vector_profile`."""
+
+    profile = Profile(spread=VARIANCE, recall=TAILS, flat=(TAILS,), like=None, carried=KAPPA)
+    profiled = (
+        VARIANCE,
+        Measure("covariance_trace_ratio", "Total variance to real", floor=0.0),
+        TAILS,
+        Measure("mean_shift", "Squared error of the mean", "real variance", floor=0.0),
+        KAPPA,
+        Measure("cosine", "Cosine of successive errors of the mean"),
+    )
 
 
 def _said(sampling: Section, chains: type[Chains]) -> dict[str, Any]:

@@ -59,6 +59,13 @@ def shared(
         yield Analysis("write_samples", tables=("samples",), asked=tables.plain, reads=("part",), chosen=parts_once)
 
 
+def profiles(domain: AnyDomain) -> Iterator[Analysis]:
+    """The figure of the profile's measures; each domain has the step among its own."""
+    if domain.profiled:
+        asked = [asdict(each) for each in domain.profiled]
+        yield Analysis("plot_profile", figures=("profile",), asked=asked, reads=("profile",))
+
+
 def laws(
     domain: AnyDomain, experiments: Mapping[str, models.Experiment], regimes: Mapping[str, Regime]
 ) -> Iterator[Analysis]:
@@ -339,7 +346,12 @@ class Showing:
         for analysis in shared(domain, own, self.checked.study.tables, self.checked.grids):
             yield self._entry(analysis.step, domain, analysis)
         own_ones = domain.analyses(own, self.checked.regimes)
-        for analysis in (*comparisons(domain, own), *laws(domain, own, self.checked.regimes), *own_ones):
+        for analysis in (
+            *comparisons(domain, own),
+            *profiles(domain),
+            *laws(domain, own, self.checked.regimes),
+            *own_ones,
+        ):
             yield self._entry(f"{domain.name}_{analysis.step}", domain, analysis)
 
     def _entry(self, rule: str, domain: AnyDomain, analysis: Analysis) -> Shown:

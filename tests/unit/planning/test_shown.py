@@ -83,7 +83,7 @@ def test_an_artifact_that_chains_share_is_one_input(plan: Plan) -> None:
 
 def test_a_title_is_given_to_a_figure_that_the_study_makes() -> None:
     allowed = "text-headline, text-learning-curves, text-synthetic, text-profile, text-perplexity, text-bands, "
-    allowed += "linear-headline, linear-synthetic"
+    allowed += "linear-headline, linear-synthetic, linear-profile"
     entitled = plan_study({**CONFIG, "figures": {"titles": dict.fromkeys(allowed.split(", "), "Mine")}})
     assert {title for entry in entitled.shows.entries for title in entry.titles.values()} == {"Mine"}
     for name, hint in (("linear-headlin", "; did you mean 'linear-headline'?"), ("image-grid", ".")):

@@ -9,7 +9,7 @@ from selfloop.config import models
 from selfloop.config.filters import Filter, center_problems
 from selfloop.data.quantity import Quantity
 from selfloop.domains.gaussian.config import Chains, Data, Model, Sampling, Simulation, Training, sampling_title
-from selfloop.domains.simulated import SimulatedDomain
+from selfloop.domains.simulated import VectorDomain
 from selfloop.inputs import packaged
 from selfloop.numbers import size
 
@@ -52,7 +52,7 @@ def _problems(experiment: Experiment) -> Iterator[str]:
             )
 
 
-class Gaussian(SimulatedDomain[Experiment, Data, Model, Sampling]):
+class Gaussian(VectorDomain[Experiment, Data, Model, Sampling]):
     """What the study asks of Gaussian data."""
 
     name = "gaussian"

@@ -11,7 +11,7 @@ from selfloop.config.filters import Filter, center_problems
 from selfloop.config.section import PER_CHAIN
 from selfloop.data.quantity import Quantity
 from selfloop.domains.kde.config import Chains, Data, Model, Sampling, Simulation, Training
-from selfloop.domains.simulated import SimulatedDomain
+from selfloop.domains.simulated import VectorDomain
 
 
 class Experiment(models.Experiment):
@@ -34,7 +34,7 @@ def _problems(experiment: Experiment) -> Iterator[str]:
         yield f"data.dimension: {experiment.data.dimension} is given with source: {source}; leave it out."
 
 
-class Kernels(SimulatedDomain[Experiment, Data, Model, Sampling]):
+class Kernels(VectorDomain[Experiment, Data, Model, Sampling]):
     """What the study asks of kernel density estimates."""
 
     name = "kde"

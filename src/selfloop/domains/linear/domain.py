@@ -150,6 +150,10 @@ def _simulation_problems(experiment: Experiment, asked: Simulation) -> Iterator[
             yield f"{key}: {error}{without}"
 
 
+SIGNAL = Measure("signal", "Mean square of the signal", "squared unit of y", floor=0.0)
+KAPPA = Measure("kappa", "Error carried on, κ")
+
+
 class Linear(Domain[Experiment, Data, Model, Sampling]):
     """What the study asks of linear data."""
 
@@ -167,13 +171,19 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
         Quantity("noise", "synthetic", "Mean square of the noise", "squared unit of y"),
     )
     profile = Profile(
-        spread=Measure("signal", "Mean square of the signal", "squared unit of y", floor=0.0),
+        spread=SIGNAL,
         recall=None,
         flat=(),
         like=None,
-        carried=Measure("kappa", "Error carried on, κ"),
+        carried=KAPPA,
         narrower="shrink",
         wider="grow",
+    )
+    profiled = (
+        SIGNAL,
+        Measure("error", "Length of the parameters' error", floor=0.0),
+        KAPPA,
+        Measure("cosine", "Cosine of successive errors"),
     )
 
     def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from selfloop.domains.linear.theory import Array
+from selfloop.domains.vector_profile import successive
 
 
 def measures(X: Array, labels: Array, true: Array, before: Array | None) -> tuple[dict[str, float], Array]:
@@ -15,15 +16,11 @@ def measures(X: Array, labels: Array, true: Array, before: Array | None) -> tupl
         before: the error of the fit before (d,); None of the first.
 
     Returns:
-        error: ‖u‖; signal: mean square of the labels; and, of two successive fits, cosine: of their errors; kappa:
-        u_n·u_{n-1}/‖u_{n-1}‖²; kappa_weight: ‖u_{n-1}‖². Beside them u (d,).
+        error: ‖u‖; signal: mean square of the labels; and, of the error before, what `successive` says. Beside them u.
     """
     # Also with fewer rows than dimensions: a ridge fit has no part outside of the span of the rows.
     error = np.linalg.lstsq(X, labels, rcond=None)[0] - true
     values = {"error": float(np.linalg.norm(error)), "signal": float(np.mean(labels**2))}
     if before is not None:
-        square = float(before @ before)
-        values["kappa"] = float(error @ before) / square if square > 0 else float("nan")
-        values["kappa_weight"] = square
-        values["cosine"] = float(error @ before) / max(np.sqrt(square) * values["error"], 1e-300)
+        values |= successive(error, before)
     return values, error

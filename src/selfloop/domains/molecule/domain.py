@@ -77,8 +77,9 @@ RMSD = Measure("pairwise_rmsd", "RMSD of two samples of a molecule", "Å", floor
 COVERED = Measure("cov_r", "Real conformations covered", floor=0.0, ceiling=1.0)
 TORSIONS = Measure("torsion_entropy", "Entropy of torsion angles", "nats", ceiling=log(36))
 KAPPA = Measure("kappa", "Bias of bond lengths carried on, κ")
+CLASHES = Measure("clashes", "Samples with clashes", floor=0.0, ceiling=1.0)
 MATCHED = Measure("mat_r", "Distance of real conformations to samples", "Å")
-PROFILED = (RMSD, COVERED, MATCHED, TORSIONS, Measure("bond_bias", "Bias of bond lengths", "Å"), KAPPA)
+PROFILED = (RMSD, COVERED, MATCHED, TORSIONS, Measure("bond_bias", "Bias of bond lengths", "Å"), CLASHES, KAPPA)
 
 
 class Molecule(Domain[Experiment, Data, Model, Sampling]):
@@ -106,6 +107,7 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
 
     adequate = (Limit(BROKEN, 0.2),)
     profile = Profile(spread=RMSD, recall=COVERED, flat=(TORSIONS,), like=COVERED, carried=KAPPA)
+    profiled = PROFILED
 
     def architecture(self, data: Data, model: Model) -> list[object]:
         return [model.hidden_size, model.global_layers, model.local_layers, model.edge_encoder]
@@ -185,15 +187,9 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
         return (min(limits), experiment.training.batch_size) if limits else None
 
     def analyses(self, _: Mapping[str, Experiment], regimes: Mapping[str, Regime] = BUILT_IN) -> list[Analysis]:
-        """The three test losses (the paper's Fig. 4 shows one), the profile, and a grid of conformers."""
+        """The three test losses (the paper's Fig. 4 shows one), and a grid of conformers."""
         return [
             Analysis("plot_losses", figures=("losses",), asked=[asdict(loss) for loss in LOSSES]),
-            Analysis(
-                "plot_profile",
-                figures=("profile",),
-                asked=[asdict(measure) for measure in PROFILED],
-                reads=("profile",),
-            ),
             Analysis("plot_conformers", figures=("conformers",), reads=("part", "train"), chosen=shown),
         ]
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selfloop.domains.molecule.data.chemistry import mol_of
-from selfloop.domains.molecule.data.conformations import Conformation, Floats
+from selfloop.domains.molecule.data.conformations import Conformation, Floats, Ints
 from selfloop.domains.molecule.data.graph import MoleculeGraph
 
 MAX_MATCHES = 1000
@@ -74,10 +74,7 @@ def quality(rows: Sequence[tuple[Conformation, Conformation, MoleculeGraph]]) ->
         off, right = _bond_errors(sampled, real)
         errors.append(off.mean())
         broken.append(bool((off > BOND_TOLERANCE * right).any()))
-        one, other = graph.remote
-        radii = _radii(sampled.atomic_numbers)
-        near = CLASH * (radii[one] + radii[other])
-        clashes.append(bool((_distances(sampled.coordinates, one, other) < near).any()))
+        clashes.append(clash(sampled.coordinates, sampled.atomic_numbers, graph))
     found = {"bond_error": errors, "broken_bonds": broken, "clashes": clashes}
     return {metric: float(np.mean(values)) for metric, values in found.items()}
 
@@ -95,11 +92,18 @@ def _bond_errors(sampled: Conformation, real: Conformation) -> tuple[Floats, Flo
     return np.abs(lengths - right), right
 
 
+def clash(points: Floats, atomic_numbers: Ints, graph: MoleculeGraph) -> bool:
+    """Whether two atoms of a conformation [atoms, 3] more than three bonds apart are too near (`CLASH`)."""
+    one, other = graph.remote
+    radii = _radii(atomic_numbers)
+    return bool((_distances(points, one, other) < CLASH * (radii[one] + radii[other])).any())
+
+
 def _distances(points: Floats, first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) -> Floats:
     return np.asarray(np.linalg.norm(points[first] - points[second], axis=1))
 
 
-def _radii(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _radii(numbers: Ints) -> npt.NDArray[np.float64]:
     from rdkit.Chem import GetPeriodicTable
 
     table = GetPeriodicTable()

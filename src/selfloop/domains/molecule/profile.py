@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from selfloop.domains.molecule.data.conformations import Conformation, Conformations, Floats, Ints
-from selfloop.domains.molecule.metrics import coverage_and_matching, rmsd_table
+from selfloop.domains.molecule.data.graph import build_graph
+from selfloop.domains.molecule.metrics import clash, coverage_and_matching, rmsd_table
 
 MOST_MOLECULES = 200
 ANGLE_BINS = 36  # of torsion angles, ten degrees each
@@ -56,7 +57,7 @@ def measures(sampled: Mapping[str, Molecule], real: Mapping[str, Molecule]) -> V
         conformations within 0.5 Å of a sampled one, and the mean distance to the nearest, Å; torsion_entropy: of the
         angles about single bonds outside of rings, over all molecules, nats; bond_bias: mean of sampled less real bond
         lengths, Å; bond_bias_by_type: the same by the two elements and the bond type, as numbers that read
-        10,000·first + 100·second + type.
+        10,000·first + 100·second + type; clashes: share of conformations with two atoms too near.
     """
     tables = [rmsd_table(of.example, real[name].coordinates, of.coordinates) for name, of in sampled.items()]
     covered = coverage_and_matching(tables)
@@ -66,6 +67,7 @@ def measures(sampled: Mapping[str, Molecule], real: Mapping[str, Molecule]) -> V
         "cov_r": covered["cov_r_0.5"],
         "mat_r": covered["mat_r"],
         "torsion_entropy": torsion_entropy(sampled),
+        "clashes": clashes(sampled),
         "bond_bias": _mean({kind: (sums.sum(), counts.sum()) for kind, (sums, counts) in biases.items()}),
         "bond_bias_by_type": {float(kind): float(s.sum() / max(c.sum(), 1)) for kind, (s, c) in biases.items()},
     }
@@ -85,6 +87,7 @@ def of_real(real: Mapping[str, Molecule]) -> Values:
         "cov_r": covered["cov_r_0.5"],
         "mat_r": covered["mat_r"],
         "torsion_entropy": torsion_entropy(real),
+        "clashes": clashes(real),
         "bond_bias": 0.0,
         "bond_bias_by_type": {float(kind): 0.0 for kind in bond_biases(real, real)},
     }
@@ -98,6 +101,15 @@ def pairwise(molecules: Mapping[str, Molecule]) -> float:
         if count > 1:
             table = rmsd_table(of.example, of.coordinates, of.coordinates)
             found.append(table[np.triu_indices(count, 1)].mean())
+    return float(np.mean(found)) if found else float("nan")
+
+
+def clashes(molecules: Mapping[str, Molecule]) -> float:
+    """Share of conformations with two atoms more than three bonds apart that are too near (`metrics.CLASH`)."""
+    found = []
+    for of in molecules.values():
+        graph = build_graph(len(of.example.atomic_numbers), of.example.bonds)
+        found += [clash(points, of.example.atomic_numbers, graph) for points in of.coordinates]
     return float(np.mean(found)) if found else float("nan")
 
 

@@ -13,6 +13,7 @@ from selfloop.domains.molecule.profile import (
     Values,
     bond_biases,
     carried,
+    clashes,
     measures,
     of_real,
     torsion_entropy,
@@ -57,6 +58,13 @@ def test_kappa_is_the_share_of_the_bias_that_comes_back(factor: float) -> None:
     found = carried(before, after)
     assert found["kappa"] == pytest.approx(factor, abs=1e-5)
     assert math.isnan(carried(bond_biases(real, real), after)["kappa"])
+
+
+def test_conformations_clash_whose_ends_meet() -> None:
+    pytest.importorskip("rdkit")
+    ring = folded(np.array([0.0, 0.0, 0.0]), np.full(5, 1.5))
+    open_chain = folded(np.full(3, math.pi), np.full(5, 1.5))
+    assert clashes({"a": Molecule(CHAIN, [ring, open_chain], [0, 1])}) == 0.5
 
 
 def test_the_nearest_of_a_real_conformation_is_another_one() -> None:

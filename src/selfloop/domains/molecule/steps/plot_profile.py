@@ -1,22 +1,6 @@
-"""The profile of sampled conformations: its measures."""
+"""The measures of the profile; see `analysis.plot_profile`."""
 
-from functools import partial
+from selfloop.analysis.plot_profile import draw, run
+from selfloop.analysis.show import Params
 
-import pandas as pd
-
-from selfloop.analysis.profile_figures import measures_figure
-from selfloop.analysis.show import Drawn, Params, show
-from selfloop.analysis.style import save
-from selfloop.data.profile import Measure
-from selfloop.jobs.job import Job
-
-
-def draw(profile: pd.DataFrame, params: Params) -> Drawn:
-    """Draw the figure."""
-    measures = [Measure(**measure) for measure in params.asked]
-    yield "profile", partial(save, measures_figure(profile, params.domain, measures, params.titles["profile"]))
-
-
-def run(job: Job[Params]) -> None:
-    """Draw the job's figure."""
-    show(job, draw)
+__all__ = ["Params", "draw", "run"]

@@ -3,17 +3,20 @@
 import math
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import zipfian
 
+from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.domain import DOMAIN
 from selfloop.domains.text.model.loss import cross_entropy
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
+from selfloop.domains.text.profile.documents import is_whole, without_prompts
 from selfloop.domains.text.profile.losses import bands_of, perplexities, token_losses
 from selfloop.domains.text.profile.measures import Halves, Real, halves, pieces
 from selfloop.domains.text.profile.ngram import DISCOUNT, Text, Trigram, text_of
@@ -68,6 +71,21 @@ def test_the_referees_probabilities_sum_to_one() -> None:
     for context in (0, 1, 4):
         every = Text(np.arange(5), np.full(5, context), np.full(5, 1), np.zeros(5, dtype=np.int64))
         assert np.exp(model.log_probabilities(every)).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("how", "kept"),
+    [({}, [1, 2, 3, 0, 4, 0]), ({"prompt": "first-token"}, [2, 3, 0, 0]), ({"prompt": {"tokens": 2}}, [3, 0])],
+)
+def test_tokens_that_the_sampler_was_given_count_in_nothing(how: dict[str, Any], kept: list[int]) -> None:
+    store = TokenStore(*stored([[1, 2, 3], [4]]))
+    assert text_of(without_prompts(store, Sampling.model_validate(how))).tokens.tolist() == kept
+
+
+def test_the_entropy_of_a_sampler_is_that_of_a_whole_distribution() -> None:
+    assert is_whole(Sampling(temperature=0.7, prompt="first-token"))
+    changed = ({"temperature": 0}, {"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1}, {"typical_p": 0.9}, {"beams": 2})
+    assert not any(is_whole(Sampling.model_validate(how)) for how in (*changed, {"repetition_penalty": 1.2}))
 
 
 def test_halves_are_every_other_document_with_as_many_tokens() -> None:

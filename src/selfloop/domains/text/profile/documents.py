@@ -55,6 +55,20 @@ def documents(store: TokenStore, tokenizer: Tokenizer) -> Documents:
     return Documents(store, text_of(own_marks(store)), strings)
 
 
+def without_prompts(store: TokenStore, sampling: Sampling) -> TokenStore:
+    """The same documents, of which the tokens that sampling was given count as prompts: they are real."""
+    if store.given is not None or sampling.prompt_tokens == 1:
+        return store
+    return TokenStore(store.tokens, store.bounds, store.marks, np.minimum(store.lengths, sampling.prompt_tokens))
+
+
+def is_whole(sampling: Sampling) -> bool:
+    """Whether documents are drawn from softmax(logits/temperature), which is neither cut nor changed."""
+    cuts = (sampling.top_k, sampling.top_p, sampling.min_p, sampling.typical_p)
+    drawn = sampling.temperature > 0 and sampling.beams == 1 and sampling.repetition_penalty == 1
+    return drawn and all(cut is None for cut in cuts)
+
+
 def own_marks(store: TokenStore) -> TokenStore:
     """The same documents with our own marks.
 
@@ -137,21 +151,16 @@ class Mirror:
         Returns:
             band_cross_entropy: of the real documents by the band of the real token, nats per token; bits_per_byte: of
             the real documents; sampler_entropy: of the sampler, nats per token: the mean of -log q over half as
-            many of its samples, where q has its temperature. It is left out where q is cut to the likeliest.
+            many of its samples, where q has its temperature. It is left out where the sampler has another q.
         """
         losses = token_losses(model, self.real.store, self.device)
         found: dict[str, float | Mapping[float, float]] = {
             "band_cross_entropy": by_band(losses, self.real.text, self.bands),
             "bits_per_byte": float(losses.sum() / np.log(2) / max(self.real.bytes, 1)),
         }
-        if sampling.temperature > 0 and sampling.top_k is None and sampling.top_p is None:
+        if is_whole(sampling):
             store = sampled.store.first(min(len(sampled.store), max(1, len(self.real.store) // 2)))  # costs a pass
-            own = token_losses(model, store, self.device, sampling.temperature)
-            given = sampling.prompt == "first-token"  # real, and not sampled
-            starts = np.cumsum(store.predicted) - store.predicted
-            drawn = np.ones(len(own), dtype=bool)
-            drawn[starts[store.predicted > 0]] = not given
-            found["sampler_entropy"] = float(own[drawn].mean())
+            found["sampler_entropy"] = float(token_losses(model, store, self.device, sampling.temperature).mean())
         return found
 
     def _strings(self, of: Documents) -> dict[str, float]:

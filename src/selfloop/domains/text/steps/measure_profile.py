@@ -13,7 +13,7 @@ from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.token_store import COLUMNS, TokenStore
 from selfloop.domains.text.model.checkpoint import load_model
-from selfloop.domains.text.profile.documents import Documents, Mirror, documents
+from selfloop.domains.text.profile.documents import Documents, Mirror, documents, without_prompts
 from selfloop.jobs.job import Job
 from selfloop.training.devices import prepare_torch
 
@@ -26,14 +26,19 @@ def run(job: Job[Params]) -> None:
     first = load_model(Path(job.input["first"]), device=str(device))
     tokenizer = Tokenizer.from_file(str(Path(job.input["first"], "tokenizer.json")))
 
-    def read(folder: str, most: int) -> Documents:
+    def read(folder: str, most: int, sampling: Sampling | None = None) -> Documents:
         batches = _first_rows(Path(folder), most)
-        return documents(TokenStore.in_memory(batches, first.context, first.marks), tokenizer)
+        store = TokenStore.in_memory(batches, first.context, first.marks)
+        return documents(store if sampling is None else without_prompts(store, sampling), tokenizer)
 
     train = read(job.input["train"], MOST_DOCUMENTS).text
     counts = np.bincount(train.tokens, minlength=first.vocabulary)
     mirror = Mirror(read(job.input["test"], MOST_DOCUMENTS), first, device, counts)
-    sampled = lru_cache(maxsize=4)(lambda part: read(part, 2 * MOST_DOCUMENTS))  # the part before is measured before
+    samplings = {link.part: Sampling.model_validate(link.sampling) for link in job.params.links}
+
+    @lru_cache(maxsize=4)  # the part before is measured before
+    def sampled(part: str) -> Documents:
+        return read(part, 2 * MOST_DOCUMENTS, samplings[part])
 
     def values(link: Link) -> Iterator[dict[str, object]]:
         found = sampled(link.part)
@@ -45,7 +50,7 @@ def run(job: Job[Params]) -> None:
         checkpoint = kept(job, link)
         if checkpoint is not None:
             model = load_model(checkpoint, device=str(device))
-            measured |= mirror.of_model(model, found, Sampling.model_validate(link.sampling))
+            measured |= mirror.of_model(model, found, samplings[link.part])
         return rows(link, measured, mirror.itself)
 
     write_profile(job, (row for link in job.params.links for row in values(link)))

@@ -68,7 +68,6 @@ def test_the_metrics_are_one_tidy_table(finished: Workflow) -> None:
         "distinct_3",
         "duplicate_share",
         "mean_length",
-        "vocabulary_coverage",
     }
 
 

@@ -95,10 +95,6 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
     synthetic = (
         Quantity("covariance_trace_ratio", "synthetic", "Variance, in the real images'", role="diversity"),
         Quantity("covariance_log_determinant_ratio", "synthetic", "Covariance determinant to real", "log ratio"),
-        Quantity("effective_modes", "synthetic", "Effective number of modes"),
-        Quantity("vendi_score", "synthetic", "Vendi score"),
-        Quantity("precision", "synthetic", "Precision"),
-        Quantity("recall", "synthetic", "Recall"),
     )
     profile = Profile(spread=VARIANCE, recall=RECALL, flat=(HIGH,), like=PRECISION, carried=KAPPA)
     others = (Quantity("reconstruction_mse", "test", "Reconstruction error", role="reconstruction"),)

@@ -15,7 +15,6 @@ COMPONENTS = 64
 ROWS_PER_COMPONENT = 4  # minimum number of real images per component
 NEIGHBOURS = 3  # k of precision and recall, as recommended by Kynkäänniemi et al. (2019)
 CLUSTERS = 32
-KMEANS_STEPS = 20
 KERNEL_ROWS = 1_000  # images of the Vendi score, whose kernel is [rows, rows]
 BLOCK = 1_000  # rows of distances in memory at a time
 MIN_BANDWIDTH = 1e-3  # for pixels in [-1, 1]; a gray level is eight times as much
@@ -114,20 +113,6 @@ def median_distance(features: np.ndarray) -> float:
     return float(np.sqrt(np.median(_squared_distances(features, features)[upper])))
 
 
-def effective_modes(sampled: np.ndarray, real: np.ndarray, seed: int) -> dict[str, float]:
-    """Effective number of k-means clusters of the real features that samples occupy: exp of the entropy over clusters.
-
-    Beside it, the same for the real features themselves.
-    """
-    centres = _centres(real, min(CLUSTERS, max(1, len(real) // 5)), seed)
-    values = {}
-    for name, features in (("effective_modes", sampled), ("effective_modes_of_real", real)):
-        counts = np.bincount(_nearest(features, centres), minlength=len(centres))
-        shares = counts[counts > 0] / len(features)
-        values[name] = float(np.exp(-(shares * np.log(shares)).sum()))
-    return values
-
-
 def precision_and_recall(sampled: np.ndarray, real: np.ndarray) -> dict[str, float]:
     """Improved precision and recall (Kynkäänniemi et al. 2019).
 
@@ -146,31 +131,6 @@ def _within(points: np.ndarray, others: np.ndarray) -> float:
         ]
     )
     return float(np.concatenate([(_squared_distances(b, others) <= radii).any(axis=1) for b in _blocks(points)]).mean())
-
-
-def _centres(features: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Centres of k-means with k-means++ initialisation (Arthur & Vassilvitskii 2007).
-
-    scikit-learn's KMeans draws other initial centres from the same seed, so measured values would change, and its
-    import takes longer than the clustering.
-    """
-    generator = np.random.default_rng(seed)
-    chosen = [int(generator.integers(len(features)))]
-    nearest = _squared_distances(features, features[chosen])[:, 0]
-    while len(chosen) < count and nearest.sum() > 0:
-        chosen.append(int(generator.choice(len(features), p=nearest / nearest.sum())))
-        nearest = np.minimum(nearest, _squared_distances(features, features[chosen[-1:]])[:, 0])
-    centres = features[chosen]
-    for _ in range(KMEANS_STEPS):
-        labels = _nearest(features, centres)
-        filled = [features[labels == label].mean(axis=0) if (labels == label).any() else centre
-                  for label, centre in enumerate(centres)]  # fmt: skip
-        centres = np.stack(filled)
-    return centres
-
-
-def _nearest(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    return np.concatenate([_squared_distances(block, centres).argmin(axis=1) for block in _blocks(features)])
 
 
 def _blocks(features: np.ndarray) -> list[np.ndarray]:

@@ -174,7 +174,6 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         Quantity("distinct_3", "synthetic", "Distinct 3-grams"),
         Quantity("duplicate_share", "synthetic", "Exact duplicates"),
         Quantity("mean_length", "synthetic", "Mean length", "tokens"),
-        Quantity("vocabulary_coverage", "synthetic", "Real vocabulary covered"),
     )
     profile = Profile(
         spread=ENTROPY, recall=RECALL, flat=(DISTINCT,), like=RECALL, carried=KAPPA, wider="become more random"

@@ -12,17 +12,13 @@ TOKENS_AT_ONCE = 2**22
 ID_BITS = 21  # of a token in a packed n-gram
 
 
-def text_statistics(part: TokenStore, real_types: np.ndarray) -> dict[str, float]:
+def text_statistics(part: TokenStore) -> dict[str, float]:
     """Diversity and length of a part.
-
-    Args:
-        part: the documents.
-        real_types: the distinct tokens of the real documents.
 
     Returns:
         distinct_1, distinct_2, distinct_3: distinct n-grams of tokens over all n-grams, within documents (Li et al.
         2016); duplicate_share: fraction of documents that equal an earlier one; mean_length: tokens per document
-        without begin- and end-of-text; vocabulary_coverage: fraction of the real documents' tokens in the part.
+        without begin- and end-of-text.
     """
     begins, ends = _contents(part)
     values = {f"distinct_{n}": distinct(part, n) for n in (1, 2, 3)}
@@ -32,8 +28,6 @@ def text_statistics(part: TokenStore, real_types: np.ndarray) -> dict[str, float
     }
     values["duplicate_share"] = 1 - len(hashes) / len(part)
     values["mean_length"] = float((ends - begins).mean())
-    types = np.setdiff1d(real_types, part.marks[:2])
-    values["vocabulary_coverage"] = len(np.intersect1d(types, part.tokens)) / len(types)
     return values
 
 

@@ -66,24 +66,6 @@ def test_the_vendi_score_counts_where_most_images_are_equal_and_their_median_dis
         assert metrics.vendi_score(mostly, bandwidth) == pytest.approx(expected)
 
 
-def test_modes_are_counted_as_they_are_covered() -> None:
-    modes = 50 * np.eye(6)
-    real = np.repeat(modes, 40, axis=0) + 0.01 * normal(240, 6)
-    found = metrics.effective_modes(real[:40], real, seed=0)
-    assert found["effective_modes_of_real"] >= 6
-    one, three = (
-        metrics.effective_modes(np.repeat(modes[:count], 40, axis=0), real, seed=0)["effective_modes"]
-        for count in (1, 3)
-    )
-    assert (one, three) == (pytest.approx(1), pytest.approx(3))
-
-
-def test_few_real_images_have_few_clusters() -> None:
-    real = normal(10)
-    assert metrics.effective_modes(real, real, seed=0)["effective_modes_of_real"] <= 2
-    assert metrics.effective_modes(real, real, 0) == metrics.effective_modes(real, real, 0)
-
-
 def test_precision_and_recall_of_the_same_distribution_and_of_a_part_of_it() -> None:
     real, other = normal(600), normal(600, seed=1)
     both = metrics.precision_and_recall(other, real)

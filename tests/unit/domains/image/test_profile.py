@@ -8,7 +8,7 @@ from scipy.linalg import sqrtm
 
 from selfloop.domains.image import metrics
 from selfloop.domains.image.domain import DOMAIN
-from selfloop.domains.image.profile import Images, Mirror, frechet_distance, high_share, radial_power
+from selfloop.domains.image.profile import Images, Mirror, frechet_distance, high_share, occupied, radial_power
 
 SIZE, MODES = 8, 6
 
@@ -36,6 +36,13 @@ def test_the_frechet_distance_is_by_its_definition() -> None:
     root = np.trace(sqrtm(first @ second)).real
     assert frechet_distance(one, other) == pytest.approx(shift @ shift + np.trace(first + second) - 2 * root)
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
+
+
+def test_modes_are_counted_as_they_are_occupied() -> None:
+    centres = 50 * np.eye(6)
+    one, three = (occupied(np.repeat(centres[:count], 40, axis=0) + 0.01, centres) for count in (1, 3))
+    assert (one, three) == (pytest.approx(1), pytest.approx(3))
+    assert occupied(np.repeat(centres[:2], [30, 10], axis=0), centres) == pytest.approx(np.exp(0.5623351446))
 
 
 def test_a_wave_has_its_power_at_its_radius() -> None:

@@ -52,12 +52,11 @@ def test_n_grams_do_not_reach_across_documents() -> None:
 
 
 PART = [[0, 5, 6, 0], [0, 5, 6, 0], [0, 5, 6, 7], [0, 8, 0], [0, 0]]
-TYPES = np.array([0, 5, 6, 8, 9, 10])
 
 
 def test_all_statistics_of_a_small_part() -> None:
     """Counted by hand; begin- and end-of-text (0) count in none of them."""
-    values = text_statistics(store(PART), TYPES)
+    values = text_statistics(store(PART))
     assert values == pytest.approx(
         {
             "distinct_1": 4 / 8,  # 5 6 7 8 among 5 6, 5 6, 5 6 7, 8
@@ -65,18 +64,11 @@ def test_all_statistics_of_a_small_part() -> None:
             "distinct_3": 1.0,  # 5-6-7
             "duplicate_share": 1 / 5,
             "mean_length": 8 / 5,
-            "vocabulary_coverage": 3 / 5,  # 5 6 8 of 5 6 8 9 10
         }
     )
 
 
 def test_a_document_that_was_cut_is_not_one_that_ended() -> None:
-    values = text_statistics(store([[0, 5, 6], [0, 5, 6, 0], [0, 5, 6, 6]]), TYPES)
+    values = text_statistics(store([[0, 5, 6], [0, 5, 6, 0], [0, 5, 6, 6]]))
     assert values["mean_length"] == pytest.approx((2 + 2 + 3) / 3)
     assert values["duplicate_share"] == pytest.approx(1 / 3)
-
-
-def test_the_real_documents_cover_their_own_vocabulary() -> None:
-    values = text_statistics(framed([[5, 9], [6, 8, 10]]), TYPES)
-    assert values["vocabulary_coverage"] == 1.0
-    assert values["duplicate_share"] == 0.0

@@ -1,6 +1,7 @@
-"""Rule evaluate_part: metrics of one sampled data set against the real train images.
+"""Rule evaluate_part: the spread of one sampled data set beside that of the real train images.
 
-At most `MAX_IMAGES` of each are compared, subsampled by seed, since cost is quadratic.
+At most `MAX_IMAGES` of each are compared, subsampled by seed. What tells more is in the profile, beside images that no
+model is trained on.
 """
 
 from collections.abc import Iterator
@@ -12,9 +13,8 @@ import pyarrow as pa
 from selfloop.data.measurements import PartParams as Params
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import count_rows, iterate_rows, shard_paths
-from selfloop.domains.image import metrics
 from selfloop.domains.image.data import image_store
-from selfloop.domains.image.metrics import space_of
+from selfloop.domains.image.metrics import space_of, spread
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
 
@@ -24,7 +24,7 @@ PURPOSE = "image features"  # the same draws for all data sets of a size
 
 
 def run(job: Job[Params]) -> None:
-    """Spread, modes, precision and recall in the space of the real images."""
+    """Spread in the space of the real images."""
     real, sampled = (_drawn(Path(job.input[name]), job.threads) for name in ("real", "part"))
     space = space_of(real[:MAX_FOR_SPACE])
     of_real, of_sampled = space.features(real), space.features(sampled)
@@ -32,16 +32,7 @@ def run(job: Job[Params]) -> None:
         "%d sampled and %d real images compared in %d principal components, with %.1f%% of the real images' variance",
         len(sampled), len(real), of_real.shape[1], 100 * space.variance,
     )  # fmt: skip
-    rows = min(len(real), len(sampled), metrics.KERNEL_ROWS)
-    bandwidth = metrics.median_distance(of_real[:rows])
-    values = {
-        **metrics.spread(of_sampled, of_real),
-        **metrics.effective_modes(of_sampled, of_real, stream(PURPOSE, "clusters")),
-        "vendi_score": metrics.vendi_score(of_sampled[:rows], bandwidth),
-        "vendi_score_of_real": metrics.vendi_score(of_real[:rows], bandwidth),
-        **metrics.precision_and_recall(of_sampled, of_real),
-    }
-    write_measurements(job, {"synthetic": values}, job.params.part)
+    write_measurements(job, {"synthetic": spread(of_sampled, of_real)}, job.params.part)
 
 
 def _drawn(folder: Path, threads: int) -> np.ndarray:

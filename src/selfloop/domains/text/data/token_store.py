@@ -191,16 +191,6 @@ def _truncated(
         yield values[position < np.repeat(kept, lengths)], kept.astype(np.int64), given
 
 
-def token_types(batches: Iterable[pa.RecordBatch], longest: int) -> np.ndarray:
-    """The distinct tokens among the first `longest` of every row, prompts left out, sorted; memory is bounded by one
-    record batch.
-    """
-    types = np.zeros(0, dtype=np.int64)
-    for values, sizes, given in _truncated(batches, longest):
-        types = np.union1d(types, TokenStore(values, _bounds([sizes]), given=given).responses().tokens)
-    return types
-
-
 def padded(sequences: Sequence[np.ndarray]) -> np.ndarray:
     """int64 [rows, longest]: sequences padded with -1."""
     ids = np.full((len(sequences), max(map(len, sequences))), -1, dtype=np.int64)

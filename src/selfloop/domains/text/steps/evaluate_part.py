@@ -1,4 +1,4 @@
-"""Rule evaluate_part: statistics of one sampled data set against the real one."""
+"""Rule evaluate_part: losses and statistics of one sampled data set."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 from selfloop.data.measurements import PartParams as Params
 from selfloop.data.measurements import write_measurements
 from selfloop.data.shards import iterate_rows, shard_paths
-from selfloop.domains.text.data.token_store import COLUMNS, TokenStore, token_types
+from selfloop.domains.text.data.token_store import COLUMNS, TokenStore
 from selfloop.domains.text.metrics import text_statistics
 from selfloop.domains.text.model.checkpoint import load_model
 from selfloop.domains.text.model.loss import cross_entropy
@@ -23,12 +23,11 @@ def run(job: Job[Params]) -> None:
     context = sampler.context
     batches = iterate_rows(shard_paths(Path(job.input["part"])), COLUMNS)
     part = TokenStore.in_memory(batches, context, sampler.marks)
-    real_types = token_types(iterate_rows(shard_paths(Path(job.input["real"])), COLUMNS), context)
     values = {"cross_entropy_under_sampling_model": cross_entropy(sampler, part, device)}
     if job.input["first"] == job.input["checkpoint"]:
         values["cross_entropy_under_first_model"] = values["cross_entropy_under_sampling_model"]
     else:
         first = load_model(Path(job.input["first"]), device=str(device))
         values["cross_entropy_under_first_model"] = cross_entropy(first, part, device)
-    values |= text_statistics(part.responses(), real_types)
+    values |= text_statistics(part.responses())
     write_measurements(job, {"synthetic": values}, job.params.part)

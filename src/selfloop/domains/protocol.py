@@ -211,6 +211,10 @@ class Domain(ABC, Generic[E, D, M, S]):
         """What the tokenizer depends on besides the data, or None where the domain has no tokenizer."""
         return None
 
+    def evaluation(self, experiment: E) -> dict[str, object]:
+        """What the step evaluate_model has of the experiment in its params, as JSON values."""
+        return {}
+
     def preload_of(self, model: M) -> tuple[str, ...]:
         """Further packages as in `preload`, which a `model` section alone needs."""
         return ()

@@ -39,6 +39,7 @@ class Experiment:
     start: str = "scratch"  # what trainings from iteration 2 on start from
     contents: str | None = None  # digest of the user's files that `data` reads, or None where it reads none
     model_contents: str | None = None  # the same of `model`
+    evaluation: Mapping[str, object] = field(default_factory=dict)  # what measurements of its models depend on besides
     origin: "Experiment | None" = None  # the one whose models of iteration 1 its models start from
 
     @cached_property

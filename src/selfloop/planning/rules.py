@@ -201,7 +201,8 @@ class Plan(Requesting):
     def evaluate_model_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule evaluate_model."""
         model = self.models[wildcards.model]
-        return _of(model.experiment, *self._set_steps(model), "train", "evaluate_model")
+        steps = (*self._set_steps(model), "train", "evaluate_model")
+        return {**_of(model.experiment, *steps), **model.experiment.evaluation}
 
     def evaluate_part_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule evaluate_part."""

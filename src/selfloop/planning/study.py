@@ -202,6 +202,12 @@ class Study:
                 experiment, seed, iteration, takes, budget, identity, first, start, base, scores, regime
             )
         self._claim(name, identity)
+        other = self.models[name].experiment
+        if other.evaluation != experiment.evaluation:
+            raise UserError(
+                f"experiments.{experiment.name}.evaluate: it is another than that of '{other.name}', which has the "
+                "same models; give both the same."
+            )
         return self.models[name]
 
     def _first_name(self, experiment: Experiment, seed: int) -> str:
@@ -378,5 +384,6 @@ def _experiment(
         simulations=tuple(domain.simulations(entry, checked.regimes)),
         contents=contents.read_by(read_by(domain, entry.data), lambda: domain.input_files(entry.data)),
         model_contents=contents.read_by(read_by(domain, entry.model), lambda: domain.model_files(entry.model)),
+        evaluation=domain.evaluation(entry),
         origin=origin,
     )

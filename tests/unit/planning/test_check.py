@@ -406,6 +406,31 @@ def test_a_checkpoint_needs_its_files_and_beams_a_prompt(tmp_path: Path) -> None
     assert "training.start: checkpoint is only allowed with model.checkpoint." in message(plain)
 
 
+@pytest.mark.parametrize(
+    ("evaluate", "said"),
+    [
+        ({"window": 129}, "experiments.a.evaluate.window: 129 is more than the model's context, 128 tokens."),
+        ({"stride": 128}, "experiments.a.evaluate.stride: 128 is not less than the window, 128 tokens."),
+    ],
+)
+def test_windows_fit_the_context_and_overlap(tmp_path: Path, evaluate: dict[str, int], said: str) -> None:
+    config = one_text(tmp_path, {})
+    config["experiments"]["a"]["evaluate"] = evaluate
+    assert said in message(config)
+
+
+def test_how_models_are_evaluated_renames_none_and_reruns_their_evaluation(tmp_path: Path) -> None:
+    plain, asked = one_text(tmp_path, {}), one_text(tmp_path, {})
+    asked["experiments"]["a"]["evaluate"] = {"window": 64}
+    plans = [plan_study(copy.deepcopy(config)) for config in (plain, asked)]
+    assert [*plans[0].models] == [*plans[1].models]
+    jobs = [plan.evaluate_model_settings(SimpleNamespace(model=next(iter(plan.models)))) for plan in plans]
+    assert jobs[1] == {**jobs[0], "window": 64, "stride": 32}
+    asked["experiments"]["b"] = {"like": "a", "evaluate": {"window": 32}}
+    with pytest.raises(SystemExit, match=r"experiments\.b\.evaluate: it is another than that of 'a'"):
+        plan_study(asked)
+
+
 def prompted_study(tmp_path: Path, suffix: str = "jsonl") -> dict[str, Any]:
     """A study of a file of prompts and responses."""
     path = tmp_path / f"pairs.{suffix}"

@@ -269,3 +269,21 @@ class Sampling(Section):
         if isinstance(self.prompt, Prompt):
             return 1 + self.prompt.tokens
         return 2 if self.prompt == "first-token" else 1
+
+
+class Evaluation(Section):
+    """Windows in which models read the test documents, whole, for their perplexity and bits per byte."""
+
+    unsaid: ClassVar = frozenset({"window", "stride"})
+
+    window: Annotated[int, Field(ge=2)] | None = None
+    """Tokens that a model reads at once, at most `model.context`; null for that."""
+    stride: Annotated[int, Field(ge=1)] | None = None
+    """Tokens by which the window moves, fewer than it holds; each token is predicted once, in the first window that has
+    it. null for half of the window.
+    """
+
+    def sizes(self, context: int) -> tuple[int, int]:
+        """Window and stride of a model of that context."""
+        window = self.window or context
+        return window, self.stride or window // 2

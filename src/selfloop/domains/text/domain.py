@@ -16,7 +16,7 @@ from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.domains.protocol import PRELOAD, Analysis, Domain, too_large
-from selfloop.domains.text.config import MOST_CUT, Data, Model, Origin, Prompt, Sampling, Training
+from selfloop.domains.text.config import MOST_CUT, Data, Evaluation, Model, Origin, Prompt, Sampling, Training
 from selfloop.domains.text.cost import characters_per_token
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.shape import parameter_count, shape_of
@@ -34,6 +34,10 @@ class Experiment(models.Experiment):
     model: Model
     training: Training = Training()
     sampling: Annotated[list[Sampling], Field(min_length=1)] = [Sampling()]
+    evaluate: Evaluation | None = None
+    """Also measure each model's perplexity and bits per byte on the test documents, with a window and a stride; null
+    for their cross-entropy alone.
+    """
 
 
 VLLM_LOWEST = 0.01  # the lowest temperature but 0 that vLLM takes as it is
@@ -256,6 +260,13 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         """Where documents are cut, and the tokens that there are."""
         return {"context": model.context, "vocabulary": None if model.checkpoint is not None else model.vocabulary}
 
+    def evaluation(self, experiment: Experiment) -> dict[str, object]:
+        """Window and stride, where they are asked for."""
+        if experiment.evaluate is None:
+            return {}
+        window, stride = experiment.evaluate.sizes(experiment.model.context)
+        return {"window": window, "stride": stride}
+
     def preload_of(self, model: Model) -> tuple[str, ...]:
         """`transformers` for checkpoints."""
         needs = ("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto", "peft")
@@ -317,6 +328,12 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
                 f"model.heads: {model.heads} does not {reason} ({model.hidden_size}). "
                 f"Allowed: {', '.join(map(str, allowed)) or 'none; take an even hidden_size'}."
             )
+        if experiment.evaluate is not None:
+            window, stride = experiment.evaluate.sizes(model.context)
+            if window > model.context:
+                found.append(f"evaluate.window: {window} is more than the model's context, {model.context} tokens.")
+            if stride >= window:
+                found.append(f"evaluate.stride: {stride} is not less than the window, {window} tokens.")
         if data.prompt_column is not None:
             found += _of_prompts(experiment)
         if data.documents != "whole" and not (data.piece or data.by_paragraph):

@@ -172,7 +172,7 @@ def test_five_architectures_go_round_the_loop(architecture: str, tmp_path: Path)
     tests = [row for b in iterate_rows(shard_paths(tmp_path / "test"), ["input_ids"]) for row in b[0].to_pylist()]
     with torch.no_grad():
         sums = [float(theirs(torch.tensor([ids]), labels=torch.tensor([ids])).loss) * (len(ids) - 1) for ids in tests]
-    found = loop.measured(evaluate_model, StepParams())
+    found = loop.measured(evaluate_model, evaluate_model.Params())
     assert found["cross_entropy"] == pytest.approx(sum(sums) / sum(len(ids) - 1 for ids in tests), rel=1e-4)
     inputs = {"part": loop.path("part"), "first": loop.path("checkpoint"), "real": loop.path("train")}
     part = loop.measured(evaluate_part, evaluate_part.Params(part=0), **inputs)
@@ -218,7 +218,7 @@ def test_of_prompts_and_responses_the_responses_alone_are_learnt_and_sampled(tmp
         predicted = int((labels != -100).sum())
         sums += float(theirs(ids, labels=labels).loss.detach()) * predicted
         count += predicted
-    found = loop.measured(evaluate_model, StepParams())
+    found = loop.measured(evaluate_model, evaluate_model.Params())
     assert found["cross_entropy"] == pytest.approx(sums / count, rel=1e-4)
     assert curve[curve["metric"] == "cross_entropy"]["value"].iloc[-1] == pytest.approx(sums / count, rel=1e-4)
 
@@ -232,6 +232,40 @@ def test_of_prompts_and_responses_the_responses_alone_are_learnt_and_sampled(tmp
     assert part["mean_length"] < CONTEXT - min(map(len, given))
     loop.set_of(loop.path("part"))  # the next iteration is trained on them, with their prompts
     assert loop.train("later")["value"].map(math.isfinite).all()
+
+
+def test_perplexity_and_bits_per_byte_are_those_of_the_stated_window_and_stride(tmp_path: Path) -> None:
+    """Against the loop of the guide of `transformers`: labels of tokens that an earlier window had are -100."""
+    source = make_checkpoint(tmp_path / "source", "LlamaConfig")
+    file = tmp_path / "texts.txt"
+    file.write_text("\n<|endoftext|>\n".join(TEXTS))
+    loop = Loop(tmp_path, Model(checkpoint=str(source), context=CONTEXT), data=Data(source="files", train=str(file)))
+    loop.prepare()
+    loop.train()
+    theirs, tokenizer = (
+        load.from_pretrained(tmp_path / "checkpoint") for load in (AutoModelForCausalLM, AutoTokenizer)
+    )
+    nats, count, size = 0.0, 0, 0
+    for batch in iterate_rows(shard_paths(tmp_path / "test"), ["input_ids"]):
+        for row in batch.to_pylist():
+            ids, before = torch.tensor([row["input_ids"]]), 1
+            for begin in range(0, ids.shape[1], 10):
+                end = min(begin + 24, ids.shape[1])
+                labels = ids[:, begin:end].clone()
+                labels[:, : before - begin] = -100
+                predicted = end - before
+                nats += float(theirs(ids[:, begin:end], labels=labels).loss.detach()) * predicted
+                count, before = count + predicted, end
+                if end == ids.shape[1]:
+                    break
+            size += len(tokenizer.decode(row["input_ids"], skip_special_tokens=True).encode())
+            assert before == ids.shape[1] > 2 * CONTEXT
+    found = loop.measured(evaluate_model, evaluate_model.Params(window=24, stride=10))
+    assert found["perplexity"] == pytest.approx(math.exp(nats / count), rel=1e-4)
+    assert found["bits_per_byte"] == pytest.approx(nats / math.log(2) / size, rel=1e-4)
+    assert found["cross_entropy"] == pytest.approx(
+        loop.measured(evaluate_model, evaluate_model.Params())["cross_entropy"]
+    )
 
 
 def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
@@ -366,7 +400,9 @@ def test_an_adapter_alone_is_trained_and_stored_and_merged_where_it_is_used(arch
         torch.testing.assert_close(load_model(checkpoint)(ids), theirs(ids).logits, rtol=1e-4, atol=1e-5)
         whole = AutoModelForCausalLM.from_pretrained(vllm_engine.merged(checkpoint, tmp_path / "merged"))
         torch.testing.assert_close(whole(ids).logits, theirs(ids).logits, rtol=1e-4, atol=1e-5)
-    assert loop.measured(evaluate_model, StepParams())["cross_entropy"] == pytest.approx(losses.iloc[-1], rel=1e-4)
+    assert loop.measured(evaluate_model, evaluate_model.Params())["cross_entropy"] == pytest.approx(
+        losses.iloc[-1], rel=1e-4
+    )
     assert loop.sample(Sampling(prompt="first-token").changed(continuation=5))
 
     again = loop.train("again")  # the seed decides the new matrices

@@ -147,6 +147,27 @@ class TokenStore:
         given = None if self.given is None else self.given[:rows]
         return TokenStore(self.tokens, self.bounds[: rows + 1], self.marks, given)
 
+    def windows(self, window: int, stride: int) -> "TokenStore":
+        """In memory, the sequences in windows of `window` tokens, each `stride` tokens after the one before.
+
+        Every predicted token is predicted once, in the first window that has it; what that shares with the window
+        before it is given.
+        """
+        pieces, given = [], []
+        for index, length in enumerate(self.lengths.tolist()):
+            ids, known = self[index], 1 if self.given is None else int(self.given[index])
+            begin = 0
+            while known < length:
+                end = min(begin + window, length)
+                if end > known:
+                    pieces.append(ids[begin:end])
+                    given.append(known - begin)
+                    known = end
+                begin += stride
+        tokens = np.concatenate([self.tokens[:0], *pieces])
+        bounds = _bounds([np.array([len(piece) for piece in pieces], dtype=np.int64)])
+        return TokenStore(tokens, bounds, self.marks, np.array(given, dtype=np.int64))
+
     def responses(self) -> "TokenStore":
         """In memory, the sequences without their prompts: each begins with begin-of-text."""
         if self.given is None:

@@ -1,7 +1,7 @@
 """The laws of regimes against simulation, and how long simulations take.
 
     python benchmarks/laws.py                 everything; minutes on two cores
-    python benchmarks/laws.py --only tables   or: regimes, grid, words, logistic
+    python benchmarks/laws.py --only tables   or: regimes, grid, words, logistic, curation
 
 Every point is a mean over seeds at one iteration. Its standard error is the law's own where that is known (a squared
 mean of known variance), else by the spread of the seeds. Times are of the processor, little changed by others.
@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from selfloop.data.choice import Choice, choose
 from selfloop.data.regimes import BUILT_IN, Regime, Source
 from selfloop.domains.discrete.config import Chains as Discrete
+from selfloop.domains.discrete.curation import Curation, curated
 from selfloop.domains.discrete.laws import expected as discrete_law
 from selfloop.domains.discrete.steps import simulate_chains as discrete
 from selfloop.domains.gaussian.config import Chains as Gaussian
@@ -39,6 +41,8 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 REPLACE, ACCUMULATE, SUBSAMPLE = (BUILT_IN[name] for name in ("replace", "accumulate", "accumulate-subsample"))
 SEEDS = 4000
 Array = np.ndarray[Any, np.dtype[np.float64]]
+FEWEST = 100  # rows
+Law = Callable[[Array, Array, Curation], Array]
 
 
 @dataclass(frozen=True)
@@ -320,7 +324,64 @@ def patients() -> None:
     print(f"   50 iterations, 100 seeds: {seconds:.1f} s; a direct loop {direct:.0f} s: {direct / seconds:.0f} times")
 
 
-PARTS = {"tables": tables, "regimes": regimes, "grid": grid, "words": words, "logistic": patients}
+def curation_points(name: str, law: Law, seeds: int = 60, rows: int = 1000, iterations: int = 8, **how: Any) -> Points:
+    """Chains of categories that a filter by rewards chooses, against the law of each step, given the model before.
+
+    Left out are points where fewer than `FEWEST` rows of all seeds are expected, or all but as many: such means are not
+    normal, and neither is their spread.
+    """
+    setting = {"keep": "drawn", "each": True, "beta": 1.0, "noise": 0.0, **how}
+    rewards = np.linspace(-1, 1, 10)
+    choice = Choice.model_validate({"name": name, "random": False, **setting})
+    rule, count = Curation(rewards={}, **setting), int(setting["candidates"])
+    found = np.empty((2, seeds, iterations, len(rewards)))
+    for seed in range(seeds):
+        generator = np.random.default_rng([8, seed])
+        p = np.full(len(rewards), 1 / len(rewards))[generator.permutation(len(rewards))]
+        for iteration in range(iterations):
+            drawn = generator.choice(len(p), size=(count, rows), p=p)
+            kept = choose(list(rewards[drawn]), [rows] * count, rows, rows, choice, int(generator.integers(2**62)))
+            after = np.bincount(drawn.ravel()[kept], minlength=len(p)) / rows
+            found[:, seed, iteration] = after, law(p, rewards, rule)
+            p = after
+    error = (found[0] - found[1]).std(axis=0, ddof=1) / seeds**0.5
+    seen, expected = found.mean(axis=1)
+    known = np.minimum(expected, 1 - expected) * rows * seeds >= FEWEST
+    return Points(name, seen[known], expected[known], error[known])
+
+
+def tilted(p: Array, rewards: Array, rule: Curation) -> Array:
+    """p e^r, normalised: the law of many candidates."""
+    weighted = p * np.exp(rule.beta * rewards)
+    return np.asarray(weighted / weighted.sum())
+
+
+def curation() -> None:
+    """Words chosen by rewards: the law of k candidates, and p e^r."""
+    few = [
+        curation_points(f"one of {k} of each row, {keep}", curated, keep=keep, candidates=k)
+        for keep in ("drawn", "highest", "lowest")
+        for k in (2, 4, 10)
+    ]
+    few += [curation_points(f"of {k} times as many, drawn", curated, each=False, candidates=k) for k in (2, 4, 10)]
+    few.append(curation_points("one of 4 of each row, erring about .3", curated, candidates=4, noise=0.3))
+    few.append(curation_points("one of 4 of each row, beta 3", curated, candidates=4, beta=3.0))
+    report("9. Curation by few candidates: the law of k", few)
+    many = [
+        curation_points(f"{name}, 1,000 candidates", tilted, rows=200, candidates=1000, each=each)
+        for name, each in (("one of each row", True), ("of 1,000 times as many", False))
+    ]
+    report("10. Curation by many candidates: p e^r", many)
+
+
+PARTS = {
+    "tables": tables,
+    "regimes": regimes,
+    "grid": grid,
+    "words": words,
+    "logistic": patients,
+    "curation": curation,
+}
 
 
 def main() -> None:

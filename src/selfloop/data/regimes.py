@@ -296,7 +296,10 @@ def _source(part: "models.Part", filters: "Mapping[str, Filter]") -> Source:
     choice = None
     if part.filter is not None:
         of = filters[part.filter]
-        choice = Choice(part.filter, of.keep, of.each, of.candidates, of.beta, of.noise, part.random, of.threshold)
+        if part.random:  # twins of filters with as many candidates are one
+            choice = Choice(part.filter, "highest", of.each, of.candidates, 1.0, 0.0, random=True)
+        else:
+            choice = Choice(part.filter, of.keep, of.each, of.candidates, of.beta, of.noise, threshold=of.threshold)
     return Source(
         part.origin,
         tuple(part.amount) if isinstance(part.amount, list) else part.amount,

@@ -78,6 +78,28 @@ def laws(
         yield Analysis("write_laws", tables=("laws",), asked=asked)
 
 
+def curations(domain: AnyDomain, experiments: Mapping[str, models.Experiment], checked: Checked) -> Iterator[Analysis]:
+    """What filters by rewards do beside their exact law, under regimes that train on the rows they keep alone."""
+    filters: dict[str, Any] = {}
+    for name in sorted({regime for entry in experiments.values() for regime in entry.regimes}):
+        regime = checked.regimes[name]
+        choice = regime.sources[0].filter if len(regime.sources) == 1 and regime.budget is None else None
+        if choice is not None and not choice.random and regime.sources[0].origin == "previous":
+            of = checked.study.filters[choice.name]
+            if of.by == "reward" and of.threshold is None:
+                filters[name] = of.plain
+    if filters:
+        samplings = [each for entry in experiments.values() for each in domain.samplings(entry)]
+        temperatures = {domain.sampling_title(each): getattr(each, "temperature", 1.0) for each in samplings}
+        yield Analysis(
+            "plot_curation",
+            figures=("curation",),
+            asked={"filters": filters, "temperatures": temperatures},
+            reads=("checkpoint",),
+            chosen=lambda rows: [row for row in rows if row["regime"] in filters],
+        )
+
+
 def parts_once(artifacts: Sequence[Artifacts]) -> list[Artifacts]:
     """The data sets sampled for each experiment's first seed, each once."""
     found: dict[str, Artifacts] = {}
@@ -350,6 +372,7 @@ class Showing:
             *comparisons(domain, own),
             *profiles(domain),
             *laws(domain, own, self.checked.regimes),
+            *curations(domain, own, self.checked),
             *own_ones,
         ):
             yield self._entry(f"{domain.name}_{analysis.step}", domain, analysis)

@@ -296,9 +296,9 @@ def _taken(take: regimes.Take, folder: str) -> list[object]:
 
 
 def _chosen_by(choice: regimes.Choice) -> dict[str, object]:
-    """How rows are chosen; of a twin, nothing that only scores are compared with."""
+    """How rows are chosen."""
     kept = {**asdict(choice), "name": None}
-    if choice.threshold is None or choice.random:
+    if choice.threshold is None:
         del kept["threshold"]
     return kept
 

@@ -58,6 +58,15 @@ def test_scores_are_computed_once_for_all_regimes_and_not_for_the_twin() -> None
     assert twin.models[1].name != verified.models[1].name
 
 
+def test_twins_of_filters_with_as_many_candidates_are_one() -> None:
+    filters = {"trusted": FILTERS["trusted"], "erring": {**FILTERS["trusted"], "noise": 0.5, "keep": "lowest"}}
+    regimes = {name: {"parts": [{"from": "previous", "filter": name}], "control": "random"} for name in filters}
+    plan = plan_study(config(*regimes, filters=filters, regimes=regimes))
+    models = {chain.regime: [model.name for model in chain.models] for chain in plan.chains}
+    assert models["trusted-random"] == models["erring-random"]
+    assert models["trusted"][1] != models["erring"][1]
+
+
 def test_scores_are_inputs_of_the_choice_and_made_of_the_part() -> None:
     plan = plan_study(config("verified"))
     model = plan.chains[0].models[1]

@@ -431,6 +431,14 @@ def test_how_models_are_evaluated_renames_none_and_reruns_their_evaluation(tmp_p
         plan_study(asked)
 
 
+def test_a_reserve_of_documents_in_pieces_is_refused(tmp_path: Path) -> None:
+    config = one_text(tmp_path, {})
+    config["experiments"]["a"]["data"] |= {"reserve": 1.0, "documents": {"paragraphs": True}}
+    check(config)
+    config["experiments"]["a"]["data"] |= {"documents": {"tokens": 32}}
+    assert "data.reserve: 1 is a number of documents, and with data.documents: {tokens: 32} rows are" in message(config)
+
+
 def prompted_study(tmp_path: Path, suffix: str = "jsonl") -> dict[str, Any]:
     """A study of a file of prompts and responses."""
     path = tmp_path / f"pairs.{suffix}"

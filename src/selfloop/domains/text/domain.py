@@ -328,6 +328,12 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
                 f"model.heads: {model.heads} does not {reason} ({model.hidden_size}). "
                 f"Allowed: {', '.join(map(str, allowed)) or 'none; take an even hidden_size'}."
             )
+        if data.reserve and data.piece is not None:
+            found.append(
+                f"data.reserve: {data.reserve:g} is a number of documents, and with data.documents: {{tokens: "
+                f"{data.piece}}} rows are their pieces, of which the reserve may have too few. Allowed: 0, or "
+                "documents that are whole or paragraphs."
+            )
         if experiment.evaluate is not None:
             window, stride = experiment.evaluate.sizes(model.context)
             if window > model.context:

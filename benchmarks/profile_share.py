@@ -1,6 +1,6 @@
 """What the collapse profile costs: the share of `measure_profile` in the own work of a finished study.
 
-    python benchmarks/profile.py [RESULTS ...] [--most 0.2]
+    python benchmarks/profile_share.py [RESULTS ...] [--most 0.2]
 
 By the steps' records: their work without their start-up, by domain and in all; of jobs that ran again the last time.
 The study's own work is that of data, training, sampling and evaluation; what collects, draws and writes is left out.

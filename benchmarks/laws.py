@@ -324,20 +324,22 @@ def patients() -> None:
     print(f"   50 iterations, 100 seeds: {seconds:.1f} s; a direct loop {direct:.0f} s: {direct / seconds:.0f} times")
 
 
-def curation_points(name: str, law: Law, seeds: int = 60, rows: int = 1000, iterations: int = 8, **how: Any) -> Points:
+def curation_points(
+    name: str, law: Law, seeds: int = 60, rows: int = 1000, iterations: int = 8, types: int = 10, **how: Any
+) -> Points:
     """Chains of categories that a filter by rewards chooses, against the law of each step, given the model before.
 
     Left out are points where fewer than `FEWEST` rows of all seeds are expected, or all but as many: such means are not
     normal, and neither is their spread.
     """
     setting = {"keep": "drawn", "each": True, "beta": 1.0, "noise": 0.0, **how}
-    rewards = np.linspace(-1, 1, 10)
+    rewards = np.linspace(-1, 1, types)
     choice = Choice.model_validate({"name": name, "random": False, **setting})
     rule, count = Curation(rewards={}, **setting), int(setting["candidates"])
     found = np.empty((2, seeds, iterations, len(rewards)))
     for seed in range(seeds):
         generator = np.random.default_rng([8, seed])
-        p = np.full(len(rewards), 1 / len(rewards))[generator.permutation(len(rewards))]
+        p = np.full(types, 1 / types)
         for iteration in range(iterations):
             drawn = generator.choice(len(p), size=(count, rows), p=p)
             kept = choose(list(rewards[drawn]), [rows] * count, rows, rows, choice, int(generator.integers(2**62)))
@@ -367,8 +369,9 @@ def curation() -> None:
     few.append(curation_points("one of 4 of each row, erring about .3", curated, candidates=4, noise=0.3))
     few.append(curation_points("one of 4 of each row, beta 3", curated, candidates=4, beta=3.0))
     report("9. Curation by few candidates: the law of k", few)
+    size = {"seeds": 100, "rows": 200, "iterations": 6, "types": 20}
     many = [
-        curation_points(f"{name}, 1,000 candidates", tilted, rows=200, candidates=1000, each=each)
+        curation_points(f"{name}, 1,000 candidates", tilted, candidates=1000, each=each, **size)
         for name, each in (("one of each row", True), ("of 1,000 times as many", False))
     ]
     report("10. Curation by many candidates: p e^r", many)

@@ -317,6 +317,17 @@ def test_our_gpt2_trains_to_the_same_loss_through_both_paths(tmp_path: Path) -> 
     np.testing.assert_allclose(theirs["value"], ours["value"], rtol=2e-5)
 
 
+def test_gpt2s_activation_is_one_operation_and_the_same_function(tmp_path: Path) -> None:
+    source = make_checkpoint(tmp_path / "source", "GPT2Config")
+    stock = AutoModelForCausalLM.from_pretrained(source).eval()
+    ours = begin_pretrained(Model(checkpoint=str(source), context=CONTEXT), 0, fresh=False)
+    kinds = [[type(module).__name__ for module in network.modules()] for network in (stock, ours)]
+    assert [found.count("NewGELUActivation") for found in kinds] == [2, 0]
+    ids = torch.arange(CONTEXT)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(ours(ids), stock(ids).logits, rtol=1e-4, atol=1e-6)
+
+
 def requested(checkpoint: Path, prompts: np.ndarray, **changes: Any) -> Request:
     return Request(checkpoint, prompts, Sampling().changed(**changes), "part", "float32", tokens=290)
 

@@ -36,6 +36,7 @@ from selfloop.domains.logistic.model import fit, measured
 from selfloop.domains.logistic.rows import real_rows
 from selfloop.domains.logistic.steps import simulate_chains as logistic
 from selfloop.simulation.config import table_of, whole_parts
+from selfloop.training.malloc import keep_freed_memory
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 REPLACE, ACCUMULATE, SUBSAMPLE = (BUILT_IN[name] for name in ("replace", "accumulate", "accumulate-subsample"))
@@ -219,7 +220,7 @@ def regimes(count: int = 200) -> None:
 
 def pool() -> ProcessPoolExecutor:
     """Two processes."""
-    return ProcessPoolExecutor(2, get_context("spawn"))
+    return ProcessPoolExecutor(2, get_context("spawn"), initializer=keep_freed_memory)  # as the jobs do
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -392,6 +393,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The laws of regimes against simulation, and how long it takes.")
     parser.add_argument("--only", choices=PARTS)
     arguments = parser.parse_args()
+    keep_freed_memory()
     for name, part in PARTS.items():
         if arguments.only in (None, name):
             part()

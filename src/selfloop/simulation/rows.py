@@ -1,67 +1,235 @@
-"""Data sets of many seeds that are kept row by row."""
+"""Chains of many seeds whose data sets are kept row by row.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Which rows every training set takes is drawn first. Of a part, no other rows are then sampled than those that some
+training set takes, and each training set is gathered at once. Rows have numbers from 0, those of all data sets one
+after the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from selfloop.simulation.stacked import Array, Integers, Picked
+from selfloop.data.regimes import REAL, Take, TrainingSet
+from selfloop.simulation.law import limited
+from selfloop.simulation.stacked import LANES, Array, Integers, Streams, key
+
+M = TypeVar("M")
+Place = tuple[int, int, int]  # iteration and part; of fresh rows, the iteration and line that take them, and 1
+NUMBERS = 2**24  # of all data sets of a block of seeds, at most
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows of each seed.
+class RowChains(Protocol[M]):
+    """A domain's models and data sets, of `seeds` chains at once; arrays have seeds as their first axis."""
 
-    Attributes:
-        values: (seeds, rows, columns).
-        numbers: how many of them are taken, (seeds,).
-        chosen: which, of all seeds one after the other; None for all.
+    def real(self, generator: np.random.Generator) -> Array:
+        """The real train rows, (seeds, rows, columns)."""
+
+    def fresh(self, generator: np.random.Generator, rows: int) -> Array:
+        """Further real rows, that many."""
+
+    def sample(self, model: M, generator: np.random.Generator, rows: Integers) -> Array:
+        """Rows of one part, by their numbers in it (seeds, count)."""
+
+    def fit(self, rows: Array, weights: Array | None) -> M:
+        """A model of rows (seeds, N, columns), which it may overwrite, with weights (seeds, N) that add up to 1.
+
+        The weights are None where all are 1/N.
+        """
+
+    def measure(self, model: M) -> Mapping[str, Array]:
+        """What is measured of a model, (seeds,) each."""
+
+
+@dataclass
+class _DataSet:
+    """Rows from number `begin` on, held from one training set to another (indices from 0) in a slot of the buffer."""
+
+    place: Place
+    begin: int
+    rows: int
+    first: int
+    last: int
+    slot: int = 0
+
+    @property
+    def given(self) -> bool:
+        """Whether its rows are real."""
+        return self.place[0] == REAL or bool(self.place[2])
+
+
+@dataclass
+class _Training:
+    """A training set: its lines (index, take, rows, data set), and how many rows its budget leaves."""
+
+    lines: list[tuple[int, Take, int, _DataSet]]
+    kept: int | None
+
+    @property
+    def alike(self) -> bool:
+        """Whether all rows have one weight."""
+        return len({take.weight for _, take, *_ in self.lines}) == 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether each line takes all rows of a data set."""
+        return all(count == data.rows for _, _, count, data in self.lines)
+
+    @property
+    def everything(self) -> Integers:
+        """The numbers of all rows of its data sets, (1, N)."""
+        return np.concatenate([np.arange(data.begin, data.begin + data.rows) for *_, data in self.lines])[None]
+
+
+@dataclass
+class Layout:
+    """The data sets of a regime, and what its training sets take from them: all that is not drawn."""
+
+    rows: int
+    data: dict[Place, _DataSet] = field(default_factory=dict)
+    sets: list[_Training] = field(default_factory=list)
+    begun: dict[int, list[_DataSet]] = field(default_factory=dict)
+    total: int = 0
+    slots: int = 0
+
+
+def layout(sets: Sequence[TrainingSet], rows: int) -> Layout:
+    """The layout of training sets from iteration 1 on, of data sets of `rows` rows."""
+    found = Layout(rows)
+    for n, one in enumerate(sets):
+        lines = []
+        for k, take in enumerate(one.takes):
+            if count := take.rows(rows):
+                place = (n, k, 1) if take.fresh else (*key(take), 0)
+                if place not in found.data:
+                    data = _DataSet(place, found.total, count if take.fresh else rows, n if take.fresh else place[0], n)
+                    found.data[place] = data
+                    found.total += data.rows
+                found.data[place].last = n
+                lines.append((k, take, count, found.data[place]))
+        kept = round(one.budget * rows) if limited(one) and one.budget is not None else None
+        found.sets.append(_Training(lines, kept))
+    ends: dict[int, list[_DataSet]] = {}
+    for data in found.data.values():
+        found.begun.setdefault(data.first, []).append(data)
+        ends.setdefault(data.last, []).append(data)
+    free: list[int] = []
+    for n in range(len(sets)):
+        for data in found.begun.get(n, ()):
+            if not free:
+                free, found.slots = [found.slots], found.slots + 1
+            data.slot = free.pop()
+        free += [data.slot for data in ends.get(n, ())]
+    return found
+
+
+def lanes(rows: int, columns: int, iterations: int) -> int:
+    """Seeds per block: few, where chains are long, as row numbers of all iterations are held at once."""
+    return max(1, min(LANES, NUMBERS // (rows * max(columns, 4) * iterations)))
+
+
+def run(chains: RowChains[M], plan: Layout, streams: Streams, seeds: int) -> dict[str, Array]:
+    """Run the chains of a block; what is measured of every model, (seeds, iterations) by name."""
+    orders: dict[int, Integers] = {}
+    taken = [_numbers(plan, n, streams, seeds, orders) for n in range(len(plan.sets))]
+    needed = _needed(plan, [ids for ids, _ in taken], seeds)
+    widest = max(own.shape[1] for own, _ in needed.values())
+    each = np.arange(seeds)[:, None]
+    where = np.empty((seeds, plan.total), np.int64)  # of every row in the buffer
+    for place, data in plan.data.items():
+        where[:, data.begin : data.begin + data.rows] = (data.slot * seeds + each) * widest + needed[place][1]
+    buffer: Array | None = None
+    measured: dict[str, list[Array]] = {}
+    model: M | None = None
+    for n, (ids, weights) in enumerate(taken):
+        for data in plan.begun.get(n, ()):
+            place = data.place
+            if place[2]:
+                drawn = chains.fresh(streams.of("fresh", *place[:2]), data.rows)
+            elif place[0] == REAL:
+                drawn = chains.real(streams.of("rows", *place[:2]))
+            else:
+                assert model is not None
+                drawn = chains.sample(model, streams.of("rows", *place[:2]), needed[place][0])
+            if buffer is None:
+                buffer = np.empty((plan.slots, seeds, widest, drawn.shape[2]))
+            buffer[data.slot, :, : drawn.shape[1]] = drawn
+        assert buffer is not None
+        at = where[:, plan.sets[n].everything[0]] if ids is None else np.take_along_axis(where, ids, axis=1)
+        model = chains.fit(buffer.reshape(-1, buffer.shape[-1]).take(at, axis=0), weights)
+        for name, values in chains.measure(model).items():
+            measured.setdefault(name, []).append(values)
+    return {name: np.stack(values, axis=1) for name, values in measured.items()}
+
+
+def _numbers(
+    plan: Layout, n: int, streams: Streams, seeds: int, orders: dict[int, Integers]
+) -> tuple[Integers | None, Array | None]:
+    """The rows of training set n (seeds, N), None for all of its data sets; and their weights (seeds, N), if they
+    differ.
+
+    `orders`, by data set, are those of rows that are the same at every iteration.
     """
+    one = plan.sets[n]
+    ids: Integers | None = None
+    if not one.whole:
+        chosen = []
+        for k, take, count, data in one.lines:
+            if count == data.rows:
+                own = np.broadcast_to(np.arange(count), (seeds, count))
+            elif take.same:
+                if data.begin not in orders:  # a larger number of rows has those of a smaller
+                    orders[data.begin] = streams.of("same", *key(take)).random((seeds, plan.rows)).argsort(axis=1)
+                own = orders[data.begin][:, :count]
+            else:
+                own = distinct(streams.of("picks", n, k, *key(take)), seeds, count, plan.rows)
+            chosen.append(data.begin + own)
+        ids = np.concatenate(chosen, axis=1)
+    kept: Integers | None = None
+    if one.kept is not None:
+        kept = distinct(streams.of("budget", n), seeds, one.kept, sum(count for _, _, count, _ in one.lines))
+        ids = one.everything[0][kept] if ids is None else np.take_along_axis(ids, kept, axis=1)
+    if one.alike:
+        return ids, None
+    weight = np.concatenate([np.full(count, take.weight) for _, take, count, _ in one.lines])
+    weights = np.broadcast_to(weight, (seeds, len(weight))) if kept is None else weight[kept]
+    return ids, weights / weights.sum(axis=1, keepdims=True)
 
-    values: Array
-    numbers: Integers
-    chosen: Integers | None = None
 
+def _needed(plan: Layout, numbers: Sequence[Integers | None], seeds: int) -> dict[Place, tuple[Integers, Integers]]:
+    """Of each data set the rows that are drawn, (seeds, count), and the place of every row among them, (seeds, rows).
 
-def all_rows(values: Array) -> Rows:
-    """A whole data set, (seeds, rows, columns)."""
-    return Rows(values, np.full(len(values), values.shape[1]))
-
-
-def pick(data: Rows, picked: Picked) -> Rows:
-    """Some rows of a data set, which may be some of another's."""
-    assert picked.rows is not None
-    rows = picked.rows
-    if data.chosen is not None:
-        begins = np.cumsum(data.numbers) - data.numbers
-        rows = data.chosen[np.repeat(begins, picked.numbers) + rows]
-    return Rows(data.values, picked.numbers, rows)
-
-
-def gathered(taken: Sequence[tuple[Rows, Array]]) -> tuple[Array, Array | None]:
-    """All rows of a training set, (seeds, N, columns), and their weights (seeds, N), which add up to 1.
-
-    The weights are None where all are 1/N. Every seed has as many rows.
+    Real ones are all drawn. Where seeds need different numbers of rows, some are drawn for nothing.
     """
-    totals = np.sum([data.numbers for data, _ in taken], axis=0)
-    seeds, total = len(totals), int(totals[0])
-    with np.errstate(invalid="ignore"):
-        each = [np.where(data.numbers > 0, share / data.numbers, 1 / total) for data, share in taken]
-    alike = all(np.allclose(weight, 1 / total, rtol=1e-12, atol=0) for weight in each)
-    if len(taken) == 1 and taken[0][0].chosen is None:
-        return taken[0][0].values, None
-    values = np.empty((seeds * total, taken[0][0].values.shape[2]))
-    weights = np.empty(seeds * total)
-    filled = np.arange(seeds) * total
-    for (data, _), weight in zip(taken, each, strict=True):
-        if data.chosen is None:
-            place = (filled[:, None] + np.arange(data.values.shape[1])).ravel()
-            values[place] = data.values.reshape(len(place), -1)
+    taken = np.zeros((seeds, plan.total), bool)
+    for ids, one in zip(numbers, plan.sets, strict=True):
+        if ids is not None:
+            taken[np.arange(seeds)[:, None], ids] = True
+            continue
+        for *_, data in one.lines:
+            taken[:, data.begin : data.begin + data.rows] = True
+    found = {}
+    for place, data in plan.data.items():
+        own = taken[:, data.begin : data.begin + data.rows]
+        width = int(own.sum(axis=1).max())
+        if data.given or width == data.rows:
+            everything = np.broadcast_to(np.arange(data.rows), own.shape)
+            found[place] = everything, everything
         else:
-            seed = np.repeat(np.arange(seeds), data.numbers)
-            begins = np.cumsum(data.numbers) - data.numbers
-            place = np.arange(len(seed)) + np.repeat(filled - begins, data.numbers)
-            values[place] = data.values.reshape(-1, values.shape[1])[seed * data.values.shape[1] + data.chosen]
-        weights[place] = np.repeat(weight, data.numbers)
-        filled = filled + data.numbers
-    return values.reshape(seeds, total, -1), None if alike else weights.reshape(seeds, total)
+            found[place] = np.argsort(~own, axis=1, kind="stable")[:, :width], own.cumsum(axis=1) - 1
+    return found
+
+
+def distinct(generator: np.random.Generator, seeds: int, count: int, of: int) -> Integers:
+    """For each seed a uniform random set of `count` numbers below `of`, ascending, (seeds, count)."""
+    if 3 * count > of:
+        order = generator.random((seeds, of)).argsort(axis=1)[:, :count]
+        order.sort(axis=1)
+        return order
+    # With replacement, and repeated ones drawn again until there are none: the first distinct ones of a sequence.
+    sets = np.sort(generator.integers(of, size=(seeds, count)), axis=1)
+    while (repeated := np.diff(sets, axis=1, prepend=-1) == 0).any():
+        sets[repeated] = generator.integers(of, size=int(repeated.sum()))
+        sets.sort(axis=1)
+    return sets

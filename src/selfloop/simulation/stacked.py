@@ -4,7 +4,7 @@ A data set here is what a domain keeps of it for all seeds of a block, such as t
 sampled once, and dropped after the last iteration that takes from it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -23,13 +23,7 @@ LANES = 100  # seeds per block, which is always drawn whole: a seed's values do 
 
 
 class Chains(Protocol[M, S]):
-    """A domain's models and data sets, of `seeds` chains at once; arrays have seeds as their first axis.
-
-    Attributes:
-        by_rows: whether data sets are kept row by row; else the number of rows is all that a pick is told.
-    """
-
-    by_rows: bool
+    """A domain's models and data sets, of `seeds` chains at once; arrays have seeds as their first axis."""
 
     def real(self, generator: np.random.Generator) -> S:
         """The real train rows."""
@@ -40,32 +34,17 @@ class Chains(Protocol[M, S]):
     def sample(self, model: M, generator: np.random.Generator) -> S:
         """One part, of as many rows as the real train split."""
 
-    def pick(self, data: S, picked: "Picked") -> S:
-        """Some of the rows of a data set, drawn without replacement."""
+    def pick(self, data: S, numbers: Integers, generator: np.random.Generator) -> S:
+        """As many of the rows of each seed's data set, (seeds,), drawn without replacement."""
 
     def merge(self, data: Sequence[S]) -> S:
-        """All rows of several data sets; asked of domains that do not keep them row by row."""
+        """All rows of several data sets."""
 
     def fit(self, taken: Sequence[tuple[S, Array]]) -> M:
         """A model of the rows of all data sets; with each, the share (seeds,) of its rows in the weight of all."""
 
     def measure(self, model: M) -> Mapping[str, Array]:
         """What is measured of a model, (seeds,) each."""
-
-
-@dataclass(frozen=True)
-class Picked:
-    """Which rows of a data set are drawn.
-
-    Attributes:
-        numbers: how many of each seed's, (seeds,).
-        generator: draws them, where data sets are not kept row by row.
-        rows: else which, of all seeds one after the other, (Σ numbers,).
-    """
-
-    numbers: Integers
-    generator: np.random.Generator
-    rows: Integers | None = None
 
 
 @dataclass(frozen=True)
@@ -81,19 +60,12 @@ class Streams:
         return np.random.Generator(np.random.SFC64(seed))
 
 
-def blocks(seeds: int, lanes: int = LANES) -> Iterator[tuple[int, int]]:
-    """The number of each block of seeds, and how many of its first seeds are asked for."""
-    for block in range(-(-seeds // lanes)):
-        yield block, min(lanes, seeds - block * lanes)
-
-
 def run(
     chains: Chains[M, S],
     sets: Sequence[TrainingSet],
     rows: int,
     streams: Streams,
     seeds: int,
-    each: Callable[[int, M], object] = lambda iteration, model: None,
 ) -> dict[str, Array]:
     """Run the chains of a block; what is measured of every model, (seeds, iterations) by name.
 
@@ -103,7 +75,6 @@ def run(
         rows: of the real train split.
         streams: of the block.
         seeds: of the block.
-        each: is given every iteration and its model.
     """
     last = {key(take): n for n, one in enumerate(sets) for take in one.takes if not take.fresh}
     held: dict[tuple[int, int], S] = {}
@@ -124,12 +95,11 @@ def run(
                 data = held[place]
                 if count < rows and take.same:
                     if (place, count) not in same:
-                        picked = _some(chains.by_rows, count, rows, streams.of("same", *place), seeds, nested=True)
-                        same[place, count] = chains.pick(data, picked)
+                        generator = streams.of("same", *place)
+                        same[place, count] = chains.pick(data, np.full(seeds, count), generator)
                     data = same[place, count]
                 elif count < rows:
-                    picked = _some(chains.by_rows, count, rows, streams.of("picks", n, k, *place), seeds)
-                    data = chains.pick(data, picked)
+                    data = chains.pick(data, np.full(seeds, count), streams.of("picks", n, k, *place))
             taken.append((data, np.full(seeds, float(count)), take.weight))
         if limited(one):
             assert one.budget is not None
@@ -137,7 +107,6 @@ def run(
         weights = np.array([counts * weight for _, counts, weight in taken])
         shares = weights / weights.sum(axis=0)
         model = chains.fit([(data, share) for (data, *_), share in zip(taken, shares, strict=True)])
-        each(n + 1, model)
         for name, values in chains.measure(model).items():
             measured.setdefault(name, []).append(values)
         for place in last:
@@ -153,55 +122,34 @@ def key(take: Take) -> tuple[int, int]:
     return take.iteration, take.part
 
 
-def _some(
-    by_rows: bool, count: int, rows: int, generator: np.random.Generator, seeds: int, nested: bool = False
-) -> Picked:
-    """`count` of the `rows` of a data set; if nested, a larger count has those of a smaller."""
-    chosen = None
-    if by_rows and nested:
-        chosen = generator.random((seeds, rows)).argsort(axis=1)[:, :count].ravel()
-    elif by_rows:
-        chosen = distinct(generator, seeds, count, rows).ravel()
-    return Picked(np.full(seeds, count), generator, chosen)
-
-
 def _cut(
     chains: Chains[M, S], taken: list[tuple[S, Array, float]], kept: int, streams: Streams, n: int
 ) -> list[tuple[S, Array, float]]:
     """What is left of data sets after a budget of `kept` rows, drawn uniformly from all of them."""
     counts = np.array([counts[0] for _, counts, _ in taken], dtype=np.int64)
     seeds, generator = len(taken[0][1]), streams.of("budget", n)
-    ends = np.cumsum(counts)
-    if not chains.by_rows and len({weight for *_, weight in taken}) == 1:
+    if len({weight for *_, weight in taken}) == 1:
         # All rows are alike: what is left of which data set does not matter.
-        picked = Picked(np.full(seeds, kept), generator)
-        pooled = chains.pick(chains.merge([data for data, *_ in taken]), picked)
-        return [(pooled, picked.numbers.astype(np.float64), 1.0)]
-    if chains.by_rows:
-        pool = distinct(generator, seeds, kept, int(ends[-1]))
-        inside = [(pool >= end - count) & (pool < end) for count, end in zip(counts, ends, strict=True)]
-        chosen = [
-            Picked(own.sum(axis=1), generator, pool[own] - (end - count))
-            for own, count, end in zip(inside, counts, ends, strict=True)
-        ]
-    else:
-        numbers = generator.multivariate_hypergeometric(counts, kept, seeds)
-        chosen = [Picked(own, streams.of("budget", n, k)) for k, own in enumerate(numbers.T)]
+        numbers = np.full(seeds, kept)
+        pooled = chains.pick(chains.merge([data for data, *_ in taken]), numbers, generator)
+        return [(pooled, numbers.astype(np.float64), 1.0)]
+    left = generator.multivariate_hypergeometric(counts, kept, seeds).T
     return [
-        (chains.pick(data, picked), picked.numbers.astype(np.float64), weight)
-        for (data, _, weight), picked in zip(taken, chosen, strict=True)
+        (chains.pick(data, numbers, streams.of("budget", n, k)), numbers.astype(np.float64), weight)
+        for k, ((data, _, weight), numbers) in enumerate(zip(taken, left, strict=True))
     ]
 
 
-def distinct(generator: np.random.Generator, seeds: int, count: int, of: int) -> Integers:
-    """For each seed a uniform random set of `count` numbers below `of`, ascending, (seeds, count)."""
-    if 3 * count > of:
-        order = generator.random((seeds, of)).argsort(axis=1)[:, :count]
-        order.sort(axis=1)
-        return order
-    # With replacement, and repeated ones drawn again until there are none: the first distinct ones of a sequence.
-    sets = np.sort(generator.integers(of, size=(seeds, count)), axis=1)
-    while (repeated := np.diff(sets, axis=1, prepend=-1) == 0).any():
-        sets[repeated] = generator.integers(of, size=int(repeated.sum()))
-        sets.sort(axis=1)
-    return sets
+def blocks(
+    run_block: Callable[[Streams, int], Mapping[str, Array]], identity: str, seeds: int, width: int
+) -> dict[str, Array]:
+    """What is measured of all seeds, (seeds, iterations) by name.
+
+    Args:
+        run_block: runs a block of that many seeds, always whole: a seed's values do not depend on the others.
+        identity: of the random numbers.
+        seeds: that are asked for.
+        width: of a block.
+    """
+    found = [run_block(Streams(identity, block), width) for block in range(-(-seeds // width))]
+    return {name: np.concatenate([block[name] for block in found])[:seeds] for name in found[0]}

@@ -1,13 +1,11 @@
 """Chains of many seeds at once: which rows each training set takes."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
 from selfloop.data.regimes import BUILT_IN, Regime, Source, training_set
-from selfloop.simulation.rows import Rows, all_rows, gathered, pick
-from selfloop.simulation.stacked import Picked, Streams, distinct, run
+from selfloop.simulation.rows import distinct, layout, run
+from selfloop.simulation.stacked import Integers, Streams
 
 ROWS, SEEDS = 10, 4
 
@@ -15,34 +13,24 @@ ROWS, SEEDS = 10, 4
 class Recorded:
     """Rows that say where they come from: (iteration of the model, number); a model is its training set."""
 
-    by_rows = True
-
     def __init__(self) -> None:
         self.sets: list[np.ndarray] = []
-        self.sampled = 0
+        self.sampled: list[Integers] = []
 
-    def _rows(self, source: float) -> Rows:
-        values = np.stack([np.full(ROWS, source), np.arange(ROWS, dtype=float)], axis=1)
-        return all_rows(np.tile(values, (SEEDS, 1, 1)))
+    def _rows(self, source: float, rows: np.ndarray) -> np.ndarray:
+        return np.stack([np.full(rows.shape, source), rows.astype(float)], axis=2)
 
-    def real(self, generator: np.random.Generator) -> Rows:
-        return self._rows(0.0)
+    def real(self, generator: np.random.Generator) -> np.ndarray:
+        return self._rows(0.0, np.tile(np.arange(ROWS), (SEEDS, 1)))
 
-    def fresh(self, generator: np.random.Generator, rows: int) -> Rows:
-        return all_rows(np.full((SEEDS, rows, 2), -1.0))
+    def fresh(self, generator: np.random.Generator, rows: int) -> np.ndarray:
+        return np.full((SEEDS, rows, 2), -1.0)
 
-    def sample(self, model: float, generator: np.random.Generator) -> Rows:
-        self.sampled += 1
-        return self._rows(model)
+    def sample(self, model: float, generator: np.random.Generator, rows: Integers) -> np.ndarray:
+        self.sampled.append(rows)
+        return self._rows(model, rows)
 
-    def pick(self, data: Rows, picked: Picked) -> Rows:
-        return pick(data, picked)
-
-    def merge(self, data: Sequence[Rows]) -> Rows:
-        raise NotImplementedError
-
-    def fit(self, taken: Sequence[tuple[Rows, np.ndarray]]) -> float:
-        rows, weights = gathered(taken)
+    def fit(self, rows: np.ndarray, weights: np.ndarray | None) -> float:
         self.weights = weights
         self.sets.append(rows)
         return float(len(self.sets))
@@ -53,7 +41,8 @@ class Recorded:
 
 def recorded(regime: Regime, iterations: int) -> Recorded:
     chains = Recorded()
-    found = run(chains, [training_set(regime, n) for n in range(1, iterations + 1)], ROWS, Streams("x", 0), SEEDS)
+    sets = [training_set(regime, n) for n in range(1, iterations + 1)]
+    found = run(chains, layout(sets, ROWS), Streams("x", 0), SEEDS)
     assert found["iteration"].tolist() == [list(range(1, iterations + 1))] * SEEDS
     return chains
 
@@ -66,8 +55,15 @@ def test_whole_parts_are_taken_as_the_table_says() -> None:
 
 
 def test_parts_that_nothing_takes_are_not_sampled() -> None:
-    assert recorded(BUILT_IN["real"], 4).sampled == 0
-    assert recorded(BUILT_IN["replace-multiple"], 4).sampled == 2 + 3 + 4
+    assert recorded(BUILT_IN["real"], 4).sampled == []
+    assert len(recorded(BUILT_IN["replace-multiple"], 4).sampled) == 2 + 3 + 4
+
+
+def test_rows_that_nothing_takes_are_not_sampled() -> None:
+    chains = recorded(Regime("own", (Source("previous", 0.3),)), 3)
+    assert [rows.shape for rows in chains.sampled] == [(SEEDS, 3)] * 2
+    for sampled, taken in zip(chains.sampled, chains.sets[1:], strict=True):
+        assert sorted(map(tuple, sampled)) == sorted(map(tuple, taken[..., 1]))
 
 
 def test_a_budget_leaves_distinct_rows_of_the_whole_pool() -> None:

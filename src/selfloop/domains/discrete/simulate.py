@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from selfloop.domains.discrete.model import measured, tempered
-from selfloop.simulation.stacked import Array, Integers, Picked
+from selfloop.simulation.stacked import Array, Integers
 
 NUMBERS = 2**22  # of the counts of a block of seeds, at most
 
@@ -21,8 +21,6 @@ class Counted:
         test: counts of the test rows (types,).
         temperature: of sampling.
     """
-
-    by_rows = False
 
     def __init__(
         self, seeds: int, rows: int, real: Integers | None, probabilities: Array, test: Array, temperature: float
@@ -41,9 +39,9 @@ class Counted:
     def sample(self, model: Array, generator: np.random.Generator) -> Integers:
         return generator.multinomial(self.rows, tempered(model, self.temperature))
 
-    def pick(self, data: Integers, picked: Picked) -> Integers:
-        pairs = zip(data, picked.numbers.tolist(), strict=True)
-        draw = picked.generator.multivariate_hypergeometric
+    def pick(self, data: Integers, numbers: Integers, generator: np.random.Generator) -> Integers:
+        pairs = zip(data, numbers.tolist(), strict=True)
+        draw = generator.multivariate_hypergeometric
         return np.stack([draw(own, number, method="marginals") for own, number in pairs])
 
     def merge(self, data: Sequence[Integers]) -> Integers:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
-from scipy.special import logsumexp
 
 from selfloop.checksums import REMEDY
 from selfloop.domains.vectors import Array
@@ -47,8 +46,10 @@ class Model:
 
 
 def log_mean(exponents: Array, weights: Array) -> Array:
-    """log Σ_j weights_j exp(-exponents_j) over the last axis."""
-    return np.asarray(logsumexp(-exponents, b=weights, axis=-1))
+    """log Σ_j weights_j exp(-exponents_j) over the last axis; `exponents` (rows, N) are overwritten."""
+    least = exponents.min(axis=1, keepdims=True)
+    np.exp(np.subtract(least, exponents, out=exponents), out=exponents)
+    return np.asarray(np.log(exponents @ weights) - least[:, 0])
 
 
 def save_checkpoint(model: Model, folder: Path) -> None:

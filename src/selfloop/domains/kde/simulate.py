@@ -1,41 +1,35 @@
 """Kernel density estimates at scale: all seeds of a block at once, row by row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from selfloop.domains.kde.config import Chains
 from selfloop.domains.kde.model import log_mean, variance
 from selfloop.domains.vectors import Array
-from selfloop.simulation.rows import Rows, all_rows, gathered, pick
-from selfloop.simulation.stacked import Picked
+from selfloop.simulation.stacked import Integers
 
 TEST_ROWS = 100  # that are measured, the first ones
-NUMBERS = 2**18  # of a data set of a block of seeds, at most
-DISTANCES = 2**21  # in memory at a time
-
 Model = tuple[Array, Array | None]  # points (seeds, N, d), and weights (seeds, N) where they are not all alike
 
 
 class Densities:
     """Chains of `seeds` seeds; `real` are the rows that all begin with, if they are given."""
 
-    by_rows = True
-
     def __init__(self, chains: Chains, seeds: int, test: Array, real: Array | None) -> None:
         self.chains, self.seeds, self.test, self.given = chains, seeds, test[:TEST_ROWS], real
 
-    def real(self, generator: np.random.Generator) -> Rows:
+    def real(self, generator: np.random.Generator) -> Array:
         if self.given is None:
             return self.fresh(generator, self.chains.rows)
-        return all_rows(np.broadcast_to(self.given, (self.seeds, *self.given.shape)))
+        return np.broadcast_to(self.given, (self.seeds, *self.given.shape))
 
-    def fresh(self, generator: np.random.Generator, rows: int) -> Rows:
-        return all_rows(generator.standard_normal((self.seeds, rows, self.test.shape[1])))
+    def fresh(self, generator: np.random.Generator, rows: int) -> Array:
+        return generator.standard_normal((self.seeds, rows, self.test.shape[1]))
 
-    def sample(self, model: Model, generator: np.random.Generator) -> Rows:
+    def sample(self, model: Model, generator: np.random.Generator, rows: Integers) -> Array:
         points, weights = model
-        shape = (self.seeds, self.chains.rows)
+        shape = rows.shape
         if weights is None:
             chosen = generator.integers(points.shape[1], size=shape)
         else:
@@ -44,16 +38,10 @@ class Densities:
             numbers = generator.random(shape) + np.arange(self.seeds)[:, None]
             chosen = np.searchsorted(ends, numbers).clip(0, len(ends) - 1) % points.shape[1]
         noise = generator.standard_normal((*shape, points.shape[2]))
-        return all_rows(np.take_along_axis(points, chosen[..., None], axis=1) + self.chains.bandwidth * noise)
+        return np.asarray(np.take_along_axis(points, chosen[..., None], axis=1) + self.chains.bandwidth * noise)
 
-    def pick(self, data: Rows, picked: Picked) -> Rows:
-        return pick(data, picked)
-
-    def merge(self, data: Sequence[Rows]) -> Rows:
-        raise NotImplementedError("data sets that are kept by rows are not merged")
-
-    def fit(self, taken: Sequence[tuple[Rows, Array]]) -> Model:
-        return gathered(taken)
+    def fit(self, rows: Array, weights: Array | None) -> Model:
+        return rows, weights
 
     def measure(self, model: Model) -> Mapping[str, Array]:
         """As the step evaluate_model, on the first test rows."""
@@ -69,8 +57,3 @@ class Densities:
         squares = (self.test**2).sum(axis=1)[:, None] - 2 * self.test @ own.T + (own**2).sum(axis=1)
         logs = log_mean(squares.clip(0) / (2 * h2), shares)
         return float(0.5 * own.shape[1] * np.log(2 * np.pi * h2) - logs.mean())
-
-
-def lanes(chains: Chains, most: int) -> int:
-    """Seeds per block."""
-    return max(1, min(most, NUMBERS // (chains.rows * (chains.dimension or 3))))

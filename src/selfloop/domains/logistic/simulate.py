@@ -10,7 +10,7 @@ import numpy as np
 
 from selfloop.domains.logistic.model import measured
 from selfloop.domains.logistic.rows import Array, probabilities
-from selfloop.simulation.stacked import Picked
+from selfloop.simulation.stacked import Integers
 
 STEPS, HALVINGS = 40, 8
 SMALL, TINY = 1e-10, 1e-12
@@ -19,8 +19,6 @@ STEEPEST = 30.0  # of scores: parameters of separable labels have no end, and L-
 
 class Labels:
     """Chains of `seeds` seeds: a data set is labels (seeds, T) for the inputs, a model parameters (seeds, d + 1)."""
-
-    by_rows = False
 
     def __init__(self, seeds: int, real: tuple[Array, Array], test: tuple[Array, Array]) -> None:
         self.seeds, self.test = seeds, test
@@ -37,7 +35,7 @@ class Labels:
         chances = probabilities(self.X, model).T
         return (generator.random(chances.shape) < chances).astype(np.float64)
 
-    def pick(self, data: Array, picked: Picked) -> Array:
+    def pick(self, data: Array, numbers: Integers, generator: np.random.Generator) -> Array:
         raise NotImplementedError("whole parts are taken")
 
     def merge(self, data: Sequence[Array]) -> Array:

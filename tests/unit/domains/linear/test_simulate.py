@@ -17,7 +17,6 @@ from selfloop.domains.linear.simulation.simulate import lanes, simulate
 from selfloop.domains.linear.simulation.subsample import INVERTED_UP_TO, PRODUCTS_UP_TO, draw_picks
 from selfloop.domains.linear.steps.simulate_chains import tidy_rows
 from selfloop.errors import UserError
-from selfloop.simulation.stacked import Picked
 
 SIGMA = ((2.0, 0.5, 0.0), (0.5, 1.0, 0.3), (0.0, 0.3, 4.0))
 W_STAR = (1.0, -2.0, 0.5)
@@ -213,11 +212,10 @@ def test_rows_of_one_seed_are_fitted_as_the_direct_way_says(ridge):
     scenario = own(Regime("own", (Source("fresh", 0.5, weight=2.0), Source("previous", 0.7))), ridge=ridge)
     domain, generator = Regressions(scenario, 1), np.random.default_rng(0)
     rows = domain.real(generator)
-    half = domain.pick(rows, Picked(np.array([20]), generator, np.arange(0, 40, 2)))
-    u = domain.fit([(rows, np.array([0.4])), (half, np.array([0.6]))])
-    stacked = np.concatenate([rows.values[0], rows.values[0, ::2]])
+    stacked = np.concatenate([rows[0], rows[0, ::2]])
     p = np.r_[np.full(40, 0.4 / 40), np.full(20, 0.6 / 20)]
     X, y = stacked[:, :3], stacked[:, 3] + stacked[:, :3] @ scenario.target
+    u = domain.fit(stacked[None], p[None])
     expected = np.linalg.solve((X.T * p) @ X + ridge * np.eye(3), (X.T * p) @ y)
     assert u[0] + scenario.target == pytest.approx(expected)
 
@@ -225,11 +223,10 @@ def test_rows_of_one_seed_are_fitted_as_the_direct_way_says(ridge):
 def test_too_few_rows_give_the_shortest_fit():
     scenario = own(WINDOW)
     domain, generator = Regressions(scenario, 1), np.random.default_rng(0)
-    rows = domain.real(generator)
-    two = domain.pick(rows, Picked(np.array([2]), generator, np.array([3, 5])))
-    X = rows.values[0, [3, 5], :3]
-    y = rows.values[0, [3, 5], 3] + X @ scenario.target
-    assert domain.fit([(two, np.ones(1))])[0] + scenario.target == pytest.approx(np.linalg.pinv(X) @ y)
+    two = domain.real(generator)[:, [3, 5]]
+    X = two[0, :, :3]
+    y = two[0, :, 3] + X @ scenario.target
+    assert domain.fit(two, None)[0] + scenario.target == pytest.approx(np.linalg.pinv(X) @ y)
 
 
 def test_tidy_rows_are_those_of_the_metrics_table():

@@ -1,5 +1,6 @@
 """Rule simulate_chains: all seeds and iterations of one setting under one regime, without files between."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +57,12 @@ def simulate(chains: Chains, real: Integers | None, probabilities: Array, test: 
     """By metric, (seeds, iterations); the arguments as `counts_of` has them."""
     rows = int(real.sum()) if real is not None else chains.rows
     assert rows is not None
-    width = max(1, min(stacked.LANES, NUMBERS // len(test)))
-    identity = digest([chains.data.plain, chains.temperature])
-    blocks = []
-    for block, seeds in stacked.blocks(chains.seeds, width):
+    # Counts are drawn seed by seed, so that fewer seeds than a block's have the same values.
+    width = max(1, min(stacked.LANES, NUMBERS // len(test), chains.seeds))
+    identity, sets = digest([chains.data.plain, chains.temperature]), chains.sets
+
+    def run_block(streams: stacked.Streams, seeds: int) -> Mapping[str, Array]:
         domain = Counted(seeds, rows, real, probabilities, test, chains.temperature)
-        blocks.append(stacked.run(domain, chains.sets, rows, stacked.Streams(identity, block), seeds))
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+        return stacked.run(domain, sets, rows, streams, seeds)
+
+    return stacked.blocks(run_block, identity, chains.seeds, width)

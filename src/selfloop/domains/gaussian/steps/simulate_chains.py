@@ -1,5 +1,6 @@
 """Rule simulate_chains: all seeds and iterations of one setting under one regime, without files between."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from selfloop.domains.gaussian.simulate import ByMoments, ByRows, by_rows, lanes
 from selfloop.domains.vectors import Array
 from selfloop.identity import digest
 from selfloop.jobs.job import Job, StepParams
-from selfloop.simulation import stacked
+from selfloop.simulation import rows, stacked
 from selfloop.simulation.tidy import tidy_rows, write
 from selfloop.training.malloc import keep_freed_memory
 
@@ -40,17 +41,16 @@ def simulate(chains: Chains, real: Array | None = None) -> dict[str, Array]:
     """By metric, (seeds, iterations); `real` are the rows that all seeds begin with, if they are given."""
     sets = chains.sets
     rowwise = by_rows(sets)
-    width = lanes(chains, rowwise)
+    width = rows.lanes(chains.rows, chains.dimension, len(sets)) if rowwise else lanes(chains)
+    layout = rows.layout(sets, chains.rows) if rowwise else None
     identity = digest([chains.dimension, chains.rows, chains.covariance, chains.temperature, rowwise, real is None])
-    blocks = []
-    for block, seeds in stacked.blocks(chains.seeds, width):
-        streams = stacked.Streams(identity, block)
-        if rowwise:
-            found = stacked.run(ByRows(chains, width, real), sets, chains.rows, streams, width)
-        else:
-            found = stacked.run(ByMoments(chains, width, real), sets, chains.rows, streams, width)
-        blocks.append({name: values[:seeds] for name, values in found.items()})
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+    def run_block(streams: stacked.Streams, seeds: int) -> Mapping[str, Array]:
+        if layout is not None:
+            return rows.run(ByRows(chains, seeds, real), layout, streams, seeds)
+        return stacked.run(ByMoments(chains, seeds, real), sets, chains.rows, streams, seeds)
+
+    return stacked.blocks(run_block, identity, chains.seeds, width)
 
 
 def given_rows(chains: Chains) -> tuple[Array | None, float]:
@@ -59,5 +59,5 @@ def given_rows(chains: Chains) -> tuple[Array | None, float]:
         return None, 1.0
     train, test, _ = real_rows(chains.data)
     mean, W = whitening(fit([(test, np.ones(len(test)))])[0])
-    rows = (train - mean) @ W
-    return rows, float(np.mean(rows**2))
+    whitened = (train - mean) @ W
+    return whitened, float(np.mean(whitened**2))

@@ -1,20 +1,18 @@
 """Rule simulate_chains: all seeds and iterations of one setting under one regime, without files between."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from selfloop.data.regimes import TrainingSet
 from selfloop.domains.kde.config import Chains
 from selfloop.domains.kde.model import variance
 from selfloop.domains.kde.rows import real_rows
-from selfloop.domains.kde.simulate import Densities, lanes
+from selfloop.domains.kde.simulate import Densities
 from selfloop.domains.kde.steps.measure_baseline import untrained
 from selfloop.domains.vectors import Array
 from selfloop.identity import digest
 from selfloop.jobs.job import Job, StepParams
-from selfloop.simulation import stacked
+from selfloop.simulation import rows, stacked
 from selfloop.simulation.law import Fit, has_law, law
 from selfloop.simulation.tidy import tidy_rows, write
 from selfloop.training.malloc import keep_freed_memory
@@ -41,13 +39,14 @@ def run(job: Job[Params]) -> None:
 
 def simulate(chains: Chains, test: Array, real: Array | None) -> dict[str, Array]:
     """By metric, (seeds, iterations); `real` are the rows that all seeds begin with, if they are given."""
-    identity, width = digest([chains.data.plain, chains.bandwidth]), lanes(chains, stacked.LANES)
-    blocks = []
-    for block, seeds in stacked.blocks(chains.seeds, width):
-        domain = Densities(chains, width, test, real)
-        found = stacked.run(domain, chains.sets, chains.rows, stacked.Streams(identity, block), width)
-        blocks.append({name: values[:seeds] for name, values in found.items()})
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    sets = chains.sets
+    layout = rows.layout(sets, chains.rows)
+
+    def run_block(streams: stacked.Streams, seeds: int) -> Mapping[str, Array]:
+        return rows.run(Densities(chains, seeds, test, real), layout, streams, seeds)
+
+    width = rows.lanes(chains.rows, chains.data.columns, len(sets))
+    return stacked.blocks(run_block, digest([chains.data.plain, chains.bandwidth]), chains.seeds, width)
 
 
 def expected(chains: Chains, sets: Sequence[TrainingSet], real: Array | None) -> dict[str, Array]:

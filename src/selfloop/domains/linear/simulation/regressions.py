@@ -4,23 +4,21 @@ Labels are kept as their residuals from Xw*, r = y - Xw*, so that a fit gives u 
 add up to 1, (Σ p x xᵀ + λ) u = Σ p x r - λ w*. Every part has the real rows' X; fresh rows have others.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from selfloop.domains.linear.simulation.scenario import Scenario
 from selfloop.identity import digest
-from selfloop.simulation import stacked
-from selfloop.simulation.rows import Rows, all_rows, gathered, pick
-from selfloop.simulation.stacked import Array, Picked
+from selfloop.simulation import rows
+from selfloop.simulation.stacked import Array, Integers, Streams
 
-NUMBERS = 2**19  # of a data set of a block of seeds
 SMALL = 1e-12  # an eigenvalue below this share of the largest is 0
 
 
 def lanes(scenario: Scenario) -> int:
     """Seeds per block."""
-    return max(1, min(stacked.LANES, NUMBERS // (scenario.T * (scenario.d + 1))))
+    return rows.lanes(scenario.T, scenario.d + 1, scenario.iterations)
 
 
 def run_block(scenario: Scenario, block: int, width: int) -> Array:
@@ -28,42 +26,33 @@ def run_block(scenario: Scenario, block: int, width: int) -> Array:
     assert scenario.sets is not None
     identity = digest([scenario.d, scenario.T, float(scenario.sigma2), scenario.covariance, "regressions"])
     chains = Regressions(scenario, width)
-    return stacked.run(chains, scenario.sets, scenario.T, stacked.Streams(identity, block), width)["excess_risk"]
+    return rows.run(chains, rows.layout(scenario.sets, scenario.T), Streams(identity, block), width)["excess_risk"]
 
 
 class Regressions:
     """Chains of `seeds` seeds: a data set is rows [x, r], and a model u = ŵ - w* (seeds, d)."""
 
-    by_rows = True
-
     def __init__(self, scenario: Scenario, seeds: int) -> None:
         self.scenario, self.seeds = scenario, seeds
         self.inputs: Array | None = None
 
-    def real(self, generator: np.random.Generator) -> Rows:
+    def real(self, generator: np.random.Generator) -> Array:
         rows = self.fresh(generator, self.scenario.T)
-        self.inputs = rows.values[..., :-1]
+        self.inputs = rows[..., :-1]
         return rows
 
-    def fresh(self, generator: np.random.Generator, rows: int) -> Rows:
+    def fresh(self, generator: np.random.Generator, rows: int) -> Array:
         X = generator.standard_normal((self.seeds, rows, self.scenario.d))
         if self.scenario.covariance is not None:
             X = X @ self.scenario.factor.T
-        return all_rows(np.concatenate([X, self._noise(generator, rows)], axis=2))
+        return np.concatenate([X, self._noise(generator, rows)], axis=2)
 
-    def sample(self, model: Array, generator: np.random.Generator) -> Rows:
+    def sample(self, model: Array, generator: np.random.Generator, rows: Integers) -> Array:
         assert self.inputs is not None
-        labels = self.inputs @ model[..., None] + self._noise(generator, self.scenario.T)
-        return all_rows(np.concatenate([self.inputs, labels], axis=2))
+        X = np.take_along_axis(self.inputs, rows[..., None], axis=1)
+        return np.concatenate([X, X @ model[..., None] + self._noise(generator, rows.shape[1])], axis=2)
 
-    def pick(self, data: Rows, picked: Picked) -> Rows:
-        return pick(data, picked)
-
-    def merge(self, data: Sequence[Rows]) -> Rows:
-        raise NotImplementedError("data sets that are kept by rows are not merged")
-
-    def fit(self, taken: Sequence[tuple[Rows, Array]]) -> Array:
-        rows, weights = gathered(taken)
+    def fit(self, rows: Array, weights: Array | None) -> Array:
         X, d = rows[..., :-1], self.scenario.d
         weighted = X / rows.shape[1] if weights is None else X * weights[..., None]
         gram = weighted.swapaxes(1, 2) @ X + self.scenario.ridge * np.eye(d)

@@ -1,5 +1,6 @@
 """Rule simulate_chains: all seeds and iterations of one setting under one regime, without files between."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,9 @@ def run(job: Job[Params]) -> None:
 def simulate(chains: Chains) -> dict[str, Array]:
     """By metric, (seeds, iterations)."""
     train, test = real_rows(chains.data)
-    identity, width = digest(chains.data.plain), stacked.LANES
-    blocks = []
-    for block, seeds in stacked.blocks(chains.seeds, width):
-        domain = Labels(width, train, test)
-        found = stacked.run(domain, chains.sets, len(train[0]), stacked.Streams(identity, block), width)
-        blocks.append({name: values[:seeds] for name, values in found.items()})
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    sets = chains.sets
+
+    def run_block(streams: stacked.Streams, seeds: int) -> Mapping[str, Array]:
+        return stacked.run(Labels(seeds, train, test), sets, len(train[0]), streams, seeds)
+
+    return stacked.blocks(run_block, digest(chains.data.plain), chains.seeds, stacked.LANES)

@@ -18,9 +18,10 @@ gc.disable()
 atexit.register(gc.freeze)
 
 # Snakemake and `python -m` put these folders there. They may be the study's, whose modules must not stand in for others.
-users = {os.path.abspath(workflow.basedir), os.getcwd()}
+here = str(workflow.current_basedir.get_path_or_uri(secret_free=True))  # also as a module of another workflow
+users = {os.path.abspath(workflow.basedir), here, os.getcwd()}
 sys.path[:] = [path for path in sys.path if os.path.abspath(path) not in users]
-library = os.path.join(workflow.basedir, "src")
+library = os.path.join(here, "src")
 sys.path.insert(0, library)
 # The profile and the logger, which are read before, have imported what is installed: perhaps that of another clone.
 loaded = sys.modules.get("selfloop")
@@ -35,7 +36,7 @@ from selfloop.planning.shown import looks
 from selfloop.session.compat import ignore_dates, plan_faster, schedule_once
 from selfloop.session.session import Session
 
-expose_library(workflow.basedir)
+expose_library(here)
 plan_faster(Plan, Request)
 ignore_dates()
 schedule_once()
@@ -43,7 +44,7 @@ schedule_once()
 # A config given on the command line replaces the default study; they are not merged.
 if not workflow.overwrite_configfiles:
 
-    configfile: f"{workflow.basedir}/config/config.yaml"
+    configfile: f"{here}/config/config.yaml"
 
 
 study = plan_study(

@@ -112,6 +112,14 @@ def init(
     write_study(files, minutes, output, cores)
 
 
+@app.command("run-path", epilog='Example: snakemake --snakefile "$(selfloop run-path)" --configfile mine.yaml')
+def run_path() -> None:
+    """Print where the workflow's Snakefile is, to run studies from any folder."""
+    from selfloop.operations.init import snakefile
+
+    print(snakefile())
+
+
 @app.command(epilog="Example: selfloop check config/from-a-colleague.yaml")
 def check(
     file: Annotated[Path, Argument(metavar="FILE", help="The config.", show_default=False)],

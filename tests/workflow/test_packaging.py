@@ -92,6 +92,28 @@ def test_no_file_names_a_place_on_somebody_s_machine() -> None:
                 assert not private.search(line), f"{path.relative_to(ROOT)}:{number}: {line}"
 
 
+def test_another_workflow_can_use_this_one_as_a_module(tmp_path: Path) -> None:
+    study = yaml.safe_load((ROOT / "tests/studies/linear.yaml").read_text())
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    lines = [
+        'configfile: "study.yaml"',
+        "module selfloop:",
+        f"    snakefile: {str(ROOT / 'Snakefile')!r}",
+        "    config: config",
+        "use rule * from selfloop",
+        "rule mine:",
+        '    input: "results/metrics.parquet"',
+        '    output: "mine.txt"',
+        '    shell: "touch {output}"',
+    ]
+    (tmp_path / "Snakefile").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "mine"]
+    for more, said in ((["--dry-run"], "collect_metrics"), (["--until", "prepare_data"], "prepare_data")):
+        done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, encoding="utf-8")
+        assert done.returncode == 0 and said in done.stdout + done.stderr, done.stdout + done.stderr
+    assert list(tmp_path.glob("results/data/*/*/train/*.parquet"))
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, built offline."""
@@ -117,6 +139,8 @@ def test_the_wheel_holds_every_file_of_the_library(wheel: Path) -> None:
         (["--version"], "selfloop "),
         (["report", "--help"], "Usage: selfloop report"),
         (["status", "--configfile", "none.yaml"], "selfloop: none.yaml: "),
+        (["init", "none.txt"], "selfloop: none.txt does not exist"),
+        (["run-path"], "selfloop: This installation holds the library alone, without the workflow"),
     ],
 )
 def test_the_command_works_from_the_wheel(wheel: Path, tmp_path: Path, arguments: list[str], said: str) -> None:

@@ -29,6 +29,11 @@ from selfloop.planning.rules import Plan
 from selfloop.planning.work import domain_module
 from selfloop.processes.gpus import devices
 
+SNAKEFILE = Path(__file__).parents[3] / "Snakefile"
+NO_WORKFLOW = (
+    "This installation holds the library alone, without the workflow that runs studies: clone selfloop's repository, "
+    "and run snakemake --snakefile CLONE/Snakefile in place of snakemake."
+)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_ROWS = 400  # of a hub data set, read to see what they are
 MOST_SEEDS = 20
@@ -248,7 +253,7 @@ def write(proposal: Proposal, file: Path, command: str) -> str:
     lines = [
         *_comment(f"Written by: {command}", 0),
         *_comment(f"About {duration(proposal.seconds)} on this machine. Run it with:", 0),
-        *_comment(f"snakemake --cores all --configfile {shlex.quote(str(file))}", 0),
+        f"# {_run(file)}",
         *[line for said in proposal.found.said for line in _comment(said, 0)],
         "experiments:",
         f"  {_scalar(proposal.found.name)}:",
@@ -331,4 +336,25 @@ def write_study(named: Sequence[str], minutes: float, file: Path | None, cores: 
     command = shlex.join(["selfloop", "init", *named, "--minutes", f"{minutes:g}"])
     file.write_text(write(proposal, file, command), encoding="utf-8")
     print(f"\n{file}: a study of about {duration(proposal.seconds)}. Look at it, then run it:\n")
-    print(f"    snakemake --cores all --configfile {shlex.quote(str(file))}")
+    print(f"    {_run(file)}")
+    if not SNAKEFILE.exists():
+        print(f"\n{NO_WORKFLOW}")
+
+
+def snakefile() -> Path:
+    """The workflow's Snakefile.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if not SNAKEFILE.exists():
+        raise UserError(NO_WORKFLOW)
+    return SNAKEFILE
+
+
+def _run(file: Path) -> str:
+    """The command that runs a study: from the clone's own folder, or from another one."""
+    words = ["snakemake", "--cores", "all", "--configfile", str(file)]
+    if SNAKEFILE.exists() and not Path("Snakefile").exists():
+        words[1:1] = ["--snakefile", str(SNAKEFILE)]
+    return shlex.join(words)

@@ -78,7 +78,7 @@ def test_text_that_nothing_separates_is_divided_into_paragraphs() -> None:
 
 
 def test_a_few_long_documents_are_divided_so_that_a_share_of_them_can_be_trained_on() -> None:
-    book = "\n\n".join(text(number, 300) for number in range(60))
+    book = "\n\n[Exeunt.]\n\n".join(text(number, 300) for number in range(60))
     Path("books.txt").write_text("\n***\n".join([book] * 5), encoding="utf-8")
     data = experiment(study("books.txt")).data
     assert (data.separator, data.by_paragraph) == ("***", True)
@@ -240,8 +240,15 @@ def test_reasons_stand_beside_what_was_chosen() -> None:
     lines = {line.split(":")[0].strip(): line for line in written.splitlines() if not line.lstrip().startswith("#")}
     for key in ("separator", "rows", "architecture", "context", "vocabulary", "epochs", "regimes", "seeds"):
         assert "  # " in lines[key], key
+    (command,) = (line for line in written.splitlines() if line.startswith("# snakemake"))
+    assert command.endswith("--cores all --configfile mine.yaml") and f"--snakefile {init.SNAKEFILE}" in command
+    assert all(len(line) <= 120 for line in written.splitlines() if line != command)
+
+
+def test_in_the_clone_the_command_names_no_snakefile() -> None:
+    Path("Snakefile").touch()
+    written = write(study(stories("stories.txt")), Path("mine.yaml"), "selfloop init stories.txt")
     assert "# snakemake --cores all --configfile mine.yaml" in written
-    assert max(map(len, written.splitlines())) <= 120
 
 
 def test_a_file_is_not_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
@@ -261,5 +268,5 @@ def test_the_command_says_what_it_found_and_how_to_run_the_study(
         main(["init", "my stories.txt", "--minutes", "5", "--cores", "2"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert "400 documents" in said and "snakemake --cores all --configfile my-stories.yaml" in said
+    assert "400 documents" in said and "--cores all --configfile my-stories.yaml" in said
     check(yaml.safe_load(Path("my-stories.yaml").read_text(encoding="utf-8")))

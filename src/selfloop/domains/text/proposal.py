@@ -33,6 +33,8 @@ FEWEST = 20  # that are trained on
 LEAST = 40  # documents of which there can be a study
 USUAL = Data.model_fields["separator"].default
 SEPARATOR_LENGTH = 40
+# What is written for this alone, such as <|end|>, </s>, [SEP] and === END ===.
+MARKER = re.compile(r"<\|\w+\|>|</?\w+>|\[/?[A-Z]+\]|([=*#-])\1* ?[A-Z][A-Z ]*\1+")
 TEXT_NAMES = ("text", "content", "story", "document", "response", "completion", "output", "body")
 FEW, LONG = 400, 4  # documents, and contexts: fewer and longer ones are divided into paragraphs
 CUT = 0.1  # of all tokens; where more would be cut, documents are divided
@@ -256,12 +258,12 @@ def _separated(paths: Sequence[Path]) -> dict[str, Choice]:
     likely = {mark: count for mark, count in counts.items() if count > 1 or mark == USUAL}
     if not likely:
         return {}
-    mark = max(likely, key=lambda each: (each == USUAL, likely[each]))
+    mark = max(likely, key=lambda each: (each == USUAL, MARKER.fullmatch(each) is not None, likely[each]))
     return {"separator": Choice(mark, f"it ends a document {likely[mark]:,} times")}
 
 
 def _separates(line: str) -> bool:
-    return not re.search(r"\w", line) or files.Separator(line).marker is not None
+    return not re.search(r"\w", line) or MARKER.fullmatch(line) is not None
 
 
 def _lengths(lengths: Sequence[int]) -> str:

@@ -200,7 +200,7 @@ def _nothing(own: Sequence[Profiled]) -> str:
     words = {each.word for of in own for each in of.decisions}
     if words == {"no word"}:
         return "nothing can be said"
-    return "these seeds cannot tell" if "no" not in words else "nothing is sure to happen"
+    return "these seeds cannot tell" if "no" not in words else "none of the four phenomena is sure to happen"
 
 
 def _joined(texts: Sequence[str]) -> str:

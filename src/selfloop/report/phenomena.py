@@ -45,7 +45,8 @@ RULE = (
     "share of real 3-grams met. Of images: the geometric mean of variances; power in high frequencies; recall and "
     "precision. Of molecules: the RMSD of two samples of a molecule; the entropy of torsion angles; real conformations "
     "covered. Of linear regression: the mean square of the signal. Of a Gaussian and of densities: the geometric mean "
-    "of variances; the share of rows in the real tails.",
+    "of variances; the share of rows in the real tails. Of words and categories: the entropy, as exp(H); Gini-Simpson "
+    "diversity; the share of real types met; the overlap with real frequencies.",
     "Nearer to real: the spread surely changes towards that of real data, and recall surely rises.",
     "Carried errors: κ is the share of an iteration's error that the next one has, too, its mean over iterations "
     "weighted by the square of the error. "

@@ -8,6 +8,7 @@ from pydantic import Field
 from selfloop.config import models
 from selfloop.config.filters import Filter
 from selfloop.config.section import PER_CHAIN
+from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.domains.discrete.config import Chains, Data, Model, Sampling, Simulation, Training, sampling_title
 from selfloop.domains.simulated import SimulatedDomain
@@ -42,6 +43,13 @@ def _problems(experiment: Experiment) -> Iterator[str]:
                     yield f"simulation.grid[{place}]: words have `rows` only; leave out `types` and `exponent`."
 
 
+ENTROPY = Measure("entropy", "Entropy of samples", "nats", logarithmic=True, floor=0.0)
+RECALL = Measure("recall", "Real types met", floor=0.0, ceiling=1.0)
+DIVERSITY = Measure("gini_simpson", "Gini-Simpson diversity", floor=0.0, ceiling=1.0)
+OVERLAP = Measure("overlap", "Overlap with real rows", floor=0.0, ceiling=1.0)
+KAPPA = Measure("kappa", "Error carried on, κ")
+
+
 class Discrete(SimulatedDomain[Experiment, Data, Model, Sampling]):
     """What the study asks of words and categories."""
 
@@ -64,6 +72,21 @@ class Discrete(SimulatedDomain[Experiment, Data, Model, Sampling]):
         Quantity("gini_simpson", "test", "Gini-Simpson diversity"),
         Quantity("cross_entropy", "test", "Test cross-entropy", "nats per row"),
         Quantity("entropy", "test", "Entropy", "nats"),
+    )
+
+    profile = Profile(
+        spread=ENTROPY, recall=RECALL, flat=(DIVERSITY,), like=OVERLAP, carried=KAPPA, wider="become more random"
+    )
+    profiled = (
+        ENTROPY,
+        RECALL,
+        DIVERSITY,
+        OVERLAP,
+        Measure("rare_mass", "Mass of the rarer half of types"),
+        Measure("divergence", "Divergence from real rows", "nats"),
+        Measure("artifact_mass", "Artifact mass"),
+        KAPPA,
+        Measure("kappa_correlation", "Correlation of errors"),
     )
 
     def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:

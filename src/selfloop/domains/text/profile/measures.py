@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from selfloop.domains.text.profile.ngram import Floats, Text, Trigram
+from selfloop.statistics.carried import carried, smoothed
 
 MOST_TOKENS = 25_000  # of a half
 ARTIFACT = 3.0  # a token is an artifact if it is over this many times as frequent in samples as in real text
@@ -92,50 +93,11 @@ class Real:
         return values
 
     def carried(self, before: Halves, after: Halves) -> dict[str, float]:
-        """How much of one iteration's error in token frequencies the next one has.
-
-        κ is the slope of log q_n/p on log q_{n-1}/p over types, weighted by p. Both logarithms have the sampling noise
-        of p, and the second one that of q_{n-1}, which would draw the slope towards 1 and towards 0. So the second one
-        is taken twice, from the two pieces and from the two halves, one as the instrument of the other.
-
-        Returns:
-            kappa: the slope, more than 1 where errors grow; kappa_weight: the mean square of the earlier error without
-            its noise, by which means over iterations are weighted; kappa_correlation: the correlation, less than 1
-            where the errors of the next iteration are other ones, too. NaN where no error exceeds the noise.
-        """
-        p = [unigram(half, self.vocabulary) for half in self.halves]
-        weights = (p[0] + p[1]) / 2
-        old, new = ([_logs(piece, self.vocabulary) for piece in text] for text in (before, after))
-        both = np.mean(new, axis=0)
-        products = np.zeros(3)
-        for one in (0, 1):
-            for half in (0, 1):
-                mine, other = np.log(p[half]), np.log(p[1 - half])
-                instrument = old[1 - one] - other
-                products += [
-                    _covariance(weights, both - mine, instrument),
-                    _covariance(weights, old[one] - mine, instrument),
-                    _covariance(weights, new[one] - mine, new[1 - one] - other),
-                ]
-        across, earlier, later = products
-        return {
-            "kappa": across / earlier if earlier > 0 else float("nan"),
-            "kappa_weight": max(earlier, 0.0),
-            "kappa_correlation": across / (earlier * later) ** 0.5 if min(earlier, later) > 0 else float("nan"),
-        }
+        """How much of one iteration's error in token frequencies the next one has: see `statistics.carried`."""
+        pairs = ([unigram(piece, self.vocabulary) for piece in text] for text in (before, after, self.halves))
+        return carried(*pairs)
 
 
 def unigram(text: Text, vocabulary: int) -> Floats:
-    """The distribution of tokens, with half of one more of each, so that logarithms are finite."""
-    counts = np.bincount(text.tokens, minlength=vocabulary) + 0.5
-    shares: Floats = counts / counts.sum()
-    return shares
-
-
-def _logs(text: Text, vocabulary: int) -> Floats:
-    logs: Floats = np.log(unigram(text, vocabulary))
-    return logs
-
-
-def _covariance(weights: Floats, one: Floats, other: Floats) -> float:
-    return float((weights * (one - (weights * one).sum()) * (other - (weights * other).sum())).sum())
+    """The distribution of tokens, smoothed."""
+    return smoothed(np.bincount(text.tokens, minlength=vocabulary))

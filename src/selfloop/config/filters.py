@@ -1,6 +1,7 @@
 """Filters of sampled rows. Light, and apart from other sections: the step score imports it."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -71,7 +72,7 @@ class Filter(Section):
     noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability that the verifier errs about a row, which then has the score of another one."""
 
-    @property
+    @cached_property
     def scorer(self) -> "Filter":
         """What its scores depend on, with defaults for the rest."""
         return self.changed(**{key: type(self).model_fields[key].default for key in CHOOSING})

@@ -4,6 +4,7 @@
 # make lint, unit, workflow, browser, cluster, vllm   one group of checks
 # make vllm-cpu, make vllm-gpu   set up .venv-vllm-cpu or .venv-vllm-gpu for the sampling engine `vllm`
 # make check-gpu   check and measure a GPU, and print a table to paste into an issue
+# make docs   the documentation site, in .site
 # make format   format the code
 # make clean    delete results
 # Aliases of `selfloop`, each with CONFIG=config/mine.yaml:
@@ -28,7 +29,7 @@ endif
 # An index with PyTorch's CPU builds, where pip's own has none.
 TORCH_INDEX ?=
 
-.PHONY: run install report screenshot estimate status prune test lint unit workflow browser chromium cluster vllm vllm-cpu
+.PHONY: run install docs report screenshot estimate status prune test lint unit workflow browser chromium cluster vllm vllm-cpu
 .PHONY: vllm-gpu check-gpu format clean whole
 .DELETE_ON_ERROR:
 
@@ -79,6 +80,11 @@ lint: .venv/dev.stamp
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 	$(PYTHON_P) -m snakemake --lint
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir .site
+
+# The documentation site, with strict links, in .site.
+docs: .venv/dev.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir .site
 
 unit: .venv/dev.stamp
 	$(BIN)/python -m pytest tests/unit

@@ -253,7 +253,7 @@ def test_the_image_holds_all_that_a_study_needs() -> None:
     held = {line.split()[0] for line in files.splitlines()}
     assert all((ROOT / name).exists() and f"    {name} /opt/selfloop/{name}" in files for name in held)
     needed = {path.relative_to(ROOT).parts[0] for path in tracked() if path.parts}
-    apart = {"tests", "benchmarks", "docs", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"}
+    apart = {"tests", "benchmarks", "docs", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "mkdocs.yml"}
     assert {name for name in needed if not name.startswith(".")} - apart == held
     for line in definition.partition("%post\n")[2].partition("%environment")[0].splitlines():
         assert not line.strip().startswith("pip "), "through make, which knows the pins"

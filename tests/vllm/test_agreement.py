@@ -27,13 +27,16 @@ import numpy as np
 import psutil
 import pytest
 import torch
+import transformers
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from selfloop.domains.text.config import Sampling
+from selfloop.domains.text.config import Adapter, Model, Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
 from selfloop.domains.text.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.model.pretrained import adapt, begin_pretrained, save_pretrained
 from selfloop.domains.text.model.shape import Shape
-from selfloop.domains.text.sampling import torch_engine, vllm_engine
+from selfloop.domains.text.sampling import torch_engine, transformers_engine, vllm_engine
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.errors import UserError
 
@@ -232,6 +235,55 @@ def test_greedy_documents_are_the_same_token_for_token(architecture: str, checkp
             assert float((logits.max() - rivals).max()) < 1e-4 * float(logits.abs().max())
             ties += 1
     assert ties <= 3, f"{ties} ties among {len(ours)} documents"
+
+
+@pytest.mark.parametrize(("architecture", "adapter"), [("OPTConfig", None), ("Qwen2Config", Adapter(rank=4))])
+def test_a_fine_tuned_checkpoint_is_sampled_as_transformers_samples_it(
+    architecture: str, adapter: Adapter | None, tmp_path: Path
+) -> None:
+    """Greedy documents, with the checkpoint's own begin- and end-of-text; but for ties, as above."""
+    source = Model(checkpoint=str(make_source(tmp_path / "source", architecture)), context=CONTEXT)
+    model = begin_pretrained(source, 0, fresh=False)
+    if adapter is not None:
+        adapt(model, adapter, source, 0, None)
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for weight in trained.values():
+            weight += 0.1 * torch.randn(weight.shape, generator=generator)
+    (tmp_path / "checkpoint").mkdir()
+    weights = {name: weight.detach() for name, weight in trained.items()}
+    save_pretrained(model, weights, source, tmp_path / "checkpoint")
+    assert (tmp_path / "checkpoint/adapter_model.safetensors").exists() == (adapter is not None)
+    begin, end = VOCABULARY - 2, VOCABULARY - 1
+    prompts = np.array([[begin, first] for first in range(1, 200)])
+    greedy = Sampling(temperature=0.0)
+    request = Request(tmp_path / "checkpoint", prompts, greedy, "part", "float32", threads=1, end=end)
+    ours, theirs = list(transformers_engine.sample(request)), list(vllm_engine.sample(request))
+    assert len({document[2:].tobytes() for document in ours}) > 50
+    assert sum(not np.array_equal(*pair) for pair in zip(ours, theirs, strict=True)) <= 3
+
+
+def make_source(folder: Path, architecture: str) -> Path:
+    """A checkpoint of random weights, whose begin- and end-of-text are its last two tokens."""
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}
+    inner = {"ffn_dim": 128, "word_embed_proj_dim": 64} if architecture == "OPTConfig" else {"intermediate_size": 128}
+    shared = {"num_key_value_heads": 1} if architecture == "Qwen2Config" else {}
+    ids = {"bos_token_id": VOCABULARY - 2, "eos_token_id": VOCABULARY - 1, "pad_token_id": VOCABULARY - 1}
+    tokenizer = train_tokenizer([*(f"word{number} of text" for number in range(60))], VOCABULARY - 2)
+    tokenizer.add_tokens([f"<{number}>" for number in range(VOCABULARY - 2 - tokenizer.get_vocab_size())])
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    torch.manual_seed(1)
+    config = getattr(transformers, architecture)(vocab_size=VOCABULARY, **sizes, **inner, **shared, **ids)
+    network = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.dim() == 2:
+                weight.normal_(0.0, 0.25)
+    network.save_pretrained(folder)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    fast.save_pretrained(folder)
+    return folder
 
 
 # --- the distribution ----------------------------------------------------------------------------------------------

@@ -126,8 +126,7 @@ def _engine(task: dict[str, Any], config: dict[str, Any], longest: int) -> tuple
         )
     dtype = compute_dtype(task["precision"], torch.device(device))
     if device == "cpu":
-        heads = config.get("n_head") or config["num_attention_heads"]
-        _check_head_size((config.get("n_embd") or config["hidden_size"]) // heads, task["checkpoint"])
+        _check_head_size(_widths(config)[0], task["checkpoint"])
     most = SEQUENCES[device]
     told = str(dtype).removeprefix("torch.")
     print(f"vLLM {vllm.__version__} on {device}, {told}, {most} sequences", flush=True)
@@ -161,7 +160,7 @@ def _options(device: str, config: dict[str, Any], longest: int, itemsize: int, m
         itemsize: bytes per value of the KV cache.
         memory: bytes of the device.
     """
-    hidden = config.get("n_embd") or config["hidden_size"]
+    hidden = _widths(config)[1]
     layers = config.get("n_layer") or config["num_hidden_layers"]
     most, block = SEQUENCES[device], BLOCK[device]
     blocks = most * -(-longest // block) + most  # all sequences at their longest, and some to spare
@@ -175,6 +174,13 @@ def _options(device: str, config: dict[str, Any], longest: int, itemsize: int, m
         # By default, CUDA graphs end at 512 sequences on Hopper, so that full batches would run without.
         "max_cudagraph_capture_size": most,
     }
+
+
+def _widths(config: dict[str, Any]) -> tuple[int, int]:
+    """Width of an attention head, and of all."""
+    heads = config.get("n_head") or config["num_attention_heads"]
+    size: int = config.get("head_dim") or (config.get("n_embd") or config["hidden_size"]) // heads
+    return size, heads * size
 
 
 def _mask_logits(model: Any, tokens: int) -> None:

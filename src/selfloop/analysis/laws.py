@@ -118,7 +118,7 @@ def law_figure(
     regimes = regimes_in_order(rows["regime"])
     for axes, (key, of) in zip(panels, settings, strict=False):
         experiment, setting, sampling = key
-        axes.set_title(wrapped(_named(key, rows), 26))
+        axes.set_title(wrapped(_named(key, rows), 22))
         for regime in regimes:
             line = of[of["regime"] == regime]
             if line.empty:
@@ -147,6 +147,8 @@ def law_figure(
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     for spare in panels[len(settings) :]:
         spare.remove()
+    for axes in panels[max(0, len(settings) - across) : len(settings)]:
+        axes.tick_params(labelbottom=True)  # nothing is below
     figure.supxlabel("Model-fitting iteration", fontsize="medium")
     figure.supylabel(axis_label(quantity), fontsize="medium")
     add_title(figure, title)
@@ -177,8 +179,11 @@ def _of(laws: pd.DataFrame, key: tuple[str, ...], regime: str) -> pd.DataFrame:
 
 def _named(key: tuple[str, ...], rows: pd.DataFrame) -> str:
     """A panel's name: what tells it from the others."""
-    parts = [value for name, value in zip(SERIES, key, strict=True) if name == "model" or len(in_order(rows[name])) > 1]
-    return ", ".join(parts)
+    experiment, model, _ = key
+    told = {name for name in SERIES if len(in_order(rows[name])) > 1} | {"model"}
+    if model.startswith(experiment):
+        told.discard("experiment")
+    return ", ".join(value for name, value in zip(SERIES, key, strict=True) if name in told)
 
 
 def worst(points: pd.DataFrame) -> tuple[float, float, int]:

@@ -64,8 +64,14 @@ class Mark:
     marker: str
 
 
-# What is left of Okabe and Ito's colours (yellow aside, which is too pale for a line), grey, and Paul Tol's olive.
-_OTHER_REGIMES = (Mark("#D55E00", "X"), Mark("#CC79A7", "*"), Mark("#777777", "h"), Mark("#999933", "1"))
+# What is left of Okabe and Ito's colours (yellow aside, which is too pale for a line), grey, Paul Tol's olive and teal.
+_OTHER_REGIMES = (
+    Mark("#D55E00", "X"),
+    Mark("#CC79A7", "*"),
+    Mark("#777777", "h"),
+    Mark("#999933", "1"),
+    Mark("#44AA99", "d"),
+)
 
 # Paul Tol's bright scheme: a colour never means a regime in one figure and a model in the next.
 _BRIGHT = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#777777")

@@ -17,7 +17,7 @@ from selfloop.analysis.style import LINES, Mark, regime_marks
 
 # Bokeh's names of the markers of `analysis.style`.
 MARKERS = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond", "v": "inverted_triangle"}
-MARKERS |= {"P": "plus", "X": "x", "*": "star", "h": "hex", "1": "y", "p": "square_pin"}
+MARKERS |= {"P": "plus", "X": "x", "*": "star", "h": "hex", "1": "y", "p": "square_pin", "d": "diamond_dot"}
 MOST_SEEDS = 10  # more are not drawn as points
 MOST_SERIES = 8  # more lines per regime are hard to tell apart
 

@@ -18,6 +18,7 @@ from selfloop.report.verdicts import Verdict, Word, verdicts
 from selfloop.statistics import estimates
 from selfloop.statistics.effect import Effect, effect, exact_effect, lost, table_of
 from selfloop.statistics.estimates import Estimate
+from selfloop.statistics.growth_law import FEWEST_ITERATIONS
 
 Key = tuple[str, str, str, str]  # experiment, model, sampling, regime
 # What a regime is contrasted with: real rows alone, and a pool of a fixed number of rows.
@@ -278,10 +279,11 @@ def cannot_say(
             f"No control for compute: under {' and '.join(sorted(grows))}, later models take more optimizer steps than "
             "model 1. The regimes real-multiple and accumulate-subsample would tell."
         )
-    short = {line.effect.horizon for line in found if line.effect.law is None and line.effect.horizon >= 3}
-    if short:
+    horizons = {line.effect.horizon for line in found if line.effect.law is None}
+    if short := [horizon for horizon in horizons if 3 <= horizon < FEWEST_ITERATIONS]:
         sentences.append(
-            f"{min(short)} iterations are too few to tell linear from logarithmic from bounded growth (8 would do)."
+            f"{min(short)} iterations are too few to tell linear from logarithmic from bounded growth "
+            f"({FEWEST_ITERATIONS} would do)."
         )
     if broken := sum(line.effect.broken for line in found):
         sentences.append(f"Of {broken} chains {quantity.label} is not finite, or they end early; they are left out.")

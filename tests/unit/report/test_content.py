@@ -126,6 +126,13 @@ def test_what_cannot_be_said_is_said(metrics: pd.DataFrame, said: str) -> None:
     assert any(sentence.startswith(said) for sentence in content.cannot_say(found, NO_CURVES, LOSS, ["plays"]))
 
 
+def test_a_long_chain_whose_growth_has_no_law_is_not_called_short() -> None:
+    losses = [4.0, *[4.1] * 19]
+    (line,) = judged(measured({"replace": losses}, baseline=3.5)).values()  # model 1 has learnt nothing
+    assert line.effect.law is None
+    assert not any("too few" in said for said in content.cannot_say([line], NO_CURVES, LOSS, []))
+
+
 def test_a_training_of_a_fixed_number_of_steps_needs_no_control_for_compute() -> None:
     said = content.cannot_say(list(judged(measured()).values()), NO_CURVES, LOSS, by_epochs=["another"])
     assert not any("compute" in sentence for sentence in said)

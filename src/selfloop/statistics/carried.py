@@ -1,4 +1,4 @@
-"""How much of one iteration's error in frequencies the next one has, without the noise of counting them."""
+"""How much of one iteration's error in frequencies the next one has."""
 
 from collections.abc import Sequence
 
@@ -17,30 +17,25 @@ def smoothed(counts: npt.NDArray[np.int64]) -> Floats:
 
 
 def carried(before: Pair, after: Pair, real: Pair) -> dict[str, float]:
-    """The slope of log q_n/p on log q_{n-1}/p over types, weighted by p.
+    """The slope of log q_n/p on log q_{n-1}/p over types, weighted by p; q are the samples themselves.
 
-    Both logarithms have the sampling noise of p, and the second one that of q_{n-1}, which would draw the slope towards
-    1 and towards 0. So the second one is taken twice, from two samples of each, one as the instrument of the other.
+    Their sampling noise is part of the error: a model that is trained on q_{n-1} learns that, too. Were it taken out of
+    the earlier error alone, the later one would still have it, and the slope would exceed 1. Only the noise of p, which
+    both logarithms have, is taken out, by another half of the real rows in each.
 
     Returns:
-        kappa: the slope, more than 1 where errors grow; kappa_weight: the mean square of the earlier error without its
-        noise, by which means over iterations are weighted; kappa_correlation: the correlation, less than 1 where the
-        errors of the next iteration are other ones, too. NaN where no error exceeds the noise.
+        kappa: the slope, more than 1 where errors grow; kappa_weight: the mean square of the earlier error, by which
+        means over iterations are weighted; kappa_correlation: the correlation, less than 1 where the errors of the next
+        iteration are other ones, too. NaN where no error exceeds the noise of p.
     """
     weights = (real[0] + real[1]) / 2
-    logs, old, new = ([np.log(each) for each in pair] for pair in (real, before, after))
-    both = np.mean(new, axis=0)
+    logs = [np.log(half) for half in real]
+    old, new = (np.log((pair[0] + pair[1]) / 2) for pair in (before, after))
     products = np.zeros(3)
-    for one in (0, 1):
-        for half in (0, 1):
-            mine, other = logs[half], logs[1 - half]
-            instrument = old[1 - one] - other
-            products += [
-                _covariance(weights, both - mine, instrument),
-                _covariance(weights, old[one] - mine, instrument),
-                _covariance(weights, new[one] - mine, new[1 - one] - other),
-            ]
-    across, earlier, later = products / 4
+    for mine, other in (logs, logs[::-1]):
+        for place, (one, two) in enumerate(((new, old), (old, old), (new, new))):
+            products[place] += _covariance(weights, one - mine, two - other) / 2
+    across, earlier, later = map(float, products)
     return {
         "kappa": across / earlier if earlier > 0 else float("nan"),
         "kappa_weight": max(earlier, 0.0),

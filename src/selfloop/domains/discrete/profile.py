@@ -30,14 +30,17 @@ class Mirror:
         sampled = list(parts)
         self.places = {word: place for place, word in enumerate(sorted(set(test).union(*sampled)))}
         self.rows = min(sum(rows.values()) for rows in (test, *sampled)) // 2
-        self.halves = self.pieces(test)
+        self.halves = self.pieces(test, "test")
 
-    def pieces(self, rows: Mapping[str, int]) -> Pair:
-        """The counts of two draws of `self.rows` rows each, which have none in common; the same for the same rows."""
+    def pieces(self, rows: Mapping[str, int], name: str) -> Pair:
+        """The counts of two draws of `self.rows` rows each, which have none in common.
+
+        Rows of another `name` are drawn independently, so that the same rows are not chosen of two data sets.
+        """
         counts = np.zeros(len(self.places), np.int64)
         for word, count in rows.items():
             counts[self.places[word]] = count
-        generator = np.random.default_rng(stream("discrete profile", "rows"))
+        generator = np.random.default_rng(stream(f"discrete profile/{name}", "rows"))
         first = generator.multivariate_hypergeometric(counts, self.rows, method="marginals")
         return first, generator.multivariate_hypergeometric(counts - first, self.rows, method="marginals")
 

@@ -139,26 +139,21 @@ class Mirror:
         """How much of one iteration's shift of the mean image the next one has.
 
         κ is the projection of the shift at n on that at n - 1, over the components, in units of that one's length. The
-        earlier shift is taken twice, from the two halves of its samples and of the real train images, one as the
-        instrument of the other: its noise would draw κ towards 0, that of the real mean towards 1.
+        noise of a mean of samples is part of its shift: the next model is trained on these samples. The noise of the
+        real mean, which both shifts have, would draw κ towards 1; another half of the real train images is taken in
+        each.
 
         Returns:
-            kappa; kappa_weight: the square of the earlier shift without its noise; kappa_cosine: of the two shifts.
-            NaN where no shift exceeds the noise.
+            kappa; kappa_weight: the square of the earlier shift; kappa_cosine: of the two shifts. NaN where no shift
+            exceeds the noise of the real mean.
         """
-        real = [self.train[start::2].mean(axis=0) for start in (0, 1)]
-        old, new = ([each.features[start::2].mean(axis=0) for start in (0, 1)] for each in (before, after))
-        both = (new[0] + new[1]) / 2
+        halves = [self.train[start::2].mean(axis=0) for start in (0, 1)]
+        old, new = (each.features.mean(axis=0) for each in (before, after))
         products = np.zeros(3)
-        for one in (0, 1):
-            for half in (0, 1):
-                instrument = old[1 - one] - real[1 - half]
-                products += [
-                    (both - real[half]) @ instrument,
-                    (old[one] - real[half]) @ instrument,
-                    (new[one] - real[half]) @ (new[1 - one] - real[1 - half]),
-                ]
-        across, earlier, later = products / 4
+        for mine, other in (halves, halves[::-1]):
+            shift = old - other
+            products += [(new - mine) @ shift / 2, (old - mine) @ shift / 2, (new - mine) @ (new - other) / 2]
+        across, earlier, later = map(float, products)
         return {
             "kappa": across / earlier if earlier > 0 else float("nan"),
             "kappa_weight": max(earlier, 0.0),

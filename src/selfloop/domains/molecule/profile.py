@@ -68,8 +68,8 @@ def measures(sampled: Mapping[str, Molecule], real: Mapping[str, Molecule]) -> V
         "mat_r": covered["mat_r"],
         "torsion_entropy": torsion_entropy(sampled),
         "clashes": clashes(sampled),
-        "bond_bias": _mean({kind: (sums.sum(), counts.sum()) for kind, (sums, counts) in biases.items()}),
-        "bond_bias_by_type": {float(kind): float(s.sum() / max(c.sum(), 1)) for kind, (s, c) in biases.items()},
+        "bond_bias": _mean(biases),
+        "bond_bias_by_type": {float(kind): total / count for kind, (total, count) in biases.items()},
     }
 
 
@@ -161,8 +161,7 @@ def _connected(neighbours: list[list[int]], first: int, second: int) -> bool:
     return False
 
 
-# By type: sums of length differences over bonds, and their counts, of even and of odd rows.
-Biases = dict[int, tuple[np.ndarray, np.ndarray]]
+Biases = dict[int, tuple[float, int]]  # by type: the sum of length differences over bonds, and their number
 
 
 def bond_biases(sampled: Mapping[str, Molecule], real: Mapping[str, Molecule]) -> Biases:
@@ -175,9 +174,8 @@ def bond_biases(sampled: Mapping[str, Molecule], real: Mapping[str, Molecule]) -
         for place, points in zip(of.places, of.coordinates, strict=True):
             off = _lengths(points, bonds) - _lengths(known[place], bonds)
             for kind, value in zip(kinds.tolist(), off.tolist(), strict=True):
-                sums, counts = found.setdefault(kind, (np.zeros(2), np.zeros(2)))
-                sums[place % 2] += value
-                counts[place % 2] += 1
+                total, count = found.get(kind, (0.0, 0))
+                found[kind] = total + value, count + 1
     return found
 
 
@@ -194,15 +192,14 @@ def _mean(totals: Mapping[int, tuple[float, float]]) -> float:
 def carried(before: Biases, after: Biases) -> dict[str, float]:
     """How much of the bias of bond lengths at one iteration the next one has.
 
-    κ is the slope over bond types, weighted by their bonds, through 0. The earlier bias is taken from even and from odd
-    rows, one as the instrument of the other, whose noise is not its own.
+    κ is the slope over bond types, weighted by their bonds, through 0. The noise of samples is part of their bias: the
+    next model is trained on them.
 
     Returns:
-        kappa; kappa_weight: the mean square of the earlier bias without its noise. NaN where no bias exceeds it.
+        kappa; kappa_weight: the mean square of the earlier bias. NaN where there is none.
     """
-    kinds = [kind for kind in before if kind in after and (before[kind][1] > 0).all() and (after[kind][1] > 0).all()]
-    weights = np.array([before[kind][1].sum() for kind in kinds])
-    old, new = (np.array([of[kind][0] / of[kind][1] for kind in kinds]).reshape(-1, 2) for of in (before, after))
-    across = float(sum(weights @ (new[:, one] * old[:, 1 - one]) for one in (0, 1)) / max(2 * weights.sum(), 1))
-    earlier = float(weights @ (old[:, 0] * old[:, 1]) / max(weights.sum(), 1))
-    return {"kappa": across / earlier if earlier > 0 else float("nan"), "kappa_weight": max(earlier, 0.0)}
+    kinds = [kind for kind in before if kind in after]
+    weights = np.array([before[kind][1] for kind in kinds])
+    old, new = (np.array([of[kind][0] / of[kind][1] for kind in kinds]) for of in (before, after))
+    across, earlier = (float(weights @ (each * old) / max(weights.sum(), 1)) for each in (new, old))
+    return {"kappa": across / earlier if earlier > 0 else float("nan"), "kappa_weight": earlier}

@@ -29,10 +29,10 @@ MIDDLE = (np.arange(TYPES) >= 40) & (np.arange(TYPES) < 60)
 def test_two_pieces_have_no_row_in_common_and_are_the_same_for_the_same_rows() -> None:
     rows = {"a": 5, "b": 3}
     mirror = Mirror(rows, [rows])
-    one, other = mirror.pieces(rows)
+    one, other = mirror.pieces(rows, "part")
     assert (one + other).tolist() == [5, 3]
     assert (one.sum(), other.sum()) == (4, 4)
-    assert (mirror.pieces(rows)[0] == one).all()
+    assert (mirror.pieces(rows, "part")[0] == one).all()
 
 
 def test_measures_are_those_of_shares_and_means_over_both_halves() -> None:
@@ -84,7 +84,7 @@ def chains(mirror: Mirror, kind: list[np.ndarray]) -> dict[int, list[tuple[Any, 
     for seed in (0, 1, 2):
         before: Pair | None = None
         for n, factors in enumerate(kind):
-            own = mirror.pieces(sampled(10 * seed + n, factors))
+            own = mirror.pieces(sampled(10 * seed + n, factors), f"{seed} {n}")
             past = {} if before is None else mirror.carried(before, own)
             found.setdefault(seed, []).append((mirror.of(own) | past, mirror.itself))
             before = own

@@ -161,7 +161,7 @@ def write(seed: int, topics: int = TOPICS, noise: float = 0.0, artifacts: float 
 KINDS: dict[str, list[dict[str, float]]] = {
     "modal collapse": [{"topics": 6}, {"topics": 3}, {"topics": 1}],
     "towards uniformity": [{"noise": 0.0}, {"noise": 0.2}, {"noise": 0.4}],
-    "amplified": [{"artifacts": 0.03}, {"artifacts": 0.045}, {"artifacts": 0.07}],
+    "amplified": [{"artifacts": 0.04}, {"artifacts": 0.065}, {"artifacts": 0.1}],
 }
 
 

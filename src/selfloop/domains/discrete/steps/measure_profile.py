@@ -13,7 +13,7 @@ def run(job: Job[Params]) -> None:
     """Compare each part with the real test rows, and with the part before it."""
     counts = {part: read_counts(Path(part)) for part in dict.fromkeys(link.part for link in job.params.links)}
     mirror = Mirror(read_counts(Path(job.input["test"])), counts.values())
-    sampled = {part: mirror.pieces(counted) for part, counted in counts.items()}
+    sampled = {part: mirror.pieces(counted, part) for part, counted in counts.items()}
 
     def measured() -> Iterator[dict[str, object]]:
         for link in job.params.links:

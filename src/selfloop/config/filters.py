@@ -13,6 +13,7 @@ By = Literal[
     "cross-entropy", "length", "duplicates", "residual", "reward", "distance", "reconstruction", "nearest", "energy",
     "broken-bonds", "detector", "oracle", "command",
 ]  # fmt: skip
+OF = ("first", "sampler", "referee")  # models of the study
 BEYOND = ("above", "below")  # ways to keep rows that need a threshold
 
 
@@ -31,9 +32,10 @@ class Filter(Section):
     regression that was not fitted to the row), `command`. All but logistic and molecules: `oracle`, how likely a row is
     under a referee, a model of the same kind that is trained on the real train rows and the whole `data.reserve`.
     """
-    of: Literal["first", "sampler", "referee"] = "first"
-    """With `cross-entropy` and `reconstruction`: under model 1 of the chain, under the model that sampled the row, or
-    under the `referee` that `oracle` has.
+    of: Annotated[str, Field(min_length=1)] = "first"
+    """With `cross-entropy` and `reconstruction`: under model 1 of the chain (`first`), under the model that sampled the
+    row (`sampler`), under the `referee` that `oracle` has, or under a checkpoint that a study has written: its folder.
+    One of text needs the same tokenizer.
     """
     center: list[float] | None = None
     """With `residual`: the parameters that the verifier believes in, of logistic with the intercept as the last one; of
@@ -79,10 +81,12 @@ class Filter(Section):
 
     @property
     def scored_under(self) -> str | None:
-        """The model that rows are scored under: `first`, `sampler` or `referee`; None for none."""
+        """The model that rows are scored under: `first`, `sampler`, `referee` or `checkpoint`; None for none."""
         if self.by == "oracle":
             return "referee"
-        return self.of if self.by in ("cross-entropy", "reconstruction") else None
+        if self.by not in ("cross-entropy", "reconstruction"):
+            return None
+        return self.of if self.of in OF else "checkpoint"
 
     @property
     def compares(self) -> bool:
@@ -91,7 +95,9 @@ class Filter(Section):
 
     @property
     def files(self) -> list[str]:
-        """The files that its command names: their contents are part of it."""
+        """The files that its command or `of` names: their contents are part of it."""
+        if self.scored_under == "checkpoint":
+            return sorted(str(path) for path in Path(self.of).iterdir() if path.is_file() and path.name[0] != ".")
         words = self.command or []
         return [word for place, word in enumerate(words) if (place or "/" in word) and Path(word).is_file()]
 
@@ -115,6 +121,8 @@ def problems(of: Filter) -> Iterator[str]:
             yield f"{key}: it is only allowed with by: {' or '.join(scores)}, not {of.by}."
     if of.by == "command" and of.command is None:
         yield "command: it is needed with by: command, such as [python, verify.py]."
+    if of.scored_under == "checkpoint" and not Path(of.of, "config.json").is_file():
+        yield f"of: '{of.of}' is no folder of a checkpoint. Allowed: {', '.join(OF)}, or such a folder."
     beyond = of.keep in BEYOND
     if beyond and of.threshold is None:
         yield f"threshold: it is needed with keep: {of.keep}; give the score."

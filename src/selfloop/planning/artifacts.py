@@ -31,7 +31,7 @@ class Experiment:
     sampling: tuple[Section, ...]
     regimes: tuple[regimes.Regime, ...]
     filters: Mapping[str, Filter]
-    filter_contents: Mapping[str, str | None]  # by filter, digest of the files that its command names
+    filter_contents: Mapping[str, str | None]  # by filter, digest of the files that it names
     iterations: Mapping[str, int]
     seeds: tuple[int, ...]
     simulations: tuple[Mapping[str, object], ...] = ()
@@ -252,7 +252,7 @@ class Score:
         under: name of the model that rows are scored under; None for none.
         own: whether that is the model that sampled the rows, which their path says.
         real: the real train rows that rows are compared with; None for none.
-        contents: digest of the files that a command names; None for none.
+        contents: digest of the files that the scorer names; None for none.
     """
 
     part: Part
@@ -341,5 +341,5 @@ def read_by(domain: AnyDomain, section: Section) -> str:
 
 
 def filter_read_by(scorer: Filter) -> str:
-    """The same of the files that a filter's command names."""
-    return digest(["filter", scorer.command])
+    """The same of the files that a filter names."""
+    return digest(["filter", scorer.command, scorer.of])

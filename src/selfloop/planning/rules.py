@@ -215,7 +215,9 @@ class Plan(Requesting):
         score = self.scores[wildcards.model, wildcards.part, wildcards.score]
         under = {} if score.under is None else {"checkpoint": paths.checkpoint(score.under)}
         real = {} if score.real is None else {"real": score.real}
-        counted = self.models[wildcards.model].tokenizer_input if score.scorer["by"] == "length" else {}
+        named = score.scorer["by"] == "cross-entropy" and score.under is None
+        read = named or score.scorer["by"] == "length"
+        counted = self.models[wildcards.model].tokenizer_input if read else {}
         return {"part": score.part.folder, **under, **real, **counted}
 
     def score_settings(self, wildcards: Wildcards) -> dict[str, object]:

@@ -221,7 +221,7 @@ class Study:
         scorer, under = experiment.filters[name].scorer, None
         if scorer.scored_under == "referee":
             under = self._referee(experiment, first.seed).name
-        elif scorer.scored_under is not None:
+        elif scorer.scored_under in ("first", "sampler"):
             under = first.name if scorer.scored_under == "first" else part.model
         real = first.real("train") if scorer.compares else None
         own, contents = scorer.scored_under == "sampler", experiment.filter_contents.get(name)
@@ -377,7 +377,7 @@ def _experiment(
         filter_contents={
             name: contents.read_by(filter_read_by(scorer), partial(getattr, scorer, "files"))
             for name, scorer in checked.study.filters.items()
-            if scorer.command is not None
+            if scorer.command is not None or scorer.scored_under == "checkpoint"
         },
         iterations={regime: entry.iterations_of(regime) for regime in entry.regimes},
         seeds=tuple(entry.seeds),

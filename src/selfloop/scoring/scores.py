@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from selfloop.config.filters import Filter
 from selfloop.data.atomic import atomic_file
+from selfloop.data.contents import unchanged
 from selfloop.data.parquet import FORMAT
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job, StepParams
@@ -17,10 +18,15 @@ from selfloop.scoring.detector import Floats, Rows, detector_scores
 
 
 class ScoreParams(StepParams):
-    """What every step score takes of its params; `contents` is a digest of the files that a command names."""
+    """What every step score takes of its params; `contents` is a digest of the files that the scorer names."""
 
     scorer: Filter
     contents: str | None = None
+
+
+def checkpoint_of(job: Job[ScoreParams]) -> Path:
+    """The checkpoint that rows are scored under: of a model of the study, or the folder that the scorer names."""
+    return Path(job.input.get("checkpoint", job.params.scorer.of))
 
 
 def score_part(job: Job[ScoreParams], features: Callable[[Path], Rows], own: Callable[[], Floats]) -> None:
@@ -40,7 +46,8 @@ def score_part(job: Job[ScoreParams], features: Callable[[Path], Rows], own: Cal
     elif scorer.by == "detector":
         found = detector_scores(features(part), features(Path(job.input["real"])))
     else:
-        found = np.asarray(own(), dtype=np.float64)
+        with unchanged(job.params.contents, lambda: scorer.files, "the files of a filter's checkpoint have"):
+            found = np.asarray(own(), dtype=np.float64)
     wrong = np.flatnonzero(~np.isfinite(found))
     if len(wrong):
         raise UserError(f"{part}: the score of row {wrong[0]} by {scorer.by} is {found[wrong[0]]}.")

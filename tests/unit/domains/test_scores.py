@@ -47,6 +47,7 @@ from selfloop.domains.text.model.loss import cross_entropy
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.steps import score as text
+from selfloop.errors import UserError
 from selfloop.jobs.job import Job
 
 from .image.conftest import blobs
@@ -324,6 +325,11 @@ def test_documents_are_scored_by_their_cross_entropy_per_token(part: Path, tmp_p
     with atomic_folder(tmp_path / "checkpoint") as folder:
         save_checkpoint(model, weights, tmp_path / "tokenizer.json", folder)
     found = scored(text, part, Filter(by="cross-entropy"), checkpoint=tmp_path / "checkpoint")
+    named = Filter(by="cross-entropy", of=str(tmp_path / "checkpoint"))
+    assert scored(text, part, named, tokenizer=tmp_path / "tokenizer.json") == found
+    train_tokenizer(["x y z"], 262).save(str(tmp_path / "other.json"))
+    with pytest.raises(UserError, match="its tokenizer is another one than that of the scored documents"):
+        scored(text, part, named, tokenizer=tmp_path / "other.json")
     oracle = scored(text, part, Filter(by="oracle"), checkpoint=tmp_path / "checkpoint")
     assert oracle == [-value for value in found]
     for ids, value in zip(DOCUMENTS, found, strict=True):

@@ -123,6 +123,36 @@ def test_scores_of_another_program_or_version_are_others(tmp_path: Path, monkeyp
     assert name() == name(keep="above", threshold=0.5, candidates=5), "how rows are kept changes no score"
 
 
+def test_a_checkpoint_that_a_filter_names_is_known_by_its_contents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = {
+        "domain": "image",
+        "data": {"source": "packaged", "name": "orl", "size": 32},
+        "iterations": 2,
+        "seeds": [0],
+    }
+    study = {
+        "experiments": {"a": {**image, "regimes": ["verified"]}},
+        "regimes": {"verified": REGIMES["verified"]},
+        "filters": {"trusted": {"by": "reconstruction", "of": "theirs", "candidates": 3}},
+    }
+    with pytest.raises(SystemExit, match="'theirs' is no folder of a checkpoint"):
+        plan_study(study)
+    names = []
+    for held in ("{}", '{"a": 1}'):
+        Path("theirs").mkdir(exist_ok=True)
+        Path("theirs/config.json").write_text(held)
+        plan = plan_study(study)
+        score = plan.chains[0].models[1].scores[0]
+        names.append(score.name)
+        job: Any = SimpleNamespace(model=score.part.model, part=score.part.name, score=score.name)
+        assert plan.score_input(job) == {"part": score.part.folder}
+        assert plan.score_settings(job)["contents"] == score.contents
+    assert names[0] != names[1]
+
+
 def test_how_rows_are_chosen_is_part_of_a_models_name_and_the_filters_name_is_not() -> None:
     one = plan_study(config("verified"))
     renamed = {"verified": {"parts": [{"from": "previous", "filter": "other"}]}}

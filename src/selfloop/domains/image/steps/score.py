@@ -14,7 +14,7 @@ from selfloop.domains.image.model.loss import image_terms
 from selfloop.jobs.job import Job
 from selfloop.scoring.detector import Floats
 from selfloop.scoring.scores import ScoreParams as Params
-from selfloop.scoring.scores import score_part
+from selfloop.scoring.scores import checkpoint_of, score_part
 from selfloop.training.devices import note, prepare_torch
 
 MOST_FOR_SPACE = 2_000  # real images
@@ -37,7 +37,7 @@ def _own(job: Job[Params]) -> Floats:
         return -nearest_distances(images, _images(job, "real"))
     device = prepare_torch(job.threads, job.gpus)
     note(job, device, torch.float32)
-    model, kl_weight = load_checkpoint(Path(job.input["checkpoint"]), device=str(device))
+    model, kl_weight = load_checkpoint(checkpoint_of(job), device=str(device))
     errors, divergences = image_terms(model, torch.from_numpy(images), device)
     return -(errors + kl_weight * divergences if scorer.by == "oracle" else errors)
 

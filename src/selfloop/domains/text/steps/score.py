@@ -12,10 +12,11 @@ from selfloop.domains.text.data.token_store import COLUMNS, TokenStore
 from selfloop.domains.text.data.tokenizer import marks_around
 from selfloop.domains.text.model.checkpoint import load_model
 from selfloop.domains.text.model.loss import document_losses
+from selfloop.errors import UserError
 from selfloop.jobs.job import Job
 from selfloop.scoring.detector import Floats, Rows, of_words
 from selfloop.scoring.scores import ScoreParams as Params
-from selfloop.scoring.scores import score_part
+from selfloop.scoring.scores import checkpoint_of, score_part
 from selfloop.training.devices import note, prepare_torch
 
 LONGEST = 2**20  # tokens; where no model reads them, documents are not cut
@@ -36,7 +37,10 @@ def _own(job: Job[Params]) -> Floats:
     batches = iterate_rows(shard_paths(Path(job.input["part"])), COLUMNS)
     if scorer.scored_under is not None:
         device = prepare_torch(job.threads, job.gpus)
-        model = load_model(Path(job.input["checkpoint"]), device=str(device))
+        folder = checkpoint_of(job)
+        if scorer.scored_under == "checkpoint":
+            _check_tokenizer(folder, job.input["tokenizer"])
+        model = load_model(folder, device=str(device))
         note(job, device, next(model.parameters()).dtype)
         losses = document_losses(model, TokenStore.in_memory(batches, model.context, model.marks), device)
         return np.asarray(-losses if scorer.by == "oracle" else losses)
@@ -51,6 +55,15 @@ def _own(job: Job[Params]) -> Floats:
         copies[row] = seen[document]
         seen[document] += 1
     return -copies
+
+
+def _check_tokenizer(folder: Path, own: str) -> None:
+    """Raise `UserError` for a checkpoint with another tokenizer than the study's, whose tokens it would misread."""
+    theirs = folder / "tokenizer.json"
+    if not theirs.is_file():
+        raise UserError(f"{folder}: there is no tokenizer.json, so it is not known whether its tokens are these.")
+    if Tokenizer.from_file(str(theirs)).get_vocab() != Tokenizer.from_file(own).get_vocab():
+        raise UserError(f"{folder}: its tokenizer is another one than that of the scored documents, {own}.")
 
 
 def _features(folder: Path) -> Rows:

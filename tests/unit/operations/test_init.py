@@ -98,7 +98,8 @@ def test_of_two_columns_the_one_with_a_usual_name_or_the_longer_one_is_taken_and
         Path("chat.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
         proposal = study("chat.jsonl")
         assert experiment(proposal).data.text_column == chosen
-        assert "other columns" in proposal.draft.data["text_column"].why
+        why = proposal.draft.data["text_column"].why
+        assert "other columns" in why and ("with prompt_column: prompt" in why) == (other == "prompt")
 
 
 def test_what_is_dropped_is_said() -> None:

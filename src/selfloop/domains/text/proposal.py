@@ -36,6 +36,7 @@ SEPARATOR_LENGTH = 40
 # What is written for this alone, such as <|end|>, </s>, [SEP] and === END ===.
 MARKER = re.compile(r"<\|\w+\|>|</?\w+>|\[/?[A-Z]+\]|([=*#-])\1* ?[A-Z][A-Z ]*\1+")
 TEXT_NAMES = ("text", "content", "story", "document", "response", "completion", "output", "body")
+PROMPT_NAMES = ("prompt", "instruction", "question", "input")
 FEW, LONG = 400, 4  # documents, and contexts: fewer and longer ones are divided into paragraphs
 CUT = 0.1  # of all tokens; where more would be cut, documents are divided
 FINE_TUNING = 2e-5  # learning rate
@@ -239,6 +240,8 @@ def _preferred(values: Mapping[str, Sequence[str]], said: list[str]) -> Choice:
         return Choice(chosen, "the only column of strings")
     said.append(f"Columns of strings: {', '.join(f'{name}, {mean[name]:.0f} characters' for name in mean)} on average.")
     why = "its name is usual for text" if usual else "the longest"
+    if prompt := next((name for name in PROMPT_NAMES if name in mean and name != chosen), None):
+        why += f"; with prompt_column: {prompt}, it is trained as the response to a prompt"
     return Choice(chosen, f"{why}; other columns, with characters on average: {', '.join(others)}")
 
 

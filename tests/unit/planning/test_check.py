@@ -439,6 +439,21 @@ def test_a_reserve_of_documents_in_pieces_is_refused(tmp_path: Path) -> None:
     assert "data.reserve: 1 is a number of documents, and with data.documents: {tokens: 32} rows are" in message(config)
 
 
+def test_lengths_are_scored_with_the_tokenizer_and_steps_of_checkpoints_fork_with_transformers(tmp_path: Path) -> None:
+    config = tuned_study(tmp_path, regimes=["long"], iterations=2)
+    config["filters"] = {"length": {"by": "length", "keep": "highest"}}
+    config["regimes"] = {"long": {"parts": [{"from": "previous", "amount": 0.5, "filter": "length"}]}}
+    config["experiments"]["a"]["regimes"] = ["replace"]
+    plan = plan_study(config)
+    own, origin = plan.experiments
+    (score,) = {score.file: score for score in plan.scores.values()}.values()
+    job = SimpleNamespace(model=score.part.model, part=score.part.name, score=score.name)
+    assert plan.score_input(job) == {"part": score.part.folder, "tokenizer": own.tokenizer_file}
+    assert own.domain.preload_of(origin.model) == ()
+    for name in own.domain.preload_of(own.model):
+        assert importlib.util.find_spec(name), name
+
+
 def prompted_study(tmp_path: Path, suffix: str = "jsonl") -> dict[str, Any]:
     """A study of a file of prompts and responses."""
     path = tmp_path / f"pairs.{suffix}"

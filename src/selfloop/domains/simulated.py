@@ -31,7 +31,9 @@ class SimulatedDomain(Domain[E, D, M, S]):
 
     def setting(self, experiment: E) -> dict[str, Any]:
         """The setting of the experiment's own chains: values of the keys of `chains`."""
-        raise NotImplementedError
+        sections: Any = experiment
+        own = {**sections.data.without("reserve").plain, **sections.model.plain}
+        return {**own, "seed": 0} if own["seed"] == PER_CHAIN else own
 
     def architecture(self, data: D, model: M) -> object:
         """The data: there are no weights to begin with, and experiments on other data draw numbers of their own."""
@@ -83,8 +85,14 @@ class SimulatedDomain(Domain[E, D, M, S]):
         """Whether every simulated seed draws real rows of its own, instead of all beginning with the same."""
         return getattr(experiment.data, "source", "") in ("normal", "categories")
 
-    def simulation_problems(self, experiment: E) -> Iterable[str]:
-        """What is wrong with the simulation's grid."""
+    def own_problems(self, experiment: E) -> Iterable[str]:
+        """What is wrong with it besides the size of the simulation's grid."""
+        return ()
+
+    def problems(self, experiment: E) -> list[str]:
+        return [*self.own_problems(experiment), *self._simulation_problems(experiment)]
+
+    def _simulation_problems(self, experiment: E) -> Iterable[str]:
         grid = getattr(getattr(experiment, "simulation", None), "grid", None) or []
         sizes = [1]
         for line in grid:

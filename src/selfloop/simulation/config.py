@@ -51,6 +51,11 @@ class Chains(Section):
         return sets_of(self.regime, self.table, self.iterations)
 
 
+def temperature_title(temperature: float) -> str:
+    """How tables call an entry of `sampling` with this temperature."""
+    return f"temperature={float(temperature)}"
+
+
 def table_of(regime: Regime) -> dict[str, Any]:
     """What a regime trains on, as JSON values: neither its name nor its looks."""
     kept = asdict(regime)

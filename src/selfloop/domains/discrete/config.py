@@ -100,9 +100,4 @@ class Chains(config.Chains):
     @property
     def sampling(self) -> str:
         """The entry of `sampling` in the tables, for example temperature=1.0."""
-        return sampling_title(self.temperature)
-
-
-def sampling_title(temperature: float) -> str:
-    """How tables call an entry of `sampling`."""
-    return f"temperature={float(temperature)}"
+        return config.temperature_title(self.temperature)

@@ -1,19 +1,19 @@
 """What the study asks of the discrete domain while it is planned: names, simulations, and what is wrong with them."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from selfloop.config import models
 from selfloop.config.filters import Filter
-from selfloop.config.section import PER_CHAIN
 from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
-from selfloop.domains.discrete.config import Chains, Data, Model, Sampling, Simulation, Training, sampling_title
+from selfloop.domains.discrete.config import Chains, Data, Model, Sampling, Simulation, Training
 from selfloop.domains.simulated import SimulatedDomain
 from selfloop.errors import UserError
 from selfloop.inputs import shakespeare
+from selfloop.simulation.config import temperature_title
 
 
 class Experiment(models.Experiment):
@@ -105,15 +105,10 @@ class Discrete(SimulatedDomain[Experiment, Data, Model, Sampling]):
 
     def sampling_title(self, sampling: Sampling) -> str:
         """For example temperature=1.0."""
-        return sampling_title(sampling.temperature)
+        return temperature_title(sampling.temperature)
 
-    def setting(self, experiment: Experiment) -> dict[str, Any]:
-        own = experiment.data.without("reserve").plain
-        return {**own, "seed": 0} if own["seed"] == PER_CHAIN else own
-
-    def problems(self, experiment: Experiment) -> list[str]:
-        """What its sections cannot say."""
-        return [*_problems(experiment), *self.simulation_problems(experiment)]
+    def own_problems(self, experiment: Experiment) -> Iterator[str]:
+        return _problems(experiment)
 
 
 DOMAIN = Discrete()

@@ -8,10 +8,11 @@ from pydantic import Field
 from selfloop.config import models
 from selfloop.config.filters import Filter, center_problems
 from selfloop.data.quantity import Quantity
-from selfloop.domains.gaussian.config import Chains, Data, Model, Sampling, Simulation, Training, sampling_title
+from selfloop.domains.gaussian.config import Chains, Data, Model, Sampling, Simulation, Training
 from selfloop.domains.simulated import VectorDomain
 from selfloop.inputs import packaged
 from selfloop.numbers import size
+from selfloop.simulation.config import temperature_title
 
 
 class Experiment(models.Experiment):
@@ -89,7 +90,7 @@ class Gaussian(VectorDomain[Experiment, Data, Model, Sampling]):
 
     def sampling_title(self, sampling: Sampling) -> str:
         """For example temperature=1.0."""
-        return sampling_title(sampling.temperature)
+        return temperature_title(sampling.temperature)
 
     def setting(self, experiment: Experiment) -> dict[str, Any]:
         data, real = experiment.data, experiment.data.source == "packaged"
@@ -106,9 +107,8 @@ class Gaussian(VectorDomain[Experiment, Data, Model, Sampling]):
             return metric == "mean_error"
         return metric != "log_determinant" or chains.rows > chains.dimension
 
-    def problems(self, experiment: Experiment) -> list[str]:
-        """What its sections cannot say."""
-        return [*_problems(experiment), *self.simulation_problems(experiment)]
+    def own_problems(self, experiment: Experiment) -> Iterator[str]:
+        return _problems(experiment)
 
 
 DOMAIN = Gaussian()

@@ -2,13 +2,12 @@
 
 import importlib.util
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from selfloop.config import models
 from selfloop.config.filters import Filter, center_problems
-from selfloop.config.section import PER_CHAIN
 from selfloop.data.quantity import Quantity
 from selfloop.domains.kde.config import Chains, Data, Model, Sampling, Simulation, Training
 from selfloop.domains.simulated import VectorDomain
@@ -74,13 +73,8 @@ class Kernels(VectorDomain[Experiment, Data, Model, Sampling]):
         """The only sampling there is."""
         return "kernel"
 
-    def setting(self, experiment: Experiment) -> dict[str, Any]:
-        own = {**experiment.data.without("reserve").plain, "bandwidth": experiment.model.bandwidth}
-        return {**own, "seed": 0} if own["seed"] == PER_CHAIN else own
-
-    def problems(self, experiment: Experiment) -> list[str]:
-        """What its sections cannot say."""
-        return [*_problems(experiment), *self.simulation_problems(experiment)]
+    def own_problems(self, experiment: Experiment) -> Iterator[str]:
+        return _problems(experiment)
 
 
 DOMAIN = Kernels()

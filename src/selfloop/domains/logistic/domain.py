@@ -84,9 +84,8 @@ class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):
         """Those of its regimes of whole parts."""
         return (job for job in super().jobs(experiment, regimes) if whole_parts(job[1].sets))
 
-    def problems(self, experiment: Experiment) -> list[str]:
-        """What its sections cannot say."""
-        return [*_problems(experiment), *self.simulation_problems(experiment)]
+    def own_problems(self, experiment: Experiment) -> Iterator[str]:
+        return _problems(experiment)
 
 
 DOMAIN = Logistic()

@@ -234,7 +234,7 @@ def seconds(proposal: Proposal, cores: int, speed_of: SpeedOf, slow: float) -> f
 
     total = costs(plan, speed_of, effort_of=effort_of)[0][-1]
     counted = 3600 * sum(total.device_hours.values())
-    around = slow * overhead(proposal.domain, total)
+    around = slow * overhead(total)
     chains = len(proposal.structure.regimes) * proposal.structure.seeds
     gpus = len(devices())
     parallel = min(cores, chains)

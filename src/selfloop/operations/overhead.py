@@ -1,6 +1,7 @@
 """CPU time of jobs besides the work that is counted: starting, reading, writing, figures, comparing samples.
 
-Measured with `benchmarks/init.py` on the machine that took YARDSTICK for `slowness`'s loop.
+With these numbers, studies take what docs/performance.md says of the time asked for (`benchmarks/init.py`), on a
+machine that takes YARDSTICK for the loop of `slowness`.
 """
 
 import time
@@ -9,19 +10,16 @@ import numpy as np
 
 from selfloop.operations.cost import Cost
 
-YARDSTICK = 0.1
-SESSION = 8.0  # seconds of Snakemake itself
-STEP = 0.5  # per job of the loop
-SHOWN = 3.0  # per figure or table
+YARDSTICK = 0.051  # seconds
+SESSION = 4.0  # seconds of Snakemake itself
+STEP = 0.25  # per job of the loop
+SHOWN = 1.5  # per figure or table
 LOOP = frozenset({"concatenate", "train", "generate", "evaluate_model", "evaluate_part"})
-# Seconds per unit of all sampled parts: what evaluate_part and measure_profile do beside the counted work.
-COMPARED = {"text": 0.0, "image": 0.0, "molecule": 0.0}
 
 
-def overhead(domain: str, cost: Cost) -> float:
+def overhead(cost: Cost) -> float:
     """Seconds on one CPU of the machine that was measured."""
-    jobs = sum(count * (STEP if rule in LOOP else SHOWN) for rule, count in cost.jobs.items())
-    return jobs + COMPARED.get(domain, 0.0) * cost.of("generate").units
+    return sum(count * (STEP if rule in LOOP else SHOWN) for rule, count in cost.jobs.items())
 
 
 def slowness() -> float:

@@ -112,9 +112,12 @@ def init(
     write_study(files, minutes, output, cores)
 
 
-@app.command("run-path", epilog='Example: snakemake --snakefile "$(selfloop run-path)" --configfile mine.yaml')
+@app.command("run-path", epilog='Example: selfloop run-path  # as in: snakemake --snakefile "$(selfloop run-path)"')
 def run_path() -> None:
-    """Print where the workflow's Snakefile is, to run studies from any folder."""
+    """Print where the Snakefile is.
+
+    With it, studies run from any folder.
+    """
     from selfloop.operations.init import snakefile
 
     print(snakefile())

@@ -152,4 +152,4 @@ def test_the_panel_shows_replace_and_accumulate_of_one_chain_at_the_first_second
         (regime, n) for regime in ("replace", "accumulate") for n in (1, 2, 4)
     ]
     assert {(row["experiment"], row["sampling"], row["seed"]) for row in found} == {("a", "x", 0)}
-    assert [a.step for a in DOMAIN.analyses({})] == ["plot_losses", "plot_profile", "plot_conformers"]
+    assert [a.step for a in DOMAIN.analyses({})] == ["plot_losses", "plot_conformers"]

@@ -965,7 +965,7 @@ STUDIES = [path for path in (ROOT / "config").glob("*.yaml") if path.name != "re
 def test_the_studies_of_this_repository_are_right(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     # Whether vLLM is installed here says nothing about a study that asks for it.
-    monkeypatch.setattr("selfloop.domains.text.domain.find_vllm", lambda: Path(sys.executable))
+    monkeypatch.setattr("selfloop.domains.text.problems.find_vllm", lambda: Path(sys.executable))
     if path.name in ASKED:
         monkeypatch.chdir(tmp_path)
         Path(ASKED[path.name]).write_text("Once upon a time.\n<|endoftext|>\n" * 3000, encoding="utf-8")

@@ -146,7 +146,7 @@ def test_a_step_that_cannot_be_shared_is_refused_while_planning(tmp_path: Path) 
 
 
 def test_vllm_samples_a_part_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfloop.domains.text.domain.find_vllm", lambda: Path("python"))
+    monkeypatch.setattr("selfloop.domains.text.problems.find_vllm", lambda: Path("python"))
     study = study_of("text", sampling=[{"engine": "vllm"}])
     sharing(FILE, study, train={"gpu": 2})
     with pytest.raises(UserError, match="generate: gpu: 2 is too many for the domain text"):

@@ -1,10 +1,7 @@
 """What the study asks of the text domain while it is planned: names, sizes, and what is wrong with the settings."""
 
-import importlib.util
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from math import isqrt
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,7 +17,7 @@ from selfloop.domains.text.config import MOST_CUT, Data, Evaluation, Model, Orig
 from selfloop.domains.text.cost import characters_per_token
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.shape import parameter_count, shape_of
-from selfloop.domains.text.sampling.vllm_python import find_vllm
+from selfloop.domains.text.problems import allowed_heads, checkpoint_name, of_checkpoint, of_data, of_prompts, of_vllm
 from selfloop.errors import UserError
 from selfloop.identity import slug
 from selfloop.numbers import short
@@ -40,97 +37,7 @@ class Experiment(models.Experiment):
     """
 
 
-VLLM_LOWEST = 0.01  # the lowest temperature but 0 that vLLM takes as it is
 FAMILY = {"gpt2": "GPT-2", "llama": "Llama-2"}
-
-
-def _allowed_heads(model: Model) -> list[int]:
-    hidden: int = model.hidden_size
-    step = 2 if model.architecture == "llama" else 1
-    low = [heads for heads in range(1, isqrt(hidden) + 1) if hidden % heads == 0]
-    return [heads for heads in sorted({*low, *(hidden // heads for heads in low)}) if hidden // heads % step == 0]
-
-
-def _of_vllm(sampling: Sampling) -> list[str]:
-    """What vLLM does not do, and whether it is there at all."""
-    found = []
-    if 0 < sampling.temperature < VLLM_LOWEST:
-        found.append(
-            f"temperature: {sampling.temperature:g} would be taken as {VLLM_LOWEST} by vLLM. "
-            f"Allowed with engine: vllm are 0 and at least {VLLM_LOWEST}."
-        )
-    if sampling.beams > 1:
-        found.append("beams: vLLM has none for text. Allowed with engine: vllm is 1.")
-    if sampling.typical_p is not None:
-        found.append("typical_p: vLLM has none. Allowed with engine: vllm is null.")
-    if sampling.min_p is not None and sampling.top_p is not None:
-        found.append("min_p: vLLM applies it before top_p, other engines after it. Give one of the two.")
-    try:
-        find_vllm()
-    except UserError as error:
-        found.append(f"engine: {error}")
-    return found
-
-
-def _last(model: Model) -> str:
-    """The last word of a checkpoint's id or path, or the name of the experiment that trains it."""
-    if isinstance(model.checkpoint, Origin):
-        return model.checkpoint.experiment
-    return str(model.checkpoint).rstrip("/").rsplit("/", 1)[-1]
-
-
-def _of_checkpoint(experiment: Experiment) -> list[str]:
-    """What is wrong with a model that a checkpoint defines, as far as that is seen without loading it."""
-    model = experiment.model
-    name, found = _last(model), []
-    own = [key for key in sorted(model.model_fields_set) if key not in ("checkpoint", "revision", "context")]
-    if own:
-        found.append(f"model.{own[0]}: it is the checkpoint's, {name}; leave it out.")
-    if importlib.util.find_spec("transformers") is None:
-        found.append("model.checkpoint: it needs the Python package `transformers`, which is not installed.")
-    adapter, start = experiment.training.adapter, experiment.training.start
-    if adapter is not None and importlib.util.find_spec("peft") is None:
-        found.append("training.adapter: it needs the Python package `peft`, which is not installed.")
-    if adapter is not None and start == "scratch":
-        found.append(
-            "training.start: scratch is not allowed with training.adapter. Allowed: checkpoint, previous, first."
-        )
-    if isinstance(model.checkpoint, Origin):
-        if model.revision is not None:
-            found.append(f"model.revision: {model.revision!r} is given for experiment '{name}'. Allowed is null.")
-        return found
-    name = str(model.checkpoint)
-    folder = Path(name)
-    if folder.is_dir():
-        lacks = [each for each in ("config.json", "tokenizer.json") if not (folder / each).is_file()]
-        lacks += [] if any(folder.glob("*.safetensors")) else ["*.safetensors"]
-        if lacks:
-            found.append(f"model.checkpoint: '{name}' has no {lacks[0]}; it is a folder as save_pretrained writes it.")
-        if model.revision is not None:
-            found.append(f"model.revision: {model.revision!r} is given, and '{name}' is a folder. Allowed is null.")
-    elif name.count("/") > 1 or name.startswith((".", "/", "~")):
-        found.append(f"model.checkpoint: '{name}' is not a folder (searched from {os.getcwd()}).")
-    return found
-
-
-def _of_prompts(experiment: Experiment) -> list[str]:
-    """What does not go with a column of prompts."""
-    column, found = repr(experiment.data.prompt_column), []
-    if experiment.data.documents != "whole":
-        found.append(f"data.documents: with data.prompt_column, {column}, documents are not divided. Allowed is whole.")
-    if experiment.training.packing:
-        found.append(f"training.packing: with data.prompt_column, {column}, it is not possible. Allowed is false.")
-    found += [
-        f"sampling[{place}].prompt: the prompts are those of data.prompt_column, {column}; leave it out."
-        for place, sampling in enumerate(experiment.sampling)
-        if sampling.prompt != "begin-of-text"
-    ]
-    return found
-
-
-def of_data(problem: str) -> str:
-    """A problem that begins with its key, also where it is about a file."""
-    return problem if problem.startswith(("data.", "data:")) else f"data: {problem}"
 
 
 LOSS = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token", logarithmic=True)
@@ -211,13 +118,13 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
     def model_slug(self, model: Model) -> str:
         """For example gpt2-h128-l4, or opt-125m."""
         if model.checkpoint is not None:
-            return slug(_last(model))
+            return slug(checkpoint_name(model))
         return f"{model.architecture}-h{model.hidden_size}-l{model.layers}"
 
     def model_title(self, model: Model) -> str:
         """For example GPT-2 (9M), or opt-125m."""
         if model.checkpoint is not None:
-            return _last(model)
+            return checkpoint_name(model)
         millions = parameter_count(model) / 1e6
         return (
             f"{FAMILY[str(model.architecture)]} ({millions:.{0 if millions >= 5 else 1 if millions >= 0.95 else 2}f}M)"
@@ -292,7 +199,7 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
 
     def origin_problems(self, experiment: Experiment, origin: Experiment) -> list[str]:
         """What is wrong with starting from a model of another experiment."""
-        name, context = _last(experiment.model), origin.model.context
+        name, context = checkpoint_name(experiment.model), origin.model.context
         if origin.training.adapter is not None:
             return [f"model.checkpoint: '{name}' trains an adapter; name an experiment that trains all weights."]
         if origin.model.checkpoint is None and experiment.model.context > context:
@@ -312,14 +219,14 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         if found := too_large(parameter_count(model), keys):
             return found
         found = [of_data(problem) for problem in sources.problems(data)]
-        found += _of_checkpoint(experiment) if model.checkpoint is not None else []
+        found += of_checkpoint(experiment.model, experiment.training) if model.checkpoint is not None else []
         if model.checkpoint is None and model.architecture is None:
             found.append("model.architecture: it is needed, or a checkpoint. Allowed: gpt2, llama.")
         if model.checkpoint is None and training.adapter is not None:
             found.append("training.adapter: it is only allowed with model.checkpoint.")
         if model.checkpoint is None and training.start == "checkpoint":
             found.append("training.start: checkpoint is only allowed with model.checkpoint.")
-        allowed = _allowed_heads(model)
+        allowed = allowed_heads(model)
         if model.checkpoint is None and model.heads not in allowed:
             reason = "divide model.hidden_size"
             if model.architecture == "llama":
@@ -341,7 +248,7 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
             if stride >= window:
                 found.append(f"evaluate.stride: {stride} is not less than the window, {window} tokens.")
         if data.prompt_column is not None:
-            found += _of_prompts(experiment)
+            found += of_prompts(experiment.data, experiment.training, experiment.sampling)
         if data.documents != "whole" and not (data.piece or data.by_paragraph):
             found.append("data.documents: it divides nothing. Allowed: whole, {tokens: 128} or {paragraphs: true}.")
         if data.piece is not None and data.piece > model.context:
@@ -373,7 +280,7 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
             if sampling.beams > 1 and sampling.prompt == "begin-of-text" and data.prompt_column is None:
                 found.append(f"sampling[{place}].beams: without a prompt, all documents would be the same; give one.")
             if sampling.engine == "vllm":
-                found += [f"sampling[{place}].{problem}" for problem in _of_vllm(sampling)]
+                found += [f"sampling[{place}].{problem}" for problem in of_vllm(sampling)]
         if not found:
             try:
                 rows = sources.known_train_rows(data)

@@ -17,7 +17,7 @@ from selfloop.domains.proposal import Choice, Choices, Draft, Found, Scale, comm
 from selfloop.domains.text.config import Data, Model
 from selfloop.domains.text.cost import characters_per_token, effort_of, expected_sizes
 from selfloop.domains.text.data import files
-from selfloop.domains.text.data.sources import PARAGRAPH_END
+from selfloop.domains.text.data.reading import PARAGRAPH_END
 from selfloop.domains.text.model.shape import parameter_count
 from selfloop.errors import UserError
 from selfloop.inputs.files import Found as Notes

@@ -12,7 +12,7 @@ import torch
 
 from selfloop.checksums import record, record_file
 from selfloop.data.shards import ShardWriter, iterate_rows, join_shards, shard_paths
-from selfloop.domains.text import domain
+from selfloop.domains.text import problems
 from selfloop.domains.text.config import Prompt, Sampling
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
@@ -280,7 +280,7 @@ def test_documents_go_on_from_the_beginnings_of_real_ones(job: Job, tmp_path: Pa
 
 
 def test_an_engine_is_refused_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(domain, "find_vllm", lambda: None)
-    said = domain._of_vllm(Sampling(engine="vllm", typical_p=0.9, min_p=0.1, top_p=0.5))
+    monkeypatch.setattr(problems, "find_vllm", lambda: None)
+    said = problems.of_vllm(Sampling(engine="vllm", typical_p=0.9, min_p=0.1, top_p=0.5))
     assert [text.split(":")[0] for text in said] == ["typical_p", "min_p"]
-    assert not domain._of_vllm(Sampling(engine="vllm", min_p=0.1, repetition_penalty=1.1))
+    assert not problems.of_vllm(Sampling(engine="vllm", min_p=0.1, repetition_penalty=1.1))

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets.exceptions import DatasetNotFoundError
 
-from selfloop.domains.text import domain
+from selfloop.domains.text import problems
 from selfloop.domains.text.config import Data
 from selfloop.domains.text.data import files, sources
 from selfloop.errors import UserError
@@ -590,9 +590,9 @@ def test_one_split_of_the_hub_for_train_and_test_is_a_problem() -> None:
 
 def test_a_file_in_a_folder_called_data_is_named_as_a_file() -> None:
     """Its name begins like the key."""
-    assert domain.of_data("data/rows.jsonl, line 2: no") == "data: data/rows.jsonl, line 2: no"
-    assert domain.of_data("data.rows: 2 is more") == "data.rows: 2 is more"
-    assert domain.of_data("data: no") == "data: no"
+    assert problems.of_data("data/rows.jsonl, line 2: no") == "data: data/rows.jsonl, line 2: no"
+    assert problems.of_data("data.rows: 2 is more") == "data.rows: 2 is more"
+    assert problems.of_data("data: no") == "data: no"
 
 
 def test_rows_and_fraction_together_are_a_problem(held_out: str) -> None:

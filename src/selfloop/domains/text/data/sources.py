@@ -8,10 +8,8 @@ every document, and to yield the sampled ones. Memory is bounded by the longest 
 import difflib
 import hashlib
 import os
-import re
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +19,7 @@ from selfloop.data import reserve
 from selfloop.domains.text.config import Data, Division
 from selfloop.domains.text.data import files
 from selfloop.domains.text.data.files import Raw
+from selfloop.domains.text.data.reading import Tally, divided, in_file, kept, with_prompts
 from selfloop.errors import UserError
 from selfloop.inputs import hub, shakespeare
 from selfloop.inputs.files import Found, compression, unreadable
@@ -32,11 +31,6 @@ if TYPE_CHECKING:
 
 COUNTED_BYTES = 32 * 2**20  # total size of local files up to which documents are counted at parse time
 TYPICAL_COMPRESSION = 8  # assumed maximum compression ratio of text files
-
-PARAGRAPH_END = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")  # blank lines
-
-# Between a prompt and its response, where there are prompts; no text holds it.
-PROMPT_END = "\0"
 
 Log = Callable[[str], None]
 Reader = Callable[[Found], Raw]  # starts a pass over a split, and counts notes for the log
@@ -229,7 +223,7 @@ def _measure(
     """Characters of one file's documents, or None if they are not cheap to count; the last two invalidate the cache."""
     tally = Tally()
     lengths, characters = array("L"), 0
-    for document, _ in _kept(_in_file(path, column, separator, division, tally.notes, prompts), min_characters, tally):
+    for document, _ in kept(in_file(path, column, separator, division, tally.notes, prompts), min_characters, tally):
         lengths.append(len(document))
         characters += len(document)
         if characters > 2 * COUNTED_BYTES:  # unpacks to more than expected
@@ -237,45 +231,7 @@ def _measure(
     return lengths
 
 
-def _in_file(
-    path: Path, column: str, separator: str, division: Division, notes: Found, prompts: str | None = None
-) -> Raw:
-    """The values of one file, in order."""
-    values = _divided(division, files.documents(path, column, separator, notes, may_lack=division != "whole"))
-    if prompts is None:
-        return values
-    return _with_prompts(files.documents(path, prompts, separator, Found(), key="prompt_column"), values)
-
-
-def _with_prompts(prompts: Raw, responses: Raw) -> Raw:
-    """Pairs of the values of two columns; None if one of them is."""
-    for (prompt, place), (response, _) in zip(prompts, responses, strict=True):
-        yield (None if prompt is None or response is None else (prompt, response)), place
-
-
-def _divided(division: Division, values: Raw) -> Raw:
-    """The paragraphs of each value that is text, if they are documents; otherwise the values as they are."""
-    if division == "whole" or not division.paragraphs:
-        yield from values
-        return
-    for value, place in values:
-        if isinstance(value, str):
-            yield from ((piece, place) for piece in PARAGRAPH_END.split(value.strip()))
-        else:
-            yield value, place
-
-
 # --- while the data are prepared -----------------------------------------------------------------------------------
-
-
-@dataclass
-class Tally:
-    """Counts of dropped documents and of what else the log should say, and hashes of the kept ones."""
-
-    null: int = 0
-    short: int = 0
-    notes: Found = field(default_factory=Found)
-    hashes: "array[int]" = field(default_factory=lambda: array("Q"))
 
 
 def documents(data: Data, log: Log) -> tuple[Iterator[str], Iterator[str], Iterator[str]]:
@@ -345,8 +301,8 @@ def _readers(data: Data) -> tuple[Reader, Reader | None]:
     """Functions that start a pass over each split, and count notes; None if the source has no test split."""
     if data.source == "packaged":
         return (
-            lambda _: _divided(data.documents, shakespeare.split("train", given(data.name))),
-            lambda _: _divided(data.documents, shakespeare.split("test", given(data.name))),
+            lambda _: divided(data.documents, shakespeare.split("train", given(data.name))),
+            lambda _: divided(data.documents, shakespeare.split("test", given(data.name))),
         )
     if data.source == "hub":
         train = _hub_reader(data, "train_split")
@@ -356,7 +312,7 @@ def _readers(data: Data) -> tuple[Reader, Reader | None]:
         return lambda notes: (
             item
             for path in paths
-            for item in _in_file(path, data.text_column, data.separator, data.documents, notes, data.prompt_column)
+            for item in in_file(path, data.text_column, data.separator, data.documents, notes, data.prompt_column)
         )
 
     test_paths = matching_files(data.test)[0]
@@ -374,8 +330,8 @@ def _hub_reader(data: Data, split_key: str) -> Reader:
         for batch in table.iter(batch_size=files.BATCH_ROWS):
             where = f"{data.name} [{getattr(data, split_key)}]"
             columns = [files.arrow_values(batch.column(name), where, row) for name in names]
-            values = _divided(data.documents, columns[0])
-            yield from values if len(columns) == 1 else _with_prompts(columns[1], values)
+            values = divided(data.documents, columns[0])
+            yield from values if len(columns) == 1 else with_prompts(columns[1], values)
             row += batch.num_rows
 
     return read
@@ -386,7 +342,7 @@ def _survey(name: str, read: Reader, min_characters: int, log: Log) -> "npt.NDAr
     import numpy as np
 
     tally = Tally()
-    for document, _ in _kept(read(tally.notes), min_characters, tally):
+    for document, _ in kept(read(tally.notes), min_characters, tally):
         tally.hashes.append(int.from_bytes(hashlib.blake2b(document.encode(), digest_size=8).digest(), "little"))
     if tally.null:
         log(f"{name}: {tally.null} documents dropped: null")
@@ -397,46 +353,13 @@ def _survey(name: str, read: Reader, min_characters: int, log: Log) -> "npt.NDAr
     return np.frombuffer(tally.hashes, dtype=np.uint64) if tally.hashes else np.zeros(0, dtype=np.uint64)
 
 
-def _kept(raw: Raw, min_characters: int, tally: Tally) -> Iterator[tuple[str, str]]:
-    """Validate values and drop null and short ones; yields documents with their locations.
-
-    Of a pair of a prompt and a response, both are validated, and the response may be short.
-
-    Raises:
-        UserError: a value that is not a string of valid text, with its location.
-    """
-    for value, place in raw:
-        if value is None:
-            tally.null += 1
-            continue
-        texts = [_checked(each, place) for each in (value if isinstance(value, tuple) else [value])]
-        if len(texts[-1].strip()) < max(1, min_characters):
-            tally.short += 1
-            continue
-        if "\ufeff" in texts[-1]:
-            tally.notes.add("documents hold a byte order mark (U+FEFF), as where files were joined", place)
-        yield PROMPT_END.join(texts), place
-
-
-def _checked(value: object, place: str) -> str:
-    if not isinstance(value, str):
-        raise UserError(f"{place}: the text is a {type(value).__name__}, {str(value)[:60]!r} (allowed are strings)")
-    if "\0" in value:
-        raise UserError(f"{place}: the text holds a NUL character (allowed is text in UTF-8)")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{place}: the text holds half a surrogate pair (allowed is text in UTF-8)") from None
-    return value
-
-
 def _select(read: Reader, indices: "npt.NDArray[np.int64]", total: int, min_characters: int) -> Iterator[str]:
     """The documents at the sorted `indices`; the first pass counted `total`."""
     wanted = iter(indices.tolist())
     next_index = next(wanted, None)
     count = 0
     tally = Tally()
-    for document, _ in _kept(read(tally.notes), min_characters, tally):
+    for document, _ in kept(read(tally.notes), min_characters, tally):
         if count == next_index:
             yield document
             next_index = next(wanted, None)

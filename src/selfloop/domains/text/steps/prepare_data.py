@@ -9,7 +9,7 @@ from selfloop.data.atomic import atomic_folder
 from selfloop.data.contents import unchanged
 from selfloop.data.shards import ShardWriter, no_validation
 from selfloop.domains.text.config import Data
-from selfloop.domains.text.data import sources
+from selfloop.domains.text.data import reading, sources
 from selfloop.jobs.job import Job, StepParams
 
 SCHEMA = pa.schema([("text", pa.string())])
@@ -38,5 +38,5 @@ def run(job: Job[Params]) -> None:
 def _write(texts: Iterable[str], folder: Path, schema: pa.Schema) -> None:
     with atomic_folder(folder) as scratch, ShardWriter(scratch, schema) as writer:
         for document in texts:
-            prompt, _, text = document.rpartition(sources.PROMPT_END)
+            prompt, _, text = document.rpartition(reading.PROMPT_END)
             writer.append({"text": text, "prompt": prompt} if schema is PROMPTED else {"text": text})

@@ -55,6 +55,7 @@ def test_the_status_of_a_finished_study(finished: Workflow) -> None:
 
 def test_the_status_while_a_training_runs(tmp_path: Path) -> None:
     workflow = Workflow.fresh(tmp_path / "slow", "tests/studies/slow.yaml")
+    workflow.change(lambda study: study["experiments"]["slow"]["training"].update(epochs=1000))  # it is killed soon
     running = workflow.start()
     try:
         wait_until(lambda: list(workflow.folder.glob("results/state/**/state.safetensors")), "a training")

@@ -9,6 +9,7 @@ mean of known variance), else by the spread of the seeds. Times are of the proce
 
 import argparse
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -219,7 +220,8 @@ def regimes(count: int = 200) -> None:
 
 
 def pool() -> ProcessPoolExecutor:
-    """Two processes."""
+    """Two processes, of one thread each as steps are: OpenBLAS reads the variable when numpy is imported."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     return ProcessPoolExecutor(2, get_context("spawn"), initializer=keep_freed_memory)  # as the jobs do
 
 

@@ -122,7 +122,7 @@ def problems(of: Filter) -> Iterator[str]:
     if of.by == "command" and of.command is None:
         yield "command: it is needed with by: command, such as [python, verify.py]."
     if of.scored_under == "checkpoint" and not Path(of.of, "config.json").is_file():
-        yield f"of: '{of.of}' is no folder of a checkpoint. Allowed: {', '.join(OF)}, or such a folder."
+        yield f"of: '{of.of}' is not a folder of a checkpoint. Allowed: {', '.join(OF)}, or such a folder."
     beyond = of.keep in BEYOND
     if beyond and of.threshold is None:
         yield f"threshold: it is needed with keep: {of.keep}; give the score."

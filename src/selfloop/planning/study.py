@@ -283,7 +283,7 @@ def _made_by(
     made_from = [_taken(take, folder) for take, folder in takes]
     made_by: list[object] = [experiment.setting_name, seed, iteration, made_from, budget]
     # A first model of its own makes all models of its chain others, even those that take real rows alone: what they
-    # sample is measured against it. Without one, it is no part of a name.
+    # sample is measured against it. Without one, names do not hold it.
     if experiment.first_iteration:
         made_by.append(experiment.first_iteration)
     return made_by if base is None else [*made_by, {"base": base}]

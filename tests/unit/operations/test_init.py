@@ -28,7 +28,7 @@ WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "looked", "at", "old", "m
 
 
 def text(number: int, words: int = 40) -> str:
-    """A document of so many words, like no other."""
+    """A document of distinct content, with this many words."""
     generator = np.random.default_rng(number)
     return f"{number} " + " ".join(WORDS[place] for place in generator.integers(0, len(WORDS), words))
 

@@ -138,7 +138,7 @@ def test_a_checkpoint_that_a_filter_names_is_known_by_its_contents(
         "regimes": {"verified": REGIMES["verified"]},
         "filters": {"trusted": {"by": "reconstruction", "of": "theirs", "candidates": 3}},
     }
-    with pytest.raises(SystemExit, match="'theirs' is no folder of a checkpoint"):
+    with pytest.raises(SystemExit, match="'theirs' is not a folder of a checkpoint"):
         plan_study(study)
     names = []
     for held in ("{}", '{"a": 1}'):

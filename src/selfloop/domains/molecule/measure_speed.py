@@ -59,7 +59,7 @@ def measure_speed(
 
 
 def _chains(atoms: int, count: int) -> Conformations:
-    """Chains of carbon atoms, each with hydrogens, coiled at random; of so many atoms each."""
+    """`count` randomly coiled chains of carbon with hydrogens, of `atoms` atoms each."""
     carbons = max(1, (atoms - 2) // 3)
     numbers = np.full(max(2, atoms), HYDROGEN)
     numbers[:carbons] = CARBON

@@ -155,7 +155,7 @@ def _counted(data: Data, model: Model) -> Sizes:
 
 
 def expected_sizes(data: Data, model: Model, lengths: Sequence[int], train: int, test: int) -> Sizes:
-    """Size of data of `train` and `test` documents, drawn of those with so many characters each (a sample of them)."""
+    """Size of data of `train` and `test` documents; `lengths` of a sample of them are in characters."""
     rows, tokens = _rows_and_tokens(data, model, lengths)
     share, tested = train / len(lengths), test / len(lengths)
     counts = (rows * share, tokens * share, rows * tested, tokens * tested)
@@ -163,7 +163,7 @@ def expected_sizes(data: Data, model: Model, lengths: Sequence[int], train: int,
 
 
 def _rows_and_tokens(data: Data, model: Model, lengths: Sequence[int]) -> tuple[float, float]:
-    """Rows and tokens of documents with so many characters each."""
+    """Rows and tokens of documents whose lengths are in characters."""
     per_token = characters_per_token(model.vocabulary)
     rows = [length for characters in lengths for length in row_lengths(data, model, characters / per_token)]
     return float(len(rows)), sum(rows)

@@ -56,7 +56,7 @@ def test_a_wave_has_its_power_at_its_radius() -> None:
 
 
 def draw(seed: int, modes: int = MODES, noise: float = 0.05, artifact: float = 0.0, rows: int = 160) -> Images:
-    """Smooth images of so many modes, with variation, white noise, and a pattern that all have."""
+    """Smooth images of some modes, with variation, white noise, and a pattern that all have."""
     generator = np.random.default_rng(seed)
     fixed = np.random.default_rng(0)
     y, x = np.mgrid[:SIZE, :SIZE] / SIZE

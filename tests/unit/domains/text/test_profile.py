@@ -144,7 +144,7 @@ def source(seed: int) -> np.ndarray:
 
 
 def write(seed: int, topics: int = TOPICS, noise: float = 0.0, artifacts: float = 0.02, documents: int = 400) -> Text:
-    """Documents of so many of the topics; a share of tokens is drawn at random, another is the artifact."""
+    """Documents of the first topics; a share of tokens is drawn at random, another is the artifact."""
     generator, successors = np.random.default_rng(seed), source(0)
     found = []
     for _ in range(documents):

@@ -1,23 +1,11 @@
 """Rule score: how far each row is from what a verifier believes, and what all domains have."""
 
-from pathlib import Path
-
 from selfloop.domains.kde.model import load_checkpoint
-from selfloop.domains.vectors import Array, ball_scores, read_rows
+from selfloop.domains.vector_scores import score_points
 from selfloop.jobs.job import Job
-from selfloop.scoring.detector import of_points
 from selfloop.scoring.scores import ScoreParams as Params
-from selfloop.scoring.scores import score_part
 
 
 def run(job: Job[Params]) -> None:
     """Write the scores of all rows."""
-    score_part(job, lambda folder: of_points(read_rows(folder)), lambda: _own(job))
-
-
-def _own(job: Job[Params]) -> Array:
-    """The distance from a verifier's ball; or the logarithm of the density by a referee."""
-    X = read_rows(Path(job.input["part"]))
-    if job.params.scorer.by == "distance":
-        return ball_scores(X, job.params.scorer.center, job.params.scorer.radius)
-    return load_checkpoint(Path(job.input["checkpoint"])).log_density(X)
+    score_points(job, lambda checkpoint, X: load_checkpoint(checkpoint).log_density(X))

@@ -61,12 +61,7 @@ report: .venv/base.stamp
 	@$(PYTHON) -m venv .venv || \
 	  { echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into .venv, with torch for $(TORCH) (some minutes) ..."
-	@$(PIP) install $(addprefix --extra-index-url ,$(TORCH_INDEX)) -r envs/base.txt -c envs/$(TORCH).txt || \
-	  { [ "$(TORCH)" = cpu ] && echo "pip finds no CPU build of torch. TORCH_INDEX names an index that has one; now taking" \
-	    "the build for CUDA, which is some gigabytes larger and computes on CPUs as well." && \
-	    $(PIP) install -r envs/base.txt -c envs/cuda.txt; }
-	$(PIP) install --no-deps -r envs/data.txt
-	$(PIP) install --no-deps --editable .
+	@$(BIN)/python envs/install.py $(TORCH) $(TORCH_INDEX)
 	rm -f .venv/torch-* && touch .venv/torch-$(TORCH) $@
 
 .venv/dev.stamp: .venv/base.stamp envs/dev.txt

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
 from selfloop.data import training_set
 from selfloop.data.atomic import atomic_file, atomic_folder
@@ -13,8 +14,9 @@ from selfloop.data.shards import ShardWriter
 from selfloop.domains.text.config import Data, Model, Sampling, Training
 from selfloop.domains.text.cost import forward_flops
 from selfloop.domains.text.data.token_store import SCHEMA
-from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
+from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks, marks_around, train_tokenizer
 from selfloop.domains.text.steps import generate, train
+from selfloop.domains.text.steps import train_tokenizer as tokenizer_step
 from selfloop.jobs.job import Job
 from selfloop.training.distributed import SINGLE_PROCESS
 from selfloop.training.speed import ThroughputMeter, TimeUp, usable_threads
@@ -49,14 +51,11 @@ def measure_speed(
     threads = usable_threads(threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tokenizer = train_tokenizer(["a b c"], model.vocabulary)
-        tokenizer.add_tokens([f"<{id_}>" for id_ in range(tokenizer.get_vocab_size(), model.vocabulary)])
-        with atomic_file(folder / "tokenizer.json") as scratch:
-            tokenizer.save(str(scratch))
+        marks = _write_tokenizer(folder / "tokenizer.json", model)
         real, test = folder / "real", folder / "test"
         rows = max(STEPS * batch, DOCUMENTS[kind])
-        _write(real, rows, length, model.vocabulary)
-        _write(test, batch, length, model.vocabulary)
+        _write(real, rows, length, marks)
+        _write(test, batch, length, marks)
         take = training_set.Take(iteration=0, part=0, amount=STEPS * batch / rows, skip=0.0, weight=1.0, filter=None)
         training_set.run(
             Job(
@@ -106,11 +105,24 @@ def measure_speed(
         return trained, meter.units_per_second() * flops / (length - 1)
 
 
-def _write(folder: Path, rows: int, length: int, vocabulary: int) -> None:
+def _write_tokenizer(file: Path, model: Model) -> Marks:
+    """The tokenizer of the model's checkpoint, or one of as many tokens as the model; the marks of its documents."""
+    if model.checkpoint is not None:
+        asked: dict[str, int | str | None] = {"checkpoint": str(model.checkpoint), "revision": model.revision}
+        tokenizer_step.run(Job({}, {"tokenizer": str(file)}, tokenizer_step.Params(tokenizer=asked)))
+        return marks_around(Tokenizer.from_file(str(file)))
+    tokenizer = train_tokenizer(["a b c"], model.vocabulary)
+    tokenizer.add_tokens([f"<{id_}>" for id_ in range(tokenizer.get_vocab_size(), model.vocabulary)])
+    with atomic_file(file) as scratch:
+        tokenizer.save(str(scratch))
+    return OWN_MARKS._replace(size=model.vocabulary)
+
+
+def _write(folder: Path, rows: int, length: int, marks: Marks) -> None:
     """Documents of random tokens between begin- and end-of-text."""
     generator = np.random.default_rng(0)
     with atomic_folder(folder) as scratch, ShardWriter(scratch, SCHEMA) as writer:
         for row in range(rows):
-            middle = generator.integers(1, vocabulary, length - 2).tolist()
-            ids = [END_OF_TEXT_ID, *middle, END_OF_TEXT_ID]
+            middle = generator.integers(1, marks.size, length - 2).tolist()
+            ids = [marks.begin, *middle, marks.end]
             writer.append({"text": "", "input_ids": ids, "iteration": 0, "part": 0, "row": row})

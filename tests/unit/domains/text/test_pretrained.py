@@ -22,6 +22,7 @@ from selfloop.data.atomic import atomic_folder
 from selfloop.data.shards import iterate_rows, shard_paths
 from selfloop.domains.text.config import Adapter, Data, Documents, Model, Prompt, Sampling, Training
 from selfloop.domains.text.data.tokenizer import Marks, marks_of, train_tokenizer
+from selfloop.domains.text.measure_speed import measure_speed
 from selfloop.domains.text.model.checkpoint import load_model, save_checkpoint
 from selfloop.domains.text.model.network import build
 from selfloop.domains.text.model.pretrained import Pretrained, begin_pretrained
@@ -422,3 +423,10 @@ def test_an_adapter_alone_is_trained_and_stored_and_merged_where_it_is_used(arch
     assert later["value"].iloc[-1] < losses.iloc[0]
     stored = json.loads((tmp_path / "later/adapter_config.json").read_text())
     assert (stored["base_model_name_or_path"], stored["r"], stored["lora_alpha"]) == (str(source), 4, 8)
+
+
+def test_its_speed_is_measured_with_its_own_tokenizer_and_tokens(tmp_path: Path) -> None:
+    source = make_checkpoint(tmp_path / "source", "GPT2Config")  # 292 tokens; `model.vocabulary` is larger by default
+    model = Model(checkpoint=str(source), context=CONTEXT)
+    train_, sample = measure_speed(Data(source="files", train="a.txt"), model, TRAINING, Sampling(), 20.0, threads=1)
+    assert min(train_, sample) > 1e5

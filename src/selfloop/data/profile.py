@@ -24,6 +24,21 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """What the page says beside the words where a measure is not 0.
+
+    Attributes:
+        measure: a share.
+        text: a sentence without its full stop.
+        values: whether the shares follow it.
+    """
+
+    measure: str
+    text: str
+    values: bool = True
+
+
+@dataclass(frozen=True)
 class Profile:
     """What a domain decides the phenomena by.
 
@@ -37,6 +52,7 @@ class Profile:
             measure of its name and "_weight" is the earlier error's square, by which iterations are weighted: where
             there is hardly an error, κ is noise.
         narrower, wider: what samples do whose spread falls or rises, such as "lose variety" and "become more random".
+        remarks: on what is left out of the measures.
     """
 
     spread: Measure
@@ -46,3 +62,4 @@ class Profile:
     carried: Measure | None
     narrower: str = "lose variety"
     wider: str = "spread out"
+    remarks: tuple[Remark, ...] = ()

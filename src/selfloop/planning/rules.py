@@ -249,7 +249,8 @@ class Plan(Requesting):
             for part, before in profile.links
         ]
         steps = (*self._real_steps(profile.experiment.domain), "concatenate", "train", "generate", "measure_profile")
-        return {**_of(profile.experiment, *steps), "links": links}
+        read = {"data": profile.experiment.data.plain, "contents": profile.experiment.contents}
+        return {**_of(profile.experiment, *steps), "links": links, **read}
 
     def simulate_chains_settings(self, wildcards: Wildcards) -> dict[str, object]:
         """Params of a job of the rule simulate_chains."""

@@ -44,7 +44,7 @@ from selfloop.report.filters import FILTER_RULE, Filtered, filtered
 from selfloop.report.phenomena import PHENOMENA
 from selfloop.report.phenomena import RULE as PHENOMENA_RULE
 from selfloop.report.places import ASSETS, CAPTIONS
-from selfloop.report.profile import Profiled, profile_of, profiled, sentence, size_of, unmeasured
+from selfloop.report.profile import Profiled, profile_of, profiled, remarks, sentence, size_of, unmeasured
 from selfloop.report.summary import summary
 from selfloop.report.verdicts import DEFINITION, RULE
 from selfloop.versions import versions
@@ -291,6 +291,7 @@ def _domain(
         "grid": grid,
         "filters": [of for of in filters if any(of.line is line for part in parts for line in part.lines)],
         "sentence": said,
+        "remarks": remarks(sources.profile, domain["name"], profile_of(domain["profile"])) if grid else [],
         "unmeasured": unmeasured(sources.profile, domain["name"]),
         "limits": list(dict.fromkeys(text for part in parts if not part.simulated for text in part.limits)),
         "figures": [figure for shown in domain["shown"] for figure in _figures(sources, shown)],

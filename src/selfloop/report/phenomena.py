@@ -50,7 +50,8 @@ RULE = (
     "Nearer to real: the spread surely changes towards that of real data, and recall surely rises.",
     "Carried errors: κ is the share of an iteration's error that the next one has, too, its mean over iterations "
     "weighted by the square of the error. "
-    f"Amplified: surely above 1; carried on: its interval lies within 1 ± {EVEN:g}; averaged out: surely below 1.",
+    f"Amplified: surely above 1; carried on: its interval lies within 1 ± {EVEN:g}; averaged out: surely below 1. "
+    "Under real, no model learns from another, and κ is what their errors have in common all the same.",
     "No: the interval excludes it. No word: also where a measure lies at its floor or ceiling, so that it could not "
     "show a change.",
 )

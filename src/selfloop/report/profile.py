@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from selfloop.analysis.read import groups, names_of, regimes_in_order
-from selfloop.data.profile import Measure, Profile
+from selfloop.data.profile import Measure, Profile, Remark
 from selfloop.data.quantity import Limit, Quantity
 from selfloop.data.tidy import SERIES
 from selfloop.numbers import measured
@@ -27,7 +27,7 @@ PHRASES = {
     "nearer to real": "samples come nearer to real data",
     "amplified": "errors grow from model to model",
     "carried on": "errors are carried on from model to model",
-    "averaged out": "errors average out",
+    "averaged out": "part of each error averages out",
 }
 
 
@@ -85,7 +85,8 @@ def profile_of(plain: Mapping[str, Any]) -> Profile:
     flat = tuple(Measure(**each) for each in plain["flat"])
     words = {name: plain[name] for name in ("narrower", "wider")}
     recall, like, carried = (measure(plain[name]) for name in ("recall", "like", "carried"))
-    return Profile(spread, recall, flat, like, carried, **words)
+    remarks = tuple(Remark(**each) for each in plain["remarks"])
+    return Profile(spread, recall, flat, like, carried, **words, remarks=remarks)
 
 
 def _observed(profile: pd.DataFrame, line: Line, spec: Profile) -> Observed:
@@ -157,6 +158,25 @@ def unmeasured(profile: pd.DataFrame, domain: str) -> list[str]:
         if names:
             where = f"iteration{'s' if len(at) > 1 else ''} {_joined(at)}"
             said.append(f"{_joined(names)} ({names_of(own)[experiment, model, sampling][1]}, {where})")
+    return said
+
+
+def remarks(profile: pd.DataFrame, domain: str, spec: Profile) -> list[str]:
+    """What a domain remarks on its measures, with the shares that are not 0, means over seeds."""
+    own, said = profile[profile["domain"] == domain], []
+    for remark in spec.remarks:
+        rows = own[own["measure"] == remark.measure]
+        values, names = dict[str, str](), names_of(own)
+        for (*chain, regime, iteration), of in groups(rows, [*SERIES, "regime", "iteration"]):
+            model = f" ({names[tuple(chain)][1]})" if len(names) > 1 else ""
+            mean = float(of["value"].mean())
+            if mean > 0:  # all regimes have the first iteration in common
+                where = f"iteration {iteration}{'' if iteration == '1' else f' under {regime}'}{model}"
+                values[where] = f"{measured(100 * mean, figures=2)}%"
+        if values and not remark.values:
+            said.append(remark.text)
+        elif values:
+            said.append(f"{remark.text}: {_joined([f'{value} in {where}' for where, value in values.items()])}")
     return said
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from selfloop.config import models
 from selfloop.config.section import first_of
-from selfloop.data.profile import Measure, Profile
+from selfloop.data.profile import Measure, Profile, Remark
 from selfloop.data.quantity import Limit, Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.data.validation import held_out, watches, with_validation
@@ -79,7 +79,17 @@ TORSIONS = Measure("torsion_entropy", "Entropy of torsion angles", "nats", ceili
 KAPPA = Measure("kappa", "Bias of bond lengths carried on, κ")
 CLASHES = Measure("clashes", "Samples with clashes", floor=0.0, ceiling=1.0)
 MATCHED = Measure("mat_r", "Distance of real conformations to samples", "Å")
-PROFILED = (RMSD, COVERED, MATCHED, TORSIONS, Measure("bond_bias", "Bias of bond lengths", "Å"), CLASHES, KAPPA)
+BIAS = Measure("bond_bias", "Bias of bond lengths", "Å")
+APART = Measure("fallen_apart", "Samples that fell apart", floor=0.0, ceiling=1.0)
+REMARKS = (
+    Remark(APART.name, "Samples with a bond over twice as long as the real one are left out of all other measures"),
+    Remark(
+        "trained_reference",
+        "Conformations are compared with real ones that models are trained on, as the source has too few others of "
+        "these molecules",
+        values=False,
+    ),
+)
 
 
 class Molecule(Domain[Experiment, Data, Model, Sampling]):
@@ -106,8 +116,8 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
     )
 
     adequate = (Limit(BROKEN, 0.2),)
-    profile = Profile(spread=RMSD, recall=COVERED, flat=(TORSIONS,), like=COVERED, carried=KAPPA)
-    profiled = PROFILED
+    profile = Profile(spread=RMSD, recall=COVERED, flat=(TORSIONS,), like=COVERED, carried=KAPPA, remarks=REMARKS)
+    profiled = (RMSD, COVERED, MATCHED, TORSIONS, BIAS, CLASHES, APART, KAPPA)
 
     def architecture(self, data: Data, model: Model) -> list[object]:
         return [model.hidden_size, model.global_layers, model.local_layers, model.edge_encoder]

@@ -1,11 +1,13 @@
-"""Measures of the molecule domain's profile: sampled conformations beside real ones of the same molecules.
+"""Measures of the molecule domain's profile: sampled conformations beside as many real ones that are not trained on.
 
-A part has a conformation for each real train conformation. Conformations of other molecules do not compare, so the
-reference is not of the test molecules; `evaluate_part` measures how those are covered.
+A part has a conformation for each real train conformation, and conformations of other molecules do not compare. So the
+reference is of the same molecules: conformations that the source has besides those to train on. Samples of the test
+molecules are measured by `evaluate_part`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -16,8 +18,10 @@ from selfloop.domains.molecule.metrics import clash, coverage_and_matching, rmsd
 MOST_MOLECULES = 200
 ANGLE_BINS = 36  # of torsion angles, ten degrees each
 SINGLE = 1  # bond type
+APART = 2.0  # a sample has fallen apart if a bond is longer than this many real ones
 
 Values = dict[str, float | Mapping[float, float]]
+Biases = dict[int, tuple[float, int]]  # by type: the sum of length differences over bonds, and their number
 
 
 @dataclass(frozen=True)
@@ -27,73 +31,127 @@ class Molecule:
     Attributes:
         example: any of them.
         coordinates: of each, [atoms, 3].
-        places: the real rows that they stand for.
     """
 
     example: Conformation
     coordinates: list[Floats]
-    places: list[int]
 
 
-def grouped(rows: Conformations, places: Sequence[int]) -> dict[str, Molecule]:
-    """The conformations of the first molecules, by SMILES."""
-    found: dict[str, Molecule] = {}
-    for index, place in enumerate(places):
-        name = rows.smiles[index]
-        if name not in found:
-            if len(found) == MOST_MOLECULES:
-                continue
-            found[name] = Molecule(rows[index], [], [])
-        found[name].coordinates.append(rows[index].coordinates)
-        found[name].places.append(place)
-    return found
+Molecules = Mapping[str, Molecule]  # by SMILES
 
 
-def measures(sampled: Mapping[str, Molecule], real: Mapping[str, Molecule]) -> Values:
-    """Of sampled conformations.
+def grouped(rows: Conformations, names: Iterable[str] | None = None) -> dict[str, Molecule]:
+    """The conformations of the molecules of these SMILES, or of the first molecules."""
+    wanted = list(dict.fromkeys(rows.smiles))[:MOST_MOLECULES] if names is None else names
+    found: dict[str, Molecule | None] = dict.fromkeys(wanted)
+    for index, name in enumerate(rows.smiles):
+        if name in found:
+            molecule = found[name] or Molecule(rows[index], [])
+            molecule.coordinates.append(rows[index].coordinates)
+            found[name] = molecule
+    return {name: molecule for name, molecule in found.items() if molecule is not None}
 
-    Returns:
-        pairwise_rmsd: mean over molecules of the mean RMSD of two conformations, Å; cov_r, mat_r: the share of real
-        conformations within 0.5 Å of a sampled one, and the mean distance to the nearest, Å; torsion_entropy: of the
-        angles about single bonds outside of rings, over all molecules, nats; bond_bias: mean of sampled less real bond
-        lengths, Å; bond_bias_by_type: the same by the two elements and the bond type, as numbers that read
-        10,000·first + 100·second + type; clashes: share of conformations with two atoms too near.
+
+class Mirror:
+    """Real conformations to compare samples with.
+
+    Args:
+        trained: the conformations that are trained on.
+        held_out: by SMILES, as many others, of molecules that have them. The profile is of these molecules; if there
+            are none, it is of all, beside the conformations that are trained on.
     """
-    tables = [rmsd_table(of.example, real[name].coordinates, of.coordinates) for name, of in sampled.items()]
-    covered = coverage_and_matching(tables)
-    biases = bond_biases(sampled, real)
+
+    def __init__(self, trained: Molecules, held_out: Mapping[str, Sequence[Floats]]) -> None:
+        own = {name: of for name, of in trained.items() if name in held_out}
+        self.has_held_out = bool(own)
+        self.trained = own or trained
+        self.real = {name: replace(of, coordinates=list(held_out[name])) for name, of in own.items()} or trained
+        self.lengths = {name: bond_lengths(of).mean(axis=0) for name, of in self.real.items()}
+
+    @cached_property
+    def itself(self) -> Values:
+        """The same of real conformations: the nearest of a held-out one is one that is trained on, or another one."""
+        if self.has_held_out:
+            return {**self.measures(self.trained), **_alone(self.real)}
+        tables = []
+        for of in self.real.values():
+            if len(of.coordinates) > 1:
+                table = rmsd_table(of.example, of.coordinates, of.coordinates)
+                tables.append((table + np.diag(np.full(len(table), np.inf))).min(axis=1)[:, None])
+        biases = self.biases(self.real)
+        return {**_alone(self.real), **_covered(tables, len(tables)), **_biased(biases), **self._marks(0.0)}
+
+    def split(self, sampled: Molecules) -> tuple[dict[str, Molecule], dict[str, int]]:
+        """The samples that have not fallen apart, and how many of each molecule have, if any."""
+        whole, apart = dict[str, Molecule](), dict[str, int]()
+        for name, of in sampled.items():
+            right = (bond_lengths(of) <= APART * self.lengths[name]).all(axis=1)
+            if kept := [points for points, ok in zip(of.coordinates, right, strict=True) if ok]:
+                whole[name] = replace(of, coordinates=kept)
+            if not right.all():
+                apart[name] = int((~right).sum())
+        return whole, apart
+
+    def measures(self, sampled: Molecules) -> Values:
+        """Of sampled conformations.
+
+        Returns:
+            fallen_apart: share of conformations with a bond over twice as long as the real one; they are in no other
+            measure. pairwise_rmsd: mean over molecules of the mean RMSD of two conformations, Å; cov_r, mat_r: the
+            share of real conformations within 0.5 Å of a sampled one, and the mean distance to the nearest, Å;
+            torsion_entropy: of the angles about single bonds outside of rings, over all molecules, nats; bond_bias:
+            mean of sampled less mean real bond lengths, Å; bond_bias_by_type: the same by the two elements and the bond
+            type, as numbers that read 10,000·first + 100·second + type; clashes: share of conformations with two atoms
+            too near; trained_reference: 1 if the real conformations are trained on, else 0.
+        """
+        whole, apart = self.split(sampled)
+        tables = [rmsd_table(of.example, self.real[name].coordinates, of.coordinates) for name, of in whole.items()]
+        count = sum(len(of.coordinates) for of in sampled.values())
+        marks = self._marks(sum(apart.values()) / count if count else float("nan"))
+        return {**_alone(whole), **_covered(tables, len(sampled)), **_biased(self.biases(whole)), **marks}
+
+    def _marks(self, apart: float) -> Values:
+        return {"fallen_apart": apart, "trained_reference": float(not self.has_held_out)}
+
+    def biases(self, sampled: Molecules) -> Biases:
+        """Sampled less mean real bond lengths by bond type, Å."""
+        found: Biases = {}
+        for name, of in sampled.items():
+            bonds, numbers = of.example.bonds, of.example.atomic_numbers
+            kinds = np.sort(numbers[bonds[:, :2]], axis=1) @ np.array([10_000, 100]) + bonds[:, 2]
+            off = (bond_lengths(of) - self.lengths[name]).sum(axis=0)
+            for kind, value in zip(kinds.tolist(), off.tolist(), strict=True):
+                total, count = found.get(kind, (0.0, 0))
+                found[kind] = total + value, count + len(of.coordinates)
+        return found
+
+    def carried(self, before: Molecules, after: Molecules) -> dict[str, float]:
+        """How much of the bias of bond lengths at one iteration the next one has; see `carried`."""
+        return carried(*(self.biases(self.split(each)[0]) for each in (before, after)))
+
+
+def _alone(molecules: Molecules) -> Values:
     return {
-        "pairwise_rmsd": pairwise(sampled),
-        "cov_r": covered["cov_r_0.5"],
-        "mat_r": covered["mat_r"],
-        "torsion_entropy": torsion_entropy(sampled),
-        "clashes": clashes(sampled),
-        "bond_bias": _mean(biases),
-        "bond_bias_by_type": {float(kind): total / count for kind, (total, count) in biases.items()},
+        "pairwise_rmsd": pairwise(molecules),
+        "torsion_entropy": torsion_entropy(molecules),
+        "clashes": clashes(molecules),
     }
 
 
-def of_real(real: Mapping[str, Molecule]) -> Values:
-    """The same of real conformations: each one's nearest is another one of its molecule."""
-    nearest = []
-    for of in real.values():
-        if len(of.coordinates) > 1:
-            table = rmsd_table(of.example, of.coordinates, of.coordinates)
-            nearest.append((table + np.diag(np.full(len(table), np.inf))).min(axis=1))
-    rows = [distances[:, None] for distances in nearest]
-    covered = coverage_and_matching(rows) if rows else {"cov_r_0.5": float("nan"), "mat_r": float("nan")}
-    return {
-        "pairwise_rmsd": pairwise(real),
-        "cov_r": covered["cov_r_0.5"],
-        "mat_r": covered["mat_r"],
-        "torsion_entropy": torsion_entropy(real),
-        "clashes": clashes(real),
-        "bond_bias": 0.0,
-        "bond_bias_by_type": {float(kind): 0.0 for kind in bond_biases(real, real)},
-    }
+def _covered(tables: Sequence[np.ndarray], molecules: int) -> Values:
+    """COV-R and MAT-R; of a molecule without a table, nothing is covered."""
+    if not tables:
+        return {"cov_r": 0.0 if molecules else float("nan"), "mat_r": float("nan")}
+    found = coverage_and_matching(tables)
+    return {"cov_r": found["cov_r_0.5"] * len(tables) / molecules, "mat_r": found["mat_r"]}
 
 
-def pairwise(molecules: Mapping[str, Molecule]) -> float:
+def _biased(biases: Biases) -> Values:
+    by_type = {float(kind): total / count for kind, (total, count) in biases.items()}
+    return {"bond_bias": _mean(biases), "bond_bias_by_type": by_type}
+
+
+def pairwise(molecules: Molecules) -> float:
     """Mean over molecules of the mean RMSD of two of its conformations, Å; NaN where none has two."""
     found = []
     for of in molecules.values():
@@ -104,7 +162,7 @@ def pairwise(molecules: Mapping[str, Molecule]) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
-def clashes(molecules: Mapping[str, Molecule]) -> float:
+def clashes(molecules: Molecules) -> float:
     """Share of conformations with two atoms more than three bonds apart that are too near (`metrics.CLASH`)."""
     found = []
     for of in molecules.values():
@@ -113,7 +171,7 @@ def clashes(molecules: Mapping[str, Molecule]) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
-def torsion_entropy(molecules: Mapping[str, Molecule]) -> float:
+def torsion_entropy(molecules: Molecules) -> float:
     """Entropy of the torsion angles of all molecules in bins of ten degrees, nats; NaN where there is no torsion."""
     angles = [angle for of in molecules.values() for points in of.coordinates for angle in _angles(of.example, points)]
     if not angles:
@@ -161,26 +219,10 @@ def _connected(neighbours: list[list[int]], first: int, second: int) -> bool:
     return False
 
 
-Biases = dict[int, tuple[float, int]]  # by type: the sum of length differences over bonds, and their number
-
-
-def bond_biases(sampled: Mapping[str, Molecule], real: Mapping[str, Molecule]) -> Biases:
-    """Sampled less real bond lengths by bond type, Å: of each sample and the real conformation that it stands for."""
-    found: Biases = {}
-    for name, of in sampled.items():
-        known = dict(zip(real[name].places, real[name].coordinates, strict=True))
-        bonds, numbers = of.example.bonds, of.example.atomic_numbers
-        kinds = np.sort(numbers[bonds[:, :2]], axis=1) @ np.array([10_000, 100]) + bonds[:, 2]
-        for place, points in zip(of.places, of.coordinates, strict=True):
-            off = _lengths(points, bonds) - _lengths(known[place], bonds)
-            for kind, value in zip(kinds.tolist(), off.tolist(), strict=True):
-                total, count = found.get(kind, (0.0, 0))
-                found[kind] = total + value, count + 1
-    return found
-
-
-def _lengths(points: Floats, bonds: Ints) -> np.ndarray:
-    lengths: np.ndarray = np.linalg.norm(points[bonds[:, 0]] - points[bonds[:, 1]], axis=1).astype(np.float64)
+def bond_lengths(molecule: Molecule) -> np.ndarray:
+    """Of every conformation, Å, [conformations, bonds]."""
+    points, (first, second, _) = np.array(molecule.coordinates), molecule.example.bonds.T
+    lengths: np.ndarray = np.linalg.norm(points[:, first] - points[:, second], axis=2).astype(np.float64)
     return lengths
 
 

@@ -2,22 +2,26 @@
 
 import math
 from collections.abc import Callable
+from itertools import islice
 
 import numpy as np
 import pytest
 
+from selfloop.domains.molecule.config import Data
+from selfloop.domains.molecule.data import readers
+from selfloop.domains.molecule.data.chemistry import LeftOut
 from selfloop.domains.molecule.data.conformations import Conformation
+from selfloop.domains.molecule.data.held_out import held_out
 from selfloop.domains.molecule.domain import DOMAIN
 from selfloop.domains.molecule.profile import (
+    Mirror,
     Molecule,
     Values,
-    bond_biases,
     carried,
     clashes,
-    measures,
-    of_real,
     torsion_entropy,
 )
+from selfloop.identity import digest, stream
 
 # Hydrogen peroxide: one bond between two others, whose torsion angle is chosen.
 BONDS = np.array([[0, 1, 1], [0, 2, 1], [2, 3, 1]])
@@ -34,7 +38,7 @@ def bent(angle: float, stretch: float = 0.0) -> np.ndarray:
 def molecule(*points: np.ndarray) -> dict[str, Molecule]:
     smiles = "O([H])O[H]"
     example = Conformation("peroxide", smiles, NUMBERS, BONDS, points[0])
-    return {smiles: Molecule(example, list(points), list(range(len(points))))}
+    return {smiles: Molecule(example, list(points))}
 
 
 def test_the_torsion_entropy_counts_bins_of_ten_degrees() -> None:
@@ -45,7 +49,8 @@ def test_the_torsion_entropy_counts_bins_of_ten_degrees() -> None:
 
 def test_the_bias_of_bond_lengths_is_signed_and_by_type() -> None:
     real, sampled = molecule(bent(1.0), bent(2.0)), molecule(bent(1.0, 0.1), bent(2.0, 0.3))
-    found = measures(sampled, real)
+    pytest.importorskip("rdkit")
+    found = Mirror(real, {}).measures(sampled)
     assert found["bond_bias_by_type"] == pytest.approx({10801.0: 0.2, 80801.0: 0.0}, abs=1e-6)
     assert found["bond_bias"] == pytest.approx(0.2 * 2 / 3, abs=1e-6)
 
@@ -53,24 +58,63 @@ def test_the_bias_of_bond_lengths_is_signed_and_by_type() -> None:
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.5])
 def test_kappa_is_the_share_of_the_bias_that_comes_back(factor: float) -> None:
     real = molecule(bent(1.0), bent(2.0))
-    before = bond_biases(molecule(bent(1.0, 0.1), bent(2.0, 0.1)), real)
-    after = bond_biases(molecule(bent(1.0, 0.1 * factor), bent(2.0, 0.1 * factor)), real)
-    found = carried(before, after)
+    mirror = Mirror(real, {})
+    after = molecule(bent(1.0, 0.1 * factor), bent(2.0, 0.1 * factor))
+    found = mirror.carried(molecule(bent(1.0, 0.1), bent(2.0, 0.1)), after)
     assert found["kappa"] == pytest.approx(factor, abs=1e-5)
-    assert math.isnan(carried(bond_biases(real, real), after)["kappa"])
+    assert math.isnan(carried({10801: (0.0, 2)}, mirror.biases(after))["kappa"])
 
 
 def test_conformations_clash_whose_ends_meet() -> None:
     pytest.importorskip("rdkit")
     ring = folded(np.array([0.0, 0.0, 0.0]), np.full(5, 1.5))
     open_chain = folded(np.full(3, math.pi), np.full(5, 1.5))
-    assert clashes({"a": Molecule(CHAIN, [ring, open_chain], [0, 1])}) == 0.5
+    assert clashes({"a": Molecule(CHAIN, [ring, open_chain])}) == 0.5
 
 
 def test_the_nearest_of_a_real_conformation_is_another_one() -> None:
     pytest.importorskip("rdkit")
-    alike = of_real(molecule(bent(1.0), bent(1.0), bent(1.0)))
+    alike = Mirror(molecule(bent(1.0), bent(1.0), bent(1.0)), {}).itself
     assert (alike["cov_r"], alike["mat_r"], alike["pairwise_rmsd"]) == pytest.approx((1, 0, 0), abs=1e-3)
+
+
+def test_samples_are_compared_with_conformations_that_are_not_trained_on() -> None:
+    pytest.importorskip("rdkit")
+    trained = molecule(bent(1.0), bent(1.0)) | {"O": Molecule(CHAIN, [np.zeros((6, 3), np.float32)])}
+    others = {"O([H])O[H]": [bent(1.0, 0.1), bent(1.0, 0.1)]}
+    mirror = Mirror(trained, others)
+    assert list(mirror.real) == ["O([H])O[H]"]  # the other molecule has none
+    copies = mirror.measures(molecule(bent(1.0), bent(1.0)))
+    assert copies["bond_bias_by_type"] == pytest.approx({10801.0: -0.1, 80801.0: 0.0}, abs=1e-6)
+    assert copies["trained_reference"] == 0
+    assert mirror.itself["bond_bias_by_type"] == copies["bond_bias_by_type"]  # of the trained ones, as of samples
+    assert Mirror(trained, {}).itself["trained_reference"] == 1
+
+
+def test_samples_that_have_fallen_apart_are_counted_and_in_no_other_measure() -> None:
+    pytest.importorskip("rdkit")
+    mirror = Mirror(molecule(bent(1.0), bent(2.0)), {})
+    torn = bent(1.0, 1.5)
+    one, none = (mirror.measures(molecule(*points)) for points in ((bent(1.0, 0.1), torn), (torn, torn)))
+    assert (one["fallen_apart"], none["fallen_apart"]) == (0.5, 1.0)
+    assert one["bond_bias_by_type"] == pytest.approx({10801.0: 0.1, 80801.0: 0.0}, abs=1e-6)
+    assert none["cov_r"] == 0
+    assert all(math.isnan(none[name]) for name in ("mat_r", "bond_bias", "torsion_entropy", "clashes"))  # type: ignore[arg-type]
+    assert math.isnan(mirror.carried(molecule(torn), molecule(torn))["kappa"])
+    assert mirror.split(molecule(torn, bent(1.0)))[1] == {"O([H])O[H]": 1}
+
+
+def test_conformations_are_held_out_as_the_source_has_them() -> None:
+    pytest.importorskip("rdkit")
+    data = Data(source="rdkit", molecules=2, conformers=2, test_molecules=1, max_atoms=12)
+    _, *train = islice(readers.of_rdkit(data, stream(digest(data.seed), "molecules"), LeftOut()), 3)
+    trained = {of.conformations[0].smiles: [each.coordinates for each in of.conformations] for of in train}
+    found = held_out(data, trained)
+    assert list(found) == list(trained)
+    for smiles, points in found.items():
+        assert len(points) == 2
+        assert not {each.tobytes() for each in points} & {each.tobytes() for each in trained[smiles]}
+    assert held_out(data.changed(conformers=None), trained) == {}  # all there are, and nothing is read
 
 
 # A chain of nitrogen and five carbons, whose three torsion angles are near to 180°, or, in one of five, to 60°.
@@ -110,8 +154,7 @@ def draw(seed: int, folds: float = 0.2, random: float = 0.0, stretch: float = 0.
             angles = np.where(generator.random(3) < random, generator.uniform(-math.pi, math.pi, 3), near)
             lengths = 1.5 + generator.normal(0, 0.01, 5) + stretch * np.array([2, 1, 1, 1, 1])
             points.append(folded(angles, lengths))
-        places = list(range(CONFORMATIONS * name, CONFORMATIONS * (name + 1)))
-        found[str(name)] = Molecule(CHAIN, points, places)
+        found[str(name)] = Molecule(CHAIN, points)
     return found
 
 
@@ -124,14 +167,14 @@ Chains = dict[int, list[tuple[Values, Values]]]
 
 
 def chains(kind: list[dict[str, float]]) -> Chains:
-    real = draw(1000)
-    itself, found = of_real(real), Chains()
+    held_out = {name: of.coordinates for name, of in draw(1000).items()}
+    mirror, found = Mirror(draw(1001), held_out), Chains()
     for seed in (0, 1, 2):
         before: dict[str, Molecule] | None = None
         for n, how in enumerate(kind):
             own = draw(10 * seed + n + 1, **how)
-            past = {} if before is None else carried(bond_biases(before, real), bond_biases(own, real))
-            found.setdefault(seed, []).append(({**measures(own, real), **past}, itself))
+            past = {} if before is None else mirror.carried(before, own)
+            found.setdefault(seed, []).append(({**mirror.measures(own), **past}, mirror.itself))
             before = own
     return found
 

@@ -1,39 +1,48 @@
 """Rule measure_profile: how the sampled conformations of one seed's chains differ from real ones."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
-from selfloop.data.profile_rows import Params, rows, write_profile
-from selfloop.data.shards import iterate_rows, shard_paths
+from selfloop.data import profile_rows
+from selfloop.data.contents import unchanged
+from selfloop.data.profile_rows import rows, write_profile
+from selfloop.domains.molecule.config import Data
+from selfloop.domains.molecule.data import sources
 from selfloop.domains.molecule.data.conformations import read_conformations
-from selfloop.domains.molecule.profile import Molecule, bond_biases, carried, grouped, measures, of_real
+from selfloop.domains.molecule.data.held_out import held_out
+from selfloop.domains.molecule.profile import Mirror, Molecules, grouped
 from selfloop.jobs.job import Job
 
 
+class Params(profile_rows.Params):
+    """What the step takes of its params."""
+
+    data: Data
+    contents: str | None = None
+
+
 def run(job: Job[Params]) -> None:
-    """Compare each part with the real conformations that it stands for, and with the part before it."""
-    train = read_conformations(Path(job.input["train"]))
-    real = grouped(train, range(len(train)))
-    itself = of_real(real)
+    """Compare each part with real conformations that are not trained on, and with the part before it."""
+    data, trained = job.params.data, grouped(read_conformations(Path(job.input["train"])))
+    with unchanged(job.params.contents, lambda: sources.input_files(data)):
+        others = held_out(data, {name: of.coordinates for name, of in trained.items()})
+    mirror = Mirror(trained, others)
+    known = "held-out" if mirror.has_held_out else "train"
+    job.log.info("%d of %d molecules, beside their %s conformations", len(mirror.real), len(trained), known)
 
     @lru_cache(maxsize=4)  # the part before is measured before
-    def sampled(part: str) -> Mapping[str, Molecule]:
-        folder = Path(part)
-        batches = iterate_rows(shard_paths(folder), ["row"])
-        places = np.concatenate([batch.column("row").to_numpy() for batch in batches]).tolist()
-        found = grouped(read_conformations(folder), places)
-        return {name: molecule for name, molecule in found.items() if name in real}
+    def sampled(part: str) -> Molecules:
+        return grouped(read_conformations(Path(part)), mirror.real)
 
     def measured() -> Iterator[dict[str, object]]:
         for link in job.params.links:
             found = sampled(link.part)
-            values = measures(found, real)
+            for name, count in mirror.split(found)[1].items():
+                job.log.info("%s: %d samples of %s (%s) fell apart", link.part, count, found[name].example.name, name)
+            values = mirror.measures(found)
             if link.previous is not None:
-                before = bond_biases(sampled(link.previous), real)
-                values |= carried(before, bond_biases(found, real))
-            yield from rows(link, values, itself)
+                values |= mirror.carried(sampled(link.previous), found)
+            yield from rows(link, values, mirror.itself)
 
     write_profile(job, measured())

@@ -46,7 +46,8 @@ RULE = (
     "precision. Of molecules: the RMSD of two samples of a molecule; the entropy of torsion angles; real conformations "
     "covered. Of linear regression: the mean square of the signal. Of a Gaussian and of densities: the geometric mean "
     "of variances; the share of rows in the real tails. Of words and categories: the entropy, as exp(H); Gini-Simpson "
-    "diversity; the share of real types met; the overlap with real frequencies.",
+    "diversity; the share of real types met; the overlap with real frequencies. Of logistic regression: the entropy of "
+    "labels, as exp(H); the share of real labels that have a probability of 5%; the probability of real labels.",
     "Nearer to real: the spread surely changes towards that of real data, and recall surely rises.",
     "Carried errors: κ is the share of an iteration's error that the next one has, too, its mean over iterations "
     "weighted by the square of the error. "

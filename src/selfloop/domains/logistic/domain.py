@@ -2,12 +2,14 @@
 
 import importlib.util
 from collections.abc import Iterator, Mapping
+from math import log
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from selfloop.config import models
 from selfloop.config.filters import Filter, center_problems
+from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.domains.logistic.config import Chains, Data, Model, Sampling, Simulation, Training
@@ -34,6 +36,12 @@ def _problems(experiment: Experiment) -> Iterator[str]:
         yield "domain: 'logistic' needs the Python package `scikit-learn`, which is not installed."
 
 
+ENTROPY = Measure("entropy", "Entropy of labels", "nats", logarithmic=True, floor=0.0, ceiling=log(2))
+RECALL = Measure("recall", "Real labels met", floor=0.0, ceiling=1.0)
+AGREEMENT = Measure("agreement", "Probability of real labels", floor=0.0, ceiling=1.0)
+KAPPA = Measure("kappa", "Error carried on, κ")
+
+
 class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):
     """What the study asks of logistic regression."""
 
@@ -51,6 +59,16 @@ class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):
         headline,
         Quantity("accuracy", "test", "Test accuracy"),
         Quantity("length", "test", "Length of the parameters"),
+    )
+
+    profile = Profile(spread=ENTROPY, recall=RECALL, flat=(), like=AGREEMENT, carried=KAPPA, wider="become more random")
+    profiled = (
+        ENTROPY,
+        RECALL,
+        AGREEMENT,
+        Measure("positive", "Share of labels 1", floor=0.0, ceiling=1.0),
+        KAPPA,
+        Measure("kappa_cosine", "Cosine of successive errors"),
     )
 
     def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:

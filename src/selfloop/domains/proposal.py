@@ -15,10 +15,19 @@ class Choice:
     """The value of a key, and why it has it: the comment beside it in the config."""
 
     value: object
-    why: str = ""
+    why: str
 
 
 Choices = Mapping[str, Choice]
+# Reasons that domains share.
+NAMED = "what was named"
+ON_HUB = "it is not a file here"
+TESTED = "held out; every model is measured on them"
+CURVE = "points of the learning curve"
+PER_STEP = "a step; larger models take larger batches"
+RATE = "smaller models learn faster"
+WARM_UP = "steps until the learning rate is reached, so that the first ones do no harm"
+COSINE = "the learning rate falls, which ends at a lower loss"
 
 
 @dataclass(frozen=True)

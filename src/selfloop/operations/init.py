@@ -257,7 +257,7 @@ def write(proposal: Proposal, file: Path, command: str) -> str:
         *[line for said in proposal.found.said for line in _comment(said, 0)],
         "experiments:",
         f"  {_scalar(proposal.found.name)}:",
-        f"    domain: {proposal.domain}",
+        *_line(4, "domain", proposal.domain, "by what the files hold"),
     ]
     for name in ("data", "model", "training"):
         lines += [f"    {name}:", *_keys(getattr(draft, name), 6)]

@@ -241,6 +241,8 @@ def test_reasons_stand_beside_what_was_chosen() -> None:
     lines = {line.split(":")[0].strip(): line for line in written.splitlines() if not line.lstrip().startswith("#")}
     for key in ("separator", "rows", "architecture", "context", "vocabulary", "epochs", "regimes", "seeds"):
         assert "  # " in lines[key], key
+    sections = {"experiments", "stories", "data", "model", "training", "sampling"}
+    assert all("  # " in line for key, line in lines.items() if key not in sections)
     (command,) = (line for line in written.splitlines() if line.startswith("# snakemake"))
     assert command.endswith("--cores all --configfile mine.yaml") and f"--snakefile {init.SNAKEFILE}" in command
     assert all(len(line) <= 120 for line in written.splitlines() if line != command)

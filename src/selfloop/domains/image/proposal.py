@@ -17,7 +17,22 @@ from selfloop.domains.image.data import readers
 from selfloop.domains.image.data.conversion import Tally, converted
 from selfloop.domains.image.data.readers import ImageFiles
 from selfloop.domains.image.domain import parameter_count
-from selfloop.domains.proposal import Choice, Choices, Draft, Found, Scale, common_name, defaults, too_few
+from selfloop.domains.proposal import (
+    COSINE,
+    CURVE,
+    NAMED,
+    ON_HUB,
+    PER_STEP,
+    TESTED,
+    Choice,
+    Choices,
+    Draft,
+    Found,
+    Scale,
+    common_name,
+    defaults,
+    too_few,
+)
 from selfloop.numbers import short
 
 if TYPE_CHECKING:
@@ -97,7 +112,7 @@ def found(named: Sequence[str], paths: Sequence[Path]) -> Found:
     if images.others:
         others = ", ".join(f"{count} {suffix}" for suffix, count in sorted(images.others.items()))
         said.append(f"Files that are not images are skipped: {others}.")
-    data = {"source": Choice("files"), "train": Choice(named[0] if len(named) == 1 else list(named))}
+    data = {"source": Choice("files", NAMED), "train": Choice(named[0] if len(named) == 1 else list(named), NAMED)}
     bad = [*tally.broken, *tally.beyond]
     if bad:
         said.append(f"{len(bad)} of them cannot be used and are dropped: {'; '.join(bad[:3])}.")
@@ -123,7 +138,8 @@ def of_hub(name: str, builder: "datasets.DatasetBuilder", rows: Iterable[Mapping
     splits = {key: split.num_examples for key, split in (info.splits or {}).items()}
     count = splits.get("train") or len(pictures)
     test = next((key for key in ("test", "validation") if splits.get(key)), None)
-    data = {"source": Choice("hub"), "name": Choice(name), "image_column": Choice(columns[0])}
+    data = {"source": Choice("hub", ON_HUB), "name": Choice(name, NAMED)}
+    data["image_column"] = Choice(columns[0], "the first column of images")
     data["test_split"] = Choice(test, f"its splits are {', '.join(splits)}" if splits else "a share is held out")
     said = [f"{name}: {count:,} images; of the first {len(pictures)}, {_described(tally)}."]
     return _proposal(common_name([Path(name)]), data, count, tally, said, name, test is not None)
@@ -189,7 +205,7 @@ def _draft(images: Images, size: Size, factor: float) -> Draft:
         "size": Choice(size.side, f"the shorter side of a typical image has {images.side:.0f} pixels"),
         "color": Choice(images.color, images.color_why),
         "rows": Choice(rows, f"of {available:,}" + (", as many as the time allows" if rows < available else "")),
-        "test_rows": Choice(test),
+        "test_rows": Choice(test, TESTED),
     }
     section = defaults(Data, source="files", train=".", size=size.side, color=images.color)
     model = defaults(Model, channels=list(size.channels), latent=size.latent)
@@ -198,15 +214,15 @@ def _draft(images: Images, size: Size, factor: float) -> Draft:
         data,
         {
             "channels": Choice(list(size.channels), f"{short(count)} parameters, the largest that the time allows"),
-            "latent": Choice(size.latent),
+            "latent": Choice(size.latent, "numbers that an image is encoded in; more for larger models"),
         },
         {
             "epochs": Choice(epochs, f"{epochs * rows // size.batch_size:,} steps or more"),
-            "batch_size": Choice(min(size.batch_size, rows)),
-            "learning_rate": Choice(size.learning_rate),
-            "schedule": Choice("cosine"),
+            "batch_size": Choice(min(size.batch_size, rows), f"images {PER_STEP}"),
+            "learning_rate": Choice(size.learning_rate, "these models learn little from smaller ones in so few steps"),
+            "schedule": Choice("cosine", COSINE),
             "kl_weight": Choice(0.001, "sharper reconstructions with less, samples more like the data with more"),
-            "evaluations": Choice(4, "points of the learning curve"),
-            "precision": Choice("float32"),
+            "evaluations": Choice(4, CURVE),
+            "precision": Choice("float32", "the same on every processor"),
         },
     )

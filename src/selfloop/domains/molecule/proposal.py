@@ -14,7 +14,20 @@ from selfloop.domains.molecule.cost import effort_of
 from selfloop.domains.molecule.data import readers, sources
 from selfloop.domains.molecule.data.chemistry import LeftOut
 from selfloop.domains.molecule.domain import parameter_count
-from selfloop.domains.proposal import Choice, Draft, Found, Scale, common_name, defaults, too_few
+from selfloop.domains.proposal import (
+    COSINE,
+    CURVE,
+    NAMED,
+    PER_STEP,
+    WARM_UP,
+    Choice,
+    Draft,
+    Found,
+    Scale,
+    common_name,
+    defaults,
+    too_few,
+)
 from selfloop.numbers import short
 
 LEAST = 30  # molecules of which there can be a study
@@ -127,37 +140,39 @@ def _draft(there: Molecules, size: Size, factor: float) -> Draft:
     steps = round(size.steps * min(LONGEST_TRAINING, max(1.0, factor)))
     conformers = 2 if median(there.conformers) >= 2 else 1
     kept = there.up_to(size.atoms)
+    tested = max(5, min(30, molecules // 2, math.floor(TEST_FRACTION * len(kept))))
+    limit = ", as many as the time allows" if molecules < available else ""
     layers = {"global_layers": size.global_layers, "local_layers": size.local_layers}
     model = defaults(Model, hidden_size=size.hidden_size, **layers)
     parameters = f"{short(parameter_count(model))} parameters, the largest that the time allows"
     return Draft(
         {
-            "source": Choice("sdf"),
-            "train": Choice(there.train),
+            "source": Choice("sdf", NAMED),
+            "train": Choice(there.train, NAMED),
             "max_atoms": Choice(
                 size.atoms, f"{len(kept):,} of {len(there.atoms):,} molecules; larger ones take longer"
             ),
-            "molecules": Choice(molecules, f"of {available:,}"),
+            "molecules": Choice(molecules, f"of {available:,}{limit}"),
             "conformers": Choice(conformers, f"a typical molecule has {median(there.conformers):.0f}"),
-            "test_fraction": Choice(TEST_FRACTION),
-            "test_molecules": Choice(max(5, min(30, molecules // 2, math.floor(TEST_FRACTION * len(kept))))),
+            "test_fraction": Choice(TEST_FRACTION, "of the molecules are held out"),
+            "test_molecules": Choice(tested, "of these; every model is measured on them"),
         },
         {
             "hidden_size": Choice(size.hidden_size, parameters),
-            **{key: Choice(value) for key, value in layers.items()},
+            **{key: Choice(value, "more with the time and the data") for key, value in layers.items()},
         },
         {
-            "steps": Choice(steps),
-            "batch_size": Choice(min(size.batch_size, molecules * conformers)),
-            "learning_rate": Choice(2e-3),
-            "schedule": Choice("cosine"),
-            "warmup_steps": Choice(20),
-            "evaluations": Choice(4, "points of the learning curve"),
+            "steps": Choice(steps, "of the optimizer, the same for every training set"),
+            "batch_size": Choice(min(size.batch_size, molecules * conformers), f"conformations {PER_STEP}"),
+            "learning_rate": Choice(2e-3, "higher than GeoDiff's 1e-3, for fewer steps"),
+            "schedule": Choice("cosine", COSINE),
+            "warmup_steps": Choice(20, WARM_UP),
+            "evaluations": Choice(4, CURVE),
         },
         {
             "schedule": Choice("strided", "noise levels from the noisiest to the finest"),
-            "steps": Choice(size.sampling_steps),
-            "step_size": Choice(2e-5),
-            "batch_size": Choice(16),
+            "steps": Choice(size.sampling_steps, "of these levels; more take longer and sample more exactly"),
+            "step_size": Choice(2e-5, "larger than GeoDiff's 1e-6, for so few steps"),
+            "batch_size": Choice(16, "conformations sampled at once"),
         },
     )

@@ -13,7 +13,23 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from selfloop.domains.cost import AnyEffort
-from selfloop.domains.proposal import Choice, Choices, Draft, Found, Scale, common_name, defaults, too_few
+from selfloop.domains.proposal import (
+    CURVE,
+    NAMED,
+    ON_HUB,
+    PER_STEP,
+    RATE,
+    TESTED,
+    WARM_UP,
+    Choice,
+    Choices,
+    Draft,
+    Found,
+    Scale,
+    common_name,
+    defaults,
+    too_few,
+)
 from selfloop.domains.text.config import Data, Model
 from selfloop.domains.text.cost import characters_per_token, effort_of, expected_sizes
 from selfloop.domains.text.data import files
@@ -39,7 +55,7 @@ TEXT_NAMES = ("text", "content", "story", "document", "response", "completion", 
 PROMPT_NAMES = ("prompt", "instruction", "question", "input")
 FEW, LONG = 400, 4  # documents, and contexts: fewer and longer ones are divided into paragraphs
 CUT = 0.1  # of all tokens; where more would be cut, documents are divided
-FINE_TUNING = 2e-5  # learning rate
+FINE_TUNING = Choice(2e-5, "low, so that the checkpoint is not forgotten")
 
 
 @dataclass(frozen=True)
@@ -141,7 +157,7 @@ def found(named: Sequence[str], paths: Sequence[Path], checkpoint: str | None = 
         UserError: they cannot be read, or hold too little.
     """
     said: list[str] = []
-    data: dict[str, Choice] = {"source": Choice("files"), "train": Choice(_patterns(named, paths))}
+    data: dict[str, Choice] = {"source": Choice("files", NAMED), "train": Choice(_patterns(named, paths), NAMED)}
     kinds = {files.kind(path) for path in paths}
     if kinds - {".txt"}:
         data["text_column"] = _column([path for path in paths if files.kind(path) != ".txt"], said)
@@ -187,7 +203,7 @@ def of_hub(name: str, builder: "datasets.DatasetBuilder", rows: Iterable[Mapping
     said: list[str] = []
     records = list(rows)
     column = _preferred({key: [row[key] or "" for row in records] for key in columns}, said)
-    data = {"source": Choice("hub"), "name": Choice(name), "text_column": column}
+    data = {"source": Choice("hub", ON_HUB), "name": Choice(name, NAMED), "text_column": column}
     splits = {key: split.num_examples for key, split in (info.splits or {}).items()}
     count = splits.get("train") or len(records)
     test = next((key for key in ("validation", "test") if splits.get(key)), None)
@@ -328,21 +344,21 @@ def _draft(corpus: Corpus, size: Size, checkpoint: str | None, factor: float) ->
         data["documents"] = Choice(divides, "; ".join(why))
     limit = ", as many as the time allows" if rows < corpus.available else ""
     data["rows"] = Choice(rows, f"of {corpus.available:,} documents{limit}")
-    data["test_rows"] = Choice(test)
+    data["test_rows"] = Choice(test, TESTED)
     if checkpoint is None:
         model = _own_model(corpus, size)
         training = {}
     else:
-        model = {"checkpoint": Choice(checkpoint), "context": Choice(context, corpus.tokens_told(size))}
+        model = {"checkpoint": Choice(checkpoint, NAMED), "context": Choice(context, corpus.tokens_told(size))}
         training = {"start": Choice("checkpoint", "each model is the checkpoint, fine-tuned")}
     steps = max(1, round(epochs * rows * each / size.batch_size))
     training |= {
         "epochs": Choice(epochs, f"about {steps:,} steps for the first model"),
-        "batch_size": Choice(min(size.batch_size, rows)),
-        "learning_rate": Choice(size.learning_rate if checkpoint is None else FINE_TUNING),
-        "warmup_steps": Choice(20),
-        "evaluations": Choice(4, "points of the learning curve"),
-        "evaluation_rows": Choice(min(50, test)),
+        "batch_size": Choice(min(size.batch_size, rows), f"documents {PER_STEP}"),
+        "learning_rate": Choice(size.learning_rate, RATE) if checkpoint is None else FINE_TUNING,
+        "warmup_steps": Choice(20, WARM_UP),
+        "evaluations": Choice(4, CURVE),
+        "evaluation_rows": Choice(min(50, test), "test documents for each of these points"),
     }
     sampling = {"temperature": Choice(1.0, "the model's own distribution; a lower one collapses faster")}
     return Draft(data, model, training, sampling)
@@ -357,7 +373,10 @@ def _own_model(corpus: Corpus, size: Size) -> Choices:
     why = {
         "architecture": f"{short(parameters)} parameters, the largest that the time and the data allow",
         "context": corpus.tokens_told(size),
+        "hidden_size": "width of the layers",
+        "layers": "they and the width grow with the time and the data",
+        "heads": f"of {size.hidden_size // size.heads} numbers each",
         "vocabulary": f"about {characters_per_token(size.vocabulary):.1f} characters per token",
         "initializer_range": "small models learn faster from it",
     }
-    return {key: Choice(value, why.get(key, "")) for key, value in model.items()}
+    return {key: Choice(value, why[key]) for key, value in model.items()}

@@ -25,10 +25,12 @@ from selfloop.planning.paths import LOGS
 STYLES = ("auto", "bars", "lines", "snakemake")
 SHOWN_RULES = 8  # bars of rules at once, so that they and the total fit in a terminal of 24 lines
 REDRAWN = 0.5  # seconds
+LEFT = 29  # columns of how long it took, and the time left
 TOLD = 5  # seconds that jobs must have taken before a time left is told
 # What Snakemake says besides its events and what a reader of a study has no use for.
 DULL = re.compile(
-    r"None$|host: |Assuming unrestricted shared filesystem|Building DAG of jobs|Using shell: "
+    r"None$|host: |Using (profile|workflow specific profile)|Conda environments: ignored"
+    r"|Assuming unrestricted shared filesystem|Building DAG of jobs|Using shell: "
     r"|Provided (cores|resources)|Rules claiming more threads|Select jobs to execute|Execute \d+ jobs"
     r"|Activating conda|Complete log|Elapsed time|Full Traceback|Removing output files of failed job"
     r"|Shutting down, this might|Exiting because a job execution failed|Terminating processes on user request"
@@ -126,15 +128,17 @@ class Jobs:
 
     @property
     def left(self) -> float | None:
-        """Seconds until the end, by what jobs of each rule have taken, here or in earlier runs; None if unknown."""
+        """Seconds until the end, by what jobs of each rule have taken, here or in earlier runs; None where that is
+        unknown for most jobs."""
         took, elapsed = sum(self.seconds.values()), time.monotonic() - self.began
         counts = self.planned - self.done
-        each = {rule: self.seconds[rule] / count for rule, count in self.done.items()}
-        if not counts or took < TOLD:
+        each = self.known | {rule: self.seconds[rule] / count for rule, count in self.done.items()}
+        untimed = sum(count for rule, count in counts.items() if rule not in each)
+        if not counts or took < TOLD or untimed > counts.total() / 2:
             return None
         mean = took / self.done.total()
         begun = sum(time.monotonic() - began for _, _, began in self.running.values())
-        ahead = sum(count * each.get(rule, self.known.get(rule, mean)) for rule, count in counts.items())
+        ahead = sum(count * each.get(rule, mean) for rule, count in counts.items())
         at_once = max(1.0, (took + begun) / max(elapsed, 1e-9))
         return max(0.0, ahead - begun) / at_once
 
@@ -215,7 +219,11 @@ class Bars(Lines):
     def drawn(self) -> Group:
         """The bars: all jobs first, then the rules of running jobs."""
         rows = Table.grid(padding=(0, 1), expand=True)
-        for options in ({"no_wrap": True}, {"ratio": 1}, {"justify": "right", "no_wrap": True}, {"no_wrap": True}):
+        # Columns keep their places while rules come and go.
+        widest = max(map(len, ("all jobs", *self.jobs.planned)))
+        count = 2 * len(str(self.jobs.planned.total())) + 1
+        name = {"width": min(widest, self.console.width // 4), "no_wrap": True, "overflow": "crop"}
+        for options in (name, {"ratio": 1}, {"width": count, "justify": "right"}, {"width": LEFT, "no_wrap": True}):
             rows.add_column(**options)
         done, planned = self.jobs.done.total(), self.jobs.planned.total()
         elapsed, left = duration(time.monotonic() - self.jobs.began), self.jobs.left

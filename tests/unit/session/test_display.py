@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,6 +64,8 @@ def test_messages_are_shown_as_they_are_but_for_what_only_developers_need() -> N
     text = "a file [with brackets] in /a/very/long" + "/path" * 60
     assert shown(record(text, logging.WARNING)) == f"{text}\n"
     dull = (
+        "Using workflow specific profile profiles/default for setting default command line arguments.",
+        "Conda environments: ignored",
         "Select jobs to execute...",
         "WorkflowError:\nAt least one job did not complete successfully.",
         "host: here",
@@ -87,6 +90,34 @@ def test_bars_of_all_jobs_and_of_the_rules_at_work_fit_in_a_terminal() -> None:
     assert "1/90" in lines[0]
     assert "rule0" in lines[1]
     assert "1 running" in lines[1]
+
+
+def test_bars_keep_their_columns_while_rules_come_and_go() -> None:
+    bars = Bars(Console(file=io.StringIO(), width=80, height=24, force_terminal=True))
+    bars.show(record(event=LogEvent.RUN_INFO, stats={"train": 100, "a_rule_with_a_name_beyond_all_others": 2}))
+    begun = []
+    for rule in ("train", "a_rule_with_a_name_beyond_all_others"):
+        bars.show(begin(1, rule))
+        console = Console(file=io.StringIO(), width=80, force_terminal=True)
+        console.print(bars.drawn())
+        drawn: str = console.file.getvalue()  # type: ignore[attr-defined]
+        begun += [
+            line.index("\N{BOX DRAWINGS HEAVY HORIZONTAL}") for line in re.sub(r"\x1b\[[\d;]*m", "", drawn).splitlines()
+        ]
+    bars.close()
+    assert len(set(begun)) == 1
+
+
+def test_no_time_left_is_told_before_most_jobs_ahead_are_of_rules_that_have_a_speed() -> None:
+    now = display.time.monotonic()
+    jobs = Jobs(began=now - 30)
+    jobs.plan({"prepare": 1, "train": 9, "total": 10})
+    jobs.running[0] = ("prepare", "", now - 30)
+    jobs.end(0)
+    assert jobs.left is None
+    jobs.running[1] = ("train", "", now - 10)
+    jobs.end(1)
+    assert jobs.left == pytest.approx(8 * 10 / (40 / 30), rel=0.05)
 
 
 def test_the_time_left_is_that_of_the_jobs_ahead_of_each_rule() -> None:

@@ -255,8 +255,8 @@ def mounted(*arguments: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Any:
-    """A study whose results lie on a disk of 400 kB."""
-    workflow = Workflow.fresh(tmp_path / "slow", "tests/studies/slow.yaml")
+    """A study whose results lie on a disk of 400 kB, in a path with spaces."""
+    workflow = Workflow.fresh(tmp_path / "a slow study", "tests/studies/slow.yaml")
     results = workflow.folder / "results"
     results.mkdir()
     mounted("-t", "tmpfs", "-o", "size=400k", "tmpfs", str(results))

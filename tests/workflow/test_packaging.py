@@ -50,7 +50,7 @@ def test_conda_s_post_deployment_installs_the_same_data_packages() -> None:
 
 
 def test_a_clone_that_was_moved_with_its_environment_runs_without_a_writable_home(tmp_path: Path) -> None:
-    folder = Workflow.fresh(tmp_path / "moved", "tests/studies/linear.yaml").folder
+    folder = Workflow.fresh(tmp_path / "moved here", "tests/studies/linear.yaml").folder
     programs = folder / ".venv/bin"
     programs.mkdir(parents=True)
     (programs / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
@@ -245,6 +245,23 @@ def test_make_installs_the_build_of_torch_that_is_named_or_follows_the_gpus(
     marker.touch()
     stamp.touch()
     assert not would().startswith("python3")
+
+
+@pytest.mark.parametrize(
+    ("works", "said"),
+    [("false", "selfloop needs Python 3.11 or newer"), ('test "$1" = -c', "apt-get install python3-venv")],
+)
+def test_a_python_that_does_not_do_is_said_with_what_to_do(works: str, said: str, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{works}\n")
+    python.chmod(0o755)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "envs", tmp_path / "envs")
+    done = subprocess.run(["make", "run", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert done.returncode != 0
+    assert said in done.stdout
+    assert "Installing" not in done.stdout
 
 
 def test_the_image_holds_all_that_a_study_needs() -> None:

@@ -1,6 +1,9 @@
 """Several processes that train one model: here on a CPU's cores, where users have GPUs."""
 
+import os
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -34,7 +37,7 @@ def test_two_processes_learn_as_one_does(copy: Workflow) -> None:
         assert together[place] == pytest.approx(value, abs=1e-5), place
 
 
-def test_a_group_that_is_stopped_goes_on_to_the_weights_of_one_that_is_not(tmp_path: Path) -> None:
+def test_a_group_that_sleeps_and_is_stopped_goes_on_to_the_weights_of_one_that_is_not(tmp_path: Path) -> None:
     whole = Workflow.fresh(tmp_path / "whole", "tests/studies/slow.yaml")
     folder = whole.model_folder("slow", "replace", 1)
     target = f"{folder}/learning_curve.parquet"
@@ -45,6 +48,11 @@ def test_a_group_that_is_stopped_goes_on_to_the_weights_of_one_that_is_not(tmp_p
     wait_until(state.exists, "the first saved state")
     children = psutil.Process(process.pid).children(recursive=True)
     lines = {child: child.cmdline() for child in children}
+    for each in (process, *children):  # as a laptop does whose lid is closed
+        os.kill(each.pid, signal.SIGSTOP)
+    time.sleep(1)
+    for each in (process, *children):
+        os.kill(each.pid, signal.SIGCONT)
     (script,) = (
         child for child, line in lines.items() if line and line[-1].endswith(".step.py") and not line[0].endswith("sh")
     )

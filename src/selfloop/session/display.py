@@ -1,5 +1,6 @@
 """What a terminal shows of a run: bars that are redrawn, a line for each job that ends, or Snakemake's own messages."""
 
+import os
 import re
 import sys
 import time
@@ -8,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from logging import DEBUG, ERROR, INFO, WARNING, Filter, LogRecord
 from pathlib import Path
-from typing import Any, Protocol
+from threading import Thread
+from typing import Any, ClassVar, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -26,6 +28,7 @@ STYLES = ("auto", "bars", "lines", "snakemake")
 SHOWN_RULES = 8  # bars of rules at once, so that they and the total fit in a terminal of 24 lines
 REDRAWN = 0.5  # seconds
 LEFT = 29  # columns of how long it took, and the time left
+LAST_WORDS = 1.0  # seconds to wait for a process that outlives its step
 TOLD = 5  # seconds that jobs must have taken before a time left is told
 # What Snakemake says besides its events and what a reader of a study has no use for.
 DULL = re.compile(
@@ -33,6 +36,7 @@ DULL = re.compile(
     r"|Assuming unrestricted shared filesystem|Building DAG of jobs|Using shell: "
     r"|Provided (cores|resources)|Rules claiming more threads|Select jobs to execute|Execute \d+ jobs"
     r"|Activating conda|Complete log|Elapsed time|Full Traceback|Removing output files of failed job"
+    r"|(RuleException:\n)?CalledProcessError"
     r"|Shutting down, this might|Exiting because a job execution failed|Terminating processes on user request"
     r"|(WorkflowError:\n)?At least one job did not complete|Command .* returned non-zero exit status"
 )
@@ -178,8 +182,7 @@ class Lines:
     def message(self, record: LogRecord) -> None:
         """What Snakemake says besides its jobs, but for what only its developers need."""
         text = record.getMessage()
-        is_of_job = getattr(record, "exception", None) == "CalledProcessError"  # its step's log says why
-        if text and record.levelno >= INFO and not is_of_job and not DULL.match(text):
+        if text and record.levelno >= INFO and not DULL.match(text):
             self.say(text, "red" if record.levelno >= ERROR else "yellow" if record.levelno >= WARNING else "")
 
     def ended(self, job: tuple[str, float] | None) -> None:
@@ -199,19 +202,28 @@ class Lines:
 
 
 class Bars(Lines):
-    """Bars of all jobs and of the rules at work, redrawn below what is printed."""
+    """Bars of all jobs and of the rules at work, redrawn below what is printed.
+
+    Attributes:
+        shown: the bars that are on the terminal, if any.
+    """
+
+    shown: ClassVar["Bars | None"] = None
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self.live = Live(
             console=console, get_renderable=self.drawn, transient=True, refresh_per_second=1 / REDRAWN
-        )  # also moves what others print above the bars
+        )  # also moves what this process prints above the bars
+        self.closed = False
 
     def show(self, record: LogRecord) -> None:
         """Print it or redraw."""
         super().show(record)
-        if self.jobs.planned and not self.live.is_started:
+        if self.jobs.planned and not self.live.is_started and not self.closed:
+            self.of_steps = Above(self.console)
             self.live.start()
+            Bars.shown = self
 
     def ended(self, job: tuple[str, float] | None) -> None:
         """The bars say it."""
@@ -240,7 +252,41 @@ class Bars(Lines):
 
     def close(self) -> None:
         """Remove the bars."""
-        self.live.stop()
+        if self.live.is_started:
+            self.of_steps.close()
+            self.live.stop()
+        self.closed, Bars.shown = True, None
+
+
+class Above:
+    """Lets a console print what steps write to stderr: that would be on the terminal where the bars are."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.terminal = console, os.dup(2)
+        if console.file is sys.stderr:
+            console.file = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+        reading, writing = os.pipe()
+        os.dup2(writing, 2)
+        os.close(writing)
+        self.reader = Thread(target=self._print, args=(reading,), daemon=True)
+        self.reader.start()
+
+    def _print(self, reading: int) -> None:
+        with open(reading, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                self.console.print(Text(line.rstrip("\n")), soft_wrap=True)
+
+    def close(self) -> None:
+        """Give the terminal back, once all is printed that ended steps have written."""
+        os.dup2(self.terminal, 2)
+        os.close(self.terminal)
+        self.reader.join(LAST_WORDS)
+
+
+def end_bars() -> None:
+    """Remove the bars, if there are any: what is printed from now on stays where it is."""
+    if Bars.shown is not None:
+        Bars.shown.close()
 
 
 def _bar(done: int, planned: int) -> ProgressBar:

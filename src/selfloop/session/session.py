@@ -117,7 +117,10 @@ class Session:
 
     def end(self, success: bool) -> None:
         """After the last job: show the study's words or the end of failed steps' logs; write the provenance."""
+        from selfloop.session.display import end_bars  # rich, which jobs on a cluster need not import
+
         forkserver.stop(self._server)
+        end_bars()
         if not success:
             for log, attempt in failed_steps(Path(LOGS), self.began).items():
                 if attempt.failed is not None and attempt.failed.type == stopping.Stopped.__name__:

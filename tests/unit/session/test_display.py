@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +68,7 @@ def test_messages_are_shown_as_they_are_but_for_what_only_developers_need() -> N
         "Using workflow specific profile profiles/default for setting default command line arguments.",
         "Conda environments: ignored",
         "Select jobs to execute...",
+        "RuleException:\nCalledProcessError in file \"workflow/rules/loop.smk\", line 45:\nCommand 'x' returned 1.",
         "WorkflowError:\nAt least one job did not complete successfully.",
         "host: here",
     )
@@ -118,6 +120,17 @@ def test_no_time_left_is_told_before_most_jobs_ahead_are_of_rules_that_have_a_sp
     jobs.running[1] = ("train", "", now - 10)
     jobs.end(1)
     assert jobs.left == pytest.approx(8 * 10 / (40 / 30), rel=0.05)
+
+
+def test_what_a_step_writes_to_stderr_is_printed_above_the_bars(capfd: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    bars = Bars(Console(file=stream, width=80, height=24, force_terminal=True))
+    bars.show(PLAN)
+    subprocess.run(["sh", "-c", "echo the loss became nan >&2"], check=True)
+    display.end_bars()
+    assert "the loss became nan\n" in stream.getvalue()
+    subprocess.run(["sh", "-c", "echo after the run >&2"], check=True)
+    assert capfd.readouterr().err == "after the run\n"
 
 
 def test_the_time_left_is_that_of_the_jobs_ahead_of_each_rule() -> None:

@@ -81,7 +81,8 @@ class Found:
 
 def too_few(count: int, unit: str, least: int, where: str) -> UserError:
     """The error of data that no study can be made of."""
-    return UserError(f"{where} holds {count:,} {unit} that can be used; a study needs at least {least}.")
+    units = unit.removesuffix("s") if count == 1 else unit
+    return UserError(f"{where} holds {count:,} {units} that can be used; a study needs at least {least}.")
 
 
 def common_name(paths: Sequence[Path]) -> str:

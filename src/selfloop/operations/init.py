@@ -35,6 +35,7 @@ NO_WORKFLOW = (
     "and run snakemake --snakefile CLONE/Snakefile in place of snakemake."
 )
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+ANSWERS = 20.0  # seconds that the hub may take
 HUB_ROWS = 400  # of a hub data set, read to see what they are
 MOST_SEEDS = 20
 COMMENTS, WIDTH = 40, 110  # columns of the config that is written
@@ -139,8 +140,10 @@ def _suffixes(path: Path) -> str:
 def _on_hub(name: str, modules: dict[str, ModuleType]) -> tuple[str, Found]:
     """What is in a data set of the Hugging Face hub, by its first rows."""
     import datasets
+    from huggingface_hub import HfApi
 
     try:
+        HfApi().dataset_info(name, timeout=ANSWERS)  # fails at once where `datasets` tries for half a minute
         builder = datasets.load_dataset_builder(name)
         rows = list(islice(datasets.load_dataset(name, split="train", streaming=True), HUB_ROWS))
     except Exception as error:  # whatever the hub, the network or a reader of a format raises
@@ -322,7 +325,7 @@ def write_study(named: Sequence[str], minutes: float, file: Path | None, cores: 
     """Look at data, write the config of a study of them, and say what was found and how to run it.
 
     Raises:
-        UserError: see `propose`; the file exists.
+        UserError: see `look` and `fitted`; the file exists or cannot be written.
     """
     from selfloop.training.speed import usable_threads
 
@@ -331,6 +334,10 @@ def write_study(named: Sequence[str], minutes: float, file: Path | None, cores: 
     file = file or Path(f"{found.name}.yaml")
     if file.exists():
         raise UserError(f"{file} exists, and nothing is overwritten; name another file: --output FILE.")
+    folder = file.resolve().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        why = "cannot be written to" if folder.is_dir() else "does not exist"
+        raise UserError(f"{file}: the folder {folder} {why}; name another file: --output FILE.")
     print("Measuring how fast this machine trains and samples ...", flush=True)
     proposal = fitted(domain, found, minutes, usable_threads(cores), measured(Rates(), 1, []))
     command = shlex.join(["selfloop", "init", *named, "--minutes", f"{minutes:g}"])

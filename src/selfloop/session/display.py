@@ -3,9 +3,10 @@
 import os
 import re
 import sys
+import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from logging import DEBUG, ERROR, INFO, WARNING, Filter, LogRecord
 from pathlib import Path
@@ -221,9 +222,13 @@ class Bars(Lines):
         """Print it or redraw."""
         super().show(record)
         if self.jobs.planned and not self.live.is_started and not self.closed:
-            self.of_steps = Above(self.console)
+            self.of_steps = Above(self.console, self.say)
             self.live.start()
             Bars.shown = self
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print a text above the bars."""
+        super().say(wrapped(text, self.console.width), style)
 
     def ended(self, job: tuple[str, float] | None) -> None:
         """The bars say it."""
@@ -259,10 +264,10 @@ class Bars(Lines):
 
 
 class Above:
-    """Lets a console print what steps write to stderr: that would be on the terminal where the bars are."""
+    """Lets `say` print what steps write to stderr, which would come where the bars are on the terminal of `console`."""
 
-    def __init__(self, console: Console) -> None:
-        self.console, self.terminal = console, os.dup(2)
+    def __init__(self, console: Console, say: Callable[[str], None]) -> None:
+        self.say, self.terminal = say, os.dup(2)
         if console.file is sys.stderr:
             console.file = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
         reading, writing = os.pipe()
@@ -274,13 +279,24 @@ class Above:
     def _print(self, reading: int) -> None:
         with open(reading, encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                self.console.print(Text(line.rstrip("\n")), soft_wrap=True)
+                self.say(line.rstrip("\n"))
 
     def close(self) -> None:
         """Give the terminal back, once all is printed that ended steps have written."""
         os.dup2(self.terminal, 2)
         os.close(self.terminal)
         self.reader.join(LAST_WORDS)
+
+
+def wrapped(text: str, width: int) -> str:
+    """A text whose lines break between words; one that is wider, such as a path, stays whole."""
+    lines = []
+    for line in text.split("\n"):
+        margin = " " * (len(line) - len(line.lstrip()))
+        lines += textwrap.wrap(
+            line, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    return "\n".join(lines)
 
 
 def end_bars() -> None:

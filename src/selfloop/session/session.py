@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -117,7 +118,7 @@ class Session:
 
     def end(self, success: bool) -> None:
         """After the last job: show the study's words or the end of failed steps' logs; write the provenance."""
-        from selfloop.session.display import end_bars  # rich, which jobs on a cluster need not import
+        from selfloop.session.display import end_bars, wrapped  # rich, which jobs on a cluster need not import
 
         forkserver.stop(self._server)
         end_bars()
@@ -125,8 +126,9 @@ class Session:
             for log, attempt in failed_steps(Path(LOGS), self.began).items():
                 if attempt.failed is not None and attempt.failed.type == stopping.Stopped.__name__:
                     continue
-                print(f"\nThe end of {log}:\n{last_lines(log)}", file=sys.stderr)
-                print(f"To run this step alone: selfloop step {spec_file(log)}", file=sys.stderr)
+                alone = f"To run this step alone: selfloop step {spec_file(log)}"
+                width = shutil.get_terminal_size().columns if sys.stderr.isatty() else sys.maxsize
+                print(wrapped(f"\nThe end of {log}:\n{last_lines(log)}\n{alone}", width), file=sys.stderr)
         try:
             provenance.write(
                 self.plan, self.plan.checked.plain, [str(file) for file in self.workflow.configfiles], success

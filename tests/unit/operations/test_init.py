@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from huggingface_hub import HfApi
 from PIL import Image
 
 from selfloop.cli import main
@@ -87,7 +88,7 @@ def test_a_few_long_documents_are_divided_so_that_a_share_of_them_can_be_trained
 
 def test_one_document_without_paragraphs_is_refused_with_what_to_do() -> None:
     Path("line.txt").write_text(text(0, 9000), encoding="utf-8")
-    with pytest.raises(UserError, match=r"1 documents that can be used; a study needs at least 40.*<\|endoftext\|>"):
+    with pytest.raises(UserError, match=r"1 document that can be used; a study needs at least 40.*<\|endoftext\|>"):
         study("line.txt")
 
 
@@ -198,16 +199,17 @@ def test_a_data_set_of_the_hub_is_known_by_its_first_rows(monkeypatch: pytest.Mo
     info = SimpleNamespace(features=features, splits=splits)
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: SimpleNamespace(info=info))
     monkeypatch.setattr(datasets, "load_dataset", lambda name, split, streaming: iter(rows))
+    monkeypatch.setattr(HfApi, "dataset_info", lambda hub, name, timeout: None)
     data = experiment(study("someone/something")).data
     assert (data.source, data.name, data.test_split) == ("hub", "someone/something", "test")
     assert data.rows <= 5000
 
 
 def test_a_hub_that_cannot_be_reached_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(name: str) -> None:
+    def unreachable(hub: HfApi, name: str, timeout: float) -> None:
         raise ConnectionError("no route\nto host")
 
-    monkeypatch.setattr(datasets, "load_dataset_builder", unreachable)
+    monkeypatch.setattr(HfApi, "dataset_info", unreachable)
     with pytest.raises(UserError, match=r"someone/something .* cannot be read: no route to host\..*name a file"):
         study("someone/something")
 
@@ -260,6 +262,17 @@ def test_a_file_is_not_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"stories.yaml exists.*--output FILE"):
         main(["init", "stories.txt"])
     assert Path("stories.yaml").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(("file", "why"), [("none/a.yaml", "does not exist"), ("/proc/a.yaml", "cannot be written to")])
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(
+    file: str, why: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stories("stories.txt")
+    monkeypatch.setattr(init.os, "access", lambda folder, mode: Path(folder) != Path("/proc"))  # root may all
+    with pytest.raises(SystemExit, match=f"{why}; name another file: --output FILE"):
+        main(["init", "stories.txt", "--output", file])
+    assert "Measuring" not in capsys.readouterr().out
 
 
 def test_the_command_says_what_it_found_and_how_to_run_the_study(

@@ -133,6 +133,13 @@ def test_what_a_step_writes_to_stderr_is_printed_above_the_bars(capfd: pytest.Ca
     assert capfd.readouterr().err == "after the run\n"
 
 
+def test_lines_break_between_words_and_paths_stay_whole() -> None:
+    path = "results/logs/train/gpt2-h16-l1-8f3e8159bf40b0a6/seed0/iteration1-a7ed52b2ccf36b9f.log"
+    told = display.wrapped(f"The end of {path}:\n    12:00 a warning of more than eighty columns{' in words' * 5}", 80)
+    assert told.split("\n")[:2] == ["The end of", f"{path}:"]
+    assert told.split("\n")[3] == "    words in words"
+
+
 def test_the_time_left_is_that_of_the_jobs_ahead_of_each_rule() -> None:
     """Two trainings of 30 s have ended; 3 are ahead, and a figure that took 100 s in an earlier run."""
     now = display.time.monotonic()

@@ -41,7 +41,7 @@ DULL = re.compile(
     r"|Shutting down, this might|Exiting because a job execution failed|Terminating processes on user request"
     r"|(WorkflowError:\n)?At least one job did not complete|Command .* returned non-zero exit status"
 )
-DIGEST = re.compile(r"-[0-9a-f]{16}\b")
+DIGEST = re.compile(r"[- ][0-9a-f]{16}\b")
 
 
 class Display(Protocol):
@@ -64,8 +64,9 @@ def display(style: str, settings: Any) -> Display:
     # A dry-run lists the jobs and why they run; --quiet and --verbose ask Snakemake for less and more.
     if style == "snakemake" or settings.dryrun or settings.quiet or settings.verbose or settings.printshellcmds:
         return AsSnakemake(stream, settings)
-    if style == "bars" or (style == "auto" and Console(file=stream).is_terminal):
-        return Bars(Console(file=stream, no_color=settings.nocolor or None, highlight=False))
+    console = Console(file=stream, no_color=settings.nocolor or None, highlight=False)
+    if style == "bars" or (style == "auto" and console.is_terminal and not console.is_dumb_terminal):
+        return Bars(console)
     return Lines(Console(file=stream, no_color=True, highlight=False, width=1000))
 
 

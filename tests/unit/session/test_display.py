@@ -53,6 +53,7 @@ def shown(*records: logging.LogRecord) -> str:
 def test_a_job_that_ends_is_one_line_without_digests() -> None:
     assert shown(PLAN, begin(1)) == "2 jobs\n"
     assert shown(PLAN, begin(1), END).splitlines()[1] == "[1/2] train gpt2-h16-l1/seed0/iteration2: 0 s"
+    assert "train plays: 0 s" in shown(PLAN, begin(1, model="plays 443a4a9480feb6a0"), END)
 
 
 def test_a_failed_job_is_one_line_and_the_rule_all_none() -> None:
@@ -156,6 +157,13 @@ def test_the_time_left_is_that_of_the_jobs_ahead_of_each_rule() -> None:
 @pytest.mark.parametrize("changed", [{"dryrun": True, "stdout": True}, {"quiet": {"rules"}}, {"verbose": True}])
 def test_a_dry_run_and_snakemakes_own_options_show_what_snakemake_does(changed: dict[str, Any]) -> None:
     assert isinstance(display.display("auto", settings(**changed)), AsSnakemake)
+
+
+@pytest.mark.parametrize(("term", "kind"), [("xterm", Bars), ("dumb", Lines)])
+def test_a_terminal_that_cannot_redraw_has_lines(term: str, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # taken for a terminal
+    assert type(display.display("auto", settings())) is kind
 
 
 def test_bars_are_for_terminals_alone_unless_they_are_asked_for() -> None:

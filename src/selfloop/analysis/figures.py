@@ -33,6 +33,7 @@ PAPER = "the paper, same setting"
 PAPER_MARK: dict[str, Any] = {"marker": "*", "markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
 REAL = "held-out real data"
 REAL_MARK: dict[str, Any] = {"color": "#000000", "linestyle": ":", "linewidth": 1.2}
+TITLE = 30  # characters in a line of a panel's title
 LEGEND_LINE, LEGEND_SPACE = 0.12, 0.05  # inches: height of a legend's line, and space between entries
 
 
@@ -120,7 +121,7 @@ def synthetic_figure(
     figure, panels = _panels(len(shown), share_y=False)
     several = False
     for (quantity, rows), axes in zip(shown.items(), panels, strict=True):
-        axes.set_title(wrapped(quantity.axis, 30))
+        axes.set_title(wrapped(quantity.axis, TITLE))
         for regime, mark in drawn.items():
             for (series,), line in groups(rows[rows["regime"] == regime], ["series"]):
                 several |= _line(axes, line, f"{regime}, {series}", mark, dashes[series])

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
-from selfloop.analysis.figures import REAL, REAL_MARK, synthetic_figure
+from selfloop.analysis.figures import REAL, REAL_MARK, TITLE, synthetic_figure
 from selfloop.analysis.read import groups, names_of, regimes_in_order
 from selfloop.analysis.style import PANEL, add_title, regime_title, styled, wrapped
 from selfloop.data.profile import Measure
@@ -20,20 +20,26 @@ from selfloop.errors import UserError
 SPLIT = "synthetic"
 COLUMNS = 4
 REFEREE = "a trigram of held-out real text"
+EVEN_MARK: dict[str, Any] = {"color": "#999999", "linewidth": 0.8, "zorder": 0}
 SCALE = "viridis"  # of iterations and bands, from first to last
 
 
 def measures_figure(profile: pd.DataFrame, domain: str, measures: Iterable[Measure], title: str = "") -> Figure:
-    """Measures against the iteration, a panel each; dotted lines are held-out real data.
+    """Measures against the iteration, a panel each; dotted lines are held-out real data, grey ones `Measure.even`.
 
     Raises:
         UserError: none of them has been measured.
     """
     own = profile[(profile["domain"] == domain) & profile["at"].isna()]
-    quantities = [Quantity(each.name, SPLIT, each.label, each.unit) for each in measures]
+    quantities = {each: Quantity(each.name, SPLIT, each.label, each.unit) for each in measures}
     rows = own.rename(columns={"measure": "metric"}).assign(part=0, split=SPLIT)
     real = {str(name): float(value) for name, value in own.groupby("measure")["real"].mean().dropna().items()}
-    return synthetic_figure(rows, domain, quantities, title=title, real=real)
+    figure = synthetic_figure(rows, domain, list(quantities.values()), title=title, real=real)
+    even = {wrapped(of.axis, TITLE): each.even for each, of in quantities.items() if each.even is not None}
+    for axes in figure.axes:
+        if axes.get_title() in even:
+            axes.axhline(even[axes.get_title()], **EVEN_MARK)
+    return figure
 
 
 @styled

@@ -13,6 +13,7 @@ class Measure:
         unit: its unit; empty for a share or a count.
         logarithmic: whether it is a logarithm, in nats, so that a change of it is a factor.
         floor, ceiling: what it cannot leave; None where there is no such limit.
+        even: a value between two meanings, which figures mark: κ = 1, an error that is carried on whole.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Measure:
     logarithmic: bool = False
     floor: float | None = None
     ceiling: float | None = None
+    even: float | None = None
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class SimulatedDomain(Domain[E, D, M, S]):
 
 VARIANCE = Measure("log_variance", "Variance by direction to real", "log ratio", logarithmic=True)
 TAILS = Measure("tail_mass", "Rows in the real tails", floor=0.0, ceiling=1.0)
-KAPPA = Measure("kappa", "κ of the mean's error")
+KAPPA = Measure("kappa", "κ of the mean's error", even=1.0)
 
 
 class VectorDomain(SimulatedDomain[E, D, M, S]):

@@ -1,5 +1,7 @@
 """Figures of the collapse profile: a panel for each measure, or for each model and regime, and lines of real data."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -39,6 +41,15 @@ def test_a_measure_has_a_panel_and_real_data_a_dotted_line(profile: pd.DataFrame
     dotted = [line for line in entropy.lines if line.get_linestyle() == REAL_MARK["linestyle"]]
     assert [list(line.get_ydata()) for line in dotted] == [[4.5, 4.5]]
     assert not [line for line in recall.lines if line.get_linestyle() == REAL_MARK["linestyle"]]
+
+
+def test_a_line_marks_where_errors_neither_grow_nor_shrink(profile: pd.DataFrame) -> None:
+    measures = [replace(MEASURES[0], even=1.0), MEASURES[1]]
+    entropy, recall = measures_figure(profile, "text", measures).axes
+    grey = [
+        [list(line.get_ydata()) for line in axes.lines if line.get_color() == "#999999"] for axes in (entropy, recall)
+    ]
+    assert grey == [[[1.0, 1.0]], []]
 
 
 def test_curves_have_a_panel_per_regime_a_line_per_iteration_and_one_of_real_data(profile: pd.DataFrame) -> None:

@@ -47,7 +47,7 @@ ENTROPY = Measure("entropy", "Entropy of samples", "nats", logarithmic=True, flo
 RECALL = Measure("recall", "Real types met", floor=0.0, ceiling=1.0)
 DIVERSITY = Measure("gini_simpson", "Gini-Simpson diversity", floor=0.0, ceiling=1.0)
 OVERLAP = Measure("overlap", "Overlap with real rows", floor=0.0, ceiling=1.0)
-KAPPA = Measure("kappa", "Error carried on, κ")
+KAPPA = Measure("kappa", "Error carried on, κ", even=1.0)
 
 
 class Discrete(SimulatedDomain[Experiment, Data, Model, Sampling]):

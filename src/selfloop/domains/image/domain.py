@@ -63,7 +63,7 @@ VARIANCE = Measure("log_variance", "Variance by component to real", "log ratio",
 RECALL = Measure("recall", "Recall", floor=0.0, ceiling=1.0)
 PRECISION = Measure("precision", "Precision", floor=0.0, ceiling=1.0)
 HIGH = Measure("high_frequency_share", "Power in high frequencies", floor=0.0, ceiling=1.0)
-KAPPA = Measure("kappa", "κ of the mean image's shift")
+KAPPA = Measure("kappa", "κ of the mean image's shift", even=1.0)
 PROFILED = (
     VARIANCE,
     Measure("covariance_trace_ratio", "Total variance to real", floor=0.0),

@@ -151,7 +151,7 @@ def _simulation_problems(experiment: Experiment, asked: Simulation) -> Iterator[
 
 
 SIGNAL = Measure("signal", "Mean square of the signal", "squared unit of y", floor=0.0)
-KAPPA = Measure("kappa", "Error carried on, κ")
+KAPPA = Measure("kappa", "Error carried on, κ", even=1.0)
 
 
 class Linear(Domain[Experiment, Data, Model, Sampling]):

@@ -39,7 +39,7 @@ def _problems(experiment: Experiment) -> Iterator[str]:
 ENTROPY = Measure("entropy", "Entropy of labels", "nats", logarithmic=True, floor=0.0, ceiling=log(2))
 RECALL = Measure("recall", "Real labels met", floor=0.0, ceiling=1.0)
 AGREEMENT = Measure("agreement", "Probability of real labels", floor=0.0, ceiling=1.0)
-KAPPA = Measure("kappa", "Error carried on, κ")
+KAPPA = Measure("kappa", "Error carried on, κ", even=1.0)
 
 
 class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):

@@ -47,13 +47,15 @@ SAMPLED = replace(LOSS, split="synthetic")
 ENTROPY = Measure("entropy", "Entropy of samples", "nats/token", logarithmic=True)
 RECALL = Measure("recall", "Real 3-grams met", floor=0.0, ceiling=1.0)
 DISTINCT = Measure("distinct_2", "Distinct 2-grams", floor=0.0, ceiling=1.0)
-KAPPA = Measure("kappa", "Error carried on, κ")
+KAPPA = Measure("kappa", "Error carried on, κ", even=1.0)
 PROFILED = (
     ENTROPY,
     Measure("sampler_entropy", "Entropy of the sampler", "nats/token", logarithmic=True),
     Measure("referee_cross_entropy", "Cross-entropy by the referee", "nats/token", logarithmic=True),
     RECALL,
+    Measure("distinct_1", "Distinct 1-grams", floor=0.0, ceiling=1.0),
     DISTINCT,
+    Measure("distinct_3", "Distinct 3-grams", floor=0.0, ceiling=1.0),
     Measure("unseen_bigrams", "Bigrams that real text lacks"),
     Measure("rare_mass", "Mass of the rarer half of types"),
     Measure("unigram_divergence", "Unigram divergence", "nats"),

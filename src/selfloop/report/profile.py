@@ -20,7 +20,7 @@ from selfloop.statistics.estimates import UNKNOWN
 
 PHRASES = {
     "blows up": "the test loss keeps rising",
-    "modal collapse": "samples collapse to a mode",
+    "modal collapse": "samples {narrower}{missing} (modal collapse)",
     "loses variety": "samples {narrower}",
     "towards uniformity": "samples {wider} (towards uniformity)",
     "spreads out": "samples {wider}",
@@ -212,7 +212,8 @@ def sentence(found: Sequence[Profiled], spec: Profile) -> str:
 
 
 def _phrases(of: Profiled, spec: Profile) -> list[str]:
-    words = {"narrower": spec.narrower, "wider": spec.wider}
+    missing = "" if spec.recall is None else " and reach less of the real data"
+    words = {"narrower": spec.narrower, "wider": spec.wider, "missing": missing}
     return [PHRASES[each.word].format(**words) for each in of.decisions if each.word in PHRASES]
 
 

@@ -2,16 +2,11 @@
 
 import math
 from collections.abc import Callable
-from itertools import islice
 
 import numpy as np
 import pytest
 
-from selfloop.domains.molecule.config import Data
-from selfloop.domains.molecule.data import readers
-from selfloop.domains.molecule.data.chemistry import LeftOut
 from selfloop.domains.molecule.data.conformations import Conformation
-from selfloop.domains.molecule.data.held_out import held_out
 from selfloop.domains.molecule.domain import DOMAIN
 from selfloop.domains.molecule.profile import (
     Mirror,
@@ -21,7 +16,6 @@ from selfloop.domains.molecule.profile import (
     clashes,
     torsion_entropy,
 )
-from selfloop.identity import digest, stream
 
 # Hydrogen peroxide: one bond between two others, whose torsion angle is chosen.
 BONDS = np.array([[0, 1, 1], [0, 2, 1], [2, 3, 1]])
@@ -102,19 +96,6 @@ def test_samples_that_have_fallen_apart_are_counted_and_in_no_other_measure() ->
     assert all(math.isnan(none[name]) for name in ("mat_r", "bond_bias", "torsion_entropy", "clashes"))  # type: ignore[arg-type]
     assert math.isnan(mirror.carried(molecule(torn), molecule(torn))["kappa"])
     assert mirror.split(molecule(torn, bent(1.0)))[1] == {"O([H])O[H]": 1}
-
-
-def test_conformations_are_held_out_as_the_source_has_them() -> None:
-    pytest.importorskip("rdkit")
-    data = Data(source="rdkit", molecules=2, conformers=2, test_molecules=1, max_atoms=12)
-    _, *train = islice(readers.of_rdkit(data, stream(digest(data.seed), "molecules"), LeftOut()), 3)
-    trained = {of.conformations[0].smiles: [each.coordinates for each in of.conformations] for of in train}
-    found = held_out(data, trained)
-    assert list(found) == list(trained)
-    for smiles, points in found.items():
-        assert len(points) == 2
-        assert not {each.tobytes() for each in points} & {each.tobytes() for each in trained[smiles]}
-    assert held_out(data.changed(conformers=None), trained) == {}  # all there are, and nothing is read
 
 
 # A chain of nitrogen and five carbons, whose three torsion angles are near to 180°, or, in one of five, to 60°.

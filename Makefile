@@ -30,7 +30,7 @@ endif
 TORCH_INDEX ?=
 
 .PHONY: run install docs report screenshot estimate status prune test lint unit workflow browser chromium cluster vllm vllm-cpu
-.PHONY: vllm-gpu check-gpu format clean whole
+.PHONY: vllm-gpu check-gpu format clean others
 .DELETE_ON_ERROR:
 
 run: .venv/base.stamp
@@ -38,12 +38,13 @@ run: .venv/base.stamp
 
 install: .venv/base.stamp
 
-# Two groups side by side: hardly a test keeps more than one core busy. Each shows its output at its end.
+# Two halves side by side, of about the same length: hardly a test keeps more than one core busy. Each group shows its
+# output at its end.
 test: lint
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit whole
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target workflow others
 
-whole:
-	@$(MAKE) --no-print-directory --jobs=1 workflow browser cluster vllm
+others:
+	@$(MAKE) --no-print-directory --jobs=1 unit browser cluster vllm
 
 CONFIG ?= config/config.yaml
 SPEED ?= --measure

@@ -106,13 +106,17 @@ def main() -> None:
     """Install, or say why not.
 
     Raises:
-        SystemExit: the Python is too old, the disk too full, or pip has failed; with what to do.
+        SystemExit: the Python is too old, a program is missing, the disk too full, or pip has failed; with what to do.
     """
     build, *indexes = sys.argv[1:] or ["cpu"]
     if sys.version_info < (3, 11):  # noqa: UP036
         sys.exit(f"selfloop needs Python 3.11 or newer, and this is {sys.version.split()[0]}.")
     if build not in NEEDED:
         sys.exit(f"envs/install.py {build}: the build of torch is cpu or cuda.")
+    if shutil.which("which") is None:
+        sys.exit(
+            "Snakemake's plugin for SLURM needs the program `which`, as from Debian's debianutils or Fedora's which."
+        )
     free = shutil.disk_usage(sys.prefix).free / 1e9
     if free < NEEDED[build] and importlib.util.find_spec("torch") is None:
         sys.exit(

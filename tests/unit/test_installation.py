@@ -75,3 +75,10 @@ def test_a_python_that_is_too_old_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(INSTALL.sys, "version_info", (3, 10, 2))
     with pytest.raises(SystemExit, match=r"needs Python 3\.11 or newer"):
         INSTALL.main()
+
+
+def test_a_small_container_that_lacks_what_snakemake_needs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(INSTALL.sys, "argv", ["install.py", "cpu"])
+    monkeypatch.setenv("PATH", "/none")
+    with pytest.raises(SystemExit, match="needs the program `which`"):
+        INSTALL.main()

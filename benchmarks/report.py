@@ -24,12 +24,13 @@ from chromium import chromium  # noqa: E402
 from selfloop.planning.rules import plan_study  # noqa: E402
 
 BUILD = """
-import json, sys
+import sys
 from pathlib import Path
 from selfloop.analysis.read import read_tidy
 from selfloop.analysis.show import TABLES
 from selfloop.report.page import Sources, render
-study = json.loads(sys.stdin.read())
+from selfloop.report.study import Study
+study = Study.model_validate_json(sys.stdin.read())
 results = Path("results")
 metrics, curves, profile = (read_tidy(results / f"{n}.parquet", s) for n, s in TABLES.items())
 sources = Sources(study, metrics, curves, profile, results)

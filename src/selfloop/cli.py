@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -18,6 +18,8 @@ from typer import Argument, Option
 from selfloop.errors import UserError
 
 if TYPE_CHECKING:
+    from typer.models import OptionInfo
+
     from selfloop.planning.rules import Plan
 
 CONFIG = Path("config/config.yaml")
@@ -85,13 +87,14 @@ def _plan(configfile: Path) -> "Plan":
     return plan_study(read(configfile))
 
 
-def _positive(metavar: str, text: str) -> Any:
+def _positive(metavar: str, text: str) -> "OptionInfo":
     def check(value: float | None) -> float | None:
         if value is not None and not 0 < value < float("inf"):
             raise typer.BadParameter(f"{value} is not a number above 0")
         return value
 
-    return Option(metavar=metavar, callback=check, help=text)
+    option: OptionInfo = Option(metavar=metavar, callback=check, help=text)
+    return option
 
 
 @app.command(epilog="Example: selfloop init stories.txt --minutes 10")

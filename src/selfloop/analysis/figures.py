@@ -1,7 +1,6 @@
 """Figures of measurements against the iteration, from a tidy table."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 from matplotlib.artist import Artist
@@ -13,8 +12,10 @@ from matplotlib.ticker import MaxNLocator
 from selfloop.analysis.read import by_seed, groups, in_order, over_seeds, regimes_in_order, require, select
 from selfloop.analysis.style import (
     PANEL,
+    Coloured,
     LineStyle,
     Mark,
+    Style,
     add_title,
     axis_label,
     line_styles,
@@ -24,15 +25,16 @@ from selfloop.analysis.style import (
     styled,
     wrapped,
 )
+from selfloop.data.published import Published
 from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
 
 SEEDS, INTERVAL = "a seed", "95% interval of the mean"
-SEED_MARK: dict[str, Any] = {"marker": "_", "markersize": 5, "linestyle": "none", "markeredgewidth": 0.8}
+SEED_MARK: Style = {"marker": "_", "markersize": 5, "linestyle": "none", "markeredgewidth": 0.8}
 PAPER = "the paper, same setting"
-PAPER_MARK: dict[str, Any] = {"marker": "*", "markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
+PAPER_MARK: Style = {"marker": "*", "markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
 REAL = "held-out real data"
-REAL_MARK: dict[str, Any] = {"color": "#000000", "linestyle": ":", "linewidth": 1.2}
+REAL_MARK: Coloured = {"color": "#000000", "linestyle": ":", "linewidth": 1.2}
 TITLE = 30  # characters in a line of a panel's title
 LEGEND_LINE, LEGEND_SPACE = 0.12, 0.05  # inches: height of a legend's line, and space between entries
 
@@ -44,7 +46,7 @@ def headline_figure(
     quantity: Quantity,
     *,
     title: str = "",
-    published: Sequence[Mapping[str, Any]] = (),
+    published: Sequence[Published] = (),
 ) -> Figure:
     """A quantity against the iteration, one panel per regime and one line per model (the paper's Fig. 2).
 

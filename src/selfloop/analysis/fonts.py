@@ -3,19 +3,18 @@
 import logging
 import sys
 import unicodedata
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, FontProperties, findSystemFonts, fontManager
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
+from matplotlib.typing import RcKeyType
 
 # What a user's matplotlibrc may say of fonts; everything else of it is left aside.
-KEYS: tuple[Any, ...] = (
+KEYS: tuple[RcKeyType, ...] = (
     "font.family",
     "font.sans-serif",
     "font.serif",
@@ -65,7 +64,7 @@ def _visible(text: str) -> set[str]:
 
 
 def _covered(families: tuple[str, ...]) -> set[str]:
-    settings: Mapping[Any, list[str]] = matplotlib.rcParams
+    settings: dict[str, list[str]] = {key: matplotlib.rcParams[key] for key in KEYS}
     names = [name for family in families for name in settings.get(f"font.{family}", [family])]
     return set().union(*(_characters(path) for path in map(_path, names) if path is not None))
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from pydantic import BaseModel
 
+from selfloop.analysis.figures import PAPER_MARK
 from selfloop.analysis.read import by_seed, groups, in_order, over_seeds, regimes_in_order, select
 from selfloop.analysis.style import (
     PANEL,
     Mark,
+    Style,
     add_title,
     axis_label,
     regime_marks,
@@ -24,6 +26,7 @@ from selfloop.analysis.style import (
     styled,
     wrapped,
 )
+from selfloop.data.published import PublishedLaw
 from selfloop.data.quantity import Quantity
 from selfloop.data.tidy import SERIES
 
@@ -32,12 +35,11 @@ MOST_PANELS, COLUMNS = 30, 5
 LEGEND = 1.5  # width in inches
 BLACK = "#000000"
 WIDE = 30.0  # ratio of values from which on their axis is logarithmic
-PUBLISHED: dict[str, Any] = {"marker": "*", "markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
-LOOP: dict[str, Any] = {"linestyle": "none", "markersize": 5, "markerfacecolor": "white"}
+LOOP: Style = {"linestyle": "none", "markersize": 5, "markerfacecolor": "white"}
 
 
 def comparison(
-    metrics: pd.DataFrame, domain: str, quantities: Sequence[Quantity], published: Sequence[Mapping[str, Any]] = ()
+    metrics: pd.DataFrame, domain: str, quantities: Sequence[Quantity], published: Sequence[PublishedLaw] = ()
 ) -> pd.DataFrame:
     """Means of simulated chains beside their expected values.
 
@@ -75,13 +77,21 @@ def comparison(
     return found.merge(others[[*keys, "published", "source"]], on=keys, how="left")
 
 
+class Laws(BaseModel):
+    """What a step that shows laws must know of the config; see `law_figure`."""
+
+    quantities: list[Quantity]
+    own: list[dict[str, str]]
+    published: list[PublishedLaw]
+
+
 @styled
 def law_figure(
     metrics: pd.DataFrame,
     domain: str,
     quantity: Quantity,
-    own: Sequence[Mapping[str, Any]] = (),
-    published: Sequence[Mapping[str, Any]] = (),
+    own: Sequence[Mapping[str, str]] = (),
+    published: Sequence[PublishedLaw] = (),
     *,
     title: str = "",
 ) -> Figure | None:
@@ -135,12 +145,12 @@ def law_figure(
                     compared = True
                     mean, mark = over_seeds(points)["mean"], marks[regime]
                     axes.plot(mean.index, mean, color=mark.colour, marker=mark.marker, zorder=4, **LOOP)
-            here = [quantity.metric, experiment, setting, regime]
-            stars = [v for v in published if [v[name] for name in ("metric", *SERIES[:2], "regime")] == here]
+            here = (quantity.metric, experiment, setting, regime)
+            stars = [v for v in published if (v["metric"], v["experiment"], v["model"], v["regime"]) == here]
             if stars:
                 starred = True
                 values = [v["value"] for v in stars]
-                axes.plot([v["iteration"] for v in stars], values, color=marks[regime].colour, zorder=5, **PUBLISHED)
+                axes.plot([v["iteration"] for v in stars], values, color=marks[regime].colour, zorder=5, **PAPER_MARK)
         means = of.groupby(["regime", "iteration"])["value"].mean()
         wide = bool((means > 0).all()) and means.max() / means.min() > WIDE
         scale_values(axes, "log" if wide and of["value"].min() >= 0 else "linear")
@@ -160,9 +170,10 @@ def law_figure(
     if not laws.empty:
         lines.append(Line2D([], [], color=BLACK, linewidth=0.8, linestyle="--", label="its law"))
     if compared:
-        lines.append(Line2D([], [], color=BLACK, marker="o", label="the loop's mean", **LOOP))
+        looks: Style = {**LOOP, "marker": "o"}
+        lines.append(Line2D([], [], color=BLACK, label="the loop's mean", **looks))
     if starred:
-        lines.append(Line2D([], [], color=BLACK, label="published", **PUBLISHED))
+        lines.append(Line2D([], [], color=BLACK, label="published", **PAPER_MARK))
     figure.legend(handles=lines, loc="outside right upper")
     return figure
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import product
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,13 @@ from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from selfloop.analysis.figures import INTERVAL, SEED_MARK, SEEDS
 from selfloop.analysis.read import by_seed, in_order, over_seeds, require
-from selfloop.analysis.show import Drawn, Params, show
+from selfloop.analysis.show import Asking, Drawn, show
 from selfloop.analysis.style import PANEL, add_title, axis_label, model_marks, save, styled, wrapped
 from selfloop.data.quantity import Quantity
 from selfloop.jobs.job import Job
+
+Params: TypeAlias = Asking[dict[str, dict[str, dict[str, float]]]]
+
 
 CELL = (0.6, 0.4)  # width and height in inches
 WIDE = 30  # ratio of the largest value to the smallest from which on colours are logarithmic

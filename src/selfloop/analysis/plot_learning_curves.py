@@ -1,7 +1,7 @@
 """Rule plot_learning_curves: learning curves of every iteration (the paper's Figs. 3 and 9-12)."""
 
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from selfloop.analysis.read import in_order, regimes_in_order, require
-from selfloop.analysis.show import Drawn, Params, show
+from selfloop.analysis.show import Asking, Drawn, show
 from selfloop.analysis.style import (
     PANEL,
     Mark,
@@ -30,18 +30,20 @@ from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
 from selfloop.jobs.job import Job
 
+Params: TypeAlias = Asking[Quantity]
+
+
 Axis = Literal["epoch", "step"]
 AXIS_NAMES: dict[Axis, str] = {"epoch": "Epoch", "step": "Gradient step"}
 
 
 def draw(curves: pd.DataFrame, params: Params) -> Drawn:
     """Draw the four variants: by epochs and by steps, on linear and on logarithmic axes."""
-    quantity = Quantity(**params.asked)
     for scale in get_args(Scale):
         for x in get_args(Axis):
             name = f"learning-curves-{x}-{scale}"
             title = params.titles[name]
-            figure = learning_figure(curves, params.domain, quantity, x=x, scale=scale, title=title)
+            figure = learning_figure(curves, params.domain, params.asked, x=x, scale=scale, title=title)
             yield name, partial(save, figure)
 
 

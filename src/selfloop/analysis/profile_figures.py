@@ -1,18 +1,18 @@
 """Figures of the collapse profile, from its tidy table. Values of held-out real data are lines in each."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from selfloop.analysis.figures import REAL, REAL_MARK, TITLE, synthetic_figure
 from selfloop.analysis.read import groups, names_of, regimes_in_order
-from selfloop.analysis.style import PANEL, add_title, regime_title, styled, wrapped
+from selfloop.analysis.style import PANEL, Coloured, Style, add_title, regime_title, styled, wrapped
 from selfloop.data.profile import Measure
 from selfloop.data.quantity import Quantity
 from selfloop.errors import UserError
@@ -20,7 +20,7 @@ from selfloop.errors import UserError
 SPLIT = "synthetic"
 COLUMNS = 4
 REFEREE = "a trigram of held-out real text"
-EVEN_MARK: dict[str, Any] = {"color": "#999999", "linewidth": 0.8, "zorder": 0}
+EVEN_MARK: Coloured = {"color": "#999999", "linewidth": 0.8, "zorder": 0}
 SCALE = "viridis"  # of iterations and bands, from first to last
 
 
@@ -100,7 +100,8 @@ def bands_figure(profile: pd.DataFrame, domain: str, measure: str, y: str, *, ti
         for band, at in _parts(own, "at"):
             line = at.groupby("iteration")["value"].mean()
             axes.plot(line.index, line, color=colours[band], marker="o", markersize=3)
-            axes.axhline(float(at["real"].mean()), **{**REAL_MARK, "color": colours[band]})
+            style: Coloured = {**REAL_MARK, "color": colours[band]}
+            axes.axhline(float(at["real"].mean()), **style)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     ends = {bands[0]: " (rarest tokens)", bands[-1]: " (most frequent)"}
     names = {f"band {band:g}{ends.get(band, '')}": colours[band] for band in bands}
@@ -172,24 +173,31 @@ def _in_panels(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
             yield own[own["regime"] == regime]
 
 
-def _parts(rows: pd.DataFrame, column: str) -> Iterator[tuple[Any, pd.DataFrame]]:
+def _parts(rows: pd.DataFrame, column: str) -> Iterator[tuple[float, pd.DataFrame]]:
     """The rows by a column's numbers, in ascending order."""
-    yield from rows.groupby(column)
+    for value, own in rows.groupby(column):
+        yield float(str(value)), own
 
 
-def _colour(place: float, last: float) -> Any:
+def _colour(place: float, last: float) -> str:
     """The colour of an iteration or band among 1 to `last`."""
-    return matplotlib.colormaps[SCALE](0.85 * (place - 1) / max(last - 1, 1))
+    return to_hex(matplotlib.colormaps[SCALE](0.85 * (place - 1) / max(last - 1, 1)))
 
 
 def _finish(
-    figure: Figure, x: str, y: str, colours: Mapping[str, Any], title: str, marks: bool = False, real: str = REAL
+    figure: Figure, x: str, y: str, colours: Mapping[str, str], title: str, marks: bool = False, real: str = REAL
 ) -> None:
     figure.supxlabel(x, fontsize="medium")
     figure.supylabel(y, fontsize="medium")
-    style = {"marker": "o", "linestyle": "none", "markersize": 4} if marks else {}
-    lines = [Line2D([], [], color=colour, label=name, **style) for name, colour in colours.items()]  # type: ignore[arg-type]
-    circle = {"marker": "o", "linestyle": "none", "markerfacecolor": "none", "color": "#000000", "markersize": 5}
+    style: Style = {"marker": "o", "linestyle": "none", "markersize": 4} if marks else {}
+    lines = [Line2D([], [], color=colour, label=name, **style) for name, colour in colours.items()]
+    circle: Coloured = {
+        "marker": "o",
+        "linestyle": "none",
+        "markerfacecolor": "none",
+        "color": "#000000",
+        "markersize": 5,
+    }
     lines.append(Line2D([], [], label=real, **(circle if marks else REAL_MARK)))
     figure.legend(handles=lines, loc="outside right upper")
     add_title(figure, title)

@@ -6,7 +6,7 @@ that name; a rule's job and the page of an unfinished study call it. READABLE ma
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel
@@ -18,6 +18,9 @@ from selfloop.jobs.job import Job, StepParams
 
 TABLES = {"metrics": METRICS, "learning_curves": CURVES, "profile": PROFILE}
 Drawn = Iterator[tuple[str, Callable[[Sequence[Path]], object]]]
+
+
+A_co = TypeVar("A_co", covariant=True)
 
 
 class Artifact(BaseModel):
@@ -41,7 +44,7 @@ class Artifact(BaseModel):
     test: str = ""
 
 
-class Params(StepParams):
+class Asking(StepParams, Generic[A_co]):
     """What a step that shows something takes of its params.
 
     Attributes:
@@ -53,11 +56,12 @@ class Params(StepParams):
 
     domain: str
     headline: Quantity
-    asked: Any
+    asked: A_co
     artifacts: list[Artifact]
     titles: dict[str, str]
 
 
+Params: TypeAlias = Asking[object]  # of a step that needs nothing of the config
 P = TypeVar("P", bound=Params)
 
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypedDict, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.typing import RcKeyType
 
 from selfloop.analysis import fonts
 from selfloop.analysis.read import regimes_in_order
@@ -24,6 +25,25 @@ from selfloop.data.regimes import BUILT_IN
 P = ParamSpec("P")
 R = TypeVar("R")
 
+
+class Style(TypedDict, total=False):
+    """How lines and marks look, as matplotlib's functions take it."""
+
+    linestyle: Literal["none", "-", "--", ":", "-."]
+    linewidth: float
+    zorder: float
+    marker: str
+    markersize: float
+    markerfacecolor: str
+    markeredgewidth: float
+
+
+class Coloured(Style, total=False):
+    """The same, with a colour."""
+
+    color: str
+
+
 Scale = Literal["linear", "log"]
 LineStyle = Literal["-", "--", ":", "-."] | tuple[float, Sequence[float]]
 
@@ -33,7 +53,7 @@ PNG_DPI = 150
 _METADATA: dict[str, dict[str, str | None]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
 
 # Sizes in points, for figures printed at their own size: three panels and a legend fill a text width of 6.8 inches.
-_RC: dict[Any, Any] = {
+_RC: dict[RcKeyType, object] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -154,9 +174,10 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
         with matplotlib.rc_context():
-            chosen: dict[Any, Any] = {key: matplotlib.rcParamsOrig[key] for key in fonts.KEYS}
+            chosen = {key: matplotlib.rcParamsOrig[key] for key in fonts.KEYS}
             matplotlib.rcdefaults()
-            matplotlib.rcParams.update({**chosen, **_RC})
+            matplotlib.rcParams.update(chosen)
+            matplotlib.rcParams.update(_RC)
             return draw(*args, **kwargs)
 
     return drawn

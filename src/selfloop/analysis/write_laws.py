@@ -2,15 +2,19 @@
 
 from collections.abc import Hashable
 from functools import partial
+from typing import TypeAlias
 
 import pandas as pd
 
-from selfloop.analysis.laws import KEYS, comparison, worst
+from selfloop.analysis.laws import KEYS, Laws, comparison, worst
 from selfloop.analysis.read import groups
-from selfloop.analysis.show import Drawn, Params, show
+from selfloop.analysis.show import Asking, Drawn, show
 from selfloop.analysis.table import Readable, Table, save_table
 from selfloop.data.quantity import Quantity
 from selfloop.jobs.job import Job
+
+Params: TypeAlias = Asking[Laws]
+
 
 HEADINGS = ["Quantity", "Experiment", "Setting", "Sampling", "Regime", "Seeds", "n", "Simulated", "± SE", "Law"]
 
@@ -54,8 +58,7 @@ READABLE: Readable = {"laws": page}
 
 def draw(metrics: pd.DataFrame, params: Params) -> Drawn:
     """Work out the comparison."""
-    quantities = [Quantity(**plain) for plain in params.asked["quantities"]]
-    data = comparison(metrics, params.domain, quantities, params.asked["published"])
+    data = comparison(metrics, params.domain, params.asked.quantities, params.asked.published)
     yield "laws", partial(save_table, data, page(data, params.headline))
 
 

@@ -72,7 +72,7 @@ class _Loader(Composer, _Events, SafeConstructor, Resolver):  # type: ignore[mis
                 raise UserError(f"line {line}: more than {MOST:,} values, those of aliases (*) counted each time.")
         return node
 
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: dict[object, yaml.Node]) -> yaml.MappingNode:
         # As it is written: later, merged keys (<<) stand beside the keys that override them.
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
@@ -91,7 +91,7 @@ def _inside(node: yaml.CollectionNode) -> Iterator[yaml.Node]:
         yield from entry if isinstance(entry, tuple) else [entry]
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, object]:
     """What a config file holds, to be checked. No code in it is run.
 
     Raises:
@@ -160,7 +160,7 @@ def check_keys(path: Path) -> None:
         return  # JSON with tabs, which Snakemake knows
 
 
-def read_scalars(config: dict[str, Any], given: Mapping[str, Any]) -> None:
+def read_scalars(config: dict[str, object], given: Mapping[str, object]) -> None:
     """Read the numbers, booleans and nulls in what `--config` has given, which Snakemake leaves as strings.
 
     Args:

@@ -4,7 +4,8 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from functools import reduce
+from typing import Any, TypeAlias
 
 import yaml
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from pydantic_core import ErrorDetails
 from selfloop.config.section import Section
 
 Path = tuple[str | int, ...]
-Schema = Mapping[str, Any]
+Schema: TypeAlias = Mapping[str, Any]  # JSON's, nested
 
 KINDS = {
     "integer": "an integer",
@@ -100,19 +101,17 @@ def _problems(error: ValidationError, value: object) -> Iterator[tuple[Path, Err
     """Each problem with its place in `value`: of pydantic's, without the names of a union's alternatives."""
     for details in error.errors(include_url=False)[:FOUND]:
         path: list[str | int] = []
-        held: Any = value
+        held: object = value
         for step in details["loc"]:
-            of_mapping = isinstance(held, Mapping) and step in held
-            of_list = isinstance(held, list) and isinstance(step, int)
-            if of_mapping or of_list:
-                held = held[step]
+            if (isinstance(held, Mapping) and step in held) or (isinstance(held, list) and isinstance(step, int)):
+                held = _inside(held, step)
                 path.append(step)
         if details["type"] in ("extra_forbidden", "name"):
             path.pop()
         yield tuple(path), details
 
 
-def _message(path: Path, details: ErrorDetails, schema: Schema, value: Any, where: Path) -> str:
+def _message(path: Path, details: ErrorDetails, schema: Schema, value: object, where: Path) -> str:
     rule, context = details["type"], details.get("ctx", {})
     key = dotted((*where, *path)) or "the config"
     own = _at(schema, path)
@@ -128,13 +127,11 @@ def _message(path: Path, details: ErrorDetails, schema: Schema, value: Any, wher
         place = (*path, context["key"])
         of_source = f"is not allowed with source: {context['source']}"
         return f"{dotted((*where, *place))}: null {of_source}{_about(schema, place)}."
-    held = value
-    for step in path:
-        held = held[step]
+    held = reduce(_inside, path, value)
     if rule == "one of":
-        names = [name for name in context["keys"] if held.get(name) is not None]
-        found = " and ".join(f"{name} {shown(held[name])}" for name in names) + " are both given"
-        return f"{key}: {found if names else 'none is given'}; give one of {' and '.join(context['keys'])}."
+        given = {name: entry for name in context["keys"] if (entry := _inside(held, name)) is not None}
+        found = " and ".join(f"{name} {shown(entry)}" for name, entry in given.items()) + " are both given"
+        return f"{key}: {found if given else 'none is given'}; give one of {' and '.join(context['keys'])}."
     told, about = f"{key}: {shown(held)}", _about(schema, path)
     if rule in LIMITS:
         name, words = LIMITS[rule]
@@ -155,6 +152,13 @@ def _message(path: Path, details: ErrorDetails, schema: Schema, value: Any, wher
     if values:
         return f"{told} is not allowed{about}.{_number_hint(held, kinds)}"
     return f"{told} is not {' or '.join(KINDS[kind] for kind in kinds)}{about}.{_number_hint(held, kinds)}"
+
+
+def _inside(held: object, step: str | int) -> object:
+    """The entry of a list or a mapping."""
+    if isinstance(held, list) and isinstance(step, int):
+        return held[step]
+    return held.get(step) if isinstance(held, Mapping) else None
 
 
 def _at(schema: Schema, path: Path) -> list[Schema]:

@@ -8,7 +8,7 @@ import inspect
 import textwrap
 from collections.abc import Mapping
 from functools import cache, cached_property
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -48,7 +48,7 @@ class Section(BaseModel):
     of_machine: ClassVar[frozenset[str]] = frozenset()
 
     @cached_property
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """The section as JSON values in the order of its fields: what names of artifacts are digests of."""
         return self.model_dump(mode="json")
 
@@ -63,8 +63,8 @@ class Section(BaseModel):
         return self.model_construct(**{key: getattr(self, key) for key in self.model_fields_set - {name}})
 
     @model_serializer(mode="wrap")
-    def _without_unsaid(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        dumped: dict[str, Any] = serialize(self)
+    def _without_unsaid(self, serialize: SerializerFunctionWrapHandler) -> dict[str, object]:
+        dumped: dict[str, object] = serialize(self)
         for name in self.unsaid:
             if getattr(self, name) == type(self).model_fields[name].default:
                 dumped.pop(type(self).model_fields[name].alias or name, None)
@@ -80,7 +80,7 @@ class Section(BaseModel):
         return self
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
         schema = handler(core_schema)
         own = handler.resolve_ref_schema(schema)
         for key, text in descriptions(cls).items():

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -24,7 +24,7 @@ class TrainingLength(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_default_beside_steps(cls, given: Any) -> Any:
+    def _no_default_beside_steps(cls, given: object) -> object:
         if isinstance(given, Mapping) and given.get("steps") is not None and "epochs" not in given:
             return {**given, "epochs": None}
         return given

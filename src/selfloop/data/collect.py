@@ -11,10 +11,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from typing_extensions import TypedDict
 
 from selfloop.data.atomic import atomic_file
 from selfloop.data.parquet import FORMAT
@@ -22,16 +22,40 @@ from selfloop.data.tidy import CHAIN, CURVES, METRICS, PROFILE
 from selfloop.jobs.job import Job, StepParams
 from selfloop.jobs.steps import has_step
 
-Chain = Mapping[str, Any]  # a chain at one iteration: what the tidy tables call it, its model's folder, its parts'
-Rows = list[dict[str, Any]]
+Rows = list[dict[str, object]]
 Usable = Callable[[Callable[[str], object], str], bool]
 File = tuple[int, str]  # the iteration that its rows are listed under, and the path
+
+
+class ChainRow(TypedDict):
+    """A chain at one iteration: what the tidy tables call it, and its files, as `planning.study` has it.
+
+    Attributes:
+        baseline: the file of the measurements of a predictor that learns nothing, or None.
+        model_folder: of its model.
+        part_folders: of what this model sampled.
+        profile: the file of its collapse profile, or None.
+        filtered: whether a filter chose rows of its training set.
+    """
+
+    experiment: str
+    domain: str
+    model: str
+    regime: str
+    sampling: str
+    seed: int
+    iteration: int
+    baseline: str | None
+    model_folder: str
+    part_folders: list[str]
+    profile: str | None
+    filtered: bool
 
 
 class Params(StepParams):
     """A row per chain and iteration, as `planning.study` has them, and {experiment, domain, file} per simulation."""
 
-    chains: list[dict[str, Any]]
+    chains: list[ChainRow]
     simulations: list[dict[str, str]]
 
 
@@ -47,38 +71,39 @@ def run(job: Job[Params]) -> None:
         scratch.write_text(index(chains), encoding="utf-8")
 
 
-def index(chains: Sequence[Chain]) -> str:
+def index(chains: Sequence[ChainRow]) -> str:
     """CSV of the model and parts of every chain and iteration."""
     text = io.StringIO()
     names = [*CHAIN.names, "model_folder"]
     writer = csv.DictWriter(text, [*names, "part_folders"], lineterminator="\n")
     writer.writeheader()
     for chain in chains:
-        writer.writerow({name: chain[name] for name in names} | {"part_folders": " ".join(chain["part_folders"])})
+        held = {name: value for name, value in chain.items() if name in names}
+        writer.writerow(held | {"part_folders": " ".join(chain["part_folders"])})
     return text.getvalue()
 
 
 def tables(
-    chains: Sequence[Chain],
+    chains: Sequence[ChainRow],
     simulations: Sequence[Mapping[str, str]],
     usable: Usable = lambda load, path: True,
 ) -> tuple[pa.Table, pa.Table]:
     """The metrics and the learning curves, of the files that `usable(load, path)` does not leave out."""
 
     def rows(
-        load: Callable[[str], Rows], files: Callable[[Chain], Iterable[tuple[int, str]]]
-    ) -> Iterator[dict[str, Any]]:
+        load: Callable[[str], Rows], files: Callable[[ChainRow], Iterable[tuple[int, str]]]
+    ) -> Iterator[dict[str, object]]:
         for chain in chains:
             for iteration, path in files(chain):
-                place = {**{name: chain[name] for name in CHAIN.names}, "iteration": iteration}
+                place = {**_named(chain), "iteration": iteration}
                 yield from ({**place, **row} for row in (load(path) if usable(load, path) else []))
 
-    def measured(chain: Chain) -> Iterator[File]:
+    def measured(chain: ChainRow) -> Iterator[File]:
         if chain["iteration"] == 1 and chain["baseline"] is not None:
             yield 0, chain["baseline"]
         yield from ((chain["iteration"], path) for path in measurement_files(chain))
 
-    def filtered(chain: Chain) -> Iterator[File]:
+    def filtered(chain: ChainRow) -> Iterator[File]:
         if chain["filtered"]:
             yield chain["iteration"], f"{chain['model_folder']}/training-set/manifest.json"
 
@@ -91,7 +116,12 @@ def tables(
     return pa.concat_tables([metrics, *simulated]), curves
 
 
-def profile(chains: Sequence[Chain], usable: Usable = lambda load, path: True) -> pa.Table:
+def _named(chain: ChainRow) -> dict[str, object]:
+    """What the tidy tables call it."""
+    return {name: value for name, value in chain.items() if name in CHAIN.names}
+
+
+def profile(chains: Sequence[ChainRow], usable: Usable = lambda load, path: True) -> pa.Table:
     """How the parts of all chains differ from real data, of the files that `usable(load, path)` does not leave out."""
     found: list[pa.Table] = []
     before: str | None = None
@@ -101,8 +131,8 @@ def profile(chains: Sequence[Chain], usable: Usable = lambda load, path: True) -
         if chain["profile"] is not None and usable(_by_link, chain["profile"]):
             own = _by_link(chain["profile"]).get((part, before))
             if own is not None:
-                for name in reversed(CHAIN.names):
-                    own = own.add_column(0, name, pa.repeat(pa.scalar(chain[name]), own.num_rows))
+                for name, value in reversed(_named(chain).items()):
+                    own = own.add_column(0, name, pa.repeat(pa.scalar(value), own.num_rows))
                 found.append(own.select(PROFILE.names).cast(PROFILE))
         before = part
     return pa.concat_tables(found) if found else PROFILE.empty_table()
@@ -118,13 +148,13 @@ def _by_link(path: str) -> dict[tuple[str, str | None], pa.Table]:
     return {keys[start]: table.slice(start, end - start) for start, end in zip(starts, ends, strict=True)}
 
 
-def measurement_files(chain: Chain) -> list[str]:
+def measurement_files(chain: ChainRow) -> list[str]:
     """What was measured of a chain's model, and of its parts."""
     parts = chain["part_folders"] if has_step(chain["domain"], "evaluate_part") else []
     return [f"{chain['model_folder']}/measurements.json", *(f"{folder}.measurements.json" for folder in parts)]
 
 
-def curve_file(chain: Chain) -> str:
+def curve_file(chain: ChainRow) -> str:
     """The learning curve of a chain's model."""
     return f"{chain['model_folder']}/learning_curve.parquet"
 

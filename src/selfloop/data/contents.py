@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import xxhash
 
@@ -38,7 +37,7 @@ class Contents:
     def __init__(self, in_job: bool = False) -> None:
         self._begun = _kept(BEGUN) if in_job else {}
         self._found: dict[str, str | None] = {}
-        self._files: dict[str, Any] | None = None
+        self._files: dict[str, object] | None = None
         self._changed = False
         self._read = 0
         self._next = 0.0
@@ -50,8 +49,8 @@ class Contents:
             UserError: a file changes while it is read.
         """
         if section in self._begun:
-            begun: str | None = self._begun[section]
-            return begun
+            begun = self._begun[section]
+            return None if begun is None else str(begun)
         if section not in self._found:
             names = files()
             self._found[section] = self.of(names) if names else None
@@ -145,7 +144,7 @@ def unchanged(
     check()
 
 
-def _kept(path: Path) -> dict[str, Any]:
+def _kept(path: Path) -> dict[str, object]:
     with suppress(OSError, ValueError):
         held = json.loads(path.read_bytes())
         if isinstance(held, dict):
@@ -153,6 +152,6 @@ def _kept(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _keep(path: Path, held: Mapping[str, Any]) -> None:
+def _keep(path: Path, held: Mapping[str, object]) -> None:
     with suppress(OSError, UnicodeError), atomic_file(path, checksum=False) as scratch:
         scratch.write_text(json.dumps(held), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,7 +33,7 @@ class Link(BaseModel):
     part: str
     previous: str | None
     checkpoint: str
-    sampling: dict[str, Any]
+    sampling: dict[str, object]
 
 
 class Params(StepParams):

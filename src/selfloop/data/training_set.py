@@ -14,7 +14,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -102,10 +101,10 @@ def run(job: Job[Params]) -> None:
     weights = _weights([take.weight for take in job.params.takes], masks)
     with atomic_folder(Path(job.output["training_set"])) as scratch:
         shards = list(_link(folders, masks, weights, scratch, Path(job.output["training_set"])))
-        manifest = {"rows": sum(shard["taken"] for shard in shards), "shards": shards}
-        manifest |= {"filters": chosen} if chosen else {}
+        total = sum(taken for _, taken in shards)
+        manifest = {"rows": total, "shards": [shard for shard, _ in shards], **({"filters": chosen} if chosen else {})}
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    job.log.info("%d rows from %d shards of %d data sets", manifest["rows"], len(shards), len(folders))
+    job.log.info("%d rows from %d shards of %d data sets", total, len(shards), len(folders))
 
 
 def rows(folder: Path, columns: Sequence[str], batch_rows: int = ROWS_PER_GROUP) -> Iterator[pa.RecordBatch]:
@@ -213,7 +212,8 @@ def _limit(masks: list[np.ndarray], limit: int, seed: int) -> list[np.ndarray]:
 
 def _link(
     folders: list[Path], masks: list[np.ndarray], weights: list[float | None], scratch: Path, final: Path
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[tuple[dict[str, object], int]]:
+    """Link the shards; for each, its entry of the manifest, and how many rows are taken."""
     (scratch / "shards").mkdir()
     number, copied = 0, []
     for folder, mask, weight in zip(folders, masks, weights, strict=True):
@@ -231,6 +231,6 @@ def _link(
                 numbers = pa.table({"row": pa.array(np.flatnonzero(taken), type=pa.int64())})
                 pq.write_table(numbers, scratch / selection, **FORMAT)
             shard = {"file": f"shards/{name}", "rows": count, "taken": int(taken.sum()), "selection": selection}
-            yield shard if weight is None else {**shard, "weight": weight}
+            yield (shard if weight is None else {**shard, "weight": weight}), int(taken.sum())
             number += 1
     log_copies(copied)

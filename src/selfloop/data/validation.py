@@ -1,25 +1,36 @@
 """The validation split that the schedule plateau watches: neither trained on nor what a model is measured with."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
+
+from selfloop.config.section import Section
 
 FRACTION = "validation_fraction"
 DEFAULT_FRACTION = 0.05  # of the real train rows, where the data name no validation split
 
 
+class Scheduled(Protocol):
+    """A section `training` with a schedule."""
+
+    @property
+    def schedule(self) -> str: ...
+
+
 class _Watching(Protocol):
     """An experiment whose training has a schedule."""
 
-    data: Any
-    training: Any
+    @property
+    def data(self) -> Section: ...
+    @property
+    def training(self) -> Scheduled: ...
 
 
 W = TypeVar("W", bound=_Watching)
 
 
-def watches(training: Any) -> bool:
+def watches(training: Scheduled) -> bool:
     """Whether a training reads the validation split."""
-    return bool(training.schedule == "plateau")
+    return training.schedule == "plateau"
 
 
 def with_validation(experiment: W, keys: Iterable[str]) -> W:
@@ -31,13 +42,13 @@ def with_validation(experiment: W, keys: Iterable[str]) -> W:
     return experiment
 
 
-def held_out(data: Any, count: int) -> int:
+def held_out(data: object, count: int) -> int:
     """How many of `count` rows, or groups of them, a share for validation takes."""
     fraction = getattr(data, FRACTION)
     return 0 if fraction is None else max(1, round(fraction * count))
 
 
-def problems(data: Any, keys: Iterable[str]) -> Iterable[str]:
+def problems(data: object, keys: Iterable[str]) -> Iterable[str]:
     """More than one way to a validation split; without a full stop."""
     named = [key for key in (*keys, FRACTION) if getattr(data, key) is not None]
     if named[1:]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from selfloop.config.section import Section
 from selfloop.domains.cost import AnyEffort
@@ -18,6 +18,7 @@ class Choice:
     why: str
 
 
+S = TypeVar("S", bound=Section)
 Choices = Mapping[str, Choice]
 # Reasons that domains share.
 NAMED = "what was named"
@@ -39,7 +40,7 @@ class Draft:
     training: Choices
     sampling: Choices = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """The sections without the reasons."""
         sections = {name: _values(getattr(self, name)) for name in ("data", "model", "training")}
         return sections | ({"sampling": [_values(self.sampling)]} if self.sampling else {})
@@ -92,6 +93,6 @@ def common_name(paths: Sequence[Path]) -> str:
     return letters.strip("._-").lower() or "mine"
 
 
-def defaults(section: type[Section], **given: object) -> Any:
+def defaults(section: type[S], **given: object) -> S:
     """A section with some keys given, for what needs one before there is a config."""
     return section.model_validate(given)

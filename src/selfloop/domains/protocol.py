@@ -198,14 +198,13 @@ class Domain(ABC, Generic[E, D, M, S]):
         """What is wrong with an experiment and its origin; a sentence each, beginning with the experiment's key."""
         return ()
 
-    def trained(self, experiment: E) -> Any:
+    def trained(self, experiment: E) -> Section:
         """An experiment's `training` without the key `start`, which models from iteration 2 on have in their names."""
-        training: Any = experiment.training
-        return training.without("start")
+        return experiment.training.without("start")
 
-    def watches_validation(self, training: Any) -> bool:
+    def watches_validation(self, training: Section) -> bool:
         """Whether a training reads the validation split; the rule train then has it as its input `validation`."""
-        return False
+        return getattr(training, "schedule", None) == "plateau"
 
     def tokenizer(self, model: M) -> dict[str, object] | None:
         """What the tokenizer depends on besides the data, or None where the domain has no tokenizer."""

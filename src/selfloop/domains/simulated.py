@@ -1,7 +1,7 @@
 """What domains have in common whose loop is also simulated at scale, with the law of each regime beside it. Light."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from selfloop.config import models
 from selfloop.config.section import PER_CHAIN, Section
@@ -29,10 +29,9 @@ class SimulatedDomain(Domain[E, D, M, S]):
     chains: ClassVar[type[Chains]]
     preload: tuple[str, ...] = ("numpy", "pyarrow.parquet", "pandas", "pydantic", "safetensors.numpy", "tqdm")
 
-    def setting(self, experiment: E) -> dict[str, Any]:
+    def setting(self, experiment: E) -> dict[str, object]:
         """The setting of the experiment's own chains: values of the keys of `chains`."""
-        sections: Any = experiment
-        own = {**sections.data.without("reserve").plain, **sections.model.plain}
+        own = {**experiment.data.without("reserve").plain, **experiment.model.plain}
         return {**own, "seed": 0} if own["seed"] == PER_CHAIN else own
 
     def architecture(self, data: D, model: M) -> object:
@@ -77,7 +76,7 @@ class SimulatedDomain(Domain[E, D, M, S]):
         settings = [chains for entry in experiments.values() for _, chains in self.jobs(entry, regimes)]
         return [each for each in self.laws if any(self.measures(chains, each.metric) for chains in settings)]
 
-    def measures(self, chains: Any, metric: str) -> bool:
+    def measures(self, chains: Chains, metric: str) -> bool:
         """Whether simulated chains have the measurement of a law."""
         return True
 
@@ -110,9 +109,8 @@ class SimulatedDomain(Domain[E, D, M, S]):
         found = []
         for name, entry in experiments.items():
             if getattr(entry, "simulation", None) is not None:
-                data: Any = entry.data
-                alike = (getattr(data, "seed", None) == PER_CHAIN) == self.drawn(entry)
-                own = self.chains.model_construct(**self.setting(entry))
+                alike = (getattr(entry.data, "seed", None) == PER_CHAIN) == self.drawn(entry)
+                own = self.chains.model_construct(None, **self.setting(entry))
                 found.append({"experiment": name, "label": own.label if alike else ""})
         return found
 
@@ -136,5 +134,5 @@ class VectorDomain(SimulatedDomain[E, D, M, S]):
     )
 
 
-def _said(sampling: Section, chains: type[Chains]) -> dict[str, Any]:
+def _said(sampling: Section, chains: type[Chains]) -> dict[str, object]:
     return {key: value for key, value in sampling.plain.items() if key in chains.model_fields}

@@ -14,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from selfloop.errors import UserError
 from selfloop.numbers import size
@@ -197,13 +197,13 @@ def json_integer(digits: str) -> int | float:
     return int(digits) if len(digits) < 1000 else float(digits)
 
 
-class JsonObject(dict[str, Any]):
+class JsonObject(dict[str, object]):
     """An object of a JSON text that remembers which keys it has twice."""
 
     twice: frozenset[str] = frozenset()
 
 
-def json_object(pairs: list[tuple[str, Any]]) -> JsonObject:
+def json_object(pairs: list[tuple[str, object]]) -> JsonObject:
     """For `json.loads(…, object_pairs_hook=json_object)`."""
     read = JsonObject(pairs)
     if len(read) < len(pairs):

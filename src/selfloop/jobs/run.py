@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfloop.jobs import forkserver
 from selfloop.jobs.marks import unmarked
@@ -18,8 +18,12 @@ from selfloop.processes import gpus
 from selfloop.processes.lifetime import end_with_others
 from selfloop.processes.stopping import caught
 
+if TYPE_CHECKING:
+    from snakemake.io import Namedlist
+    from snakemake.script import Snakemake
 
-def run(snakemake: Any) -> None:
+
+def run(snakemake: "Snakemake") -> None:
     """Run the step behind a rule's job; `snakemake` is the object that Snakemake gives to scripts.
 
     A `UserError` ends the process with its message and exit code 1; any other exception keeps its traceback. The step
@@ -58,7 +62,7 @@ def _run(spec: JobSpec) -> int:
     return code
 
 
-def job_spec(snakemake: Any) -> JobSpec:
+def job_spec(snakemake: "Snakemake") -> JobSpec:
     """The job of Snakemake's object.
 
     Raises:
@@ -88,7 +92,7 @@ def job_spec(snakemake: Any) -> JobSpec:
     )
 
 
-def gpus_of(resources: Mapping[str, Any]) -> int:
+def gpus_of(resources: "Mapping[str, str | int] | Namedlist") -> int:
     """GPUs that a job requests, by `gpu` or, as `gpu:2` or `gpu:a100:2`, by `gres`."""
     kind, *rest = str(resources.get("gres") or "").split(":")
     by_gres = int(rest[-1]) if rest and rest[-1].isdecimal() else 1
@@ -99,7 +103,7 @@ def _row(rule: str) -> Step:
     return STEPS.get(rule, Step(rule, ""))  # a domain's own analysis has nothing special
 
 
-def _plain(named: Any) -> dict[str, Any]:
+def _plain(named: "Namedlist") -> dict[str, Any]:
     """Snakemake's named lists as JSON values by name."""
     plain: dict[str, Any] = json.loads(json.dumps(dict(named.items()), default=str))
     return plain

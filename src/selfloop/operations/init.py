@@ -5,12 +5,11 @@ import re
 import shlex
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import yaml
 
@@ -82,7 +81,7 @@ class Proposal:
         """The domain's sections."""
         return self.scale.draft(self.factor)
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, object]:
         """The config, as it is read."""
         loop = {
             "regimes": list(self.structure.regimes),
@@ -198,7 +197,7 @@ def fitted(domain: str, found: Found, minutes: float, cores: int, speed_of: Spee
     return chosen
 
 
-def _lengthened(shortest: Proposal, budget: float, timed: Any) -> Proposal:
+def _lengthened(shortest: Proposal, budget: float, timed: Callable[[Proposal], Proposal]) -> Proposal:
     """The same study with as much more data or training as the time allows; time is about linear in that."""
     if shortest.scale.most <= 1:
         return shortest

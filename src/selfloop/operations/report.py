@@ -20,7 +20,8 @@ from selfloop.planning.paths import PAGE, RESULTS
 from selfloop.planning.rules import Plan
 from selfloop.planning.shown import Shown
 from selfloop.report.content import gaps, not_simulated
-from selfloop.report.page import Page, Sources, headlines, render
+from selfloop.report.page import Page, Sources, render
+from selfloop.report.study import Study
 
 log = logging.getLogger(__name__)
 
@@ -33,18 +34,18 @@ def write_page(plan: Plan, output: Path) -> tuple[Page, bool]:
     """
     shows = plan.shows
     check(file for file in shows.files() if Path(file).exists())
-    spec = shows.report()
+    study = Study.model_validate(shows.report())
     made_of = plan.rows(), plan.simulation_rows()
     metrics, curves = (table.to_pandas() for table in collect.tables(*made_of, usable=is_usable))
     profile = collect.profile(plan.rows(), is_usable).to_pandas()
     waits = not_simulated(plan.simulation_rows())
-    is_whole = not (gaps(spec["experiments"], metrics, headlines(spec)) or waits)
+    is_whole = not (gaps(study.experiments, metrics, study.headlines) or waits)
     finished = is_whole and are_current(plan)
     with tempfile.TemporaryDirectory() as folder:
         if not finished:
             draw(shows.entries, {"metrics": metrics, "learning_curves": curves, "profile": profile}, Path(folder))
         drawn, results = Path(folder), Path(RESULTS)
-        sources = Sources(spec, metrics, curves, profile, results, drawn, not finished, waits, output.parent)
+        sources = Sources(study, metrics, curves, profile, results, drawn, not finished, waits, output.parent)
         page = render(sources)
     if not finished and output.resolve() == Path(PAGE).resolve():
         remove(Path(shows.page_mark))  # Snakemake's page of any study has been replaced

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
@@ -14,7 +14,7 @@ from selfloop.config.section import Section, descriptions
 from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.planning.grids import NUMBERS
 
-Schema = dict[str, Any]
+Schema: TypeAlias = dict[str, Any]  # JSON's, nested
 LIKE = ".like"  # the end of the name of a definition that requires no key, since `like` may give it
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -62,13 +62,15 @@ def _lines(values: Schema) -> str:
     return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(one)}" for key, one in values.items()) + "\n}"
 
 
-def _walked(schema: Any, change: Callable[[Schema], None]) -> Any:
+def _walked(schema: Schema, change: Callable[[Schema], None]) -> Schema:
     """A copy of a schema in which `change` has been done to every mapping."""
-    if isinstance(schema, list):
-        return [_walked(one, change) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {key: _walked(one, change) for key, one in schema.items()}
+
+    def inner(held: object) -> object:
+        if isinstance(held, list):
+            return [inner(one) for one in held]
+        return _walked(held, change) if isinstance(held, dict) else held
+
+    found = {key: inner(one) for key, one in schema.items()}
     change(found)
     return found
 
@@ -78,7 +80,7 @@ def _without_titles(schema: Schema) -> Schema:
         if isinstance(one.get("title"), str):
             del one["title"]
 
-    return dict(_walked(schema, change))
+    return _walked(schema, change)
 
 
 def _relaxed(schema: Schema) -> Schema:
@@ -89,7 +91,7 @@ def _relaxed(schema: Schema) -> Schema:
         if "$ref" in one:
             one["$ref"] += LIKE
 
-    return dict(_walked(schema, change))
+    return _walked(schema, change)
 
 
 def _used(schema: object, definitions: dict[str, Schema]) -> set[str]:

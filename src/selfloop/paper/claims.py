@@ -182,7 +182,7 @@ def _of_temperatures(of: Evidence) -> dict[tuple[str, str], tuple[object, float]
     found: dict[tuple[str, str], tuple[object, float]] = {}
     for (experiment, sampling), own in rows[rows["iteration"] == 1].groupby(["experiment", "sampling"], sort=False):
         settings = dict(of.samplings[str(experiment), str(sampling)])
-        temperature = float(settings.pop("temperature"))
+        temperature = float(str(settings.pop("temperature")))
         first = own.drop_duplicates("seed")[["seed", "value"]].to_numpy().tolist()
         found[str(own["series"].iloc[0]), str(sampling)] = ((own["model"].iloc[0], settings, first), temperature)
     return found

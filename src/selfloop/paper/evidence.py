@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -108,7 +108,7 @@ class Evidence:
     headlines: Mapping[str, Quantity]
     settings: Mapping[str, str]
     quantities: Mapping[str, Sequence[Quantity]]
-    samplings: Mapping[tuple[str, str], Mapping[str, Any]]
+    samplings: Mapping[tuple[str, str], Mapping[str, object]]
     names: Sequence[str]
     inadequate: Mapping[tuple[str, str], str]
 

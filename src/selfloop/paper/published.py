@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from selfloop.config.models import Experiment
+from selfloop.data.published import Published, PublishedLaw
 from selfloop.domains.logistic import domain as logistic
 from selfloop.domains.logistic.config import Data
 from selfloop.domains.protocol import Analysis, AnyDomain
@@ -33,7 +34,7 @@ def counterparts(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> di
     }
 
 
-def published(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[dict[str, object]]:
+def published(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[Published]:
     """The paper's values to show beside the study's, as rows {experiment, sampling, regime, iteration, value}.
 
     "t=4 (repl)" is listed at 4 and at 5, since the paper may count from 0 there (see `table2`).
@@ -70,14 +71,21 @@ DIABETES = {
 }
 
 
-def published_laws(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[dict[str, object]]:
+def published_laws(domain: AnyDomain, experiments: Mapping[str, Experiment]) -> list[PublishedLaw]:
     """What others have published of a simulated setting, with experiment, model, regime, metric, iteration, source."""
-    found: list[dict[str, object]] = []
+    found: list[PublishedLaw] = []
     for name, entry in experiments.items():
         if isinstance(entry, logistic.Experiment) and entry.data.plain == DEY_DONOHO_DATA:
-            place = {"experiment": name, "model": "diabetes", "metric": "log_loss", "source": DEY_DONOHO}
             found += [
-                {**place, "regime": regime, "iteration": iteration, "value": value}
+                {
+                    "experiment": name,
+                    "model": "diabetes",
+                    "metric": "log_loss",
+                    "regime": regime,
+                    "iteration": iteration,
+                    "value": value,
+                    "source": DEY_DONOHO,
+                }
                 for regime in entry.regimes
                 for iteration, value in DIABETES.get(regime, {}).items()
             ]

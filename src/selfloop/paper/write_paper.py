@@ -2,16 +2,19 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import pandas as pd
 
 from selfloop.analysis.read import require
-from selfloop.analysis.show import Drawn, Params, show
+from selfloop.analysis.show import Asking, Drawn, show
 from selfloop.analysis.table import Readable, Table, save_table
 from selfloop.data.quantity import Quantity
 from selfloop.jobs.job import Job
 from selfloop.paper.table2 import COLUMNS, ROWS, Column, row_named
+
+Params: TypeAlias = Asking[list[dict[str, str | None]]]
+
 
 ROW = ["experiment", "model", "sampling", "paper_row"]
 
@@ -90,7 +93,7 @@ def _heading(column: Column) -> str:
     return f"{column.heading}, as {column.reading}" if column.reading else column.heading
 
 
-def _cell(at: Mapping[Hashable, Any], whose: str, absent: str) -> str:
+def _cell(at: Mapping[Hashable, float], whose: str, absent: str) -> str:
     if pd.isna(at[whose]):
         return absent
     change = "" if at["iteration"] == 1 else f" ({at[f'{whose}_change']:+.2f})"

@@ -5,7 +5,6 @@ A figure that all domains share is a row of `shared`, a module of its rule's nam
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from selfloop.config import models
 from selfloop.data.regimes import Regime
@@ -59,7 +58,7 @@ def laws(
 
 def curations(domain: AnyDomain, experiments: Mapping[str, models.Experiment], checked: Checked) -> Iterator[Analysis]:
     """What filters by rewards do beside their exact law, under regimes that train on the rows they keep alone."""
-    filters: dict[str, Any] = {}
+    filters: dict[str, object] = {}
     for name in sorted({regime for entry in experiments.values() for regime in entry.regimes}):
         regime = checked.regimes[name]
         choice = regime.sources[0].filter if len(regime.sources) == 1 and regime.budget is None else None

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from selfloop.config import models
 from selfloop.config.filters import Filter
@@ -55,7 +54,7 @@ class Checked:
         return {**self.study.plain, "experiments": {name: entry.plain for name, entry in self.experiments.items()}}
 
 
-def check(config: Mapping[str, Any]) -> Checked:
+def check(config: Mapping[str, object]) -> Checked:
     """The config with defaults filled in and `like` resolved.
 
     Raises:
@@ -63,8 +62,8 @@ def check(config: Mapping[str, Any]) -> Checked:
     """
     check_plain(config)
     for key in ("experiments", "regimes"):
-        if isinstance(config.get(key), Mapping) and len(config[key]) > MOST_NAMED:
-            raise UserError(f"{key}: {len(config[key]):,} are more than a study can have; at most {MOST_NAMED:,}.")
+        if isinstance(held := config.get(key), Mapping) and len(held) > MOST_NAMED:
+            raise UserError(f"{key}: {len(held):,} are more than a study can have; at most {MOST_NAMED:,}.")
     config, grids = expanded(config, MOST_NAMED)
     study = validated(models.Study, config)
     for name, table in study.regimes.items():
@@ -76,7 +75,8 @@ def check(config: Mapping[str, Any]) -> Checked:
     own = {name: regimes.from_config(name, table, study.filters) for name, table in study.regimes.items()}
     known = {**regimes.BUILT_IN, **own}
     entries = config["experiments"]  # as they are written, for messages
-    resolved: dict[str, dict[str, Any]] = {}
+    assert isinstance(entries, Mapping)
+    resolved: dict[str, dict[str, object]] = {}
     checked = Checked(study, {name: _experiment(name, entries, known, resolved) for name in entries}, known, grids)
     _check_origins(checked.experiments)
     check_size(checked.experiments, known)
@@ -96,16 +96,16 @@ def check_titles(titles: Iterable[str], figures: Iterable[str]) -> None:
 
 def _experiment(
     name: str,
-    entries: Mapping[str, Mapping[str, Any]],
+    entries: Mapping[str, Mapping[str, object]],
     known_regimes: Mapping[str, regimes.Regime],
-    resolved: dict[str, dict[str, Any]],
+    resolved: dict[str, dict[str, object]],
 ) -> models.Experiment:
     entry = _resolve_like(name, entries, resolved)
     where = ("experiments", name)
     if "domain" not in entry:
         validated(models.Experiment, entry, where)
     _check_member((*where, "domain"), entry["domain"], domain_names(), "domain")
-    domain = load_domain(entry["domain"])
+    domain = load_domain(str(entry["domain"]))
     experiment = validated(domain.experiment, entry, where)
     samplings = list(experiment.sampling)
     if len(samplings) > MOST_NAMED:
@@ -145,15 +145,14 @@ def _experiment(
 
 def of_seed(experiment: models.Experiment, seed: int) -> models.Experiment:
     """The experiment as the chain of a seed has it: with that seed's real data, if each chain has its own."""
-    data: Any = getattr(experiment, "data", None)
-    if getattr(data, "seed", None) != PER_CHAIN:
+    if getattr(getattr(experiment, "data", None), "seed", None) != PER_CHAIN:
         return experiment
-    return experiment.changed(data=data.changed(seed=seed))
+    return experiment.changed(data=experiment.data.changed(seed=seed))
 
 
 def origin_of(experiment: models.Experiment) -> str | None:
     """The experiment whose models of iteration 1 those of an experiment start from, or None."""
-    model: Any = getattr(experiment, "model", None)
+    model: object = getattr(experiment, "model", None)
     return None if model is None else load_domain(experiment.domain).origin(model)
 
 
@@ -208,7 +207,7 @@ def _check_training_sets(
 
 def _with_first_iteration(experiment: models.Experiment, where: tuple[str, ...]) -> models.Experiment:
     """The experiment with what iteration 1 really has of its own: settings that differ from those of the later ones."""
-    asked: Mapping[str, Any] | None = getattr(experiment.training, FIRST_ITERATION, None)
+    asked: Mapping[str, object] | None = getattr(experiment.training, FIRST_ITERATION, None)
     if asked is None:
         return experiment
     place = (*where, "training", FIRST_ITERATION)
@@ -227,8 +226,8 @@ def _with_first_iteration(experiment: models.Experiment, where: tuple[str, ...])
 
 
 def _resolve_like(
-    name: str, entries: Mapping[str, Mapping[str, Any]], resolved: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
+    name: str, entries: Mapping[str, Mapping[str, object]], resolved: dict[str, dict[str, object]]
+) -> dict[str, object]:
     """An experiment with everything that it takes over from the one it is like; sections are merged key by key.
 
     `resolved` has those that are known already, by name, and gets those on the way.
@@ -237,7 +236,7 @@ def _resolve_like(
     while (last := way[-1]) not in resolved and (other := entries[last].get("like")) is not None:
         if not isinstance(other, str) or (other not in entries and other != last):
             known = [entry for entry in entries if entry != last]
-            _check_member(("experiments", last, "like"), other, known, "experiment")
+            raise _not_among(("experiments", last, "like"), other, known, "experiment")
         if other in way:
             raise UserError(
                 f"experiments.{last}.like: '{other}' leads back to '{last}'; name an experiment that does not."
@@ -247,15 +246,18 @@ def _resolve_like(
         if step not in resolved:
             own = {key: value for key, value in entries[step].items() if key != "like"}
             other = entries[step].get("like")
-            merged = {} if other is None else dict(resolved[other])
+            merged = {} if other is None else dict(resolved[str(other)])
             for key, value in own.items():
-                both = key in merged and isinstance(merged[key], Mapping) and isinstance(value, Mapping)
-                merged[key] = _merged(merged[key], value) if both and key in SECTIONS else value
+                before = merged.get(key) if key in SECTIONS else None
+                if isinstance(before, Mapping) and isinstance(value, Mapping):
+                    merged[key] = _merged(before, value)
+                else:
+                    merged[key] = value
             resolved[step] = merged
     return resolved[name]
 
 
-def _merged(others: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(others: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
     """A section with keys of its own over another's; of alternatives, its own end the other's."""
     ended = {other for key, others in ALTERNATIVES.items() if own.get(key) is not None for other in others}
     return {**{key: value for key, value in others.items() if key not in ended}, **own}
@@ -285,7 +287,7 @@ def _check_regime(name: str, table: models.Regime) -> None:
 
 def _check_filters(name: str, table: models.Regime, filters: Mapping[str, Filter]) -> None:
     for place, part in enumerate(table.parts):
-        where: tuple[Any, ...] = ("regimes", name, "parts", place)
+        where: tuple[str | int, ...] = ("regimes", name, "parts", place)
         if part.random and part.filter is None:
             raise UserError(f"{dotted((*where, 'random'))}: true is only allowed with a filter.")
         if part.filter is None:
@@ -350,6 +352,10 @@ def _check_domain(experiment: models.Experiment, regime: regimes.Regime, where: 
         )
 
 
-def _check_member(where: tuple[str | int, ...], value: str, allowed: Iterable[str], what: str) -> None:
+def _check_member(where: tuple[str | int, ...], value: object, allowed: Iterable[str], what: str) -> None:
     if value not in list(allowed):
-        raise UserError(f"{dotted(where)}: unknown {what} {shown(value)}{nearest(value, allowed)}")
+        raise _not_among(where, value, allowed, what)
+
+
+def _not_among(where: tuple[str | int, ...], value: object, allowed: Iterable[str], what: str) -> UserError:
+    return UserError(f"{dotted(where)}: unknown {what} {shown(value)}{nearest(value, allowed)}")

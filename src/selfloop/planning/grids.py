@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TypeGuard
 
 from selfloop.config import models
 from selfloop.config.load import validated
@@ -28,7 +28,7 @@ class Grid:
     points: Mapping[str, Mapping[str, float]]
 
 
-def expanded(config: Mapping[str, Any], most: int) -> tuple[dict[str, Any], dict[str, Grid]]:
+def expanded(config: Mapping[str, object], most: int) -> tuple[dict[str, object], dict[str, Grid]]:
     """The config with a table for each point of every grid, and the grids by name.
 
     Args:
@@ -42,7 +42,7 @@ def expanded(config: Mapping[str, Any], most: int) -> tuple[dict[str, Any], dict
     if not isinstance(tables, Mapping):
         return dict(config), {}
     grids: dict[str, Grid] = {}
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, table in tables.items():
         if not (isinstance(table, Mapping) and table.get("grid") is not None):
             found[name] = table
@@ -63,20 +63,23 @@ def expanded(config: Mapping[str, Any], most: int) -> tuple[dict[str, Any], dict
     with_twins = {}
     for name, table in found.items():
         with_twins[name] = table
-        if name in twins:
+        if _has_twin(table):
             with_twins[twins[name]] = _twin(table)
     members = {name: [*grid.points] for name, grid in grids.items()}
     return {**config, "regimes": with_twins, **_experiments(config, members, twins)}, grids
 
 
-def _has_twin(table: Any) -> bool:
+def _has_twin(table: object) -> TypeGuard[Mapping[str, object]]:
     return isinstance(table, Mapping) and table.get("control") == "random" and isinstance(table.get("parts"), list)
 
 
-def _twin(table: Mapping[str, Any]) -> dict[str, Any]:
+def _twin(table: Mapping[str, object]) -> dict[str, object]:
     """A regime that chooses as many rows of the same candidates at random."""
-    filtered = [isinstance(part, Mapping) and "filter" in part for part in table["parts"]]
-    parts = [{**part, "random": True} if own else part for part, own in zip(table["parts"], filtered, strict=True)]
+    held = table["parts"]
+    parts = [
+        {**part, "random": True} if isinstance(part, Mapping) and "filter" in part else part
+        for part in (held if isinstance(held, list) else [])
+    ]
     return {**{key: value for key, value in table.items() if key != "control"}, "parts": parts}
 
 
@@ -95,10 +98,10 @@ def _points(name: str, grid: Mapping[str, list[float]], most: int) -> dict[str, 
     return named
 
 
-def _at(table: Mapping[str, Any], values: Mapping[str, float], used: set[str]) -> dict[str, Any]:
+def _at(table: Mapping[str, object], values: Mapping[str, float], used: set[str]) -> dict[str, object]:
     """A table at one point; variables that it holds are added to `used`."""
 
-    def number(held: Any) -> Any:
+    def number(held: object) -> object:
         if isinstance(held, list):
             return [number(entry) for entry in held]
         if not isinstance(held, str) or held not in values:
@@ -107,32 +110,32 @@ def _at(table: Mapping[str, Any], values: Mapping[str, float], used: set[str]) -
         value = values[held]
         return int(value) if value.is_integer() else value
 
-    def part(held: Any) -> Any:
+    def part(held: object) -> object:
         if not isinstance(held, Mapping):
             return held
         return {key: number(value) if key in NUMBERS else value for key, value in held.items()}
 
     found = {key: value for key, value in table.items() if key != "grid"}
-    if isinstance(found.get("parts"), list):
-        found["parts"] = [part(entry) for entry in found["parts"]]
+    if isinstance(parts := found.get("parts"), list):
+        found["parts"] = [part(entry) for entry in parts]
     return {key: number(value) if key == "budget" else value for key, value in found.items()}
 
 
 def _experiments(
-    config: Mapping[str, Any], members: Mapping[str, list[str]], twins: Mapping[str, str]
-) -> dict[str, Any]:
+    config: Mapping[str, object], members: Mapping[str, list[str]], twins: Mapping[str, str]
+) -> dict[str, object]:
     """The experiments, with the regimes of a grid in place of its name, and with the twins of their regimes."""
     entries = config.get("experiments")
     if not ((members or twins) and isinstance(entries, Mapping)):
         return {}
 
-    def named(name: Any) -> Iterator[Any]:
+    def named(name: object) -> Iterator[object]:
         for member in members.get(name, [name]) if isinstance(name, str) else [name]:
             yield member
             if isinstance(member, str) and member in twins:
                 yield twins[member]
 
-    def experiment(entry: Any) -> Any:
+    def experiment(entry: object) -> object:
         if not isinstance(entry, Mapping):
             return entry
         found = dict(entry)

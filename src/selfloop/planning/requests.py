@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from selfloop.domains.cost import AnyEffort
 from selfloop.errors import UserError
@@ -20,13 +19,13 @@ class Requesting(studies.Study):
     resources: Resources
     submits: Callable[[], bool]  # whether jobs are submitted to SLURM; not known before the Snakefile is parsed
 
-    def threads(self, step: str) -> Any:
+    def threads(self, step: str) -> object:
         """CPUs that a job of the rule `step` asks for, as its directive `threads` wants it."""
-        if any(self.resources.of(step, domain.name)["gpu"] for domain in self.domains):
+        if any(self.resources.of(step, domain.name).gpu for domain in self.domains):
             return Request(self, step, "cpus").of_job  # whether there are GPUs is not known yet
         return self._same(step, "cpus", Request(self, step, "cpus").of_job)
 
-    def requests(self, step: str) -> dict[str, Any]:
+    def requests(self, step: str) -> dict[str, object]:
         """What a job of the rule `step` asks for, as its directive `resources` wants it."""
         names = ("gpu", "mem_mb", "runtime", *(["gres"] if self.resources.gres else []))
         asked = {what: self._asks(step, what) for what in names}
@@ -34,17 +33,19 @@ class Requesting(studies.Study):
             asked["micro_batch"] = Request(self, step, "micro_batch").of_model
         return asked
 
-    def _asks(self, step: str, what: str) -> Any:
+    def _asks(self, step: str, what: str) -> object:
         asks = Request(self, step, what).of_attempt
         requests = [self.resources.of(step, domain.name) for domain in self.domains]
-        if what in ("gres", "mem_mb") or (what == "runtime" and any("tflops" in request for request in requests)):
+        if what in ("gres", "mem_mb") or (
+            what == "runtime" and any(request.tflops is not None for request in requests)
+        ):
             return asks
-        grows = self.resources.amount(step, self.domains[0].name, what, 2) != requests[0][what]
+        grows = self.resources.amount(step, self.domains[0].name, what, 2) != getattr(requests[0], what)
         return asks if grows else self._same(step, what, asks)
 
-    def _same(self, step: str, what: str, otherwise: Any) -> Any:
+    def _same(self, step: str, what: str, otherwise: object) -> object:
         """The number where it is the same in all domains of the study: Snakemake takes its time to call a function."""
-        amounts = {self.resources.of(step, domain.name)[what] for domain in self.domains}
+        amounts = {getattr(self.resources.of(step, domain.name), what) for domain in self.domains}
         return amounts.pop() if len(amounts) == 1 else otherwise
 
     def flops(self, step: str, wildcards: Wildcards) -> float | None:

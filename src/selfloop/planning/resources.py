@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -18,6 +17,7 @@ from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.errors import UserError
 from selfloop.jobs.steps import STEPS
 
+STEPS_ASKING = frozenset(models.Requests.model_fields)
 START_UP = 30  # minutes of a time limit for what no cost counts: reading data, compiling, a slow disk
 
 
@@ -41,16 +41,24 @@ class Resources:
         names = {"default", *domain_names()}
         for domain in table.keys() - {"gres", *names}:
             raise UserError(f"{path}: unknown domain '{domain}'{nearest(domain, sorted(names))}")
-        self._table: dict[str, Any] = checked.model_dump(exclude_none=True)
-        self.gres: str | None = self._table.pop("gres", None)
+        self.gres = checked.gres
         if self.gres is not None and not re.fullmatch(r"gpu(:\w*[A-Za-z]\w*)?", self.gres):
             raise UserError(f"{path}: gres: '{self.gres}' is not allowed: `gpu` or `gpu:MODEL`, such as gpu:a100.")
 
-    def of(self, step: str, domain: str) -> dict[str, Any]:
-        """What a step of a domain asks for: what the file says of the domain, else of all of them."""
-        return {**self._table["default"][step], **self._table.get(domain, {}).get(step, {})}
+        own = checked.model_extra or {}
+        self._asked = {
+            (step, domain): _merged(getattr(checked.default, step), getattr(own.get(domain), step, None))
+            for step in STEPS_ASKING
+            for domain in names
+        }
 
-    def check_sharing(self, experiments: Iterable[models.Experiment], given: Mapping[str, Mapping[str, Any]]) -> None:
+    def of(self, step: str, domain: str) -> models.WholeRequest:
+        """What a step of a domain asks for: what the file says of the domain, else of all of them."""
+        return self._asked[step, domain]
+
+    def check_sharing(
+        self, experiments: Iterable[models.Experiment], given: Mapping[str, Mapping[str, object]]
+    ) -> None:
         """Refuse several GPUs or processes for a step that cannot share its jobs among them.
 
         Args:
@@ -62,10 +70,10 @@ class Resources:
         """
         for experiment in experiments:
             shared = set(load_domain(experiment.domain).shared_steps(experiment))
-            for step in self._table["default"].keys() - shared:
-                asked = given.get(step, {})
-                for what, count in (("gpu", asked.get("gpu", self.of(step, experiment.domain)["gpu"])), *asked.items()):
-                    if what in ("gpu", "processes") and str(count).isdecimal() and int(count) > 1:
+            for step in STEPS_ASKING - shared:
+                asked = {"gpu": self.of(step, experiment.domain).gpu, **given.get(step, {})}
+                for what, count in asked.items():
+                    if what in ("gpu", "processes") and str(count).isdecimal() and int(str(count)) > 1:
                         raise UserError(
                             f"resources: {step}: {what}: {count} is too many for the domain {experiment.domain}, whose "
                             "step runs in one process, on one GPU at most; config/resources.yaml has domains apart."
@@ -74,8 +82,7 @@ class Resources:
     def cpus(self, step: str, domain: str, has_gpus: bool) -> int:
         """CPUs of a step, which on a machine with GPUs has those that it asks for, a process for each."""
         asked = self.of(step, domain)
-        cpus: int = asked["cpus"]
-        return asked["gpu"] * asked.get("cpus_per_gpu", cpus) if has_gpus and asked["gpu"] else cpus
+        return asked.gpu * (asked.cpus_per_gpu or asked.cpus) if has_gpus and asked.gpu else asked.cpus
 
     def amount(self, step: str, domain: str, what: str, attempt: int, flops: float | None = None) -> int | str | None:
         """How much of `what` an attempt asks for: memory, and time of steps that restart, grow with every attempt.
@@ -88,15 +95,19 @@ class Resources:
                 that no attempt at a step that resumes is longer than `runtime`.
         """
         asked = self.of(step, domain)
-        gpus: int = asked["gpu"]
+        gpus = asked.gpu
         if what == "gres":
             return f"{self.gres}:{gpus}" if gpus else None
         if what == "gpu":
             return 0 if self.gres else gpus
         if what == "mem_mb":
-            return int(asked[what]) * max(1, gpus) * attempt  # a process for each GPU
-        minutes, resumes = int(asked[what]), STEPS[step].resumes
-        if flops is not None and gpus and "tflops" in asked:
-            worked = START_UP + math.ceil(flops / (1e12 * asked["tflops"]) / gpus / 60)
+            return asked.mem_mb * max(1, gpus) * attempt  # a process for each GPU
+        minutes, resumes = asked.runtime, STEPS[step].resumes
+        if flops is not None and gpus and asked.tflops is not None:
+            worked = START_UP + math.ceil(flops / (1e12 * asked.tflops) / gpus / 60)
             minutes = min(minutes, worked) if resumes else worked
         return minutes if resumes else minutes * attempt
+
+
+def _merged(default: models.WholeRequest, own: models.Request | None) -> models.WholeRequest:
+    return default if own is None else default.changed(**own.model_dump(exclude_none=True))

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 from selfloop.code_digest import code_digest
 from selfloop.config.load import check_keys, read_scalars
@@ -309,12 +308,12 @@ def _of(experiment: Experiment, *steps: str) -> dict[str, object]:
 
 
 def plan_study(
-    config: dict[str, Any],
+    config: dict[str, object],
     resources: Path = RESOURCES,
     files: Iterable[Path | str] = (),
-    given: Mapping[str, Any] | None = None,
+    given: Mapping[str, object] | None = None,
     in_job: bool = False,
-    set_resources: Mapping[str, Mapping[str, Any]] | None = None,
+    set_resources: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Plan:
     """The plan of a config, whose steps ask for what the file `resources` says.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from selfloop.config import models
 from selfloop.domains.protocol import Analysis, AnyDomain
@@ -67,7 +67,7 @@ class Shown:
         return list(dict.fromkeys(str(row[key]) for row in self.artifacts for key in row if key in ARTIFACT_PATHS))
 
     @property
-    def params(self) -> dict[str, Any]:
+    def params(self) -> dict[str, object]:
         """The params of its step, as JSON values."""
         asked = {"headline": asdict(self.domain.headline), "asked": self.analysis.asked, "artifacts": self.artifacts}
         return {"domain": self.domain.name, **asked, "titles": self.titles, "code": self.code}
@@ -229,11 +229,11 @@ class Showing:
         keys = (_title_key(each.domain, each.analysis, name) for each in self.entries for name in each.titles)
         return list(dict.fromkeys(keys))
 
-    def profiled(self) -> list[dict[str, Any]]:
+    def profiled(self) -> list[dict[str, object]]:
         """What the phenomena of collapse are decided by in each domain, as JSON values."""
         return profiled_domains(self.study.domains)
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> dict[str, object]:
         """What the study's page is about, as JSON values; nothing about how the study is run."""
         config = {key: self.checked.plain[key] for key in ("experiments", "regimes")}
         domains = [
@@ -312,7 +312,7 @@ class Showing:
         return Shown(rule, domain, analysis, artifacts, titles, code, self.tables if drawn else "")
 
 
-def profiled_domains(domains: Iterable[AnyDomain]) -> list[dict[str, Any]]:
+def profiled_domains(domains: Iterable[AnyDomain]) -> list[dict[str, object]]:
     """Of each domain: its name, headline and profile, and what its first models must reach, as JSON values."""
     return [
         {

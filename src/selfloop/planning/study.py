@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property, partial
+from typing import TYPE_CHECKING
 
 from selfloop.config import models
 from selfloop.config.section import Section
@@ -38,8 +39,11 @@ from selfloop.planning.check import FIRST_ITERATION, START, Checked, of_seed, or
 from selfloop.processes.gpus import devices
 from selfloop.processor import AUTO, auto_precision
 
+if TYPE_CHECKING:
+    from selfloop.data.collect import ChainRow
 
-@dataclass
+
+@dataclass(repr=False)  # Snakemake takes the text of methods that it unpacks, and so of their study
 class Study:
     """All artifacts of a study, by name, and the chains that they make up."""
 
@@ -106,7 +110,7 @@ class Study:
             for settings in experiment.simulations
         ]
 
-    def rows(self) -> list[dict[str, object]]:
+    def rows(self) -> list["ChainRow"]:
         """One row per chain and iteration: how the tidy tables name it and where its files lie."""
         return [
             {

@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 from bokeh.embed import json_item
 from bokeh.models import AdaptiveTicker, ColumnDataSource, HoverTool
+from bokeh.models.renderers import DataRenderer
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 
 from selfloop.analysis.read import by_seed, in_order, over_seeds, regimes_in_order
 from selfloop.analysis.style import LINES, Mark, regime_marks
+from selfloop.data.published import Published
 
 # Bokeh's names of the markers of `analysis.style`.
 MARKERS = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond", "v": "inverted_triangle"}
@@ -38,7 +40,7 @@ class Chart:
     regimes: Mapping[str, str]
     series: Mapping[str, str]
     spread: str
-    item: Mapping[str, Any]
+    item: Mapping[str, object]
     left_out: int
     published: bool
 
@@ -49,7 +51,7 @@ def library() -> str:
     return "\n".join(Path(path).read_text(encoding="utf-8") for path in files)
 
 
-def headline_chart(rows: pd.DataFrame, regimes: Sequence[str], published: Sequence[Mapping[str, Any]] = ()) -> Chart:
+def headline_chart(rows: pd.DataFrame, regimes: Sequence[str], published: Sequence[Published] = ()) -> Chart:
     """A quantity against the iteration: a line per regime and series, with the 95% interval and the seeds as points.
 
     Args:
@@ -77,7 +79,7 @@ def headline_chart(rows: pd.DataFrame, regimes: Sequence[str], published: Sequen
     size = 3 if rows["iteration"].max() > 20 else 8
     as_points = rows["seed"].nunique() <= MOST_SEEDS
     shown = regimes_in_order(rows["regime"])
-    hovered = []
+    hovered: list[DataRenderer] = []
     for regime in shown:
         for name, dash in dashes.items():
             own = rows[(rows["regime"] == regime) & (rows["series"] == name)]
@@ -115,7 +117,9 @@ def _wide(rows: pd.DataFrame) -> bool:
     return bool(len(means)) and bool(means.min() > 0) and bool(means.max() / means.min() > 30)
 
 
-def _line(plot: Any, own: pd.DataFrame, tags: list[str], mark: Mark, dash: str, size: int, as_points: bool) -> Any:
+def _line(
+    plot: Any, own: pd.DataFrame, tags: list[str], mark: Mark, dash: str, size: int, as_points: bool
+) -> DataRenderer:
     """Draw a line, its interval, its seeds and its markers; returns the markers."""
     points = over_seeds(own).reset_index().assign(regime=tags[0], series=tags[1])
     source = ColumnDataSource({str(name): values.tolist() for name, values in points.items()})
@@ -128,4 +132,5 @@ def _line(plot: Any, own: pd.DataFrame, tags: list[str], mark: Mark, dash: str, 
         plot.varea("iteration", "low", "high", source=source, fill_color=mark.colour, fill_alpha=0.15, tags=tags)
     plot.line("iteration", "mean", source=source, color=mark.colour, line_width=2, line_dash=dash, tags=tags)
     marker = {"color": mark.colour, "marker": MARKERS[mark.marker], "size": size}
-    return plot.scatter("iteration", "mean", source=source, tags=tags, **marker)
+    markers: DataRenderer = plot.scatter("iteration", "mean", source=source, tags=tags, **marker)
+    return markers

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from selfloop.data.quantity import SIMULATION, Limit, Quantity
 from selfloop.data.regimes import BUILT_IN
 from selfloop.data.tidy import SERIES
 from selfloop.numbers import measured
+from selfloop.report.study import Experiment
 from selfloop.report.verdicts import Verdict, Word, verdicts
 from selfloop.statistics import estimates
 from selfloop.statistics.effect import Effect, effect, exact_effect, lost, table_of
@@ -142,9 +142,11 @@ def _place(series: str, rows: pd.DataFrame) -> int:
     return in_order(rows["series"]).index(series)
 
 
-def _inadequate(metrics: pd.DataFrame, domain: str, experiment: str, limits: Sequence[Limit]) -> dict[Any, str]:
+def _inadequate(
+    metrics: pd.DataFrame, domain: str, experiment: str, limits: Sequence[Limit]
+) -> dict[tuple[str, ...], str]:
     """By model and sampling of an experiment, how its first models miss a limit."""
-    found: dict[Any, str] = {}
+    found: dict[tuple[str, ...], str] = {}
     for limit in limits:
         rows = select(metrics, domain, limit.quantity)
         first = rows[(rows["experiment"] == experiment) & (rows["iteration"] == 1)]
@@ -215,7 +217,7 @@ class Gap:
     what: str
 
 
-def gaps(experiments: Mapping[str, Any], metrics: pd.DataFrame, quantities: Mapping[str, Quantity]) -> list[Gap]:
+def gaps(experiments: Mapping[str, Experiment], metrics: pd.DataFrame, quantities: Mapping[str, Quantity]) -> list[Gap]:
     """What the study asks for but the metrics lack, and values that are not finite.
 
     Args:
@@ -225,15 +227,14 @@ def gaps(experiments: Mapping[str, Any], metrics: pd.DataFrame, quantities: Mapp
     """
     found = []
     for name, entry in experiments.items():
-        quantity = quantities[entry["domain"]]
+        quantity = quantities[entry.domain]
         rows = metrics[metrics["experiment"] == name]
         own = rows[(rows["metric"] == quantity.metric) & (rows["split"] == quantity.split)]
         counts = own.groupby(["regime", "seed", "iteration"]).size()
-        iterations = entry["iterations"]
-        for regime in entry["regimes"]:
-            asked = range(1, (iterations if isinstance(iterations, int) else iterations[regime]) + 1)
-            for seed in entry["seeds"]:
-                missing = [str(t) for t in asked if counts.get((regime, seed, t), 0) < len(entry["sampling"])]
+        for regime in entry.regimes:
+            asked = range(1, entry.iterations_of(regime) + 1)
+            for seed in entry.seeds:
+                missing = [str(t) for t in asked if counts.get((regime, seed, t), 0) < len(entry.sampling)]
                 if missing:
                     have = f"{len(asked) - len(missing)} of {len(asked)} iterations"
                     found.append(Gap(f"{name}, {regime}, seed {seed}", f"{have}; not yet {', '.join(missing)}"))

@@ -1,18 +1,17 @@
 """What filters do: each filtered regime against its random twin, paired by seed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from selfloop.analysis.read import groups
-from selfloop.data.profile import Measure
-from selfloop.data.quantity import Quantity
 from selfloop.data.tidy import SERIES
 from selfloop.numbers import measured
 from selfloop.report.content import TWIN, Judged, share
+from selfloop.report.study import Domain
 from selfloop.report.verdicts import FEWEST_SEEDS, LEVEL
 from selfloop.statistics import estimates
 from selfloop.statistics.effect import NOTABLE
@@ -102,14 +101,14 @@ class Filtered:
 
 
 def filtered(
-    lines: Sequence[Judged], metrics: pd.DataFrame, profile: pd.DataFrame, domains: Sequence[Mapping[str, Any]]
+    lines: Sequence[Judged], metrics: pd.DataFrame, profile: pd.DataFrame, domains: Sequence[Domain]
 ) -> list[Filtered]:
     """All filtered regimes that have a twin.
 
     Args:
         lines: of all models and regimes of the study.
         metrics, profile: the tidy tables.
-        domains: as `planning.shown.Showing.report` says them.
+        domains: of the study.
     """
     by_name = {_key(line): line for line in lines}
     names = ((line, (*_key(line)[:-1], f"{line.regime}{TWIN}")) for line in lines)
@@ -123,7 +122,7 @@ def filtered(
         mean = {name: float(rows["value"].mean()) for (name,), rows in groups(own, ["metric"])}
         scores = mean.get("candidate_score", np.nan), mean.get("kept_score", np.nan)
         shares = mean.get("share_kept", np.nan), mean.get("share_passing", np.nan)
-        domain = next(each for each in domains if each["name"] == _domain_of(metrics, line))
+        domain = next(each for each in domains if each.name == _domain_of(metrics, line))
         compared = tuple(_compared(line, twin, metrics, profile, domain))
         found.append(Filtered(line, twin, "no word" if no else _word(of, p), p, *shares, scores, compared))
     return found
@@ -133,9 +132,8 @@ def _key(line: Judged) -> tuple[str, str, str, str]:
     return line.experiment, line.model, line.sampling, line.regime
 
 
-def _is_of(rows: pd.DataFrame, line: Judged) -> Any:
-    names = [*SERIES, "regime"]
-    return np.logical_and.reduce([rows[name] == value for name, value in zip(names, _key(line), strict=True)])
+def _is_of(rows: pd.DataFrame, line: Judged) -> "pd.Series[bool]":
+    return (rows[[*SERIES, "regime"]] == list(_key(line))).all(axis=1)
 
 
 def _domain_of(metrics: pd.DataFrame, line: Judged) -> str:
@@ -156,7 +154,7 @@ def _word(of: Estimate, p: float) -> Word:
 
 
 def _compared(
-    line: Judged, twin: Judged, metrics: pd.DataFrame, profile: pd.DataFrame, domain: Mapping[str, Any]
+    line: Judged, twin: Judged, metrics: pd.DataFrame, profile: pd.DataFrame, domain: Domain
 ) -> Iterator[Compared]:
     """The spread, and how much of the real data samples reach; of a domain without profile, its diversity."""
 
@@ -172,14 +170,13 @@ def _compared(
             by = estimates.mean(scaled[:, 0] - scaled[:, 1])
             yield Compared(label, float(both[:, 0].mean()), float(both[:, 1].mean()), by, spread)
 
-    if domain["profile"] is not None:
-        for name in ("spread", "recall"):
-            if domain["profile"][name] is not None:
-                measure = Measure(**domain["profile"][name])
+    if domain.profile is not None:
+        for measure in (domain.profile.spread, domain.profile.recall):
+            if measure is not None:
                 rows = profile[profile["measure"] == measure.name]
-                yield from compare(rows, measure.label, measure.logarithmic, name == "spread")
+                yield from compare(rows, measure.label, measure.logarithmic, measure is domain.profile.spread)
         return
-    for quantity in (Quantity(**each) for each in domain["synthetic"]):
+    for quantity in domain.synthetic:
         if quantity.role == "diversity":
             rows = metrics[(metrics["metric"] == quantity.metric) & (metrics["split"] == quantity.split)]
             yield from compare(rows[rows["part"] == 0], quantity.label, quantity.logarithmic, True)

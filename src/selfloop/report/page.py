@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import jinja2
@@ -19,7 +18,7 @@ from markupsafe import Markup
 
 from selfloop.analysis.read import regimes_in_order, select
 from selfloop.analysis.table import Table, read_table
-from selfloop.data.quantity import Limit, Quantity
+from selfloop.data.quantity import Quantity
 from selfloop.jobs.steps import step_module
 from selfloop.numbers import duration, measured
 from selfloop.paper.claims import claims
@@ -30,6 +29,7 @@ from selfloop.report.content import (
     Gap,
     Judged,
     Line,
+    Row,
     answer,
     cannot_say,
     first_table,
@@ -44,7 +44,8 @@ from selfloop.report.filters import FILTER_RULE, Filtered, filtered
 from selfloop.report.phenomena import PHENOMENA
 from selfloop.report.phenomena import RULE as PHENOMENA_RULE
 from selfloop.report.places import ASSETS, CAPTIONS
-from selfloop.report.profile import Profiled, profile_of, profiled, remarks, sentence, size_of, unmeasured
+from selfloop.report.profile import Profiled, profiled, remarks, sentence, size_of, unmeasured
+from selfloop.report.study import Domain, Experiment, Shown, Study
 from selfloop.report.summary import summary
 from selfloop.report.verdicts import DEFINITION, RULE
 from selfloop.versions import versions
@@ -60,7 +61,7 @@ class Sources:
     """What the page is made from.
 
     Attributes:
-        spec: what `selfloop.planning.shown.Showing.report` says of the study.
+        study: what the page is about.
         metrics, curves, profile: the tidy tables, as far as they exist.
         results: the folder with figures, tables and logs.
         drawn: a folder of figures and tables made for this page alone, which are preferred.
@@ -69,7 +70,7 @@ class Sources:
         folder: where the page will lie.
     """
 
-    spec: Mapping[str, Any]
+    study: Study
     metrics: pd.DataFrame
     curves: pd.DataFrame
     profile: pd.DataFrame
@@ -137,6 +138,37 @@ class Exhibit:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A domain's part of the page.
+
+    Attributes:
+        setting: of its experiments, in one line.
+        tokens: how many there are to train on, in one line; empty where that is not counted.
+        parts: what it measures.
+        grid: what is decided of the phenomena.
+        filters: what its filters do.
+        sentence: what its samples do.
+        remarks: on its measures of the profile.
+        unmeasured: what is measured of first models alone, a text per model.
+        limits: what the words cannot say.
+    """
+
+    name: str
+    title: str
+    setting: str
+    tokens: str
+    parts: list[Part]
+    grid: list[Profiled]
+    filters: list[Filtered]
+    sentence: str
+    remarks: list[str]
+    unmeasured: list[str]
+    limits: list[str]
+    figures: list[Exhibit]
+    tables: list[Exhibit]
+
+
+@dataclass(frozen=True)
 class Page:
     """The page of a study.
 
@@ -156,9 +188,11 @@ def render(sources: Sources) -> Page:
     )
     environment.filters |= {"measured": measured, "duration": duration, "share": share, "interval": interval}
     environment.filters |= {"percent": percent, "effect": effect_text, "size_of": size_of}
-    context = _context(sources)
-    html = environment.get_template("page.html").render(context)
-    return Page(html, summary(context["rows"], context["answer"]))
+    parts = _parts(sources)
+    rows = [row for domain in sources.study.domains for row in _rows(domain, parts[domain.name])]
+    said = answer([row for row in rows if not row.simulated] or rows)
+    html = environment.get_template("page.html").render(_context(sources, parts), rows=rows, answer=said)
+    return Page(html, summary(rows, said))
 
 
 def effect_text(check: Check) -> str:
@@ -175,33 +209,30 @@ def effect_text(check: Check) -> str:
     return f"{text(of.value)}{unit}{ends}"
 
 
-def headlines(spec: Mapping[str, Any]) -> dict[str, Quantity]:
-    """By domain, its headline quantity."""
-    return {domain["name"]: Quantity(**domain["headline"]) for domain in spec["domains"]}
+def _regimes(sources: Sources) -> list[str]:
+    asked = (regime for entry in sources.study.experiments.values() for regime in entry.regimes)
+    return regimes_in_order({*sources.metrics["regime"], *asked})
 
 
-def _context(sources: Sources) -> dict[str, Any]:
-    spec, metrics, experiments = sources.spec, sources.metrics, sources.spec["experiments"]
-    regimes = regimes_in_order({*metrics["regime"], *(r for e in experiments.values() for r in e["regimes"])})
-    parts = _parts(sources, regimes)
-    profiles = profiled(metrics, sources.profile, spec["domains"])
+def _context(sources: Sources, parts: Mapping[str, list[Part]]) -> dict[str, object]:
+    study, metrics, regimes = sources.study, sources.metrics, _regimes(sources)
+    profiles = profiled(metrics, sources.profile, study.domains)
     measured_lines = [line for own in parts.values() for part in own if not part.simulated for line in part.lines]
-    filters = filtered(measured_lines, metrics, sources.profile, spec["domains"])
-    domains = [_domain(sources, domain, parts[domain["name"]], profiles, filters) for domain in spec["domains"]]
-    rows = [row for domain in domains for row in domain["rows"]]
-    shown = [exhibit.name for domain in domains for exhibit in (*domain["figures"], *domain["tables"])]
-    asked = [name for d in spec["domains"] for each in d["shown"] for name in (*each["figures"], *each["tables"])]
+    filters = filtered(measured_lines, metrics, sources.profile, study.domains)
+    domains = [_domain(sources, domain, parts[domain.name], profiles, filters) for domain in study.domains]
+    shown = [exhibit.name for domain in domains for exhibit in (*domain.figures, *domain.tables)]
+    asked = [name for d in study.domains for each in d.shown for name in (*each.figures, *each.tables)]
     evidence = Evidence(
         metrics,
         sources.curves,
-        headlines(spec),
-        {domain["name"]: domain["setting"] for domain in domains},
-        {d["name"]: [Quantity(**each) for each in (*d["synthetic"], *d["others"])] for d in spec["domains"]},
+        study.headlines,
+        {domain.name: domain.setting for domain in domains},
+        {domain.name: [*domain.synthetic, *domain.others] for domain in study.domains},
         {
             (name, title): sampling
-            for d in spec["domains"]
-            for name, titles in d["samplings"].items()
-            for title, sampling in zip(titles, experiments[name]["sampling"], strict=True)
+            for domain in study.domains
+            for name, titles in domain.samplings.items()
+            for title, sampling in zip(titles, study.experiments[name].sampling, strict=True)
         },
         shown,
         {
@@ -215,16 +246,14 @@ def _context(sources: Sources) -> dict[str, Any]:
     logs, provenance = sources.results / "logs", step_times.provenance(sources.results / "provenance.json")
     return {
         "domains": domains,
-        "rows": rows,
-        "regimes": [name for name in regimes if name not in spec["controls"]],
-        "controls": [name for name in regimes if name in spec["controls"]],
-        "answer": answer([row for row in rows if not row.simulated] or rows),
+        "regimes": [name for name in regimes if name not in study.controls],
+        "controls": [name for name in regimes if name in study.controls],
         "definition": DEFINITION,
         "claims": claims(evidence),
         "paper": PAPER,
-        "same_setting": SAME_SETTING if any(domain["published"] for domain in spec["domains"]) else "",
+        "same_setting": SAME_SETTING if any(domain.published for domain in study.domains) else "",
         "rule": (*RULE, *PHENOMENA_RULE, *([FILTER_RULE] if filters else [])),
-        "gaps": [*gaps(experiments, metrics, headlines(spec)), *sources.not_simulated],
+        "gaps": [*gaps(study.experiments, metrics, study.headlines), *sources.not_simulated],
         "not_drawn": [name for name in dict.fromkeys(asked) if name not in shown],
         "unfinished": sources.unfinished,
         "results": sources.url,
@@ -232,92 +261,93 @@ def _context(sources: Sources) -> dict[str, Any]:
         "times": step_times.step_times(logs),
         "versions": versions() | {"machine": f"{platform.system()} {platform.machine()}"},
         "provenance": "" if provenance is None else json.dumps(provenance, indent=2, ensure_ascii=False),
-        "config": yaml.safe_dump(json.loads(json.dumps(dict(spec["config"]))), sort_keys=False, width=100),
+        "config": yaml.safe_dump(json.loads(json.dumps(study.config)), sort_keys=False, width=100),
         "library": Markup(_in_script(charts.library())),  # a dependency's code, not user input
         "script": Markup((ASSETS / "page.js").read_text(encoding="utf-8")),
         "style": Markup((ASSETS / "page.css").read_text(encoding="utf-8")),
         "largest_table": LARGEST_TABLE,
         "profile_files": sources.linked("tables", "profile", ".csv", ".md"),
         "phenomena": PHENOMENA,
-        "figure_names": {figure.name for domain in domains for figure in domain["figures"]},
+        "figure_names": {figure.name for domain in domains for figure in domain.figures},
     }
 
 
-def _parts(sources: Sources, regimes: list[str]) -> dict[str, list[Part]]:
+def _parts(sources: Sources) -> dict[str, list[Part]]:
     """By domain, what it measures; the words of all loops are corrected together, and those of all simulations."""
-    found: dict[str, list[Part]] = {domain["name"]: [] for domain in sources.spec["domains"]}
-    entries = sources.spec["experiments"]
-    by_epochs = [name for name, entry in entries.items() if entry["training"].get("epochs") is not None]
+    domains, regimes = sources.study.domains, _regimes(sources)
+    found: dict[str, list[Part]] = {domain.name: [] for domain in domains}
+    entries = sources.study.experiments
+    by_epochs = [name for name, entry in entries.items() if entry.training.get("epochs") is not None]
     for simulated in (False, True):
-        effects: list[tuple[Mapping[str, Any], Quantity, list[Line]]] = []
-        for domain in sources.spec["domains"]:
-            headline = Quantity(**domain["headline"])
-            quantity = headline.simulated if simulated else headline
-            limits = [Limit(Quantity(**each["quantity"]), each["most"]) for each in domain["adequate"]]
-            own = lines(sources.metrics, domain["name"], quantity, () if simulated else limits)
+        effects: list[tuple[Domain, Quantity, list[Line]]] = []
+        for domain in domains:
+            quantity = domain.headline.simulated if simulated else domain.headline
+            own = lines(sources.metrics, domain.name, quantity, () if simulated else domain.adequate)
             effects += [(domain, quantity, own)] if own else []
         words = iter(judged([line for _, _, own in effects for line in own]))
         for domain, quantity, own in effects:
-            name, said = domain["name"], [next(words) for _ in own]
+            name, said = domain.name, [next(words) for _ in own]
             rows = select(sources.metrics, name, quantity)
             curves = select(sources.curves, name, quantity)
-            chart = charts.headline_chart(rows, regimes, [] if simulated else domain["published"])
+            chart = charts.headline_chart(rows, regimes, [] if simulated else domain.published)
             unsaid, item = cannot_say(said, curves, quantity, by_epochs), Markup(_json(chart.item))
             found[name].append(Part(f"{name}-{quantity.split}", quantity, simulated, said, unsaid, chart, item))
     return found
 
 
+def _rows(domain: Domain, parts: Sequence[Part]) -> list[Row]:
+    """A domain's rows of the first table."""
+    rows = []
+    for part in parts:
+        own = first_table(domain.title, domain.name, part.lines, part.simulated)
+        rows += own[:MOST_SIMULATED] if part.simulated else own
+    return rows
+
+
 def _domain(
     sources: Sources,
-    domain: Mapping[str, Any],
+    domain: Domain,
     parts: list[Part],
     profiles: Sequence[Profiled],
     filters: Sequence[Filtered],
-) -> dict[str, Any]:
+) -> Section:
     """One domain's part of the page."""
-    grid = [of for of in profiles if of.domain == domain["name"]]
-    said = sentence(grid, profile_of(domain["profile"])) if grid else ""
-    rows = []
-    for part in parts:
-        own = first_table(domain["title"], domain["name"], part.lines, part.simulated)
-        rows += own[:MOST_SIMULATED] if part.simulated else own
-    return {
-        "name": domain["name"],
-        "title": domain["title"],
-        "setting": _setting(sources.spec["experiments"], domain),
-        "tokens": _tokens(sources.metrics, domain["name"]),
-        "parts": parts,
-        "rows": rows,
-        "grid": grid,
-        "filters": [of for of in filters if any(of.line is line for part in parts for line in part.lines)],
-        "sentence": said,
-        "remarks": remarks(sources.profile, domain["name"], profile_of(domain["profile"])) if grid else [],
-        "unmeasured": unmeasured(sources.profile, domain["name"]),
-        "limits": list(dict.fromkeys(text for part in parts if not part.simulated for text in part.limits)),
-        "figures": [figure for shown in domain["shown"] for figure in _figures(sources, shown)],
-        "tables": [table for shown in domain["shown"] for table in _tables(sources, domain, shown)],
-    }
+    grid = [of for of in profiles if of.domain == domain.name]
+    return Section(
+        name=domain.name,
+        title=domain.title,
+        setting=_setting(sources.study.experiments, domain),
+        tokens=_tokens(sources.metrics, domain.name),
+        parts=parts,
+        grid=grid,
+        filters=[of for of in filters if any(of.line is line for part in parts for line in part.lines)],
+        sentence=sentence(grid, domain.profile) if grid and domain.profile is not None else "",
+        remarks=remarks(sources.profile, domain.name, domain.profile) if grid and domain.profile is not None else [],
+        unmeasured=unmeasured(sources.profile, domain.name),
+        limits=list(dict.fromkeys(text for part in parts if not part.simulated for text in part.limits)),
+        figures=[figure for shown in domain.shown for figure in _figures(sources, shown)],
+        tables=[table for shown in domain.shown for table in _tables(sources, domain, shown)],
+    )
 
 
-def _figures(sources: Sources, shown: Mapping[str, Any]) -> Iterator[Exhibit]:
-    for name in shown["figures"]:
+def _figures(sources: Sources, shown: Shown) -> Iterator[Exhibit]:
+    for name in shown.figures:
         vector, pixels = (sources.file("figures", name, suffix) for suffix in (".svg", ".png"))
         is_small = vector is not None and (vector.stat().st_size <= LARGEST_SVG or pixels is None)
         path = vector if is_small else pixels
         if path is not None:
             files = sources.linked("figures", name, ".svg", ".png")
-            yield Exhibit(name, caption(shown), files, *_age(sources, path), source=data_address(path))
+            yield Exhibit(name, caption(shown.caption), files, *_age(sources, path), source=data_address(path))
 
 
-def _tables(sources: Sources, domain: Mapping[str, Any], shown: Mapping[str, Any]) -> Iterator[Exhibit]:
-    for name in shown["tables"]:
+def _tables(sources: Sources, domain: Domain, shown: Shown) -> Iterator[Exhibit]:
+    for name in shown.tables:
         path = sources.file("tables", name, ".csv")
         if path is not None:
-            readable = importlib.import_module(step_module(shown["rule"], domain["name"])).READABLE
-            show = readable[name.removeprefix(f"{domain['name']}-")]
-            table = show(read_table(path), Quantity(**domain["headline"]))
+            readable = importlib.import_module(step_module(shown.rule, domain.name)).READABLE
+            table = readable[name.removeprefix(f"{domain.name}-")](read_table(path), domain.headline)
             files = sources.linked("tables", name, ".csv", ".md")
-            yield Exhibit(name, caption(shown), files, *_age(sources, path), table=table)
+            yield Exhibit(name, caption(shown.caption), files, *_age(sources, path), table=table)
 
 
 def _age(sources: Sources, path: Path) -> tuple[bool, bool]:
@@ -326,25 +356,25 @@ def _age(sources: Sources, path: Path) -> tuple[bool, bool]:
     return fresh, sources.unfinished and not fresh
 
 
-def caption(shown: Mapping[str, Any]) -> str:
+def caption(file: str) -> str:
     """A caption as plain text; the parts in double braces are Snakemake's."""
-    text = (CAPTIONS / shown["caption"]).read_text(encoding="utf-8")
+    text = (CAPTIONS / file).read_text(encoding="utf-8")
     return " ".join(re.sub(r"\{\{.*?\}\}", "", text).replace("``", "").split())
 
 
-def _setting(experiments: Mapping[str, Any], domain: Mapping[str, Any]) -> str:
+def _setting(experiments: Mapping[str, Experiment], domain: Domain) -> str:
     """The setting of a domain's experiments, in one line."""
     same: dict[str, list[str]] = {}
     for name, entry in experiments.items():
-        if entry["domain"] == domain["name"]:
+        if entry.domain == domain.name:
             data = ", ".join(
                 str(value) if isinstance(value, str) else f"{key.replace('_', ' ')} {value}"
-                for key, value in entry["data"].items()
-                if value is not None and key in domain["described"]
+                for key, value in entry.data.items()
+                if value is not None and key in domain.described
             )
-            asked = entry["iterations"]
+            asked = entry.iterations
             iterations = asked if isinstance(asked, int) else f"{min(asked.values())} to {max(asked.values())}"
-            seeds = len(entry["seeds"])
+            seeds = len(entry.seeds)
             words = f"{data}; {iterations} iterations, {seeds} {'seed' if seeds == 1 else 'seeds'}"
             same.setdefault(words, []).append(name)
     return "; ".join(f"{', '.join(names)}: {words}" for words, names in same.items())
@@ -364,7 +394,7 @@ def _tokens(metrics: pd.DataFrame, domain: str) -> str:
     return "; ".join(f"{', '.join(names)}: {words}" for words, names in found.items())
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     """JSON for a script element: nothing in it can end the element."""
     return json.dumps(value, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

@@ -1,19 +1,18 @@
 """The collapse profile of a study: from the tidy tables to the decisions, their table and their sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from selfloop.analysis.read import groups, names_of, regimes_in_order
-from selfloop.data.profile import Measure, Profile, Remark
-from selfloop.data.quantity import Limit, Quantity
+from selfloop.data.profile import Measure, Profile
 from selfloop.data.tidy import SERIES
 from selfloop.numbers import measured
 from selfloop.report.content import Line, lines, share
 from selfloop.report.phenomena import UNMEASURED, Change, Decision, Observed, Phenomenon, decide, limit_of
+from selfloop.report.study import Basis
 from selfloop.statistics import estimates
 from selfloop.statistics.effect import table_of
 from selfloop.statistics.estimates import UNKNOWN
@@ -51,42 +50,26 @@ class Profiled:
     decisions: Sequence[Decision]
 
 
-def profiled(metrics: pd.DataFrame, profile: pd.DataFrame, domains: Sequence[Mapping[str, Any]]) -> list[Profiled]:
+def profiled(metrics: pd.DataFrame, profile: pd.DataFrame, domains: Iterable[Basis]) -> list[Profiled]:
     """The decisions on all models and regimes of the domains that have a profile.
 
     Args:
         metrics, profile: the tidy tables.
-        domains: name, headline and profile of each, as `planning.shown.Showing.profiled` says it.
+        domains: of the study.
     """
     places: list[tuple[str, Line]] = []
     observed: list[Observed] = []
     for domain in domains:
-        if domain["profile"] is None:
+        if domain.profile is None:
             continue
-        spec = profile_of(domain["profile"])
-        own = profile[profile["domain"] == domain["name"]]
-        limits = [Limit(Quantity(**each["quantity"]), each["most"]) for each in domain["adequate"]]
-        for line in lines(metrics, domain["name"], Quantity(**domain["headline"]), limits):
-            places.append((domain["name"], line))
-            observed.append(_observed(own, line, spec))
+        own = profile[profile["domain"] == domain.name]
+        for line in lines(metrics, domain.name, domain.headline, domain.adequate):
+            places.append((domain.name, line))
+            observed.append(_observed(own, line, domain.profile))
     return [
         Profiled(domain, line.experiment, line.series, line.regime, line.effect.horizon, known, decisions)
         for (domain, line), known, decisions in zip(places, observed, decide(observed), strict=True)
     ]
-
-
-def profile_of(plain: Mapping[str, Any]) -> Profile:
-    """A domain's profile of JSON values."""
-
-    def measure(of: Mapping[str, Any] | None) -> Measure | None:
-        return None if of is None else Measure(**of)
-
-    spread = Measure(**plain["spread"])
-    flat = tuple(Measure(**each) for each in plain["flat"])
-    words = {name: plain[name] for name in ("narrower", "wider")}
-    recall, like, carried = (measure(plain[name]) for name in ("recall", "like", "carried"))
-    remarks = tuple(Remark(**each) for each in plain["remarks"])
-    return Profile(spread, recall, flat, like, carried, **words, remarks=remarks)
 
 
 def _observed(profile: pd.DataFrame, line: Line, spec: Profile) -> Observed:

@@ -1,7 +1,6 @@
 """Rule write_profile: which phenomena of collapse each regime shows, as a table."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -11,12 +10,13 @@ from selfloop.data.tidy import METRICS, PROFILE
 from selfloop.jobs.job import Job, StepParams
 from selfloop.numbers import measured
 from selfloop.report.profile import profiled, table
+from selfloop.report.study import Basis
 
 
 class Params(StepParams):
     """What the phenomena are decided by in each domain, as `planning.shown` says it."""
 
-    study: list[dict[str, Any]]
+    study: list[Basis]
 
 
 def run(job: Job[Params]) -> None:

@@ -1,19 +1,19 @@
 """Rule write_report: the page of a finished study."""
 
 from pathlib import Path
-from typing import Any
 
 from selfloop.analysis.read import read_tidy
 from selfloop.data.atomic import atomic_file
 from selfloop.data.tidy import CURVES, METRICS, PROFILE
 from selfloop.jobs.job import Job, StepParams
 from selfloop.report.page import Sources, render
+from selfloop.report.study import Study
 
 
 class Params(StepParams):
     """What the page is about, as `planning.shown` says it."""
 
-    study: dict[str, Any]
+    study: Study
 
 
 def run(job: Job[Params]) -> None:

@@ -1,14 +1,17 @@
 """A detector of synthetic rows: a logistic regression on features, which scores no row that it was fitted to."""
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from selfloop.identity import stream
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 Floats: TypeAlias = npt.NDArray[np.float64]
-Rows: TypeAlias = Any  # features (rows, features): a NumPy array, or a sparse one of SciPy, by rows
+Rows: TypeAlias = "Floats | csr_matrix"  # features (rows, features)
 FOLDS = 4
 MOST_ROWS = 20_000  # of either kind that a fold is fitted to
 MOST_STEPS = 200
@@ -28,7 +31,9 @@ def detector_scores(sampled: Rows, real: Rows) -> Floats:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
-    if not isinstance(sampled, np.ndarray):  # of hashed words: most columns are of none
+    if not isinstance(sampled, np.ndarray) and not isinstance(
+        real, np.ndarray
+    ):  # of hashed words: most columns are of none
         used = np.unique(np.concatenate([sampled.indices, real.indices]))
         sampled, real = sampled[:, used], real[:, used]
     rows = sampled.shape[0]

@@ -10,13 +10,13 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import snakemake.api  # before the modules below, which import each other
 import snakemake.exceptions
 import snakemake.workflow
 from snakemake import common, dag, io, resources
 from snakemake.executors import local
+from snakemake.jobs import Job
 from snakemake.persistence import PersistenceBase
 from snakemake.scheduling import job_scheduler
 from snakemake.settings import types
@@ -26,6 +26,8 @@ from snakemake.shell import shell
 from selfloop.config.load import read
 from selfloop.errors import UserError
 
+Finished = Callable[[PersistenceBase, Job], Awaitable[None]]  # a method of it
+
 
 def read_configs() -> None:
     """Let Snakemake read the files of its option `--configfile` as `selfloop check` does.
@@ -34,7 +36,7 @@ def read_configs() -> None:
     what is no text or nested too deep ends in a traceback. For the profile, which is read still earlier.
     """
 
-    def load(path: Path) -> dict[str, Any]:
+    def load(path: Path) -> dict[str, object]:
         try:
             return read(path)
         except UserError as error:
@@ -58,18 +60,33 @@ def plan_faster(*owners: type) -> None:
         common.overwrite_function_params(method, parameters)
     if not hasattr(dag.ScriptProcessor.process_job, "once"):
         dag.ScriptProcessor.process_job = once_per_rule(dag.ScriptProcessor.process_job)
+        io._IOFile.check = once_per_path(io._IOFile.check)
 
 
-def once_per_rule(process_job: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+def once_per_rule(
+    process_job: Callable[[dag.ScriptProcessor, Job], None],
+) -> Callable[[dag.ScriptProcessor, Job], None]:
     """The same check that a job's script is there, for one job of a rule; none of our scripts is named by wildcards."""
     checked = set()
 
-    def once(processor: Any, job: Any) -> None:
+    def once(processor: dag.ScriptProcessor, job: Job) -> None:
         if (processor.script_type, job.rule) not in checked:  # notebooks are looked for by the same function
             process_job(processor, job)
             checked.add((processor.script_type, job.rule))
 
     once.once = True  # type: ignore[attr-defined]
+    return once
+
+
+def once_per_path(check: Callable[[io._IOFile], None]) -> Callable[[io._IOFile], None]:
+    """The same warnings about what a path looks like, for the first of the jobs that have it."""
+    checked = set()
+
+    def once(file: io._IOFile) -> None:
+        if file._file not in checked:
+            check(file)
+            checked.add(file._file)
+
     return once
 
 
@@ -80,13 +97,13 @@ def ignore_dates() -> None:
     later. Names of artifacts and params of jobs hold all that results depend on, see `planning.study` and `.rules`.
     """
 
-    async def is_newer(file: Any, than: float) -> bool:
+    async def is_newer(file: object, than: float) -> bool:
         return False
 
-    async def no_check(graph: Any, job: Any, expanded_output: Any) -> None:
+    async def no_check(graph: object, job: object, expanded_output: object) -> None:
         pass
 
-    def triggers(workflow: Any) -> frozenset[RerunTrigger]:
+    def triggers(workflow: snakemake.workflow.Workflow) -> frozenset[RerunTrigger]:
         # The trigger `code` watches the date of the script.
         return frozenset(workflow.dag_settings.rerun_triggers) & {RerunTrigger.PARAMS, RerunTrigger.INPUT}
 
@@ -102,7 +119,7 @@ def schedule_once() -> None:
     another round a second later. Every job that ends begins a round, so that after n jobs there are n rounds a second.
     """
 
-    def reevaluate(scheduler: Any, delay: float) -> None:
+    def reevaluate(scheduler: job_scheduler.JobScheduler, delay: float) -> None:
         def wake() -> None:
             scheduler.timer = None  # first, so that the round which begins now can set the next one
             scheduler._open_jobs.release()
@@ -126,10 +143,10 @@ def record_where_jobs_run() -> None:
         PersistenceBase.finished = recording(PersistenceBase.finished)
 
 
-def recording(finished: Callable[[Any, Any], Awaitable[None]]) -> Callable[[Any, Any], Awaitable[None]]:
+def recording(finished: Finished) -> Finished:
     """The same, in the manner of jobs that are submitted all at once: these have no main process to write for them."""
 
-    async def recorded(persistence: Any, job: Any) -> None:
+    async def recorded(persistence: PersistenceBase, job: Job) -> None:
         settings = persistence.dag.workflow.remote_execution_settings
         before, settings.immediate_submit = settings.immediate_submit, True
         try:
@@ -156,7 +173,7 @@ def say_of_errors(advice: Callable[[BaseException], str | None]) -> None:
     said: set[str] = set()
     shown = snakemake.exceptions.print_exception
 
-    def show(error: BaseException, *arguments: Any, **options: Any) -> None:
+    def show(error: BaseException, *arguments: object, **options: object) -> None:
         text = advice(error)
         if text is None:
             shown(error, *arguments, **options)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from logging import DEBUG, ERROR, INFO, WARNING, Filter, LogRecord
 from pathlib import Path
 from threading import Thread
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 from snakemake import logging as snakemakes
 from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake_interface_logger_plugins.settings import OutputSettingsLoggerInterface
 
 from selfloop.jobs.record import attempts, recorded_logs
 from selfloop.numbers import duration
@@ -54,7 +55,7 @@ class Display(Protocol):
         """Stop; nothing is redrawn from now on."""
 
 
-def display(style: str, settings: Any) -> Display:
+def display(style: str, settings: OutputSettingsLoggerInterface) -> Display:
     """The display of a style, one of `STYLES`.
 
     Args:
@@ -73,7 +74,7 @@ def display(style: str, settings: Any) -> Display:
 class AsSnakemake:
     """Snakemake's own messages."""
 
-    def __init__(self, stream: Any, settings: Any) -> None:
+    def __init__(self, stream: TextIO, settings: OutputSettingsLoggerInterface) -> None:
         self.handler = snakemakes.ColorizingTextHandler(nocolor=settings.nocolor, stream=stream)
         self.handler.setFormatter(snakemakes.DefaultFormatter(settings.quiet, settings.show_failed_logs))
         self.filter: Filter = snakemakes.DefaultFilter(

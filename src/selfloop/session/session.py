@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from selfloop.code_digest import is_module
 from selfloop.data import contents
@@ -25,11 +25,14 @@ from selfloop.planning.rules import Plan
 from selfloop.processes import gpus, lifetime, stopping
 from selfloop.session import compat, folder_lock, provenance, signals, slurm
 
+if TYPE_CHECKING:
+    from snakemake.workflow import Workflow
+
 
 class Session:
     """One run of the workflow; created when the Snakefile is parsed."""
 
-    def __init__(self, workflow: Any, plan: Plan) -> None:
+    def __init__(self, workflow: "Workflow", plan: Plan) -> None:
         self.workflow, self.plan = workflow, plan
         self.began = time.time()
         plan.submits = lambda: self._executor() == "slurm"

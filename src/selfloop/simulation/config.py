@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import Field, TypeAdapter
 
@@ -31,7 +31,7 @@ class Chains(Section):
     """
 
     regime: str
-    table: dict[str, Any]
+    table: dict[str, object]
     iterations: int
     seeds: int
 
@@ -56,18 +56,17 @@ def temperature_title(temperature: float) -> str:
     return f"temperature={float(temperature)}"
 
 
-def table_of(regime: Regime) -> dict[str, Any]:
+def table_of(regime: Regime) -> dict[str, object]:
     """What a regime trains on, as JSON values: neither its name nor its looks."""
     kept = asdict(regime)
-    plain: dict[str, Any] = {name: kept[name] for name in kept if name not in ("name", *LOOKS)}
     defaults = {field.name: field.default for field in fields(type(regime.sources[0]))}
-    plain["sources"] = [
-        {name: value for name, value in source.items() if value != defaults[name]} for source in plain["sources"]
+    kept["sources"] = [
+        {name: value for name, value in source.items() if value != defaults[name]} for source in kept["sources"]
     ]
-    return plain
+    return {name: value for name, value in kept.items() if name not in ("name", *LOOKS)}
 
 
-def sets_of(name: str, table: Mapping[str, Any], iterations: int) -> list[TrainingSet]:
+def sets_of(name: str, table: Mapping[str, object], iterations: int) -> list[TrainingSet]:
     """The training sets of the regime with a table, from iteration 1 on."""
     regime = TypeAdapter(Regime).validate_python({"name": name, **table})
     return [training_set(regime, n) for n in range(1, iterations + 1)]

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,7 +13,7 @@ from selfloop.processes.group import PROMISED, rank, size
 from selfloop.processor import auto_precision, processor
 
 if TYPE_CHECKING:  # vLLM's environment lacks what it imports
-    from selfloop.jobs.job import Job
+    from selfloop.jobs.job import Job, StepParams
 
 DRIVER = Path("/proc/driver/nvidia/version")
 INSTALL = "install its CUDA build with make install TORCH=cuda"
@@ -111,18 +111,18 @@ def _cause(error: BaseException | None = None) -> str:
     return f"torch {torch.__version__} finds none ({said}): {advice}."
 
 
-def describe(device: torch.device, dtype: torch.dtype, **how: Any) -> Device:
-    """What is computed on, for logs and records, and `how`: further fields of `Device`."""
+def describe(device: torch.device, dtype: torch.dtype, attention: str | None = None, compiled: bool = False) -> Device:
+    """What is computed on, for logs and records; `attention` and `compiled` as in `Device`."""
     told = str(dtype).removeprefix("torch.")
     if device.type != "cuda":
         name = torch.backends.cpu.get_cpu_capability()
         cpu = processor().model or "CPU"
-        return Device(cpu, name, total_memory(device), None, None, torch.__version__, told, **how)
+        return Device(cpu, name, total_memory(device), None, None, torch.__version__, told, attention, compiled)
     found = torch.cuda.get_device_properties(device)
     capability = f"compute capability {found.major}.{found.minor}"
     memory = int(found.total_memory)
     versions = driver(), torch.version.cuda, torch.__version__
-    return Device(found.name, capability, memory, *versions, told, count=size(), **how)
+    return Device(found.name, capability, memory, *versions, told, attention, compiled, size())
 
 
 def driver(file: Path = DRIVER) -> str | None:
@@ -134,14 +134,20 @@ def driver(file: Path = DRIVER) -> str | None:
     return match and match[1]
 
 
-def note(job: "Job[Any]", device: torch.device, dtype: torch.dtype, **how: Any) -> None:
+def note(
+    job: "Job[StepParams]",
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str | None = None,
+    compiled: bool = False,
+) -> None:
     """Note in a step's log and record what it computes on; arguments as of `describe`."""
-    note_device(job, describe(device, dtype, **how))
+    note_device(job, describe(device, dtype, attention, compiled))
     if device.type == "cuda" and dtype == torch.bfloat16 != compute_dtype("auto", device):
         job.log.warning("precision: bfloat16 is emulated on this GPU, which is slow; take auto or float32")
 
 
-def note_device(job: "Job[Any]", device: Device) -> None:
+def note_device(job: "Job[StepParams]", device: Device) -> None:
     """Note it, as another process may have described it."""
     job.log.info("computing on %s", device)
     job.uses(device)

@@ -10,6 +10,7 @@ from selfloop.data.profile_rows import Link, Values, rows
 from selfloop.data.tidy import METRICS, PROFILE
 from selfloop.planning.shown import profiled_domains
 from selfloop.report.profile import profiled
+from selfloop.report.study import Basis
 
 HAPPENS = {"blows up", "modal collapse", "towards uniformity", "amplified"}
 STABLE, RISING = (1.0, 1.0, 1.0), (1.0, 1.3, 1.6)
@@ -39,7 +40,7 @@ def happening() -> Callable[..., set[str]]:
         nothing = {**chain, **headline, "iteration": 0, "split": domain.headline.baseline.split, "value": 2.0}
         metrics = pd.DataFrame([*measured_losses, *({**nothing, "seed": s} for s in chains)], columns=METRICS.names)
         profile = pd.DataFrame(found).reindex(columns=PROFILE.names)
-        (line,) = profiled(metrics, profile, profiled_domains([domain]))
+        (line,) = profiled(metrics, profile, map(Basis.model_validate, profiled_domains([domain])))
         return {of.word for of in line.decisions} & HAPPENS
 
     return of

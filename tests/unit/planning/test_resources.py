@@ -11,7 +11,7 @@ from selfloop.domains.protocol import domain_names
 from selfloop.errors import UserError
 from selfloop.jobs.steps import step_module
 from selfloop.planning.check import check
-from selfloop.planning.resources import Resources
+from selfloop.planning.resources import STEPS_ASKING, Resources
 from selfloop.planning.rules import plan_study
 
 FILE = Path(__file__).parents[3] / "config/resources.yaml"
@@ -31,10 +31,10 @@ def changed(tmp_path: Path, *keys: str, value: Any) -> Path:
 
 def test_a_domain_that_says_nothing_asks_for_the_default() -> None:
     resources = Resources(FILE)
-    assert resources.of("train", "text")["gpu"] == 1
-    assert resources.of("train", "linear")["gpu"] == 0
-    assert resources.of("train", "linear")["cpus"] == resources.of("train", "text")["cpus"] == 1
-    assert resources.of("prepare_data", "text")["gpu"] == 0
+    assert resources.of("train", "text").gpu == 1
+    assert resources.of("train", "linear").gpu == 0
+    assert resources.of("train", "linear").cpus == resources.of("train", "text").cpus == 1
+    assert resources.of("prepare_data", "text").gpu == 0
 
 
 def test_later_attempts_ask_for_more_memory_and_for_more_time_where_they_begin_anew(tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_a_file_that_is_not_there_is_one_message(tmp_path: Path) -> None:
 @pytest.mark.parametrize("domain", domain_names())
 def test_only_steps_that_compute_on_a_gpu_request_one(domain: str) -> None:
     resources = Resources(FILE)
-    for step in resources._table["default"]:
-        if is_module(module := step_module(step, domain)) and resources.of(step, domain)["gpu"]:
+    for step in STEPS_ASKING:
+        if is_module(module := step_module(step, domain)) and resources.of(step, domain).gpu:
             assert "selfloop.training.devices" in used_modules(module), f"{step} of {domain}"
 
 

@@ -1,17 +1,22 @@
 """What a study shows: which artifacts an analysis reads, and which figures may be given a title."""
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from selfloop.config.load import read
 from selfloop.domains.protocol import Analysis
 from selfloop.jobs.steps import step_module
 from selfloop.planning.rules import Plan, plan_study
 from selfloop.planning.shown import Shown
+from selfloop.report import write_profile, write_report
 from selfloop.report.places import CAPTIONS
+
+ROOT = Path(__file__).resolve().parents[3]
 
 CONFIG: dict[str, Any] = {
     "experiments": {
@@ -121,3 +126,21 @@ def test_the_page_is_told_which_regimes_are_controls_a_users_own_among_them() ->
     entry = {"domain": "linear", "data": {"dimension": 2, "rows": 8}, "iterations": 2, "seeds": [0]}
     config = {"experiments": {"a": {**entry, "regimes": ["replace", "twice", "real"]}}, "regimes": {"twice": table}}
     assert plan_study(config).shows.report()["controls"] == ["real", "twice"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config/config.yaml", "config/paper.yaml", "config/curation.yaml", "config/ridge.yaml", "tests/studies/laws.yaml"],
+)
+def test_what_a_step_is_told_is_what_it_asks_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    shows = plan_study(read(ROOT / name)).shows
+    for entry in shows.entries:
+        step = importlib.import_module(step_module(entry.rule, entry.domain.name))
+        told = json.loads(json.dumps(entry.params))  # as Snakemake hands it on
+        assert step.Params.model_validate(told).domain == entry.domain.name
+    told = json.loads(json.dumps({"report": shows.report(), "profile": shows.profiled()}))
+    assert write_report.Params.model_validate({"study": told["report"]}).study.headlines.keys() == {
+        domain.name for domain in shows.study.domains
+    }
+    assert len(write_profile.Params.model_validate({"study": told["profile"]}).study) == len(shows.study.domains)

@@ -102,6 +102,11 @@ def test_a_part_is_named_once_however_many_training_sets_take_it(monkeypatch: py
     assert len(named) == len(set(named)) == 20
 
 
+def test_the_text_of_a_study_is_short_however_large_it_is() -> None:
+    # Snakemake takes the text of each method that it unpacks the inputs of.
+    assert len(repr(build())) < 200
+
+
 def test_a_study_has_one_chain_per_regime_sampling_and_seed() -> None:
     built = of(seeds=[0, 1], sampling=[{}, {"temperature": 0.3}])
     assert len(built.chains) == 3 * 2 * 2

@@ -10,6 +10,7 @@ import pytest
 from selfloop.data.tidy import CURVES, METRICS, PROFILE
 from selfloop.planning.rules import Plan, plan_study
 from selfloop.report.page import Sources, render
+from selfloop.report.study import Study
 
 CONFIG = {
     "experiments": {
@@ -92,6 +93,7 @@ def page(tmp_path: Path) -> Callable[..., str]:
     ) -> str:
         curve = pd.DataFrame(columns=CURVES.names) if curve is None else curve
         profile = pd.DataFrame(columns=PROFILE.names) if profile is None else profile
-        return render(Sources((study or plan()).shows.report(), metrics, curve, profile, tmp_path, **about)).html
+        asked = Study.model_validate((study or plan()).shows.report())
+        return render(Sources(asked, metrics, curve, profile, tmp_path, **about)).html
 
     return of

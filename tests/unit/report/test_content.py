@@ -9,6 +9,7 @@ from selfloop.analysis.read import select
 from selfloop.data.quantity import Limit, Quantity
 from selfloop.report import content
 from selfloop.report.content import Judged
+from selfloop.report.study import Study
 
 from .conftest import LOSSES, curves, measured, plan
 
@@ -94,12 +95,12 @@ def test_a_share_is_in_percent_and_no_number_beyond_a_thousand_times(value: floa
 
 
 def test_a_whole_study_has_no_gap() -> None:
-    experiments = plan().checked.plain["experiments"]
+    experiments = Study.model_validate(plan().shows.report()).experiments
     assert content.gaps(experiments, measured(), {"text": LOSS}) == []
 
 
 def test_a_gap_names_chain_and_iterations() -> None:
-    experiments = plan().checked.plain["experiments"]
+    experiments = Study.model_validate(plan().shows.report()).experiments
     metrics = measured()
     gone = (metrics["regime"] == "replace") & (metrics["seed"] == 1) & (metrics["iteration"] > 2)
     metrics.loc[metrics.index[0], "value"] = math.nan

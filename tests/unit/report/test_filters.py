@@ -10,6 +10,7 @@ from selfloop.data.tidy import PROFILE
 from selfloop.planning.rules import Plan, plan_study
 from selfloop.report.content import judged, lines
 from selfloop.report.filters import Filtered, filtered
+from selfloop.report.study import Study
 
 from .conftest import CONFIG, measured
 
@@ -40,8 +41,7 @@ def of(losses: Sequence[float], seeds: Sequence[int] = (0, 1, 2), noise: float =
     metrics["value"] += (
         noise * ((metrics["seed"] % 3) - 1) * (metrics["regime"] == "curated") * (metrics["iteration"] - 1)
     )
-    report = study().shows.report()
-    (domain,) = report["domains"]
+    (domain,) = Study.model_validate(study().shows.report()).domains
     quantity = next(iter(study().domains)).headline
     (found,) = filtered(judged(lines(metrics, "text", quantity)), metrics, entropies(entropy, seeds), [domain])
     return found

@@ -16,6 +16,7 @@ from selfloop.session.compat import (
     dag,
     ignore_dates,
     io,
+    once_per_path,
     once_per_rule,
     plan_faster,
     resources,
@@ -90,13 +91,21 @@ def test_the_script_of_a_rule_is_looked_for_once() -> None:
             check(SimpleNamespace(script_type="script"), SimpleNamespace(rule="broken"))
 
 
+def test_what_a_path_looks_like_is_warned_of_once() -> None:
+    looked: list[str] = []
+    check = once_per_path(lambda file: looked.append(file._file))
+    for path in ("results//a", "results/b", "results//a"):
+        check(SimpleNamespace(_file=path))
+    assert looked == ["results//a", "results/b"]
+
+
 def test_the_pinned_snakemake_has_what_is_patched() -> None:
     plan_faster(Sizes)
     plan_faster(Sizes)
-    check = dag.ScriptProcessor.process_job
-    assert check.__module__ == "selfloop.session.compat"
     # Applied once, however often it is asked for: what it wraps is Snakemake's own.
-    assert inspect.getclosurevars(check).nonlocals["process_job"].__module__ == "snakemake.dag"
+    for check, wrapped in ((dag.ScriptProcessor.process_job, "process_job"), (io._IOFile.check, "check")):
+        assert check.__module__ == "selfloop.session.compat"
+        assert inspect.getclosurevars(check).nonlocals[wrapped].__module__.startswith("snakemake.")
 
 
 def test_an_error_with_advice_is_said_once_and_any_other_shown_as_snakemake_shows_it(

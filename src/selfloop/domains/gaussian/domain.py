@@ -1,17 +1,19 @@
 """What the study asks of the Gaussian domain while it is planned: names, simulations, and what is wrong with them."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from selfloop.config import models
 from selfloop.config.filters import Filter, center_problems
+from selfloop.config.section import given
 from selfloop.data.quantity import Quantity
 from selfloop.domains.gaussian.config import Chains, Data, Model, Sampling, Simulation, Training
 from selfloop.domains.simulated import VectorDomain
 from selfloop.inputs import packaged
 from selfloop.numbers import size
+from selfloop.simulation import config as simulation
 from selfloop.simulation.config import temperature_title
 
 
@@ -28,6 +30,14 @@ class Experiment(models.Experiment):
 
 
 MOST_NUMBERS = 10**8  # in a matrix of rows, 8 bytes each
+
+
+def _shape(data: Data) -> tuple[int | None, int | None]:
+    """Dimension and number of the rows."""
+    if data.source != "packaged":
+        return data.dimension, data.rows
+    assert data.name is not None
+    return packaged.shape(data.name, data.dimension, data.rows, data.test_fraction)
 
 
 def _problems(experiment: Experiment) -> Iterator[str]:
@@ -77,7 +87,7 @@ class Gaussian(VectorDomain[Experiment, Data, Model, Sampling]):
 
     def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:
         """A center of another dimension."""
-        yield from center_problems(scorer, int(self.setting(experiment)["dimension"]), "the rows' dimension")
+        yield from center_problems(scorer, given(_shape(experiment.data)[0]), "the rows' dimension")
 
     def data_slug(self, data: Data) -> str:
         """For example normal-d10-n100."""
@@ -92,17 +102,15 @@ class Gaussian(VectorDomain[Experiment, Data, Model, Sampling]):
         """For example temperature=1.0."""
         return temperature_title(sampling.temperature)
 
-    def setting(self, experiment: Experiment) -> dict[str, Any]:
-        data, real = experiment.data, experiment.data.source == "packaged"
-        d, n = data.dimension, data.rows
-        if real:
-            assert data.name is not None
-            d, n = packaged.shape(data.name, data.dimension, data.rows, data.test_fraction)
-        given = {"data": data} if real else {}
-        return {"dimension": d, "rows": n, "covariance": experiment.training.covariance, **given}
+    def setting(self, experiment: Experiment) -> dict[str, object]:
+        data = experiment.data
+        d, n = _shape(data)
+        rows = {"data": data} if data.source == "packaged" else {}
+        return {"dimension": d, "rows": n, "covariance": experiment.training.covariance, **rows}
 
-    def measures(self, chains: Chains, metric: str) -> bool:
+    def measures(self, chains: simulation.Chains, metric: str) -> bool:
         """Where the variance is known, the mean's error alone; singular covariances have no determinant."""
+        assert isinstance(chains, Chains)
         if chains.covariance == "known":
             return metric == "mean_error"
         return metric != "log_determinant" or chains.rows > chains.dimension

@@ -12,7 +12,7 @@ from selfloop.config.section import first_of
 from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
-from selfloop.data.validation import held_out, watches, with_validation
+from selfloop.data.validation import held_out, with_validation
 from selfloop.domains.image.config import VALIDATION_KEYS, Data, Model, Sampling, Training
 from selfloop.domains.image.data import sources
 from selfloop.domains.protocol import Analysis, Artifacts, Domain, first_seeds, too_large
@@ -130,10 +130,6 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
     def sampling_title(self, sampling: Sampling) -> str:
         """For example temperature=1.0."""
         return f"temperature={float(sampling.temperature)}"
-
-    def watches_validation(self, training: Training) -> bool:
-        """Whether the schedule waits for a plateau."""
-        return watches(training)
 
     def problems(self, experiment: Experiment) -> list[str]:
         """What the schema cannot say; one sentence each, beginning with the key within the experiment."""

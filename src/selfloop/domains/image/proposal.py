@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from selfloop.domains.cost import AnyEffort
 from selfloop.domains.image.config import Data, Model
@@ -37,6 +37,7 @@ from selfloop.numbers import short
 
 if TYPE_CHECKING:
     import datasets
+    from PIL.Image import Image
 
 LOOKED_AT = 400  # images that are opened
 LEAST = 40  # images of which there can be a study
@@ -124,13 +125,13 @@ def found(named: Sequence[str], paths: Sequence[Path]) -> Found:
     return _proposal(common_name([Path(named[0])]), data, usable, tally, said, where)
 
 
-def of_hub(name: str, builder: "datasets.DatasetBuilder", rows: Iterable[Mapping[str, Any]]) -> Found | None:
+def of_hub(name: str, builder: "datasets.DatasetBuilder", rows: Iterable[Mapping[str, "Image | None"]]) -> Found | None:
     """What is in a data set of the hub whose features hold an image; `rows`: the first ones of its train split."""
     info = builder.info
     columns = [key for key, feature in (info.features or {}).items() if type(feature).__name__ == "Image"]
     if not columns:
         return None
-    pictures = [row[columns[0]] for row in rows if row[columns[0]] is not None]
+    pictures = [picture for row in rows if (picture := row[columns[0]]) is not None]
     tally = Tally()
     for picture in pictures:
         tally.modes[picture.mode] += 1
@@ -174,7 +175,7 @@ def _proposal(
     images = Images(name, data, count, side, color, why, tested)
     sizes = [size for size in SIZES if size.rows <= _available(images) and size.side <= max(32, side)] or SIZES[:1]
 
-    def effort(section: Any, model: Any) -> AnyEffort:
+    def effort(section: Data, model: Model) -> AnyEffort:
         return effort_of(section, model, section.rows or count, section.test_rows or 1)
 
     scales = tuple(Scale(partial(_draft, images, size), _most(images, size)) for size in sizes)

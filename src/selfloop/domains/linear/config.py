@@ -1,6 +1,6 @@
 """The sections of an experiment of the linear domain. Light: the Snakefile and the steps import it."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -99,7 +99,7 @@ class Chains(Distribution):
     unsaid: ClassVar = frozenset({"table"})
 
     regime: str
-    table: dict[str, Any] | None = None  # as `simulation.config.table_of` has it, of regimes without a closed form
+    table: dict[str, object] | None = None  # as `simulation.config.table_of` has it, of regimes without a closed form
     ridge: float
     iterations: int
     seeds: int

@@ -5,7 +5,7 @@ numpy is imported where something is checked, since studies of other domains loa
 
 from collections.abc import Iterator, Mapping
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -194,7 +194,7 @@ class Linear(Domain[Experiment, Data, Model, Sampling]):
         """For example d10-t100."""
         return f"d{data.dimension}-t{data.rows}"
 
-    def architecture(self, data: Data, model: Model) -> dict[str, Any]:
+    def architecture(self, data: Data, model: Model) -> dict[str, object]:
         """The data: there are no weights to begin with, and experiments on other data draw noise of their own."""
         return data.without("reserve").plain
 

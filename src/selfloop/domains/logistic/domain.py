@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Iterator, Mapping
 from math import log
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -89,7 +89,7 @@ class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):
         """The only sampling there is."""
         return "bernoulli"
 
-    def setting(self, experiment: Experiment) -> dict[str, Any]:
+    def setting(self, experiment: Experiment) -> dict[str, object]:
         return {"data": experiment.data, "tolerance": experiment.training.tolerance}
 
     def drawn(self, experiment: Experiment) -> bool:

@@ -12,7 +12,7 @@ from selfloop.config.section import first_of
 from selfloop.data.profile import Measure, Profile, Remark
 from selfloop.data.quantity import Limit, Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
-from selfloop.data.validation import held_out, watches, with_validation
+from selfloop.data.validation import held_out, with_validation
 from selfloop.domains.molecule.config import VALIDATION_KEYS, Data, Model, Sampling, Training
 from selfloop.domains.molecule.data import sources
 from selfloop.domains.protocol import Analysis, Artifacts, Domain, too_large
@@ -158,10 +158,6 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
     def baseline(self, model: Model) -> dict[str, object]:
         """The noise, and the pairs that are within the cutoff."""
         return model.model_dump(include={"timesteps", "beta_start", "beta_end", "cutoff"})
-
-    def watches_validation(self, training: Training) -> bool:
-        """Whether the schedule waits for a plateau."""
-        return watches(training)
 
     def problems(self, experiment: Experiment) -> list[str]:
         """What the schema cannot say; one sentence each, beginning with the key within the experiment."""

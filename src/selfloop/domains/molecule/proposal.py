@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
+from selfloop.config.section import given
 from selfloop.domains.cost import AnyEffort
 from selfloop.domains.molecule.config import Data, Model
 from selfloop.domains.molecule.cost import effort_of
@@ -114,11 +114,11 @@ def found(named: Sequence[str], paths: Sequence[Path]) -> Found:
         most = sorted(atoms)[math.ceil(0.9 * len(atoms)) - 1]
         sizes = [Size(most, 32, 1, 3, 400, 16, 25, min(24, math.floor(0.7 * len(atoms))))]
 
-    def effort(data: Any, model: Any) -> AnyEffort:
+    def effort(data: Data, model: Model) -> AnyEffort:
         each = data.conformers or 1
-        kept = there.up_to(data.max_atoms)
+        kept = there.up_to(given(data.max_atoms))
         tested = data.test_molecules or 1
-        return effort_of(data, model, data.molecules * each, tested * each, mean(kept))
+        return effort_of(data, model, given(data.molecules) * each, tested * each, mean(kept))
 
     scales = tuple(Scale(partial(_draft, there, size), _most(there, size)) for size in sizes)
     return Found(there.name, tuple(said), scales, effort)

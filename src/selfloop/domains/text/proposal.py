@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from selfloop.domains.cost import AnyEffort
 from selfloop.domains.proposal import (
@@ -194,7 +194,7 @@ def found(named: Sequence[str], paths: Sequence[Path], checkpoint: str | None = 
     return _proposal(name, data, documents, count, said, where, checkpoint)
 
 
-def of_hub(name: str, builder: "datasets.DatasetBuilder", rows: Iterable[Mapping[str, Any]]) -> Found | None:
+def of_hub(name: str, builder: "datasets.DatasetBuilder", rows: Iterable[Mapping[str, object]]) -> Found | None:
     """What is in a data set of the hub whose features hold a string; `rows`: the first ones of its train split."""
     info = builder.info
     columns = [key for key, feature in (info.features or {}).items() if getattr(feature, "dtype", "") == "string"]
@@ -202,13 +202,13 @@ def of_hub(name: str, builder: "datasets.DatasetBuilder", rows: Iterable[Mapping
         return None
     said: list[str] = []
     records = list(rows)
-    column = _preferred({key: [row[key] or "" for row in records] for key in columns}, said)
+    column = _preferred({key: [str(row[key] or "") for row in records] for key in columns}, said)
     data = {"source": Choice("hub", ON_HUB), "name": Choice(name, NAMED), "text_column": column}
     splits = {key: split.num_examples for key, split in (info.splits or {}).items()}
     count = splits.get("train") or len(records)
     test = next((key for key in ("validation", "test") if splits.get(key)), None)
     data["test_split"] = Choice(test, f"its splits are {', '.join(splits)}" if splits else "a share is held out")
-    documents = [text for row in records if (text := row[str(column.value)])]
+    documents = [str(text) for row in records if (text := row[str(column.value)])]
     if not documents:
         raise too_few(0, "documents", LEAST, name)
     said.append(f"{name}: {count:,} documents; the first {len(documents)} have {_lengths(list(map(len, documents)))}.")
@@ -241,7 +241,10 @@ def _column(paths: Sequence[Path], said: list[str]) -> Choice:
     return _preferred(values, said)
 
 
-def _first(rows: Iterator[Any], count: int) -> Iterator[Any]:
+T = TypeVar("T")
+
+
+def _first(rows: Iterator[T], count: int) -> Iterator[T]:
     return (row for _, row in zip(range(count), rows, strict=False))
 
 
@@ -319,7 +322,7 @@ def _proposal(
         said.append(f"{checkpoint}: a model of {short(parameter_count(Model(checkpoint=checkpoint)))} parameters.")
         sizes = sizes[:3][-1:]
 
-    def effort(section: Any, model: Any) -> AnyEffort:
+    def effort(section: Data, model: Model) -> AnyEffort:
         tested = section.test_rows or 1
         return effort_of(expected_sizes(section, model, corpus.lengths, section.rows or corpus.count, tested), model)
 

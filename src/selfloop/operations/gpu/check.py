@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +43,7 @@ from selfloop.operations.gpu.launches import of_sampling_step, of_training_step
 from selfloop.processes.group import PROMISED
 from selfloop.processes.stopping import Stopped, caught
 from selfloop.training.devices import compute_dtype, describe, prepare_torch
-from selfloop.training.loop import Task, fit
+from selfloop.training.loop import Batch, Task, fit
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.resume import ResumeCheckpoint
 
@@ -255,7 +254,7 @@ class GPUCheck:
             rate = language.tokens_per_second(model, documents, length, "vllm", seconds)
             yield "vLLM", f"{rate:,.0f} tokens/s", None
 
-    def _steps_per_second(self, model: torch.nn.Module, task: Task[Any], precision: str) -> float:
+    def _steps_per_second(self, model: torch.nn.Module, task: Task[Batch], precision: str) -> float:
         bar, settings = language.Steps(), OptimizerConfig(1e-3, 0.1, 0.9, 0.95, 1.0, 1, precision)
         with tempfile.TemporaryDirectory() as folder:
             fit(model, task, settings, ResumeCheckpoint(Path(folder), "check-gpu", 1e9), self.device, bar)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,12 +31,20 @@ from selfloop.training.resume import ResumeCheckpoint
 
 BATCH = 32  # documents, as the paper's
 OPTIMIZER = OptimizerConfig(1e-3, 0.1, 0.9, 0.95, 1.0, 1, "auto")
-_SIZES: dict[str, Any] = {"context": 2048, "vocabulary": 8000, "initializer_range": 0.02}
-_SMALL: dict[str, Any] = {"hidden_size": 256, "layers": 8, "intermediate_size": 1024, **_SIZES}
+SMALL = Model(
+    architecture="llama",
+    hidden_size=256,
+    layers=8,
+    heads=8,
+    intermediate_size=1024,
+    context=2048,
+    vocabulary=8000,
+    initializer_range=0.02,
+)
 PAPER = {
-    "GPT-2 9M": Model(architecture="gpt2", heads=16, **_SMALL),
-    "Llama 12M": Model(architecture="llama", heads=8, **_SMALL),
-    "Llama 126M": Model(architecture="llama", heads=12, hidden_size=768, layers=12, intermediate_size=3072, **_SIZES),
+    "GPT-2 9M": SMALL.changed(architecture="gpt2", heads=16),
+    "Llama 12M": SMALL,
+    "Llama 126M": SMALL.changed(heads=12, hidden_size=768, layers=12, intermediate_size=3072),
 }
 TINY = {
     name: model.changed(hidden_size=4 * model.heads, layers=2, intermediate_size=32, context=64, vocabulary=300)

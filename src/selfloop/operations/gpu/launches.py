@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.sampling.lanes import Decoder, lane_sizes
-from selfloop.training.loop import Task
+from selfloop.training.loop import Batch, Task
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.optimizer import FlatWeights, Optimizer
 
@@ -30,11 +29,11 @@ class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self,
-        func: OpOverload[..., Any],
-        types: Sequence[Any],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+        func: OpOverload[..., object],
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         """Count and run an operation."""
         name = func.overloadpacket.__name__
         if name.startswith("index") and any(index.dtype == torch.bool for index in _indices(args)):
@@ -54,13 +53,13 @@ class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return {name: count for name, count in self.counts.items() if name in WAITS}
 
 
-def _indices(args: Sequence[Any]) -> Sequence[Any]:
+def _indices(args: Sequence[object]) -> Sequence[torch.Tensor]:
     """The indices of `index` and `index_put`; a mask among them is turned into numbers, which the host waits for."""
     indices = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else ()
     return [index for index in indices if isinstance(index, torch.Tensor)]
 
 
-def _is_free(func: OpOverload[..., Any]) -> bool:
+def _is_free(func: OpOverload[..., object]) -> bool:
     """Whether an operation launches nothing: a view, an allocation, a look at a shape."""
     returns = func._schema.returns
     views = any(each.alias_info is not None and not each.alias_info.is_write for each in returns)
@@ -68,7 +67,7 @@ def _is_free(func: OpOverload[..., Any]) -> bool:
     return views or name.startswith(("empty", "new_empty", "detach", "sym_", "_unsafe_view", "lift_fresh"))
 
 
-def of_training_step(model: nn.Module, task: Task[Any], dtype: torch.dtype = torch.bfloat16) -> Launches:
+def of_training_step(model: nn.Module, task: Task[Batch], dtype: torch.dtype = torch.bfloat16) -> Launches:
     """What the training loop launches in one step, its batch included."""
     weights = FlatWeights(model, dtype)
     optimizer = Optimizer(weights, OptimizerConfig(1e-4, 0.1, 0.9, 0.95, 1.0, 1, "auto"))

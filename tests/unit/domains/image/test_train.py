@@ -48,7 +48,7 @@ def seen(task: ImageTask, steps: range) -> list[int]:
     """The images of some steps, by number, flipped or not."""
     found = []
     for step in steps:
-        images, _, _ = task.batch(step)
+        images = task.batch(step).images
         found += torch.where(images[:, 0, 0, 0] == 100, images[:, 0, 0, -1], images[:, 0, 0, 0]).tolist()
     return found
 
@@ -291,15 +291,17 @@ def test_weights_multiply_the_losses_of_their_images_and_change_no_batch() -> No
     )
     model = build(Shape.of(8, "gray", Model(channels=[2], latent=4)), 1)
     for step in range(3):
-        *batch, found = weighted.batch(step)
+        drawn = weighted.batch(step)
+        *batch, found = drawn
         assert all(
-            torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(batch, plain.batch(step), strict=True)
+            torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+            for a, b in zip(batch, plain.batch(step)[:3], strict=True)
         )
         rows = weighted._batches(0)[step]
         np.testing.assert_allclose(found, weights[rows], rtol=1e-6)
         error, divergence = terms(model, batch[0], batch[1])
         expected = ((error + TRAINING.kl_weight * divergence) * found).mean()
-        torch.testing.assert_close(weighted.loss(model, (*batch, found)), expected)
+        torch.testing.assert_close(weighted.loss(model, drawn), expected)
         assert torch.equal(ones.loss(model, ones.batch(step)), plain.loss(model, plain.batch(step)))
 
 

@@ -18,7 +18,14 @@ from selfloop.domains.linear import theory
 from selfloop.domains.linear.config import Chains
 from selfloop.domains.linear.figures import ridge_figure, spread_figure, theory_figure
 from selfloop.domains.linear.simulation.prediction import approximate_median
-from selfloop.domains.linear.simulation.results import Result, comparison, comparison_summary, law_quantiles, results_of
+from selfloop.domains.linear.simulation.results import (
+    Result,
+    Simulated,
+    comparison,
+    comparison_summary,
+    law_quantiles,
+    results_of,
+)
 from selfloop.domains.linear.simulation.scenario import Scenario, scenario_of
 from selfloop.domains.linear.simulation.simulate import simulate
 from selfloop.domains.linear.steps import simulate_chains
@@ -92,7 +99,7 @@ def shown(table: pd.DataFrame) -> Table:
 
 def test_runs_are_read_back_as_they_were_simulated(metrics: Any) -> None:
     path, asked = metrics
-    results = results_of(read_tidy(path, METRICS), asked)
+    results = results_of(read_tidy(path, METRICS), list(map(Simulated.model_validate, asked)))
     found = [(result.experiment, result.scenario.regime, result.predicted) for result in results]
     assert found == [
         ("a", "replace", True),
@@ -108,7 +115,7 @@ def test_a_simulation_that_is_not_there_is_named(metrics: Any) -> None:
     path, asked = metrics
     asked[1]["simulations"][0] = {**SETTINGS, "rows": 11, "regime": "replace"}
     with pytest.raises(UserError, match=r"no simulation of d=3, T=11, sigma2=2\.0, replace, in b"):
-        results_of(read_tidy(path, METRICS), asked)
+        results_of(read_tidy(path, METRICS), list(map(Simulated.model_validate, asked)))
 
 
 def test_measured_over_predicted_by_hand() -> None:

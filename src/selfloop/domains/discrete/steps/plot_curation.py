@@ -3,19 +3,31 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pydantic import BaseModel
 
 from selfloop.analysis.read import regimes_in_order
-from selfloop.analysis.show import Artifact, Params
+from selfloop.analysis.show import Artifact, Asking
 from selfloop.analysis.style import PANEL, Mark, add_title, model_marks, regime_title, save, styled, wrapped
 from selfloop.domains.discrete.curation import Curation, curated
 from selfloop.domains.discrete.model import Model, load_checkpoint, tempered
 from selfloop.domains.discrete.rows import Array
 from selfloop.jobs.job import Job
+
+
+class Curations(BaseModel):
+    """Filters by regime, and temperatures by sampling."""
+
+    filters: dict[str, Curation]
+    temperatures: dict[str, float]
+
+
+Params: TypeAlias = Asking[Curations]
+
 
 FEWEST = 5.0  # expected rows of a type, below which its share is not normal
 MOST_LEVELS = 4  # rewards that are drawn: those of the most rows
@@ -110,17 +122,17 @@ def _draw(axes: Axes, line: Line, marks: Mapping[float, Mark]) -> None:
 
 def run(job: Job[Params]) -> None:
     """Draw the job's figure, of the models' checkpoints."""
-    filters: Mapping[str, Any] = job.params.asked["filters"]
+    asked = job.params.asked
     chains: dict[tuple[str, str, str, int], list[Artifact]] = {}
     for row in job.params.artifacts:
         chains.setdefault((row.regime, row.experiment, row.sampling, row.seed), []).append(row)
     several = len({(row.experiment, row.sampling) for row in job.params.artifacts}) > 1
     panels: dict[str, list[Line]] = {}
-    for regime in regimes_in_order(filters):
+    for regime in regimes_in_order(asked.filters):
         for (name, experiment, sampling, _), rows in chains.items():
             if name == regime:
                 panel = regime_title(regime) + (f", {experiment}, {sampling}" if several else "")
                 models = (load_checkpoint(Path(row.checkpoint)) for row in sorted(rows, key=lambda row: row.iteration))
-                how, temperature = Curation(**filters[regime]), job.params.asked["temperatures"][sampling]
-                panels.setdefault(panel, []).append(chain(models, how, temperature))
+                found = chain(models, asked.filters[regime], asked.temperatures[sampling])
+                panels.setdefault(panel, []).append(found)
     save(curation_figure(panels, job.params.titles["curation"]), [Path(path) for path in job.output["figures"]])

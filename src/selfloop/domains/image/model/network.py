@@ -4,10 +4,10 @@ Every block halves (in the decoder: doubles) the image's sides: a 3x3 convolutio
 With channels 32, 64, 128, 256, 512, a latent of 128 dimensions and 64x64 RGB images it has 3,937,635 parameters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -100,11 +100,17 @@ class Norm(nn.Module):
         return normalised.to(x.dtype)
 
 
+class Context(Protocol):
+    """What autograd keeps between the two passes."""
+
+    group: ProcessGroup
+
+
 class Summed(torch.autograd.Function):
     """The sum of a tensor over the ranks, whose losses add up: so do the gradients."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, group: ProcessGroup) -> Tensor:
+    def forward(ctx: Context, tensor: Tensor, group: ProcessGroup) -> Tensor:
         """The sum, on every rank."""
         ctx.group = group
         total = tensor.clone()
@@ -112,7 +118,7 @@ class Summed(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None]:
         """The sum of all ranks' gradients of it."""
         total = gradients[0].clone()
         ctx.group.all_reduce(total)
@@ -168,7 +174,7 @@ def share_statistics(model: Autoencoder, group: ProcessGroup) -> None:
             module.group = group
 
 
-def _pairs(block: Any, channels: Sequence[int]) -> list[nn.Module]:
+def _pairs(block: Callable[[int, int], nn.Module], channels: Sequence[int]) -> list[nn.Module]:
     return [block(inputs, outputs) for inputs, outputs in pairwise(channels)]
 
 

@@ -3,7 +3,7 @@
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,22 @@ class Params(TrainParams):
 
     model: Model
     training: Training
+
+
+class Batch(NamedTuple):
+    """One rank's share of a batch.
+
+    Attributes:
+        images: uint8 [rows, bands, size, size].
+        noise: of their latents [rows, latent].
+        whole: images of the whole batch.
+        weights: of the images in the loss [rows], or None.
+    """
+
+    images: Tensor
+    noise: Tensor
+    whole: int
+    weights: Tensor | None = None
 
 
 class ImageTask:
@@ -88,11 +104,8 @@ class ImageTask:
         order = np.random.default_rng([stream(self.streams, "order"), epoch]).permutation(self.rows)
         return np.array_split(order, self.batches_per_epoch)
 
-    def batch(self, step: int) -> tuple[Any, ...]:
-        """This rank's images, uint8 [rows, bands, size, size], and noise [rows, latent], and the whole batch's size.
-
-        Where images have weights, these [rows], too.
-        """
+    def batch(self, step: int) -> "Batch":
+        """This rank's share of a step's images."""
         rows = self._epoch(step // self.batches_per_epoch)[step % self.batches_per_epoch]
         generator = torch.Generator(self.device).manual_seed(stream(self.streams, f"step {step}"))
         noise = torch.randn(len(rows), self.latent, generator=generator, device=self.device)
@@ -106,22 +119,21 @@ class ImageTask:
         if self.flip:
             images = torch.where(flipped[:, None, None, None], images.flip(3), images)
         if self._weights is None:
-            return images, noise, count
-        return images, noise, count, to_device(self._weights[torch.from_numpy(rows)], self.device)
+            return Batch(images, noise, count)
+        return Batch(images, noise, count, to_device(self._weights[torch.from_numpy(rows)], self.device))
 
-    def loss(self, model: nn.Module, batch: tuple[Any, ...]) -> Tensor:
+    def loss(self, model: nn.Module, batch: "Batch") -> Tensor:
         """Squared error per pixel value plus the weighted KL divergence, means over the batch."""
         assert isinstance(model, Autoencoder)
-        images, noise, count, *weights = batch
-        error, divergence = terms(model, images, noise)
-        for weight in weights:
-            error, divergence = error * weight, divergence * weight
-        loss: Tensor = (error.sum() + self.kl_weight * divergence.sum()) / count
+        error, divergence = terms(model, batch.images, batch.noise)
+        if batch.weights is not None:
+            error, divergence = error * batch.weights, divergence * batch.weights
+        loss: Tensor = (error.sum() + self.kl_weight * divergence.sum()) / batch.whole
         return loss
 
-    def size(self, batch: tuple[Any, ...]) -> int:
+    def size(self, batch: "Batch") -> int:
         """Images of the batch."""
-        return len(batch[0])
+        return len(batch.images)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """The loss and its terms on the real test images, in the training's compute dtype, and on those watched."""

@@ -1,6 +1,5 @@
 """The measures of the profile; see `analysis.plot_profile`."""
 
-from selfloop.analysis.plot_profile import draw, run
-from selfloop.analysis.show import Params
+from selfloop.analysis.plot_profile import Params, draw, run
 
 __all__ = ["Params", "draw", "run"]

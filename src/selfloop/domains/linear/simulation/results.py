@@ -1,12 +1,12 @@
 """The simulations of a study, read from its tidy metrics, and the predictions of theory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
 from selfloop.domains.linear import theory
 from selfloop.domains.linear.config import Chains
@@ -75,14 +75,25 @@ class Result:
         return np.full(iterations, np.nan)
 
 
-def results_of(
-    metrics: pd.DataFrame, experiments: Sequence[Mapping[str, Any]], split: str = "simulation"
-) -> list[Result]:
+class Simulated(BaseModel):
+    """An experiment with simulations.
+
+    Attributes:
+        theory: the regimes whose prediction is shown.
+        simulations: the settings.
+    """
+
+    experiment: str
+    theory: list[str]
+    simulations: list[Chains]
+
+
+def results_of(metrics: pd.DataFrame, experiments: Sequence[Simulated], split: str = "simulation") -> list[Result]:
     """The simulations in the order of the study.
 
     Args:
         metrics: the study's tidy table.
-        experiments: {experiment, theory: [regime, …], simulations: [settings, …]} each.
+        experiments: those that are simulated.
         split: of the simulated rows.
 
     Raises:
@@ -92,12 +103,12 @@ def results_of(
     tables = dict(iter(metrics[simulated].groupby(["experiment", "model", "regime"], sort=False)))
     found = []
     for asked in experiments:
-        for scenario in map(scenario_of, map(Chains.model_validate, asked["simulations"])):
-            key = (asked["experiment"], scenario.label, scenario.regime)
+        for scenario in map(scenario_of, asked.simulations):
+            key = (asked.experiment, scenario.label, scenario.regime)
             if key not in tables:
-                raise UserError(f"no simulation of {scenario.label}, {scenario.regime}, in {asked['experiment']}.")
+                raise UserError(f"no simulation of {scenario.label}, {scenario.regime}, in {asked.experiment}.")
             error = tables[key].pivot(index="seed", columns="iteration", values="value").to_numpy(np.float64)
-            found.append(Result(asked["experiment"], scenario, scenario.regime in asked["theory"], error))
+            found.append(Result(asked.experiment, scenario, scenario.regime in asked.theory, error))
     return found
 
 

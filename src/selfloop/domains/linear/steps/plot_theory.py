@@ -1,15 +1,17 @@
 """The simulation against theory: the paper's Figs. 7 and 16."""
 
 from functools import partial
-from typing import get_args
+from typing import TypeAlias, get_args
 
 import pandas as pd
 
-from selfloop.analysis.show import Drawn, Params, show
+from selfloop.analysis.show import Asking, Drawn, show
 from selfloop.analysis.style import Scale, save
 from selfloop.domains.linear.figures import theory_figure
-from selfloop.domains.linear.simulation.results import results_of
+from selfloop.domains.linear.simulation.results import Simulated, results_of
 from selfloop.jobs.job import Job
+
+Params: TypeAlias = Asking[list[Simulated]]
 
 
 def draw(metrics: pd.DataFrame, params: Params) -> Drawn:

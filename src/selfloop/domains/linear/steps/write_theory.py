@@ -1,14 +1,17 @@
 """Measured over predicted test error of every simulated scenario, with its standard error."""
 
 from functools import partial
+from typing import TypeAlias
 
 import pandas as pd
 
-from selfloop.analysis.show import Drawn, Params, show
+from selfloop.analysis.show import Asking, Drawn, show
 from selfloop.analysis.table import Readable, Table, save_table
 from selfloop.data.quantity import Quantity
-from selfloop.domains.linear.simulation.results import comparison, comparison_summary, results_of
+from selfloop.domains.linear.simulation.results import Simulated, comparison, comparison_summary, results_of
 from selfloop.jobs.job import Job
+
+Params: TypeAlias = Asking[list[Simulated]]
 
 
 def page(table: pd.DataFrame, _: Quantity) -> Table:

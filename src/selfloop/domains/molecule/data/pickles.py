@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, Concatenate, ParamSpec, TypeVar
+from typing import IO, Concatenate, ParamSpec, TypeVar
 
 from selfloop.errors import UserError
 from selfloop.inputs.files import unreadable
@@ -133,7 +133,7 @@ def _begin(parent: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def read_pickle(source: Path | bytes | IO[bytes]) -> Any:
+def read_pickle(source: Path | bytes | IO[bytes]) -> object:
     """The lists, dicts, numbers, strings and rdkit molecules of a pickle; other allowed objects as `Record`.
 
     Raises:

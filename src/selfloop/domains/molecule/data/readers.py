@@ -52,7 +52,7 @@ def of_rdkit(data: Data, seed: int, left_out: LeftOut) -> Iterator[Molecule]:
         raise UserError(f"rdkit's {sources.SMILES_FILE} is not there; install the pinned rdkit.")
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    conformers: Any = _most_conformers(data)  # never None with source rdkit
+    conformers = given(_most_conformers(data))
     for index in np.random.default_rng(seed).permutation(len(lines)):
         smiles, name = lines[index][0], f"NCI {lines[index][1]}" if len(lines[index]) > 1 else f"NCI line {index + 1}"
         mol = Chem.MolFromSmiles(smiles)
@@ -335,5 +335,5 @@ def _check_size(mol: "Mol", data: Data) -> None:
         raise Rejected(f"of more than {most} atoms")
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else -1.0

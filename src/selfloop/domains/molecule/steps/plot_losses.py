@@ -1,7 +1,7 @@
 """The test losses against the iteration: total, global and local (the paper's Fig. 4 shows the local one)."""
 
-from selfloop.analysis.plot_synthetic import draw
-from selfloop.analysis.show import Params, show
+from selfloop.analysis.plot_synthetic import Params, draw
+from selfloop.analysis.show import show
 from selfloop.jobs.job import Job
 
 

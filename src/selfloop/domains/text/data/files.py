@@ -146,7 +146,7 @@ def parquet(path: Path) -> "pq.ParquetFile":
     if problem:
         raise UserError(problem)
     try:
-        source: Any = path
+        source: object = path
         if compression(path):
             with opened(path) as stream:
                 content = stream.read(MOST_UNPACKED + 1)

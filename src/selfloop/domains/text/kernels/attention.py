@@ -7,8 +7,8 @@ dimensions. bfloat16 is widened in registers, and all arithmetic is in float32.
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 from llvmlite import ir
 
@@ -34,7 +34,7 @@ def scratch_size(head_size: int, positions: int) -> int:
 
 
 @cache
-def attention(head_size: int, dtype: str, kv_dtype: str) -> Any:
+def attention(head_size: int, dtype: str, kv_dtype: str) -> Callable[..., None]:
     """The kernel for heads of a size, with queries, keys, values and result in `dtype` and the cache in `kv_dtype`.
 
     It appends the keys and values of a position to the cache, and attends to all positions up to it. Its arguments:

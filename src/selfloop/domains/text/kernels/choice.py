@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
 from llvmlite import ir
@@ -44,7 +43,7 @@ def scratch_size(vocabulary: int) -> int:
 
 
 @cache
-def choice(vocabulary: int, dtype: str, heated: bool) -> Any:
+def choice(vocabulary: int, dtype: str, heated: bool) -> Callable[..., None]:
     """The kernel for logits of a dtype; `heated` unless the temperature is 1. Its arguments:
 
     logits: address of [rows, vocabulary].

@@ -6,7 +6,7 @@ processor.
 """
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -190,7 +190,7 @@ class Kernel:
         self.arguments: list[Value] = list(function.args)
         self.code = Code(function.append_basic_block("entry"))
 
-    def compile(self) -> Any:
+    def compile(self) -> Callable[..., None]:
         """The function, which takes integers; threads run it side by side, since ctypes releases the GIL."""
         self.code.ret_void()
         llvm.initialize_native_target()
@@ -205,4 +205,5 @@ class Kernel:
         kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(self.arguments))
         kernel: Any = kind(engine.get_function_address("kernel"))
         kernel.engine = engine  # the code is freed with it
-        return kernel
+        called: Callable[..., None] = kernel
+        return called

@@ -9,22 +9,24 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from selfloop.domains.text.config import Adapter, Model
 
+Network: TypeAlias = Any  # a transformers.PreTrainedModel, whose methods have no types
 FILE = "adapter_config.json"
 PREFIX = "base_model.model."  # of names in PEFT's models
 
 
-def _peft() -> Any:
+def _peft() -> ModuleType:
     return importlib.import_module("peft")
 
 
-def add_adapter(network: Any, adapter: Adapter, base: Model, seed: int) -> Any:
+def add_adapter(network: Network, adapter: Adapter, base: Model, seed: int) -> Network:
     """A PEFT model of the network, in place; its new matrices alone are trained, and the seed decides them."""
     config = _peft().LoraConfig(
         r=adapter.rank,
@@ -51,13 +53,13 @@ def base_of(folder: Path) -> tuple[str, str | None]:
     return config["base_model_name_or_path"], config.get("revision")
 
 
-def with_adapter(network: Any, folder: Path, trained: bool = False) -> Any:
+def with_adapter(network: Network, folder: Path, trained: bool = False) -> Network:
     """The network with the adapter of a checkpoint: merged into its weights, or to be trained on."""
     wrapped = _peft().PeftModel.from_pretrained(network, str(folder), is_trainable=trained)
     return wrapped if trained else wrapped.merge_and_unload()
 
 
-def save_adapter(wrapped: Any, weights: Mapping[str, Tensor], folder: Path) -> None:
+def save_adapter(wrapped: Network, weights: Mapping[str, Tensor], folder: Path) -> None:
     """Write an adapter as PEFT does, and the config of the model that it belongs to.
 
     Args:

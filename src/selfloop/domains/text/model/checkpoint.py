@@ -31,7 +31,7 @@ SIZES = {
         "max_position_embeddings",
     ],
 }
-CONSTANTS: dict[str, dict[str, Any]] = {
+CONSTANTS: dict[str, dict[str, object]] = {
     "gpt2": {
         "architectures": ["GPT2LMHeadModel"],
         "activation_function": "gelu_new",
@@ -128,7 +128,7 @@ def load_checkpoint(folder: Path, dtype: torch.dtype = torch.float32, device: st
     return model.to(device=device, dtype=dtype).eval()
 
 
-def _config(shape: Shape) -> dict[str, Any]:
+def _config(shape: Shape) -> dict[str, object]:
     architecture, *values = astuple(shape)
     sizes = dict(zip([*SIZES[architecture], "vocab_size"], values, strict=True))
     if architecture == "llama":
@@ -137,7 +137,7 @@ def _config(shape: Shape) -> dict[str, Any]:
     return {"model_type": architecture, "dtype": "float32", **ids, **sizes, **CONSTANTS[architecture]}
 
 
-def _shape(config: dict[str, Any]) -> Shape:
+def _shape(config: Mapping[str, Any]) -> Shape:
     return Shape(config["model_type"], *(config[key] for key in [*SIZES[config["model_type"]], "vocab_size"]))
 
 

@@ -1,7 +1,7 @@
 """Cross-entropy of documents under a model, in nats per token."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -102,6 +102,15 @@ def summed_loss(model: Transformer | Pretrained, batch: Batch) -> Tensor:
     return loss
 
 
+class Context(Protocol):
+    """What autograd keeps between the two passes."""
+
+    needs_input_grad: Sequence[bool]
+    saved_tensors: tuple[Tensor, Tensor | None]
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
+
+
 class HeadLoss(torch.autograd.Function):
     """Summed cross-entropy of the logits hidden · weightᵀ, chunked over rows, with gradients in the forward pass.
 
@@ -111,7 +120,12 @@ class HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, scales: Tensor | None = None, ignores: bool = False
+        ctx: Context,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        scales: Tensor | None = None,
+        ignores: bool = False,
     ) -> Tensor:
         """hidden [tokens, width], weight [vocabulary, width], targets int64 [tokens]; gives a float32 scalar.
 
@@ -145,7 +159,7 @@ class HeadLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         """The gradients of hidden and, where it is trained, weight, scaled by the one of the loss."""
         hidden, weight = ctx.saved_tensors
         scale = gradients[0].to(hidden.dtype)

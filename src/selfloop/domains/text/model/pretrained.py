@@ -6,21 +6,21 @@
 import importlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from selfloop.domains.text.config import Adapter, Model
 from selfloop.domains.text.data.tokenizer import Marks, marks_of
-from selfloop.domains.text.model.adapter import add_adapter, base_of, is_adapter, save_adapter, with_adapter
+from selfloop.domains.text.model.adapter import Network, add_adapter, base_of, is_adapter, save_adapter, with_adapter
 from selfloop.errors import UserError
 
-Network = Any  # a transformers.PreTrainedModel, whose methods have no types
-Tokenizer = Any  # a transformers.PreTrainedTokenizerFast
+Tokenizer: TypeAlias = Any  # a transformers.PreTrainedTokenizerFast
 
+T = TypeVar("T")
 KEY = "selfloop"  # of config.json in checkpoints that are written here: the context, and what begins and ends documents
 
 
@@ -36,7 +36,7 @@ class Pretrained(nn.Module):
 
     def __init__(self, network: Network, context: int, marks: Marks) -> None:
         super().__init__()
-        self.adapted: list[Any] = []  # the PEFT model, whose modules are those of the network
+        self.adapted: list[Network] = []  # the PEFT model, whose modules are those of the network
         self.network = with_fused_gelu(network.eval())
         self.context, self.marks = context, marks
         self.plain_head = _has_plain_head(network)
@@ -117,15 +117,14 @@ def begin_pretrained(model: Model, seed: int, fresh: bool) -> Pretrained:
     Raises:
         UserError: it cannot be loaded, or its positions are fewer than `model.context`.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
-    auto: Any = AutoModelForCausalLM
     name = str(model.checkpoint)
     if fresh:
         config = _explained(name, lambda: AutoConfig.from_pretrained(name, revision=model.revision))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = auto.from_config(config, dtype=torch.float32)
+            network = _auto().from_config(config, dtype=torch.float32)
     else:
         network = _loaded(name, model.revision, torch.float32)
     tokenizer = load_tokenizer(model)
@@ -212,15 +211,20 @@ def save_pretrained(model: Pretrained, weights: Mapping[str, Tensor], source: Mo
 
 def _loaded(name: str, revision: str | None, dtype: torch.dtype) -> Network:
     """A model's weights, from safetensors alone, without running any code that comes with them."""
+    options = {"revision": revision, "dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    return _explained(name, lambda: _auto().from_pretrained(name, **options))
+
+
+def _auto() -> Network:
+    """The class that loads them; its methods have no types."""
     from transformers import AutoModelForCausalLM
 
-    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
-    return _explained(name, lambda: AutoModelForCausalLM.from_pretrained(name, revision=revision, **options))
+    return AutoModelForCausalLM
 
 
-def _explained(name: str, load: Any) -> Any:
+def _explained(name: str, load: Callable[[], T]) -> T:
     """What `load` returns; its errors, of any kind, in one line."""
-    logging: Any = importlib.import_module("transformers.utils.logging")
+    logging = importlib.import_module("transformers.utils.logging")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:

@@ -5,8 +5,7 @@ the row's own uniform number. So a document depends neither on its batch nor on 
 model that both can sample has the same documents.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     """
     import transformers
 
-    config: Any = transformers.GenerationConfig
+    config: Callable[..., object] = transformers.GenerationConfig
     device = prepare_torch(request.threads, request.gpus, strict=False)
     dtype = compute_dtype(request.precision, device)
     network, context = read_network(request.checkpoint, dtype)

@@ -7,13 +7,17 @@ there, or PROBLEM and the exit code REFUSED.
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import vllm
+    from torch import Tensor, nn
 
 from selfloop.identity import stream
 from selfloop.processes.lifetime import die_with_parent
@@ -27,13 +31,54 @@ BLOCK = {"cpu": 128, "cuda": 16}  # tokens per block of vLLM's KV cache
 CACHE_FRACTION = 0.5  # of a GPU's memory, at most; vLLM preempts sequences that do not fit
 
 
+class Sampling(TypedDict):
+    """The config's entry of `sampling`."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    min_p: NotRequired[float]
+    repetition_penalty: NotRequired[float]
+    max_length: int | None
+
+
+class Task(TypedDict):
+    """What `vllm_engine` asks for."""
+
+    checkpoint: str
+    sampling: Sampling
+    streams: str
+    first_row: int
+    precision: str
+    tokens: int | None
+    end: int
+    threads: int
+    promised: str | None
+    parent: int
+
+
+class Config(TypedDict, total=False):
+    """What is read of a checkpoint's config.json: of GPT-2 and of others."""
+
+    selfloop: dict[str, int]
+    n_positions: int
+    max_position_embeddings: int
+    n_layer: int
+    num_hidden_layers: int
+    n_head: int
+    num_attention_heads: int
+    head_dim: int
+    n_embd: int
+    hidden_size: int
+
+
 class Refused(Exception):
     """vLLM cannot serve the request; the message is for the user."""
 
 
 def main(folder: Path) -> int:
     """Run the folder's task; returns the exit code."""
-    task = json.loads((folder / TASK).read_text(encoding="utf-8"))
+    task: Task = json.loads((folder / TASK).read_text(encoding="utf-8"))
     die_with_parent(task["parent"])  # a step that is killed leaves no worker behind
     prompts = np.load(folder / PROMPTS, allow_pickle=False)
     try:
@@ -46,7 +91,7 @@ def main(folder: Path) -> int:
     return 0
 
 
-def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
+def sample(task: Task, prompts: np.ndarray) -> list[np.ndarray]:
     """A document per prompt, int32: prompt, sampled tokens, end-of-text if it ended within the maximum length.
 
     Every document has a random stream of its own, so the composition of batches affects nothing but rounding.
@@ -56,7 +101,7 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
     """
     sampling = task["sampling"]
     count, longest_prompt = prompts.shape
-    config = json.loads((Path(task["checkpoint"]) / "config.json").read_text(encoding="utf-8"))
+    config: Config = json.loads((Path(task["checkpoint"]) / "config.json").read_text(encoding="utf-8"))
     context = config.get("selfloop", {}).get("context")  # of a checkpoint that the study did not define
     longest = sampling["max_length"] or context or config.get("n_positions") or config["max_position_embeddings"]
     if longest_prompt >= longest or count == 0:
@@ -95,7 +140,7 @@ def sample(task: dict[str, Any], prompts: np.ndarray) -> list[np.ndarray]:
             _report(sampled)
 
 
-def _params(options: dict[str, Any], seed: int, end: int) -> Any:
+def _params(options: Mapping[str, float], seed: int, end: int) -> "vllm.SamplingParams":
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -109,7 +154,7 @@ def _params(options: dict[str, Any], seed: int, end: int) -> Any:
     )
 
 
-def _engine(task: dict[str, Any], config: dict[str, Any], longest: int) -> tuple[Any, int]:
+def _engine(task: Task, config: Config, longest: int) -> tuple["vllm.LLMEngine", int]:
     """A vLLM engine and its batch size."""
     import torch
     import vllm
@@ -150,7 +195,7 @@ def _engine(task: dict[str, Any], config: dict[str, Any], longest: int) -> tuple
     return engine, most
 
 
-def _options(device: str, config: dict[str, Any], longest: int, itemsize: int, memory: int) -> dict[str, Any]:
+def _options(device: str, config: Config, longest: int, itemsize: int, memory: int) -> dict[str, object]:
     """Arguments of vLLM's engine that depend on the device and the size of the model.
 
     Args:
@@ -176,22 +221,22 @@ def _options(device: str, config: dict[str, Any], longest: int, itemsize: int, m
     }
 
 
-def _widths(config: dict[str, Any]) -> tuple[int, int]:
+def _widths(config: Config) -> tuple[int, int]:
     """Width of an attention head, and of all."""
     heads = config.get("n_head") or config["num_attention_heads"]
-    size: int = config.get("head_dim") or (config.get("n_embd") or config["hidden_size"]) // heads
+    size = config.get("head_dim") or (config.get("n_embd") or config["hidden_size"]) // heads
     return size, heads * size
 
 
-def _mask_logits(model: Any, tokens: int) -> None:
+def _mask_logits(model: "nn.Module", tokens: int) -> None:
     """Never sample ids from `tokens` on."""
 
-    def mask(_module: Any, _arguments: Any, logits: Any) -> Any:
+    def mask(_module: object, _arguments: object, logits: "Tensor | None") -> "Tensor | None":
         if logits is not None:
             logits[..., tokens:] = float("-inf")
         return logits
 
-    model.logits_processor.register_forward_hook(mask)
+    model.get_submodule("logits_processor").register_forward_hook(mask)
 
 
 def _check_head_size(size: int, checkpoint: str) -> None:

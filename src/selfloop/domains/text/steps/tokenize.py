@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import pyarrow as pa
 from tokenizers import Encoding, Tokenizer
@@ -47,16 +47,24 @@ def run(job: Job[Params]) -> None:
         job.log.info("%s: %d documents%s, %s tokens", split, documents, divided, f"{tokens:,}")
 
 
+class Row(TypedDict):
+    """A document, or a piece of one."""
+
+    text: str
+    input_ids: Sequence[int]
+    prompt_tokens: NotRequired[int]
+
+
 def encodings(
     shards: Sequence[Path], tokenizer: Tokenizer, longest: int | None, marks: Marks
-) -> Iterator[Iterator[dict[str, Any]]]:
+) -> Iterator[Iterator[Row]]:
     """The rows of each document."""
     for texts in in_batches(iterate_rows(shards, ["text"])):
         for text, encoding in zip(texts, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True):
             yield ({"text": piece, "input_ids": ids} for piece, ids in pieces(text, encoding, longest, marks))
 
 
-def pairs(shards: Sequence[Path], tokenizer: Tokenizer, marks: Marks) -> Iterator[list[dict[str, Any]]]:
+def pairs(shards: Sequence[Path], tokenizer: Tokenizer, marks: Marks) -> Iterator[list[Row]]:
     """The row of each prompt and its response, which are encoded apart: no token is of both."""
     prompts = (prompt for batch in in_batches(iterate_rows(shards, ["prompt"]), "prompt") for prompt in batch)
     for texts in in_batches(iterate_rows(shards, ["text"])):

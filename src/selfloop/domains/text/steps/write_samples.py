@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import pandas as pd
+from pydantic import BaseModel
 
 from selfloop.analysis.read import REAL_DATA, in_order, regimes_in_order
-from selfloop.analysis.show import Params, outputs
+from selfloop.analysis.show import Asking, outputs
 from selfloop.analysis.table import Readable, Table, one_line, plain, save_table
 from selfloop.data.quantity import Quantity
 from selfloop.data.shards import iterate_rows, shard_paths
@@ -14,16 +16,26 @@ from selfloop.errors import UserError
 from selfloop.jobs.job import Job
 
 
+class Cut(BaseModel):
+    """The config's section `tables`."""
+
+    samples_per_model: int
+    sample_characters: int
+
+
+Params: TypeAlias = Asking[Cut]
+
+
 def run(job: Job[Params]) -> None:
     """Take some documents of each data set; that of iteration 1 stands under no regime, as all share it."""
     asked = job.params.asked
     rows = []
     for of in job.params.artifacts:
-        batch = next(iterate_rows(shard_paths(Path(of.part)), ["text"], batch_rows=asked["samples_per_model"]))
+        batch = next(iterate_rows(shard_paths(Path(of.part)), ["text"], batch_rows=asked.samples_per_model))
         regime = of.regime if of.iteration > 1 else REAL_DATA
         place = (of.model, regime, of.sampling, of.iteration, of.seed)
         rows += [(*place, text) for text in batch.column("text").to_pylist()]
-    data = samples_table(rows, asked["sample_characters"])
+    data = samples_table(rows, asked.sample_characters)
     save_table(data, samples_page(data, job.params.headline), outputs(job))
 
 

@@ -29,12 +29,20 @@ DATA: dict[str, dict[str, Any]] = {
     "image": {"source": "packaged", "name": "orl", "size": 32},
     "molecule": {"source": "rdkit", "molecules": 20, "conformers": 2, "test_molecules": 10},
     "linear": {"dimension": 3, "rows": 32},
+    "gaussian": {"dimension": 3, "rows": 32},
+    "discrete": {"source": "packaged", "name": "shakespeare", "rows": 100},
+    "kde": {"source": "moons", "rows": 50},
+    "logistic": {"source": "packaged", "name": "diabetes"},
 }
 MODEL: dict[str, dict[str, Any]] = {
     "text": {"architecture": "gpt2", "hidden_size": 16, "layers": 1, "heads": 2, "context": 32},
     "image": {"channels": [4, 8]},
     "molecule": {"hidden_size": 8},
     "linear": {},
+    "gaussian": {},
+    "discrete": {},
+    "kde": {},
+    "logistic": {},
 }
 NUMBERS = ("10^9", "10^18", "1e300", "1e-300", "-1", "a million letters", "100,000 entries")  # for every field
 Config = dict[str, Any]
@@ -87,7 +95,7 @@ VALUES: dict[str, Any] = {
 def base(domain: str) -> Config:
     """A small study of a domain."""
     experiment: Config = {"domain": domain, "data": dict(DATA[domain]), "model": dict(MODEL[domain])}
-    if domain != "linear":
+    if domain in ("text", "image", "molecule"):
         experiment["training"] = {"batch_size": 2}
     return {"experiments": {"a": experiment | {"regimes": ["replace", "accumulate"], "iterations": 2, "seeds": [0]}}}
 

@@ -33,13 +33,14 @@ from selfloop.planning import paths
 from selfloop.planning.requests import Request
 from selfloop.planning.rules import Plan, expose_library, plan_study
 from selfloop.planning.shown import looks
-from selfloop.session.compat import ignore_dates, plan_faster, schedule_once
+from selfloop.session.compat import ignore_dates, plan_faster, quote_python, schedule_once
 from selfloop.session.session import Session
 
 expose_library(here)
 plan_faster(Plan, Request)
 ignore_dates()
 schedule_once()
+quote_python()
 
 # A config given on the command line replaces the default study; they are not merged.
 if not workflow.overwrite_configfiles:

@@ -2,10 +2,12 @@
 
 Slow planning: https://github.com/snakemake/snakemake/issues/1575. The order of an output's record and its mark:
 https://github.com/snakemake/snakemake/pull/3197. Timers that multiply: https://github.com/snakemake/snakemake/pull/3744.
-The reading of configs, the advice to unlock, and tracebacks on a full disk: we know of no upstream issue.
+A Python in a path with spaces, the reading of configs, the advice to unlock, and tracebacks on a full disk: we know of
+no upstream issue.
 """
 
 import inspect
+import shlex
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -14,7 +16,7 @@ from pathlib import Path
 import snakemake.api  # before the modules below, which import each other
 import snakemake.exceptions
 import snakemake.workflow
-from snakemake import common, dag, io, resources
+from snakemake import common, dag, io, resources, script
 from snakemake.executors import local
 from snakemake.jobs import Job
 from snakemake.persistence import PersistenceBase
@@ -22,6 +24,7 @@ from snakemake.scheduling import job_scheduler
 from snakemake.settings import types
 from snakemake.settings.enums import RerunTrigger
 from snakemake.shell import shell
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from selfloop.config.load import read
 from selfloop.errors import UserError
@@ -130,6 +133,28 @@ def schedule_once() -> None:
             scheduler.timer.start()
 
     job_scheduler.JobScheduler._schedule_reevalutation = reevaluate
+
+
+def quote_python() -> None:
+    """Let the path of this process's Python hold spaces: Snakemake leaves it unquoted in the commands of its jobs."""
+    execute = script.ScriptBase._execute_cmd
+    if hasattr(execute, "quotes"):
+        return
+
+    def quoting(owner: Any, command: str, **values: Any) -> None:
+        if "py_exec" in values:
+            values["py_exec"] = shlex.quote(values["py_exec"])
+        execute(owner, command, **values)
+
+    quoting.quotes = True  # type: ignore[attr-defined]
+    script.ScriptBase._execute_cmd = quoting
+    for executor in (local.Executor, RemoteExecutor):
+        executor.get_python_executable = quoted(executor.get_python_executable)
+
+
+def quoted(path: Callable[[Any], str]) -> Callable[[Any], str]:
+    """The same path as a word of a shell's command."""
+    return lambda owner: shlex.quote(path(owner))
 
 
 def record_where_jobs_run() -> None:

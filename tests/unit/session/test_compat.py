@@ -16,11 +16,13 @@ from selfloop.session.compat import (
     dag,
     ignore_dates,
     io,
+    local,
     once_per_path,
     once_per_rule,
     plan_faster,
     resources,
     schedule_once,
+    script,
 )
 
 
@@ -97,6 +99,21 @@ def test_what_a_path_looks_like_is_warned_of_once() -> None:
     for path in ("results//a", "results/b", "results//a"):
         check(SimpleNamespace(_file=path))
     assert looked == ["results//a", "results/b"]
+
+
+def test_a_python_in_a_path_with_spaces_runs_steps_and_submitted_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        compat.quote_python()
+    monkeypatch.setattr(compat.sys, "executable", "/my clone/bin/python")
+    assert local.Executor.get_python_executable(None) == "'/my clone/bin/python'"
+    ran: list[str] = []
+    monkeypatch.setattr(script, "shell", lambda command, py_exec, **_: ran.append(f"{command}: {py_exec}"))
+    names = (
+        "bench_record conda_env conda_base_path container_img shadow_dir env_modules singularity_args resources threads"
+    )
+    step = SimpleNamespace(**dict.fromkeys([*names.split(), "runtime_paths"]))
+    script.ScriptBase._execute_cmd(step, "{py_exec} {fname:q}", py_exec="/my clone/bin/python", fname="step.py")
+    assert ran == ["{py_exec} {fname:q}: '/my clone/bin/python'"]
 
 
 def test_the_pinned_snakemake_has_what_is_patched() -> None:

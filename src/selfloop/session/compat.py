@@ -141,9 +141,9 @@ def quote_python() -> None:
     if hasattr(execute, "quotes"):
         return
 
-    def quoting(owner: Any, command: str, **values: Any) -> None:
+    def quoting(owner: script.ScriptBase, command: str, **values: object) -> None:
         if "py_exec" in values:
-            values["py_exec"] = shlex.quote(values["py_exec"])
+            values["py_exec"] = shlex.quote(str(values["py_exec"]))
         execute(owner, command, **values)
 
     quoting.quotes = True  # type: ignore[attr-defined]
@@ -152,7 +152,7 @@ def quote_python() -> None:
         executor.get_python_executable = quoted(executor.get_python_executable)
 
 
-def quoted(path: Callable[[Any], str]) -> Callable[[Any], str]:
+def quoted(path: Callable[[object], str]) -> Callable[[object], str]:
     """The same path as a word of a shell's command."""
     return lambda owner: shlex.quote(path(owner))
 

@@ -79,6 +79,10 @@ class _Training:
     @property
     def everything(self) -> Integers:
         """The numbers of all rows of its data sets, (1, N)."""
+        begins = [data.begin for *_, data in self.lines]
+        ends = [data.begin + data.rows for *_, data in self.lines]
+        if begins[1:] == ends[:-1]:
+            return np.arange(begins[0], ends[-1])[None]
         return np.concatenate([np.arange(data.begin, data.begin + data.rows) for *_, data in self.lines])[None]
 
 

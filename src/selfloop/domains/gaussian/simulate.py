@@ -3,7 +3,8 @@
 The fit and all measurements are the same in any units, so that the real distribution is N(0, I) here. The mean and the
 scatter of a part of n rows from N(μ, FFᵀ) are independent: μ + F z/√n, and F RᵀR Fᵀ/n with R the triangular factor of
 n - 1 standard normal rows (`wishart`), so that F Rᵀ/√n is a factor of the part's covariance, triangular if F is. Only
-where a regime draws some rows of a part are rows themselves drawn.
+where a regime draws some rows of a part are rows themselves drawn. Normal numbers have the precision of float32, all
+that is worked out of them float64's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 from selfloop.data.regimes import TrainingSet
 from selfloop.domains.gaussian.config import Chains
 from selfloop.simulation.law import drawn, limited
+from selfloop.simulation.normals import standard_normal
 from selfloop.simulation.stacked import LANES, Array, Integers
 from selfloop.simulation.wishart import triangular
 
@@ -78,9 +80,14 @@ class _Gaussians:
         covariance.reshape(self.seeds, -1)[:, :: self.d + 1] += tiny[:, None]
         return np.asarray(np.linalg.cholesky(covariance))
 
+    def _tempered(self, model: Model) -> Array:
+        """The factor of sampled rows' covariance."""
+        temperature = self.chains.temperature
+        return model.factor if temperature == 1 else model.factor * temperature**0.5
+
     def measure(self, model: Model) -> Mapping[str, Array]:
         """As `model.measured`, of which the real distribution is N(0, I)."""
-        variances = (model.factor**2).sum(axis=2)
+        variances = np.einsum("sij,sij->si", model.factor, model.factor)
         found = {
             "mean_error": (model.mean**2).mean(axis=1),
             "variance": variances.mean(axis=1),
@@ -95,7 +102,7 @@ class _Gaussians:
 class ByMoments(_Gaussians):
     """Data sets by their moments, for whole parts."""
 
-    _pool: tuple[tuple[tuple[int, float], ...], float, Array, Array] | None = None
+    _pool: "_Pool | None" = None
 
     def real(self, generator: np.random.Generator) -> Moments:
         if self.given is None:
@@ -109,14 +116,17 @@ class ByMoments(_Gaussians):
         return Moments(rows, mean[..., 0], R.swapaxes(1, 2))
 
     def sample(self, model: Model, generator: np.random.Generator) -> Moments:
-        factor = model.factor * self.chains.temperature**0.5
+        factor = self._tempered(model)
         noise, R = self._drawn(generator, factor.shape[2], self.n)
         return Moments(self.n, model.mean + (factor @ noise)[..., 0], factor @ R.swapaxes(1, 2))
 
     def _drawn(self, generator: np.random.Generator, d: int, rows: int) -> tuple[Array, Array]:
         """Of standard normal rows: their mean (seeds, d, 1), and R (seeds, r, d) with RᵀR their covariance."""
-        noise = generator.standard_normal((self.seeds, d, 1)) / rows**0.5
-        return noise, triangular(generator, self.seeds, d, rows - 1) / rows**0.5
+        noise = standard_normal(generator, (self.seeds, d, 1))
+        noise /= rows**0.5
+        R = triangular(generator, self.seeds, d, rows - 1, standard_normal)
+        R /= rows**0.5
+        return noise, R
 
     def pick(self, data: Moments, numbers: Integers, generator: np.random.Generator) -> Moments:
         raise NotImplementedError("rows are drawn from data sets that are kept by rows")
@@ -131,23 +141,35 @@ class ByMoments(_Gaussians):
         if len(taken) == 1:
             return self._model(taken[0][0].mean, taken[0][0].factor, effective)
         places = tuple((id(data), share / shares[0]) for (data, _), share in zip(taken, shares, strict=True))
-        done, total = 0, 0.0
-        if self._pool is not None and places[: len(self._pool[0])] == self._pool[0]:
-            done, total, mean, covariance = len(self._pool[0]), *self._pool[1:]
-        for (data, _), (_, share) in zip(taken[done:], places[done:], strict=True):
-            if not total:
-                total, mean, covariance = share, data.mean, data.covariance
-                continue
-            total += share
-            part, away = share / total, data.mean - mean
-            mean = mean + part * away
-            covariance = (1 - part) * covariance
-            covariance += part * data.covariance
-            covariance += (part * (1 - part) * away)[:, :, None] * away[:, None, :]
-        self._held = [data for data, _ in taken]  # while the pool names them
-        self._pool = places, total, mean, covariance
+        pool = self._pool
+        if pool is None or places[: len(pool.places)] != pool.places:
+            pool = _Pool(taken[0][0])
+        for (data, _), (_, share) in zip(taken[len(pool.held) :], places[len(pool.held) :], strict=True):
+            pool.add(data, share)
+        pool.places = places
+        self._pool = pool
         known = self.chains.covariance == "known"
-        return self._model(mean, covariance if known else self._factor(covariance.copy()), effective)
+        return self._model(pool.mean, pool.scatter if known else self._factor(pool.scatter / pool.total), effective)
+
+
+class _Pool:
+    """Moments of several data sets, merged: `total` weight, mean (seeds, d), and scatter (seeds, d, d) about it."""
+
+    def __init__(self, first: Moments) -> None:
+        self.total, self.mean, self.scatter = 1.0, first.mean, first.covariance.copy()
+        self.held = [first]  # while `places` names them
+        self.places: tuple[tuple[int, float], ...] = ()
+
+    def add(self, data: Moments, share: float) -> None:
+        """Merge another one, of that weight."""
+        self.held.append(data)
+        part = share / (self.total + share)
+        away = data.mean - self.mean
+        self.mean = self.mean + part * away
+        self.scatter += data.covariance if share == 1 else share * data.covariance
+        away *= (part * self.total) ** 0.5
+        self.scatter += away[:, :, None] * away[:, None, :]
+        self.total += share
 
 
 class ByRows(_Gaussians):
@@ -159,11 +181,10 @@ class ByRows(_Gaussians):
         return np.broadcast_to(self.given, (self.seeds, self.n, self.d))
 
     def fresh(self, generator: np.random.Generator, rows: int) -> Array:
-        return generator.standard_normal((self.seeds, rows, self.d))
+        return standard_normal(generator, (self.seeds, rows, self.d))
 
     def sample(self, model: Model, generator: np.random.Generator, rows: Integers) -> Array:
-        factor = model.factor * self.chains.temperature**0.5
-        X = generator.standard_normal((*rows.shape, self.d)) @ factor.swapaxes(1, 2)
+        X = standard_normal(generator, (*rows.shape, self.d)) @ self._tempered(model).swapaxes(1, 2)
         X += model.mean[:, None]
         return np.asarray(X)
 

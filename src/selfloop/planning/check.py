@@ -85,6 +85,7 @@ def check(config: Mapping[str, object]) -> Checked:
             _check_domain(experiment, known[regime], ("experiments", name))
             _check_scorers(experiment, known[regime], study.filters, ("experiments", name))
         _check_training_sets(experiment, known, ("experiments", name))
+        _check_simulation(experiment, known, ("experiments", name))
     return checked
 
 
@@ -313,7 +314,10 @@ def _check_scorers(
             continue
         name, scorer = source.filter.name, filters[source.filter.name]
         if getattr(experiment, "simulation", None) is not None:
-            raise UserError(f"{dotted((*where, 'simulation'))}: '{regime.name}' has a filter, which is not simulated.")
+            raise UserError(
+                f"{dotted((*where, 'simulation'))}: '{regime.name}' has a filter, and filters are not simulated; leave "
+                "`simulation` out, or run the regime in another experiment."
+            )
         if scorer.by not in domain.scorers:
             raise UserError(
                 f"filters.{name}.by: domain '{domain.name}', of {dotted(where)}, has no '{scorer.by}'"
@@ -327,6 +331,19 @@ def _check_scorers(
             )
         for problem in domain.scorer_problems(experiment, scorer):
             raise UserError(f"filters.{name}.{problem}")
+
+
+def _check_simulation(
+    experiment: models.Experiment, known: Mapping[str, regimes.Regime], where: tuple[str, ...]
+) -> None:
+    """Raise for a simulation without any chain."""
+    asked = getattr(experiment, "simulation", None) is not None
+    fresh = all(any(s.origin == "fresh" for s in known[name].sources) for name in experiment.regimes)
+    if asked and fresh and not load_domain(experiment.domain).simulations(experiment, known):
+        raise UserError(
+            f"{dotted((*where, 'simulation'))}: all of {', '.join(experiment.regimes)} take fresh rows, which are not "
+            "simulated of given data; leave `simulation` out, or add a regime without them."
+        )
 
 
 def _check_domain(experiment: models.Experiment, regime: regimes.Regime, where: tuple[str, ...]) -> None:

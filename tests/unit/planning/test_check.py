@@ -1026,6 +1026,19 @@ def test_a_reserve_that_is_too_small_is_refused_with_what_is_needed() -> None:
     check(with_reserve(4))
 
 
+def test_a_simulation_in_which_no_regime_would_run_is_refused() -> None:
+    def packaged(*names: str) -> dict[str, Any]:
+        data = {"source": "packaged", "name": "orl", "dimension": 2, "rows": 50, "reserve": 1}
+        entry = {"domain": "gaussian", "data": data, "iterations": 2, "seeds": [0], "simulation": {}}
+        return {"experiments": {"a": {**entry, "regimes": list(names)}}}
+
+    assert message(packaged("all-fresh")) == (
+        "experiments.a.simulation: all of all-fresh take fresh rows, which are not simulated of given data; leave "
+        "`simulation` out, or add a regime without them."
+    )
+    check(packaged("all-fresh", "replace"))
+
+
 def test_a_regime_whose_amounts_are_all_0_at_an_iteration_is_refused() -> None:
     own = {"late": {"parts": [{"from": "real", "amount": [1, 0]}, {"from": "all", "by_age": [0, 0, 1]}]}}
     assert message({"experiments": {"a": {**LINEAR, "regimes": ["late"]}}, "regimes": own}) == (

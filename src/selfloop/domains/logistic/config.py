@@ -56,7 +56,7 @@ class Sampling(Section):
 
 class Simulation(config.Simulated):
     """Chains of many seeds that are computed without files between; null for none. They begin with the same real rows
-    and run the experiment's regimes of whole parts. There is no law of them.
+    and run the experiment's regimes. There is no law of them.
     """
 
 

@@ -1,7 +1,7 @@
 """What the study asks of the logistic domain while it is planned: names, simulations, and what is wrong with them."""
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import log
 from typing import Annotated, Literal
 
@@ -11,12 +11,9 @@ from selfloop.config import models
 from selfloop.config.filters import Filter, center_problems
 from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
-from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.domains.logistic.config import Chains, Data, Model, Sampling, Simulation, Training
 from selfloop.domains.simulated import SimulatedDomain
 from selfloop.inputs import packaged
-from selfloop.simulation import config
-from selfloop.simulation.config import whole_parts
 
 
 class Experiment(models.Experiment):
@@ -95,12 +92,6 @@ class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):
     def drawn(self, experiment: Experiment) -> bool:
         """Never: all seeds have the same inputs."""
         return False
-
-    def jobs(
-        self, experiment: Experiment, regimes: Mapping[str, Regime] = BUILT_IN
-    ) -> Iterator[tuple[str, config.Chains]]:
-        """Those of its regimes of whole parts."""
-        return (job for job in super().jobs(experiment, regimes) if whole_parts(job[1].sets))
 
     def own_problems(self, experiment: Experiment) -> Iterator[str]:
         return _problems(experiment)

@@ -23,9 +23,10 @@ DIABETES = Data(source="packaged", name="diabetes", seed=123456)
 NORMAL = Data(source="normal", dimension=3, rows=200, signal=2.0)
 
 
-def chains(regime: str, **changes: Any) -> Chains:
+def chains(regime: str | Regime, **changes: Any) -> Chains:
+    known = BUILT_IN[regime] if isinstance(regime, str) else regime
     length = {"iterations": 4, "seeds": 50, "data": NORMAL.plain, "tolerance": 1e-4}
-    return Chains.model_validate({"regime": regime, "table": table_of(BUILT_IN[regime]), **length, **changes})
+    return Chains.model_validate({"regime": known.name, "table": table_of(known), **length, **changes})
 
 
 def test_the_first_model_of_the_patients_has_the_published_loss() -> None:
@@ -108,8 +109,26 @@ def test_replacing_loses_what_accumulating_keeps() -> None:
     assert losses["replace"][-1] - losses["replace"][0] > 3 * abs(losses["accumulate"][-1] - losses["accumulate"][0])
 
 
-def test_regimes_that_draw_rows_run_in_the_loop_alone() -> None:
-    entry: dict[str, Any] = {"domain": "logistic", "data": NORMAL.plain, "iterations": 2, "seeds": [0]}
-    regimes = {**BUILT_IN, "half": Regime("half", (Source("previous", 0.5),))}
-    asked = Experiment.model_validate({**entry, "regimes": ["replace", "half"], "simulation": {"iterations": 3}})
-    assert [chains["regime"] for chains in DOMAIN.simulations(asked, regimes)] == ["replace"]
+def test_rows_that_a_regime_draws_are_fitted_as_by_scikit_learn() -> None:
+    """Of half of the rows of each data set, some of which count more."""
+    from selfloop.domains.logistic.simulate import LabelsByRows
+
+    (X, y), test = real_rows(NORMAL)
+    chosen = np.random.default_rng(0).permuted(np.tile(np.arange(200), (2, 1)), axis=1)[:, :120]
+    weights = np.tile(np.where(np.arange(120) < 40, 3.0, 1.0), (2, 1))
+    rows = np.stack([chosen, y[chosen]], axis=2)
+    w = LabelsByRows(2, (X, y), test).fit(rows, weights / weights.sum(axis=1, keepdims=True))
+    for seed in range(2):
+        own = X[chosen[seed]], y[chosen[seed]]
+        assert w[seed] == pytest.approx(fit(*own, weights[seed] / weights[seed].mean(), 1e-12), abs=1e-4)
+
+
+def test_a_budget_lies_between_replace_and_accumulate_and_fewer_rows_lose_more() -> None:
+    pool, half = (
+        Regime("pool", (Source("real"), Source("all")), budget=1.0),
+        Regime("half", (Source("previous", 0.5),)),
+    )
+    found = {name: simulate(chains(name, iterations=10, seeds=100)) for name in ("replace", "accumulate", pool, half)}
+    first, last = ({name: values["log_loss"].mean(axis=0)[at] for name, values in found.items()} for at in (0, -1))
+    assert first[pool] == pytest.approx(first["accumulate"])
+    assert last["accumulate"] < last[pool] < last["replace"] < last[half]

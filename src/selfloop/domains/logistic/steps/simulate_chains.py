@@ -8,10 +8,11 @@ import numpy as np
 from selfloop.domains.logistic.config import Chains
 from selfloop.domains.logistic.model import measured
 from selfloop.domains.logistic.rows import Array, real_rows
-from selfloop.domains.logistic.simulate import Labels
+from selfloop.domains.logistic.simulate import Labels, LabelsByRows
 from selfloop.identity import digest
 from selfloop.jobs.job import Job, StepParams
-from selfloop.simulation import stacked
+from selfloop.simulation import rows, stacked
+from selfloop.simulation.config import whole_parts
 from selfloop.simulation.tidy import tidy_rows, write
 from selfloop.training.malloc import keep_freed_memory
 
@@ -38,9 +39,17 @@ def run(job: Job[Params]) -> None:
 def simulate(chains: Chains) -> dict[str, Array]:
     """By metric, (seeds, iterations)."""
     train, test = real_rows(chains.data)
-    sets = chains.sets
+    sets, count = chains.sets, len(train[0])
+    if whole_parts(sets):
 
-    def run_block(streams: stacked.Streams, seeds: int) -> Mapping[str, Array]:
-        return stacked.run(Labels(seeds, train, test), sets, len(train[0]), streams, seeds)
+        def run_block(streams: stacked.Streams, seeds: int) -> Mapping[str, Array]:
+            return stacked.run(Labels(seeds, train, test), sets, count, streams, seeds)
 
-    return stacked.blocks(run_block, digest(chains.data.plain), chains.seeds, stacked.LANES)
+        return stacked.blocks(run_block, digest(chains.data.plain), chains.seeds, stacked.LANES)
+    layout = rows.layout(sets, count)
+
+    def run_rows(streams: stacked.Streams, seeds: int) -> Mapping[str, Array]:
+        return rows.run(LabelsByRows(seeds, train, test), layout, streams, seeds)
+
+    identity, width = digest([chains.data.plain, "rows"]), rows.lanes(count, 2, len(sets))
+    return stacked.blocks(run_rows, identity, chains.seeds, width)

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from pydantic import BaseModel
 
 from selfloop.analysis.figures import PAPER_MARK
-from selfloop.analysis.read import by_seed, groups, in_order, over_seeds, regimes_in_order, select
+from selfloop.analysis.read import groups, over_seeds, regimes_in_order, select
 from selfloop.analysis.style import (
     PANEL,
     Mark,
@@ -51,10 +51,11 @@ def comparison(
     """
     tables = []
     for quantity in quantities:
-        rows = select(metrics, domain, quantity.simulated)
-        laws = {key: own for key, own in groups(select(metrics, domain, quantity.simulated.exact), KEYS)}
+        measured = metrics[metrics["metric"] == quantity.metric]  # of millions of rows
+        rows = select(measured, domain, quantity.simulated)
+        laws = {key: own for key, own in groups(select(measured, domain, quantity.simulated.exact), KEYS)}
         for key, own in groups(rows, KEYS):
-            values = by_seed(own).groupby("iteration")
+            values = own.groupby("iteration")["value"]  # one per seed
             table = pd.DataFrame({"measured": values.mean(), "standard_error": values.sem(), "seeds": values.count()})
             known = key in laws
             table["expected"] = laws[key].set_index("iteration")["value"] if known else np.nan
@@ -126,9 +127,10 @@ def law_figure(
     labels = {each["experiment"]: each["label"] for each in own}
     compared = starred = False
     regimes = regimes_in_order(rows["regime"])
+    told = {name for name in SERIES if rows[name].nunique() > 1} | {"model"}
     for axes, (key, of) in zip(panels, settings, strict=False):
         experiment, setting, sampling = key
-        axes.set_title(wrapped(_named(key, rows), 22))
+        axes.set_title(wrapped(_named(key, told), 22))
         for regime in regimes:
             line = of[of["regime"] == regime]
             if line.empty:
@@ -188,13 +190,11 @@ def _of(laws: pd.DataFrame, key: tuple[str, ...], regime: str) -> pd.DataFrame:
     return laws.loc[(laws[KEYS] == [*key, regime]).all(axis=1).to_numpy(), :]
 
 
-def _named(key: tuple[str, ...], rows: pd.DataFrame) -> str:
-    """A panel's name: what tells it from the others."""
+def _named(key: tuple[str, ...], told: set[str]) -> str:
+    """A panel's name, of the columns that tell it from the others."""
     experiment, model, _ = key
-    told = {name for name in SERIES if len(in_order(rows[name])) > 1} | {"model"}
-    if model.startswith(experiment):
-        told.discard("experiment")
-    return ", ".join(value for name, value in zip(SERIES, key, strict=True) if name in told)
+    left_out = {"experiment"} if model.startswith(experiment) else set()
+    return ", ".join(value for name, value in zip(SERIES, key, strict=True) if name in told - left_out)
 
 
 def worst(points: pd.DataFrame) -> tuple[float, float, int]:

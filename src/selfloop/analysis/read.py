@@ -36,7 +36,8 @@ def read_tidy(path: Path | str, schema: pa.Schema) -> pd.DataFrame:
 
 def regimes_in_order(names: Iterable[str]) -> list[str]:
     """Regimes as panels and columns show them: the built-in ones first, then the user's by name."""
-    found = {str(name) for name in names}
+    # A column has millions of rows where there are simulations.
+    found = {str(name) for name in (names.unique() if isinstance(names, pd.Series) else names)}
     known = [name for name in (REAL_DATA, *BUILT_IN) if name in found]
     return known + sorted(found.difference(known))
 

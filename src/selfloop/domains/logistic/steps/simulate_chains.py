@@ -43,13 +43,13 @@ def simulate(chains: Chains) -> dict[str, Array]:
     if whole_parts(sets):
 
         def run_block(streams: stacked.Streams, seeds: int) -> Mapping[str, Array]:
-            return stacked.run(Labels(seeds, train, test), sets, count, streams, seeds)
+            return stacked.run(Labels(seeds, train, test, chains.tolerance), sets, count, streams, seeds)
 
         return stacked.blocks(run_block, digest(chains.data.plain), chains.seeds, stacked.LANES)
     layout = rows.layout(sets, count)
 
     def run_rows(streams: stacked.Streams, seeds: int) -> Mapping[str, Array]:
-        return rows.run(LabelsByRows(seeds, train, test), layout, streams, seeds)
+        return rows.run(LabelsByRows(seeds, train, test, chains.tolerance), layout, streams, seeds)
 
     identity, width = digest([chains.data.plain, "rows"]), rows.lanes(count, 2, len(sets))
     return stacked.blocks(run_rows, identity, chains.seeds, width)

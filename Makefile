@@ -63,7 +63,7 @@ report: .venv/base.stamp
 	  { echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into .venv, with torch for $(TORCH) (some minutes) ..."
 	@$(BIN)/python envs/install.py $(TORCH) $(TORCH_INDEX)
-	rm -f .venv/torch-* && touch .venv/torch-$(TORCH) $@
+	@rm -f .venv/torch-* && touch .venv/torch-$(TORCH) $@
 
 .venv/dev.stamp: .venv/base.stamp envs/dev.txt
 	$(PIP) install -r envs/dev.txt

@@ -196,7 +196,7 @@ class Model:
     @property
     def take_table(self) -> list[dict[str, object]]:
         """How many rows it takes from each folder, and which, as JSON values."""
-        return [asdict(take) for take, _ in self.takes]
+        return [_plain(take) for take, _ in self.takes]
 
     @property
     def tokenizer_input(self) -> dict[str, str]:
@@ -343,3 +343,8 @@ def read_by(domain: AnyDomain, section: Section) -> str:
 def filter_read_by(scorer: Filter) -> str:
     """The same of the files that a filter names."""
     return digest(["filter", scorer.command, scorer.of])
+
+
+def _plain(take: regimes.Take) -> dict[str, object]:
+    """A take as JSON values. `asdict` copies each, which takes longest of all where n training sets have n²/2 takes."""
+    return {**vars(take), "filter": None if take.filter is None else asdict(take.filter)}

@@ -19,7 +19,9 @@ import snakemake.workflow
 from snakemake import common, dag, io, resources, script
 from snakemake.executors import local
 from snakemake.jobs import Job
+from snakemake.output_index import OutputIndex
 from snakemake.persistence import PersistenceBase
+from snakemake.rules import Rule
 from snakemake.scheduling import job_scheduler
 from snakemake.settings import types
 from snakemake.settings.enums import RerunTrigger
@@ -64,6 +66,7 @@ def plan_faster(*owners: type) -> None:
     if not hasattr(dag.ScriptProcessor.process_job, "once"):
         dag.ScriptProcessor.process_job = once_per_rule(dag.ScriptProcessor.process_job)
         io._IOFile.check = once_per_path(io._IOFile.check)
+        OutputIndex.match_producers = once_per_target(OutputIndex.match_producers)
 
 
 def once_per_rule(
@@ -89,6 +92,18 @@ def once_per_path(check: Callable[[io._IOFile], None]) -> Callable[[io._IOFile],
         if file._file not in checked:
             check(file)
             checked.add(file._file)
+
+    return once
+
+
+def once_per_target(match: Callable[[OutputIndex, str], set[Rule]]) -> Callable[[OutputIndex, str], set[Rule]]:
+    """The same rules that may make a file, for the first of the jobs that read it: the rules stay as they are."""
+
+    def once(index: OutputIndex, target: str) -> set[Rule]:
+        known: dict[str, set[Rule]] = index.__dict__.setdefault("known", {})
+        if target not in known:
+            known[target] = match(index, target)
+        return known[target]
 
     return once
 

@@ -4,6 +4,7 @@ import copy
 import os
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,6 +101,11 @@ def test_a_part_is_named_once_however_many_training_sets_take_it(monkeypatch: py
     monkeypatch.setattr(study.Study, "_part", counted)
     of(regimes=["accumulate"], iterations=20)
     assert len(named) == len(set(named)) == 20
+
+
+def test_what_a_training_set_takes_is_told_with_every_field() -> None:
+    every = build().models.values()
+    assert [each.take_table for each in every] == [[asdict(take) for take, _ in each.takes] for each in every]
 
 
 def test_the_text_of_a_study_is_short_however_large_it_is() -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from snakemake.output_index import OutputIndex
 
 from selfloop.session import compat
 from selfloop.session.compat import (
@@ -19,6 +20,7 @@ from selfloop.session.compat import (
     local,
     once_per_path,
     once_per_rule,
+    once_per_target,
     plan_faster,
     resources,
     schedule_once,
@@ -116,11 +118,28 @@ def test_a_python_in_a_path_with_spaces_runs_steps_and_submitted_jobs(monkeypatc
     assert ran == ["{py_exec} {fname:q}: '/my clone/bin/python'"]
 
 
+def test_the_rules_that_may_make_a_file_are_looked_for_once_in_each_index() -> None:
+    looked: list[str] = []
+
+    def match(_: Any, target: str) -> set[str]:
+        looked.append(target)
+        return {f"makes {target}"}
+
+    find, one, other = once_per_target(match), SimpleNamespace(), SimpleNamespace()
+    assert [find(one, target) for target in ("a", "b", "a")] == [{"makes a"}, {"makes b"}, {"makes a"}]
+    assert find(other, "a") == {"makes a"}
+    assert looked == ["a", "b", "a"]
+
+
 def test_the_pinned_snakemake_has_what_is_patched() -> None:
     plan_faster(Sizes)
     plan_faster(Sizes)
     # Applied once, however often it is asked for: what it wraps is Snakemake's own.
-    for check, wrapped in ((dag.ScriptProcessor.process_job, "process_job"), (io._IOFile.check, "check")):
+    for check, wrapped in (
+        (dag.ScriptProcessor.process_job, "process_job"),
+        (io._IOFile.check, "check"),
+        (OutputIndex.match_producers, "match"),
+    ):
         assert check.__module__ == "selfloop.session.compat"
         assert inspect.getclosurevars(check).nonlocals[wrapped].__module__.startswith("snakemake.")
 

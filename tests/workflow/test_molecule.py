@@ -83,6 +83,16 @@ def test_a_plateau_watches_a_molecule_that_is_neither_trained_on_nor_tested(fini
         assert by_split["validation"] == by_split["test"]
 
 
+def test_samples_are_measured_beside_conformations_that_are_not_trained_on(finished: Workflow) -> None:
+    profile = pd.read_parquet(finished.folder / "results/profile.parquet").set_index("measure")
+    assert set(profile.loc["trained_reference", "value"]) == {0.0}
+    torn = profile.loc["fallen_apart"]
+    assert set(torn["value"]) == {1.0}  # by models of this size
+    assert set(torn["real"]) == {0.0}
+    page = (finished.folder / "results/report/index.html").read_text(encoding="utf-8")
+    assert "are left out of all other measures: 100% in iteration 1" in page
+
+
 def test_the_figures_are_drawn(finished: Workflow) -> None:
     names = {path.name for path in (finished.folder / "results/figures").glob("[!.]*")}
     assert {

@@ -313,6 +313,7 @@ def _domain(
 ) -> Section:
     """One domain's part of the page."""
     grid = [of for of in profiles if of.domain == domain.name]
+    spec = domain.profile if grid else None
     return Section(
         name=domain.name,
         title=domain.title,
@@ -321,9 +322,9 @@ def _domain(
         parts=parts,
         grid=grid,
         filters=[of for of in filters if any(of.line is line for part in parts for line in part.lines)],
-        sentence=sentence(grid, domain.profile) if grid and domain.profile is not None else "",
-        remarks=remarks(sources.profile, domain.name, domain.profile) if grid and domain.profile is not None else [],
-        unmeasured=unmeasured(sources.profile, domain.name),
+        sentence=sentence(grid, spec) if spec else "",
+        remarks=remarks(sources.profile, domain.name, spec) if spec else [],
+        unmeasured=unmeasured(sources.profile, domain.name, spec) if spec else [],
         limits=list(dict.fromkeys(text for part in parts if not part.simulated for text in part.limits)),
         figures=[figure for shown in domain.shown for figure in _figures(sources, shown)],
         tables=[table for shown in domain.shown for table in _tables(sources, domain, shown)],

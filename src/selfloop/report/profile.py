@@ -129,15 +129,21 @@ def table(found: Sequence[Profiled]) -> pd.DataFrame:
     )
 
 
-def unmeasured(profile: pd.DataFrame, domain: str) -> list[str]:
-    """What is measured of first models and not of later ones, which have been deleted: a text per model."""
+def unmeasured(profile: pd.DataFrame, domain: str, spec: Profile) -> list[str]:
+    """What is not measured of later models, which have been deleted: a text per model.
+
+    It is what is measured of the first ones, and κ.
+    """
     own, said = profile[profile["domain"] == domain], []
     for (experiment, model, sampling), rows in groups(own, SERIES):
         first = set(rows.loc[rows["iteration"] == 1, "measure"])
-        lacks: dict[str, set[str]] = {}
-        for (iteration, *_), of in groups(rows.sort_values("iteration"), ["iteration", "regime", "seed"]):
-            lacks.setdefault(iteration, set()).update(first - set(of["measure"]))
-        names, at = sorted(set().union(*lacks.values())), [n for n, of in lacks.items() if of]
+        later = first if spec.carried is None else first | {spec.carried.name}
+        lacks: dict[int, set[str]] = {}
+        for _, chain in groups(rows, ["regime", "seed"]):
+            for iteration in range(2, int(chain["iteration"].max()) + 1):
+                found = set(chain.loc[chain["iteration"] == iteration, "measure"])
+                lacks.setdefault(iteration, set()).update(later - found)
+        names, at = sorted(set().union(*lacks.values())), [str(n) for n, of in sorted(lacks.items()) if of]
         if names:
             where = f"iteration{'s' if len(at) > 1 else ''} {_joined(at)}"
             said.append(f"{_joined(names)} ({names_of(own)[experiment, model, sampling][1]}, {where})")

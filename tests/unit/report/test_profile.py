@@ -10,7 +10,7 @@ import pytest
 from selfloop.data.profile import Measure, Profile, Remark
 from selfloop.data.tidy import PROFILE
 from selfloop.report.phenomena import PHENOMENA, Decision, Observed, Word
-from selfloop.report.profile import Profiled, remarks, sentence, size_of
+from selfloop.report.profile import Profiled, remarks, sentence, size_of, unmeasured
 from selfloop.statistics.estimates import UNKNOWN, Estimate
 
 SPEC = Profile(Measure("spread", "Spread"), None, (), None, None, remarks=(Remark("lost", "Some are left out"),))
@@ -70,6 +70,15 @@ def test_sizes_are_shares_and_kappa_as_it_is() -> None:
         "0.500 (0.400 to 0.600)"
     )
     assert size_of(Decision("blow-up", "no word", UNKNOWN)) == ""
+
+
+def test_models_of_which_nothing_is_left_are_named_and_so_is_kappa() -> None:
+    chain = {"experiment": "e", "domain": "molecule", "model": "m", "sampling": "s", "regime": "replace", "seed": 0}
+    rows = [{**chain, "iteration": t, "measure": "spread", "at": None, "value": 1.0, "real": 1.0} for t in (1, 4)]
+    spec = replace(SPEC, carried=Measure("kappa", "κ"))
+    assert unmeasured(pd.DataFrame(rows, columns=PROFILE.names), "molecule", spec) == [
+        "kappa and spread (m, iterations 2, 3 and 4)"
+    ]
 
 
 def profile(values: dict[tuple[str, int], list[float]], models: tuple[str, ...] = ("m",)) -> pd.DataFrame:

@@ -72,6 +72,8 @@ class Section(BaseModel):
 
     @model_validator(mode="after")
     def _has_what_its_source_needs(self) -> Self:
+        if not self.needs:
+            return self  # pydantic takes long to find out that a section has no `source`
         source = getattr(self, "source", None)
         for key in self.needs.get(str(source), ()):
             if getattr(self, key) is None:

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from selfloop.code_digest import code_digest
-from selfloop.config.load import check_keys, read_scalars
+from selfloop.config.load import check_keys, read_scalars, uncollected
 from selfloop.data.regimes import REAL
 from selfloop.domains.protocol import AnyDomain, load_domain
 from selfloop.errors import UserError
@@ -307,6 +307,7 @@ def _of(experiment: Experiment, *steps: str) -> dict[str, object]:
     return {"domain": experiment.domain.name, "code": steps_code(experiment.domain.name, *steps)}
 
 
+@uncollected()
 def plan_study(
     config: dict[str, object],
     resources: Path = RESOURCES,

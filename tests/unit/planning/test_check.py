@@ -1,6 +1,7 @@
 """What a config may say, what is said about one that is wrong, and that every key is described."""
 
 import copy
+import gc
 import importlib.util
 import json
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import yaml
 
 from selfloop.config import load, models
-from selfloop.config.load import read, read_scalars
+from selfloop.config.load import read, read_scalars, uncollected
 from selfloop.config.section import Section, descriptions
 from selfloop.domains.protocol import domain_names, load_domain
 from selfloop.errors import UserError
@@ -1045,3 +1046,15 @@ def test_a_regime_whose_amounts_are_all_0_at_an_iteration_is_refused() -> None:
         "regimes.late.parts: every amount is 0 at iteration 3, whose model needs rows to be trained on; raise one of "
         "them."
     )
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_planning_collects_no_garbage_and_leaves_that_as_it_was(before: bool) -> None:
+    (gc.enable if before else gc.disable)()
+    try:
+        with pytest.raises(ValueError, match="stop"), uncollected():
+            assert not gc.isenabled()
+            raise ValueError("stop")
+        assert gc.isenabled() == before
+    finally:
+        gc.enable()

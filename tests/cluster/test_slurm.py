@@ -97,6 +97,11 @@ class Disturbed:
         state = self.workflow.folder / f"results/state/{model}/state.safetensors"
         return is_running(self.log(model)) and state.exists() and last_attempt(self.log(model)) is not None
 
+    def was_stopped(self, model: str) -> bool:
+        """Whether an attempt of a training was told to end, and saved its state."""
+        failed = [attempt.failed for attempt in self.attempts(model)]
+        return "Stopped" in {known.type for known in failed if known is not None}
+
     def place(self, model: str) -> tuple[str, str]:
         """Node and SLURM job of a training."""
         begin = self.attempts(model)[-1].begin
@@ -148,6 +153,8 @@ class Disturbed:
         # With its date: a time of day that has just gone by would be tomorrow's.
         soon = (datetime.now() + timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%S")
         self.slurm.command("scontrol", "update", f"JobId={job}", f"EndTime={soon}")
+        # Before the next fault: the node that dies may be this one.
+        slurms.wait_until(lambda: self.was_stopped(model), "the time limit")
 
     def node_dies(self, model: str) -> None:
         """The node goes with all that runs on it, and comes back."""
@@ -162,11 +169,15 @@ class Disturbed:
         self.slurm.start(node)
 
     def snakemake_dies(self, model: str) -> None:
-        """Snakemake is killed while its jobs run, and the same command is typed again."""
+        """Snakemake is killed while its jobs run, and the same command is typed again.
+
+        The training is held up meanwhile: it could be done before a busy machine has read the study again.
+        """
         killed = self.started[-1]
         killed.kill()
         self.output += killed.communicate(timeout=DEADLINE)[0]
         assert self.trains(model)
+        self.hold(model)  # SLURM wakes whom it cancels
         self.start()
 
     def controller_restarts(self, model: str) -> None:
@@ -271,8 +282,7 @@ def test_every_training_resumed_from_its_state(disturbed: Disturbed) -> None:
         progress = [attempt.progress for attempt in disturbed.attempts(model)]
         assert any(known is not None and known.first > 0 for known in progress), seed
     for seed in (1, 3):  # out of time; cancelled by the next Snakemake
-        failed = [attempt.failed for attempt in disturbed.attempts(disturbed.models[seed])]
-        assert "Stopped" in {known.type for known in failed if known is not None}
+        assert disturbed.was_stopped(disturbed.models[seed]), seed
     assert re.search(r"cancels \d+ jobs? of a Snakemake that was killed", disturbed.output)
 
 

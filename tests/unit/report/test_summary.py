@@ -7,7 +7,7 @@ import numpy as np
 from selfloop.report.content import Judged, Row
 from selfloop.report.summary import WIDTH, summary
 from selfloop.report.verdicts import Verdict
-from selfloop.statistics.effect import effect
+from selfloop.statistics.effect import effect, exact_effect
 
 # Model 1 has learnt 2 of 6 nats; iteration 2 loses about half of them again.
 LOSSES = np.array([[4.0, 5.0], [4.0, 5.04], [4.0, 5.08]])
@@ -35,6 +35,21 @@ def test_it_fits_in_80_columns() -> None:
     wide = LOSSES * [[1, 1e3], [1, -1e6], [1, 1e6]]
     cell = {"accumulate-subsample": Verdict("worse, late trend open")}
     assert max(map(len, summary([row(wide, cell)], "word " * 60).splitlines())) <= WIDTH
+
+
+def test_what_theory_knows_has_no_interval() -> None:
+    of = exact_effect(np.array([1.0, 91.0]), 2.0, seeds=100)
+    cells = {"replace": Judged("linear", "linear", "replace", of, {}, verdict=Verdict("useless"))}
+    text = summary([Row("linear", "Linear", "linear", True, cells)], "")
+    (line,) = [line for line in text.splitlines() if line.startswith(" ")]
+    assert line.split() == ["replace", "useless", "+9,000%", "exact", "n=100"]
+
+
+def test_columns_that_do_not_fit_are_left_out_from_the_last_one_on() -> None:
+    name = "a-regime-of-ones-own-with-a-name-of-fifty-characters"
+    text = summary([row(LOSSES, {name: Verdict("worse, flat", since=2)})], "")
+    (line,) = [line for line in text.splitlines() if name in line]
+    assert line.endswith("+52%") and len(line) <= WIDTH
 
 
 def test_a_study_without_measurements_says_so() -> None:

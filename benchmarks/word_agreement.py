@@ -19,8 +19,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from selfloop.config.load import read
 from selfloop.domains.protocol import load_domain
 from selfloop.numbers import table
+from selfloop.planning.check import check
 from selfloop.report.content import judged, lines
 from selfloop.report.verdicts import FEWEST_SEEDS
 
@@ -29,15 +31,13 @@ Cell = tuple[str, str, str]  # experiment, series, regime
 
 
 def with_more_seeds(configfile: Path, times: int) -> tuple[dict[str, object], dict[str, int]]:
-    """A config with so many times the seeds, without experiments that have too few for a word; and a run's, by name."""
-    config = yaml.safe_load(configfile.read_text())
-    counts = {}
-    for name, experiment in config["experiments"].items():
-        like = config["experiments"].get(experiment.get("like"), {})
-        counts[name] = len(experiment.get("seeds", like.get("seeds", ())))
-    kept = {name: count for name, count in counts.items() if count >= FEWEST_SEEDS}
-    experiments = {name: {**config["experiments"][name], "seeds": list(range(times * kept[name]))} for name in kept}
-    return {**config, "experiments": experiments}, kept
+    """The study with several times its seeds, and each experiment's own number; of those with enough for a word."""
+    study = check(read(configfile))
+    counts = {name: len(entry.seeds) for name, entry in study.experiments.items() if len(entry.seeds) >= FEWEST_SEEDS}
+    experiments = {
+        name: {**study.experiments[name].plain, "seeds": list(range(times * count))} for name, count in counts.items()
+    }
+    return {**study.plain, "experiments": experiments}, counts
 
 
 def run_study(config: dict[str, object], folder: Path) -> None:

@@ -17,7 +17,7 @@ ENVS = Path(__file__).parent
 NEEDED = {"cpu": 2.0, "cuda": 5.0}  # GB at least
 RETRY = re.compile(r"Retrying|connection broken|timed out")
 NO_CPU_BUILD = re.compile(r"(Cannot install|No matching distribution found for) torch\b")
-AGAIN = "and type the same command again: it goes on from what is installed."
+AGAIN = "and run the same command again; what is installed is kept."
 # What to do, by what pip says; the first that fits.
 ADVICE = (
     (

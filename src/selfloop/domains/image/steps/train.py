@@ -104,7 +104,7 @@ class ImageTask:
         order = np.random.default_rng([stream(self.streams, "order"), epoch]).permutation(self.rows)
         return np.array_split(order, self.batches_per_epoch)
 
-    def batch(self, step: int) -> "Batch":
+    def batch(self, step: int) -> Batch:
         """This rank's share of a step's images."""
         rows = self._epoch(step // self.batches_per_epoch)[step % self.batches_per_epoch]
         generator = torch.Generator(self.device).manual_seed(stream(self.streams, f"step {step}"))
@@ -122,7 +122,7 @@ class ImageTask:
             return Batch(images, noise, count)
         return Batch(images, noise, count, to_device(self._weights[torch.from_numpy(rows)], self.device))
 
-    def loss(self, model: nn.Module, batch: "Batch") -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Squared error per pixel value plus the weighted KL divergence, means over the batch."""
         assert isinstance(model, Autoencoder)
         error, divergence = terms(model, batch.images, batch.noise)
@@ -131,7 +131,7 @@ class ImageTask:
         loss: Tensor = (error.sum() + self.kl_weight * divergence.sum()) / batch.whole
         return loss
 
-    def size(self, batch: "Batch") -> int:
+    def size(self, batch: Batch) -> int:
         """Images of the batch."""
         return len(batch.images)
 

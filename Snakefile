@@ -33,12 +33,13 @@ from selfloop.planning import paths
 from selfloop.planning.requests import Request
 from selfloop.planning.rules import Plan, expose_library, plan_study
 from selfloop.planning.shown import looks
-from selfloop.session.compat import ignore_dates, plan_faster, quote_python, schedule_once
+from selfloop.session.compat import ignore_dates, plan_faster, quote_python, record_without_deleted, schedule_once
 from selfloop.session.session import Session
 
 expose_library(here)
 plan_faster(Plan, Request)
 ignore_dates()
+record_without_deleted()
 schedule_once()
 quote_python()
 

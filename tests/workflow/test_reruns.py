@@ -340,6 +340,26 @@ def test_a_deleted_measurement_brings_back_the_checkpoint_that_it_needs(copy: Wo
     )
 
 
+def test_a_deleted_part_that_a_longer_chain_needs_is_made_again_with_what_learned_from_it(tmp_path: Path) -> None:
+    workflow = Workflow.fresh(tmp_path / "clone", "tests/studies/linear.yaml")
+    workflow.change(lambda study: study["experiments"]["linear"].update(regimes=["accumulate"], simulation=None))
+    workflow.snakemake()
+    before = workflow.results("data", "models")
+    sampled = workflow.folder / workflow.model_folder("linear", "accumulate", 1) / "parts"
+    (part,) = (path for path in sampled.glob("[!.]*") if path.is_dir())
+    shutil.rmtree(part)
+    assert workflow.would_run() == set(), "nothing is to be made of it"
+
+    workflow.change(lambda study: study["experiments"]["linear"].update(iterations=4))
+    done = workflow.snakemake()
+    rerun = [job for job in done.jobs if job.startswith(("train ", "generate linear-1"))]
+    learned = [f"train linear-accumulate-{n} gaussian seed0" for n in (2, 3, 4)]
+    assert rerun == ["generate linear-1 seed0 gaussian-part0", *learned]
+    after = workflow.results("data", "models")
+    assert {name: after[name] for name in before} == before
+    assert workflow.would_run() == set()
+
+
 def test_extending_a_finished_study_trains_one_more_model_per_chain(copy: Workflow) -> None:
     old = {path: path.stat().st_mtime_ns for path in _artifacts(copy)}
     before = copy.results("data", "models")

@@ -21,6 +21,8 @@ rule concatenate:
         "../../envs/base.yaml"
     params:
         settings=study.concatenate_settings,
+        sources=study.concatenate_sources,
+        takes=study.concatenate_takes,
     script:
         "../scripts/step.py"
 

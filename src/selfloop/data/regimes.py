@@ -12,6 +12,7 @@ data set of further real rows, of which each iteration takes others: they are *f
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -272,7 +273,13 @@ def _takes(regime: Regime, iteration: int) -> Iterator[Take]:
                 continue
             for part, amount in enumerate(_pieces(source.amount_at(iteration, age))):
                 same = source.same and amount < 1
-                yield Take(origin, part if origin else 0, amount, weight=source.weight, same=same)
+                yield _take(origin, part if origin else 0, amount, source.weight, same)
+
+
+@lru_cache(maxsize=2**16)
+def _take(origin: int, part: int, amount: float, weight: float, same: bool) -> Take:
+    """A take; of the n²/2 of accumulate over n iterations, n differ."""
+    return Take(origin, part, amount, weight=weight, same=same)
 
 
 def pieces(amount: float) -> int:

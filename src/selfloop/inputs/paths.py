@@ -24,13 +24,14 @@ class TooMany(UserError):
 
 def _globbed(pattern: str) -> list[str]:
     """The files that a glob matches, sorted."""
+    if not glob.has_magic(pattern):
+        return [pattern] if os.path.lexists(pattern) else []  # a link that leads nowhere
     if pattern.count("[") > BRACKETS:
         raise TooMany(f"{pattern[:80]!r}... has more than {BRACKETS} brackets.")
     parts = Path(pattern).parts
-    fixed = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
     deep = None if "**" in parts else len(parts) - fixed
-    if fixed < len(parts):
-        _check_globbed(pattern, Path(*parts[:fixed]), deep)
+    _check_globbed(pattern, Path(*parts[:fixed]), deep)
     return sorted(glob.glob(pattern, recursive=True))
 
 

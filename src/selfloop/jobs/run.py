@@ -73,13 +73,15 @@ def job_spec(snakemake: "Snakemake") -> JobSpec:
     # Rules with many jobs have one param, the mapping `settings`.
     params = _plain(snakemake.params)
     params = {**params.pop("settings", {}), **params}
+    # Of these, Snakemake knows what it has to; see `planning.sources`.
+    sources = params.pop("sources", {})
     gpu = gpus_of(snakemake.resources)
     rule = snakemake.rule.removesuffix(WITH_RESERVE)
     return JobSpec(
         rule=rule,
         module=step_module(rule, params.get("domain")),
         folder=str(Path.cwd()),
-        input=unmarked(_plain(snakemake.input)),
+        input={**unmarked(_plain(snakemake.input)), **sources},
         output=_plain(snakemake.output),
         params=params,
         threads=snakemake.threads,

@@ -21,6 +21,7 @@ from selfloop.planning.check import Checked, check, check_titles
 from selfloop.planning.requests import Requesting
 from selfloop.planning.resources import Resources
 from selfloop.planning.shown import Showing, Wildcards
+from selfloop.planning.sources import Sources
 
 LIBRARY = Path(__file__).resolve().parents[2]  # the folder that holds this package
 RESOURCES = LIBRARY.parent / "config/resources.yaml"
@@ -108,10 +109,19 @@ class Plan(Requesting):
         return self.models[wildcards.model].real("test")
 
     def concatenate_input(self, wildcards: Wildcards) -> dict[str, object]:
-        """Inputs of a job of the rule concatenate."""
+        """Inputs of a job of the rule concatenate: no more of its sources than Snakemake has to know."""
         model = self.models[wildcards.model]
-        scores = {"scores": [score.file for score in model.scores]} if model.scores else {}
-        return {"real": model.real("train"), "parts": [folder for _, folder in model.takes], **scores}
+        return {"real": model.real("train"), **self.sources.inputs(model)}
+
+    # Params of a function that takes `input` are not recorded: the name of the model holds these.
+
+    def concatenate_sources(self, wildcards: Wildcards, input: object) -> dict[str, list[str]]:
+        """All sources of a job of the rule concatenate."""
+        return self.sources.of(self.models[wildcards.model])
+
+    def concatenate_takes(self, wildcards: Wildcards, input: object) -> list[dict[str, object]]:
+        """How many rows it takes from each of them."""
+        return self.models[wildcards.model].take_table
 
     def train_input(self, wildcards: Wildcards) -> dict[str, object]:
         """Inputs of a job of the rule train."""
@@ -164,7 +174,9 @@ class Plan(Requesting):
         """Params of a job of the rule concatenate."""
         model = self.models[wildcards.model]
         streams = {"streams": model.streams, "chain_streams": model.chain_streams}
-        settings = {**streams, "takes": model.take_table, "budget": model.budget}
+        # The only thing in the takes that the model's name does not hold, for messages.
+        named = {take.filter.name for take, _ in model.takes if take.filter} if model.experiment.filters else ()
+        settings = {**streams, "budget": model.budget, **({"filters": sorted(named)} if named else {})}
         return {**settings, "code": steps_code(model.domain.name, *self._set_steps(model))}
 
     def train_settings(self, wildcards: Wildcards) -> dict[str, object]:
@@ -278,6 +290,11 @@ class Plan(Requesting):
     def simulation_files(self) -> list[str]:
         """What the simulations write, each once."""
         return [simulation.file for simulation in self.simulations.values()]
+
+    @cached_property
+    def sources(self) -> Sources:
+        """What training sets are made of."""
+        return Sources(self)
 
     @cached_property
     def shows(self) -> Showing:

@@ -130,6 +130,19 @@ def ignore_dates() -> None:
     snakemake.workflow.Workflow.rerun_triggers = property(triggers)
 
 
+def record_without_deleted() -> None:
+    """Leave inputs named `deleted` out of what a job is remembered to be made from; see `planning.sources`."""
+    recorded = PersistenceBase._input
+
+    def without(persistence: PersistenceBase, job: Job) -> list[str]:
+        deleted = set(job.input.get("deleted", ()))
+        return [file for file in recorded(persistence, job) if file not in deleted]
+
+    if not hasattr(recorded, "keeps"):
+        without.keeps = True  # type: ignore[attr-defined]
+        PersistenceBase._input = without
+
+
 def schedule_once() -> None:
     """Let one timer at a time wake the scheduler.
 

@@ -66,7 +66,7 @@ ABSURD: dict[str, tuple[Config, str]] = {
     "iterations of accumulate": (
         of(regimes=["accumulate"], iterations=3000),
         r"experiments.a.iterations: 3,000 is too much: under regime 'accumulate', the training sets would be made of "
-        r"\S+ data sets in all; at most 200,000.",
+        r"\S+ data sets in all; at most 1,000,000.",
     ),
     "jobs of several regimes": (
         of(regimes=["replace", "accumulate"], iterations=3, seeds=list(range(6000))),

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from snakemake.iocontainers import InputFiles
 from snakemake.output_index import OutputIndex
 
 from selfloop.session import compat
@@ -22,6 +23,7 @@ from selfloop.session.compat import (
     once_per_rule,
     once_per_target,
     plan_faster,
+    record_without_deleted,
     resources,
     schedule_once,
     script,
@@ -173,3 +175,14 @@ def test_rounds_of_the_scheduler_do_not_multiply() -> None:
         assert threading.active_count() <= before + 1
         assert rounds.acquire(timeout=10)
     assert not rounds.acquire(timeout=0.5)
+
+
+def test_deleted_inputs_are_not_part_of_what_a_job_is_remembered_to_be_made_from() -> None:
+    record_without_deleted()
+    record_without_deleted()  # as often as a Snakefile is parsed in one process
+    inputs = InputFiles()
+    for name in ("parts", "deleted"):
+        inputs.append(io.IOFile(f"{name}.parquet"))
+        inputs._set_name(name, len(inputs) - 1, len(inputs))
+    remembered = compat.PersistenceBase._input
+    assert remembered(type("Records", (), {})(), type("Reading", (), {"input": inputs})()) == ["parts.parquet"]

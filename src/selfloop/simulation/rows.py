@@ -7,17 +7,18 @@ after the other.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from selfloop.data.regimes import REAL, Take, TrainingSet
 from selfloop.simulation.law import limited
-from selfloop.simulation.stacked import LANES, Array, Integers, Streams, key
+from selfloop.simulation.stacked import Array, Integers, Streams, even_width, key
 
 M = TypeVar("M")
 Place = tuple[int, int, int]  # iteration and part; of fresh rows, the iteration and line that take them, and 1
-NUMBERS = 2**24  # of all data sets of a block of seeds, at most
+NUMBERS = 2**25  # of all data sets of a block of seeds, at most
 
 
 class RowChains(Protocol[M]):
@@ -29,8 +30,8 @@ class RowChains(Protocol[M]):
     def fresh(self, generator: np.random.Generator, rows: int) -> Array:
         """Further real rows, that many."""
 
-    def sample(self, model: M, generator: np.random.Generator, rows: Integers) -> Array:
-        """Rows of one part, by their numbers in it (seeds, count)."""
+    def sample(self, model: M, generator: np.random.Generator, rows: Integers, out: Array) -> None:
+        """Write rows of one part to `out` (seeds, count, columns), by their numbers in it (seeds, count)."""
 
     def fit(self, rows: Array, weights: Array | None) -> M:
         """A model of rows (seeds, N, columns), which it may overwrite, with weights (seeds, N) that add up to 1.
@@ -77,13 +78,18 @@ class _Training:
         return all(count == data.rows for _, _, count, data in self.lines)
 
     @property
+    def together(self) -> bool:
+        """Whether the rows of its data sets have consecutive numbers."""
+        return all(one.begin + one.rows == other.begin for (*_, one), (*_, other) in pairwise(self.lines))
+
+    @property
     def everything(self) -> Integers:
-        """The numbers of all rows of its data sets, (1, N)."""
-        begins = [data.begin for *_, data in self.lines]
-        ends = [data.begin + data.rows for *_, data in self.lines]
-        if begins[1:] == ends[:-1]:
-            return np.arange(begins[0], ends[-1])[None]
-        return np.concatenate([np.arange(data.begin, data.begin + data.rows) for *_, data in self.lines])[None]
+        """The numbers of all rows of its data sets, (N,)."""
+        return np.concatenate([np.arange(data.begin, data.begin + data.rows) for *_, data in self.lines])
+
+    def numbers(self, at: Integers) -> Integers:
+        """Those of `everything` at these places."""
+        return self.lines[0][3].begin + at if self.together else self.everything[at]
 
 
 @dataclass
@@ -130,7 +136,7 @@ def layout(sets: Sequence[TrainingSet], rows: int) -> Layout:
 
 def lanes(rows: int, columns: int, iterations: int) -> int:
     """Seeds per block: few, where chains are long, as row numbers of all iterations are held at once."""
-    return max(1, min(LANES, NUMBERS // (rows * max(columns, 4) * iterations)))
+    return even_width(NUMBERS // (rows * max(columns, 4) * iterations))
 
 
 def run(chains: RowChains[M], plan: Layout, streams: Streams, seeds: int) -> dict[str, Array]:
@@ -149,18 +155,18 @@ def run(chains: RowChains[M], plan: Layout, streams: Streams, seeds: int) -> dic
     for n, (ids, weights) in enumerate(taken):
         for data in plan.begun.get(n, ()):
             place = data.place
-            if place[2]:
-                drawn = chains.fresh(streams.of("fresh", *place[:2]), data.rows)
-            elif place[0] == REAL:
-                drawn = chains.real(streams.of("rows", *place[:2]))
-            else:
-                assert model is not None
-                drawn = chains.sample(model, streams.of("rows", *place[:2]), needed[place][0])
+            generator = streams.of("fresh" if place[2] else "rows", *place[:2])
+            if not data.given:
+                assert model is not None and buffer is not None
+                own = needed[place][0]
+                chains.sample(model, generator, own, buffer[data.slot, :, : own.shape[1]])
+                continue
+            drawn = chains.fresh(generator, data.rows) if place[2] else chains.real(generator)
             if buffer is None:
                 buffer = np.empty((plan.slots, seeds, widest, drawn.shape[2]))
             buffer[data.slot, :, : drawn.shape[1]] = drawn
         assert buffer is not None
-        at = where[:, plan.sets[n].everything[0]] if ids is None else np.take_along_axis(where, ids, axis=1)
+        at = where[:, plan.sets[n].everything] if ids is None else np.take_along_axis(where, ids, axis=1)
         model = chains.fit(buffer.reshape(-1, buffer.shape[-1]).take(at, axis=0), weights)
         for name, values in chains.measure(model).items():
             measured.setdefault(name, []).append(values)
@@ -193,7 +199,7 @@ def _numbers(
     kept: Integers | None = None
     if one.kept is not None:
         kept = distinct(streams.of("budget", n), seeds, one.kept, sum(count for _, _, count, _ in one.lines))
-        ids = one.everything[0][kept] if ids is None else np.take_along_axis(ids, kept, axis=1)
+        ids = one.numbers(kept) if ids is None else np.take_along_axis(ids, kept, axis=1)
     if one.alike:
         return ids, None
     weight = np.concatenate([np.full(count, take.weight) for _, take, count, _ in one.lines])
@@ -233,7 +239,7 @@ def distinct(generator: np.random.Generator, seeds: int, count: int, of: int) ->
         return order
     # With replacement, and repeated ones drawn again until there are none: the first distinct ones of a sequence.
     sets = np.sort(generator.integers(of, size=(seeds, count)), axis=1)
-    while (repeated := np.diff(sets, axis=1, prepend=-1) == 0).any():
-        sets[repeated] = generator.integers(of, size=int(repeated.sum()))
+    while (repeated := sets[:, 1:] == sets[:, :-1]).any():
+        sets[:, 1:][repeated] = generator.integers(of, size=int(repeated.sum()))
         sets.sort(axis=1)
     return sets

@@ -140,6 +140,12 @@ def _cut(
     ]
 
 
+def even_width(most: int) -> int:
+    """Seeds per block, `most` at most if that is not 0: so that 100 seeds are whole blocks, or nearly."""
+    count = -(-LANES // max(1, min(LANES, most)))
+    return -(-LANES // count)
+
+
 def blocks(
     run_block: Callable[[Streams, int], Mapping[str, Array]], identity: str, seeds: int, width: int
 ) -> dict[str, Array]:

@@ -5,7 +5,7 @@ import pytest
 
 from selfloop.data.regimes import BUILT_IN, Regime, Source, training_set
 from selfloop.simulation.rows import distinct, layout, run
-from selfloop.simulation.stacked import Integers, Streams
+from selfloop.simulation.stacked import LANES, Integers, Streams, even_width
 
 ROWS, SEEDS = 10, 4
 
@@ -26,9 +26,9 @@ class Recorded:
     def fresh(self, generator: np.random.Generator, rows: int) -> np.ndarray:
         return np.full((SEEDS, rows, 2), -1.0)
 
-    def sample(self, model: float, generator: np.random.Generator, rows: Integers) -> np.ndarray:
+    def sample(self, model: float, generator: np.random.Generator, rows: Integers, out: np.ndarray) -> None:
         self.sampled.append(rows)
-        return self._rows(model, rows)
+        out[...] = self._rows(model, rows)
 
     def fit(self, rows: np.ndarray, weights: np.ndarray | None) -> float:
         self.weights = weights
@@ -97,3 +97,8 @@ def test_sets_of_numbers_are_uniform_and_without_repetition(count: int, of: int)
     assert (np.diff(sets, axis=1) > 0).all()
     share = np.bincount(sets.ravel(), minlength=of) / len(sets)
     assert np.abs(share - count / of).max() < 5 * (count / of * (1 - count / of) / len(sets)) ** 0.5 + 1e-12
+
+
+@pytest.mark.parametrize(("most", "width"), [(0, 1), (1, 1), (3, 3), (33, 25), (60, 50), (99, 50), (1000, LANES)])
+def test_blocks_are_as_wide_as_can_be_and_few_seeds_are_drawn_for_nothing(most: int, width: int) -> None:
+    assert even_width(most) == width

@@ -1,23 +1,23 @@
 """The Gaussian loop at scale: all seeds of a block at once, and of whole parts only the moments.
 
 The fit and all measurements are the same in any units, so that the real distribution is N(0, I) here. The mean and the
-scatter of a part of n rows from N(μ, FFᵀ) are independent: μ + F z/√n, and F RᵀR Fᵀ/n with R the triangular factor of
-n - 1 standard normal rows (`wishart`), so that F Rᵀ/√n is a factor of the part's covariance, triangular if F is. Only
-where a regime draws some rows of a part are rows themselves drawn. Normal numbers have the precision of float32, all
-that is worked out of them float64's.
+scatter of a part of n rows from N(μ, FᵀF) are independent: μ + Fᵀz/√n, and FᵀRᵀR F/n with R the triangular factor of
+n - 1 standard normal rows (`wishart`), so that R F/√n is a factor of the part's covariance, triangular if F is. Only
+where a regime draws some rows of a part are rows themselves drawn. Normal numbers, and how far sampled rows are from
+their model's mean, have the precision of float32, all else float64's.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from selfloop.data.regimes import TrainingSet
 from selfloop.domains.gaussian.config import Chains
+from selfloop.simulation.factors import add_products, factored, times
 from selfloop.simulation.law import drawn, limited
 from selfloop.simulation.normals import standard_normal
-from selfloop.simulation.stacked import LANES, Array, Integers
+from selfloop.simulation.stacked import Array, Integers, even_width
 from selfloop.simulation.wishart import triangular
 
 NUMBERS = 2**17  # of a block of seeds' covariances, which a processor's cache holds
@@ -27,24 +27,19 @@ TINY = 1e-13
 
 @dataclass(frozen=True)
 class Moments:
-    """Of the rows of each seed: how many, their mean (seeds, d), and F (seeds, d, r), lower triangular.
+    """Of the rows of each seed: how many, their mean (seeds, d), and F (seeds, r, d), upper triangular.
 
-    FFᵀ is their covariance, by their number.
+    FᵀF is their covariance, by their number.
     """
 
     count: int
     mean: Array
     factor: Array
 
-    @cached_property
-    def covariance(self) -> Array:
-        """FFᵀ, (seeds, d, d)."""
-        return np.asarray(self.factor @ self.factor.swapaxes(1, 2))
-
 
 @dataclass(frozen=True)
 class Model:
-    """A mean (seeds, d), and a lower triangular factor of the covariance (seeds, d, r)."""
+    """A mean (seeds, d), and an upper triangular factor of the covariance (seeds, r, d)."""
 
     mean: Array
     factor: Array
@@ -57,7 +52,7 @@ def by_rows(sets: Sequence[TrainingSet]) -> bool:
 
 def lanes(chains: Chains) -> int:
     """Seeds per block of `ByMoments`."""
-    return max(1, min(LANES, NUMBERS // chains.dimension**2))
+    return even_width(NUMBERS // chains.dimension**2)
 
 
 class _Gaussians:
@@ -75,10 +70,10 @@ class _Gaussians:
         return Model(mean, factor)
 
     def _factor(self, covariance: Array) -> Array:
-        """The Cholesky factor; `covariance` is overwritten."""
-        tiny = TINY * np.trace(covariance, axis1=1, axis2=2) / self.d + np.finfo(np.float64).tiny
+        """The Cholesky factor; `covariance`, of which the upper triangle is read, is overwritten."""
+        tiny = TINY * np.einsum("sdd->s", covariance) / self.d + np.finfo(np.float64).tiny
         covariance.reshape(self.seeds, -1)[:, :: self.d + 1] += tiny[:, None]
-        return np.asarray(np.linalg.cholesky(covariance))
+        return factored(covariance)
 
     def _tempered(self, model: Model) -> Array:
         """The factor of sampled rows' covariance."""
@@ -87,7 +82,7 @@ class _Gaussians:
 
     def measure(self, model: Model) -> Mapping[str, Array]:
         """As `model.measured`, of which the real distribution is N(0, I)."""
-        variances = np.einsum("sij,sij->si", model.factor, model.factor)
+        variances = np.einsum("srd,srd->sd", model.factor, model.factor)
         found = {
             "mean_error": (model.mean**2).mean(axis=1),
             "variance": variances.mean(axis=1),
@@ -108,21 +103,21 @@ class ByMoments(_Gaussians):
         if self.given is None:
             return self.fresh(generator, self.n)
         mean = self.given.mean(axis=0)
-        factor = np.linalg.qr((self.given - mean) / self.n**0.5).R.T
+        factor = np.linalg.qr((self.given - mean) / self.n**0.5).R
         return Moments(self.n, np.tile(mean, (self.seeds, 1)), np.broadcast_to(factor, (self.seeds, *factor.shape)))
 
     def fresh(self, generator: np.random.Generator, rows: int) -> Moments:
-        mean, R = self._drawn(generator, self.d, rows)
-        return Moments(rows, mean[..., 0], R.swapaxes(1, 2))
+        noise, R = self._drawn(generator, self.d, rows)
+        return Moments(rows, noise[:, 0], R)
 
     def sample(self, model: Model, generator: np.random.Generator) -> Moments:
         factor = self._tempered(model)
-        noise, R = self._drawn(generator, factor.shape[2], self.n)
-        return Moments(self.n, model.mean + (factor @ noise)[..., 0], factor @ R.swapaxes(1, 2))
+        noise, R = self._drawn(generator, factor.shape[1], self.n)
+        return Moments(self.n, model.mean + (noise @ factor)[:, 0], times(R, factor))
 
     def _drawn(self, generator: np.random.Generator, d: int, rows: int) -> tuple[Array, Array]:
-        """Of standard normal rows: their mean (seeds, d, 1), and R (seeds, r, d) with RᵀR their covariance."""
-        noise = standard_normal(generator, (self.seeds, d, 1))
+        """Of standard normal rows: their mean (seeds, 1, d), and R (seeds, r, d) with RᵀR their covariance."""
+        noise = standard_normal(generator, (self.seeds, 1, d))
         noise /= rows**0.5
         R = triangular(generator, self.seeds, d, rows - 1, standard_normal)
         R /= rows**0.5
@@ -156,7 +151,9 @@ class _Pool:
     """Moments of several data sets, merged: `total` weight, mean (seeds, d), and scatter (seeds, d, d) about it."""
 
     def __init__(self, first: Moments) -> None:
-        self.total, self.mean, self.scatter = 1.0, first.mean, first.covariance.copy()
+        self.total, self.mean = 1.0, first.mean
+        self.scatter = np.zeros((*first.mean.shape, first.mean.shape[1]))
+        add_products(self.scatter, first.factor)
         self.held = [first]  # while `places` names them
         self.places: tuple[tuple[int, float], ...] = ()
 
@@ -166,9 +163,8 @@ class _Pool:
         part = share / (self.total + share)
         away = data.mean - self.mean
         self.mean = self.mean + part * away
-        self.scatter += data.covariance if share == 1 else share * data.covariance
-        away *= (part * self.total) ** 0.5
-        self.scatter += away[:, :, None] * away[:, None, :]
+        add_products(self.scatter, data.factor, share)
+        add_products(self.scatter, away[:, None], part * self.total)
         self.total += share
 
 
@@ -183,21 +179,20 @@ class ByRows(_Gaussians):
     def fresh(self, generator: np.random.Generator, rows: int) -> Array:
         return standard_normal(generator, (self.seeds, rows, self.d))
 
-    def sample(self, model: Model, generator: np.random.Generator, rows: Integers) -> Array:
-        X = standard_normal(generator, (*rows.shape, self.d)) @ self._tempered(model).swapaxes(1, 2)
-        X += model.mean[:, None]
-        return np.asarray(X)
+    def sample(self, model: Model, generator: np.random.Generator, rows: Integers, out: Array) -> None:
+        away = standard_normal(generator, (*rows.shape, self.d), np.float32)
+        np.add(times(away, self._tempered(model)), model.mean[:, None], out=out)
 
     def fit(self, rows: Array, weights: Array | None) -> Model:
-        if weights is None:
-            mean, effective = rows.mean(axis=1), np.array(float(rows.shape[1]))
-        else:
-            mean, effective = (weights[:, None] @ rows)[:, 0], 1 / (weights**2).sum(axis=1)
+        count = rows.shape[1]
+        shares = np.full((1, count), 1 / count) if weights is None else weights
+        mean = (shares[:, None] @ rows)[:, 0]
+        effective = 1 / (shares**2).sum(axis=1)
         if self.chains.covariance == "known":
             return self._model(mean, rows, effective)
         rows -= mean[:, None]
-        if weights is None:
-            covariance = rows.swapaxes(1, 2) @ rows / rows.shape[1]
-        else:
-            covariance = (rows * weights[..., None]).swapaxes(1, 2) @ rows
+        if weights is not None:
+            rows *= np.sqrt(weights)[..., None]
+        covariance = np.zeros((self.seeds, self.d, self.d))
+        add_products(covariance, rows, 1 / count if weights is None else 1.0)
         return self._model(mean, self._factor(covariance), effective)

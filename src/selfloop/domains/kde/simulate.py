@@ -27,7 +27,7 @@ class Densities:
     def fresh(self, generator: np.random.Generator, rows: int) -> Array:
         return generator.standard_normal((self.seeds, rows, self.test.shape[1]))
 
-    def sample(self, model: Model, generator: np.random.Generator, rows: Integers) -> Array:
+    def sample(self, model: Model, generator: np.random.Generator, rows: Integers, out: Array) -> None:
         points, weights = model
         shape = rows.shape
         if weights is None:
@@ -38,7 +38,7 @@ class Densities:
             numbers = generator.random(shape) + np.arange(self.seeds)[:, None]
             chosen = np.searchsorted(ends, numbers).clip(0, len(ends) - 1) % points.shape[1]
         noise = generator.standard_normal((*shape, points.shape[2]))
-        return np.asarray(np.take_along_axis(points, chosen[..., None], axis=1) + self.chains.bandwidth * noise)
+        np.add(np.take_along_axis(points, chosen[..., None], axis=1), self.chains.bandwidth * noise, out=out)
 
     def fit(self, rows: Array, weights: Array | None) -> Model:
         return rows, weights

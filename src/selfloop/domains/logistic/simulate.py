@@ -115,9 +115,9 @@ class LabelsByRows:
     def fresh(self, generator: np.random.Generator, rows: int) -> Array:
         raise NotImplementedError("fresh rows have inputs of their own")
 
-    def sample(self, model: Array, generator: np.random.Generator, rows: Integers) -> Array:
+    def sample(self, model: Array, generator: np.random.Generator, rows: Integers, out: Array) -> None:
         chances = np.take_along_axis(probabilities(self.labels.X, model).T, rows, axis=1)
-        return np.stack([rows, generator.random(rows.shape) < chances], axis=2)
+        np.stack([rows, generator.random(rows.shape) < chances], axis=2, out=out)
 
     def fit(self, rows: Array, weights: Array | None) -> Array:
         seeds, T = self.labels.seeds, len(self.labels.X)

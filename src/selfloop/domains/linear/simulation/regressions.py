@@ -47,10 +47,10 @@ class Regressions:
             X = X @ self.scenario.factor.T
         return np.concatenate([X, self._noise(generator, rows)], axis=2)
 
-    def sample(self, model: Array, generator: np.random.Generator, rows: Integers) -> Array:
+    def sample(self, model: Array, generator: np.random.Generator, rows: Integers, out: Array) -> None:
         assert self.inputs is not None
         X = np.take_along_axis(self.inputs, rows[..., None], axis=1)
-        return np.concatenate([X, X @ model[..., None] + self._noise(generator, rows.shape[1])], axis=2)
+        np.concatenate([X, X @ model[..., None] + self._noise(generator, rows.shape[1])], axis=2, out=out)
 
     def fit(self, rows: Array, weights: Array | None) -> Array:
         X, d = rows[..., :-1], self.scenario.d

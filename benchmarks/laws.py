@@ -205,8 +205,9 @@ def random_points(number: int) -> list[Points]:
     regime = random_regime(np.random.default_rng([7, number]), number)
     found = []
     for covariance, metrics in (("known", ("mean_error",)), ("maximum-likelihood", ("variance",))):
-        # The variance of few rows has a heavy tail after many iterations; of 400 it has not.
-        chains = gaussians(regime, covariance=covariance, rows=400, dimension=4, iterations=12, seeds=1000)
+        # The variance of few rows has a heavy tail after many iterations; of 400 it has not. Settings that differ have
+        # random numbers of their own: else all regimes would have the same luck.
+        chains = gaussians(regime, covariance=covariance, rows=400 + number, dimension=4, iterations=12, seeds=1000)
         assert whole_parts(chains.sets)
         found += gaussian_points(chains, *metrics)
     return found

@@ -1,14 +1,22 @@
 """Which simulations a Gaussian experiment asks for, and what is said about one that cannot be."""
 
+import re
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
+from selfloop.analysis.laws import law_figure
 from selfloop.data.regimes import BUILT_IN
 from selfloop.domains.gaussian.domain import DOMAIN, Experiment
+from selfloop.domains.gaussian.steps import simulate_chains
 from selfloop.errors import UserError
+from selfloop.jobs.job import Job
 from selfloop.planning.check import check
+
+ROOT = Path(__file__).parents[4]
 
 BASE = """
 experiments:
@@ -80,3 +88,28 @@ def test_figures_are_of_what_is_simulated() -> None:
     both = DOMAIN.simulated({"a": known, "b": singular}, BUILT_IN)
     assert [each.metric for each in both] == ["mean_error", "variance", "deviation"]
     assert DOMAIN.simulated({"a": known, "b": checked()}, BUILT_IN) == list(DOMAIN.laws)
+
+
+def test_a_regime_of_one_s_own_is_drawn_over_its_law_without_python(tmp_path: Path) -> None:
+    """The YAML of docs/regimes.md as it stands, with fewer seeds."""
+    page = (ROOT / "docs/regimes.md").read_text(encoding="utf-8")
+    (written,) = [each for each in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "simulation:" in each]
+    config = yaml.safe_load(written)
+    config["experiments"]["mean"]["simulation"]["seeds"] = 40
+    checked = check(config)
+    entry = checked.experiments["mean"]
+    assert isinstance(entry, Experiment)
+    tables = []
+    for number, chains in enumerate(DOMAIN.simulations(entry, checked.regimes)):
+        path = tmp_path / f"{number}.parquet"
+        params = simulate_chains.Params.model_validate({"simulation": chains})
+        simulate_chains.run(Job({}, {"measurements": str(path)}, params))
+        tables.append(pd.read_parquet(path).assign(experiment="mean", domain="gaussian", part=0))
+    (quantity,) = DOMAIN.simulated({"mean": entry}, checked.regimes)
+    figure = law_figure(pd.concat(tables), "gaussian", quantity)
+    assert figure is not None
+    dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    # A window of one, of two and of three models, in units of the variance over 100 rows.
+    laws = [[1, 2, 3, 4], [1, 2, 2.25, 2.25 + 1 / 9]]
+    assert [list(line.get_ydata())[:4] for line in dashed] == [pytest.approx([v / 100 for v in law]) for law in laws]
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"Replace", "Window", "its law"}

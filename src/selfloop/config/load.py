@@ -149,19 +149,24 @@ def _held(text: str) -> object:
     return held
 
 
-def _check_for_code(path: Path, value: object) -> None:
+def _check_for_code(path: Path, held: object) -> None:
     """Raise for what makes Snakemake run the code of a config, at any place."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
+    pending, seen = [held], set[int]()  # what an alias (*) stands for may hold the alias itself
+    while pending:
+        value = pending.pop()
+        if not isinstance(value, Mapping | list) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, list):
+            pending += value
+            continue
+        for key in value:
             if key in CODE_KEYS or (isinstance(key, str) and key.startswith("?")):
                 raise UserError(
                     f"{path}: the key {shown(key)} makes Snakemake run Python code from this file; a study needs none, "
                     "leave it out."
                 )
-            _check_for_code(path, inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_for_code(path, inner)
+        pending += value.values()
 
 
 def check_keys(path: Path) -> None:

@@ -704,9 +704,11 @@ def test_keys_that_override_those_of_an_alias_do_not_stand_there_twice(tmp_path:
         ("experiments: &e {a: {regimes: [replace, *e]}}", "experiments.a.regimes[1]"),
     ],
 )
-def test_what_holds_itself_is_refused_and_what_stands_in_two_places_is_not(text: str, key: str) -> None:
+def test_what_holds_itself_is_refused_and_what_stands_in_two_places_is_not(text: str, key: str, tmp_path: Path) -> None:
     said = message(yaml.safe_load(text))
     assert said == f"{key}: it is an alias (*) of what it stands in; write out what is meant."
+    (file := tmp_path / "study.yaml").write_text(text)
+    assert message(read(file)) == said
     same = base()["experiments"]["a"]
     assert set(check({"experiments": {"a": same, "b": same}}).experiments) == {"a", "b"}
 

@@ -240,7 +240,7 @@ class Sampling(Section):
     """Sample among the tokens whose surprise is nearest to its mean, the fewest that hold this probability (locally
     typical sampling); null for all.
     """
-    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
+    repetition_penalty: Annotated[float, Field(ge=1e-9, le=1e9)] = 1.0
     """Logits of tokens that a document has already, prompt included, are divided by it if positive and multiplied
     otherwise; 1 for none.
     """

@@ -263,6 +263,14 @@ def test_mixed_modes_and_sizes_are_counted(folder: Callable[..., Path]) -> None:
     assert lines[1].startswith("train: 2 images are smaller")
 
 
+def test_further_frames_are_left_out_and_counted(folder: Callable[..., Path]) -> None:
+    first, second = Image.new("L", (6, 6), 40), Image.new("L", (6, 6), 200)
+    files = {f"{kind}.{kind}": saved(first, kind, save_all=True, append_images=[second]) for kind in ("gif", "tiff")}
+    _, pixels, tally = run(folder(files | {"one.png": png(np.full((6, 6), 40, np.uint8), "L")}), size=4)
+    assert np.unique(pixels).tolist() == [40]
+    assert list(tally.lines("train"))[1:] == ["train: 2 images have several frames, of which the first was taken"]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

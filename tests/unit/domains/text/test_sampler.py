@@ -263,6 +263,8 @@ def test_a_penalty_counts_what_the_document_holds_and_not_its_neighbours() -> No
     documents = draw(model, prompts, repetition_penalty=1e9, temperature=0.0)
     assert all(len(set(document[1:])) == len(document) - 1 for document in documents)
     assert any(len(set(d[1:])) < len(d) - 1 for d in draw(model, prompts, temperature=0.0))
+    repeating = draw(model, prompts, repetition_penalty=1e-9)  # a smaller one makes logits infinite
+    assert any(len(set(document[1:])) == 1 for document in repeating)
 
 
 def test_the_maximum_length_is_the_models_context_unless_told() -> None:

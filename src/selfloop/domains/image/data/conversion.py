@@ -32,6 +32,7 @@ class Tally:
     modes: "Counter[str]" = field(default_factory=Counter)
     sizes: "Counter[tuple[int, int]]" = field(default_factory=Counter)
     enlarged: int = 0
+    animated: int = 0
     broken: list[str] = field(default_factory=list)
     beyond: list[str] = field(default_factory=list)
 
@@ -43,6 +44,8 @@ class Tally:
         yield f"{split}: {self.modes.total()} images; modes {modes}; sizes {sizes}{more}"
         if self.enlarged:
             yield f"{split}: {self.enlarged} images are smaller than data.size and were upsampled"
+        if self.animated:
+            yield f"{split}: {self.animated} images have several frames, of which the first was taken"
         for what, dropped in (("broken images", self.broken), ("images beyond a limit", self.beyond)):
             if dropped:
                 shown = "; ".join(dropped[:5])
@@ -51,11 +54,12 @@ class Tally:
 
 @dataclass(frozen=True)
 class ConvertedImage:
-    """An image, uint8 [bands, size, size], and its original mode and size."""
+    """An image, uint8 [bands, size, size], its original mode and size, and whether it has further frames."""
 
     pixels: np.ndarray
     mode: str
     size: tuple[int, int]
+    animated: bool
 
 
 class Refused(NamedTuple):
@@ -83,11 +87,13 @@ def convert(data: bytes, size: int, crop: int | None, color: str) -> ConvertedIm
         if crop is not None and min(width, height) < crop:
             raise ValueError(f"it is {width}x{height}, smaller than data.crop, {crop}")
         image = _plain(_turned(opened)).convert(MODES[color])
+        animated = _is_animated(opened)
     side = crop or min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
     pixels = np.asarray(image)
-    return ConvertedImage(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), mode, (width, height))
+    bands = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return ConvertedImage(bands, mode, (width, height), animated)
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -118,6 +124,15 @@ def _scale_transparency(image: Image.Image) -> None:
         scale = SCALES[raw_mode]
         scaled = tuple(int(each * scale) for each in (value if isinstance(value, tuple) else (value,)))
         image.info["transparency"] = scaled if isinstance(value, tuple) else scaled[0]
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Whether there is a second frame; Pillow's `n_frames` reads all of them."""
+    try:
+        image.seek(1)
+    except BROKEN:
+        return False
+    return True
 
 
 def _turned(image: Image.Image) -> Image.Image:
@@ -188,6 +203,7 @@ def converted(images: ImageFiles, data: Data, threads: int, tally: Tally) -> Ite
                     continue
                 tally.modes[result.mode] += 1
                 tally.sizes[result.size] += 1
+                tally.animated += result.animated
                 tally.enlarged += (data.crop or min(result.size)) < data.size
                 kept.append(index)
                 pixels.append(result.pixels)

@@ -37,6 +37,7 @@ class Contents:
     def __init__(self, in_job: bool = False) -> None:
         self._begun = _kept(BEGUN) if in_job else {}
         self._found: dict[str, str | None] = {}
+        self._copies: dict[str, list[tuple[str, str]]] = {}
         self._files: dict[str, object] | None = None
         self._changed = False
         self._read = 0
@@ -53,8 +54,16 @@ class Contents:
             return None if begun is None else str(begun)
         if section not in self._found:
             names = files()
-            self._found[section] = self.of(names) if names else None
+            digests = self._digests(names)
+            self._found[section] = _total(names, digests) if names else None
+            first = {digest: name for name, digest in zip(reversed(names), reversed(digests), strict=True)}
+            pairs = ((name, first[digest]) for name, digest in zip(names, digests, strict=True))
+            self._copies[section] = [(name, other) for name, other in pairs if name != other and _has_bytes(name)]
         return self._found[section]
+
+    def copies(self, section: str) -> list[tuple[str, str]]:
+        """Of the files that a section reads, those that hold the same as an earlier one, each with that one."""
+        return self._copies.get(section, [])
 
     def of(self, files: Iterable[str]) -> str:
         """One digest of files and their names, in their order. One that cannot be read is left to its reader to name.
@@ -62,11 +71,12 @@ class Contents:
         Raises:
             UserError: one changes while it is read.
         """
-        total = xxhash.xxh3_128()
+        names = list(files)
+        return _total(names, self._digests(names))
+
+    def _digests(self, names: Sequence[str]) -> list[str]:
         self._next = time.monotonic() + QUIET
-        for name in files:
-            total.update(os.fsencode(f"{name}\0{self._of_file(name)}\0"))
-        return str(total.hexdigest())
+        return [self._of_file(name) for name in names]
 
     def keep(self) -> None:
         """Keep the digests of files for the next time, where that is possible."""
@@ -101,6 +111,19 @@ class Contents:
                 self._next = time.monotonic() + QUIET
 
         return measured(Path(place), advance).checksum
+
+
+def _total(names: Sequence[str], digests: Sequence[str]) -> str:
+    total = xxhash.xxh3_128()
+    for name, digest in zip(names, digests, strict=True):
+        total.update(os.fsencode(f"{name}\0{digest}\0"))
+    return str(total.hexdigest())
+
+
+def _has_bytes(name: str) -> bool:
+    with suppress(OSError):
+        return os.path.getsize(name) > 0
+    return False
 
 
 def _look(place: str) -> list[int]:

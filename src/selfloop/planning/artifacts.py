@@ -38,7 +38,8 @@ class Experiment:
     first_iteration: Mapping[str, object] = field(default_factory=dict)  # in place of keys of `training`
     start: str = "scratch"  # what trainings from iteration 2 on start from
     contents: str | None = None  # digest of the user's files that `data` reads, or None where it reads none
-    model_contents: str | None = None  # the same of `model`
+    copies: tuple[tuple[str, str], ...] = ()  # of these files, those that hold the same as an earlier one
+    model_contents: str | None = None  # as `contents`, of `model`
     evaluation: Mapping[str, object] = field(default_factory=dict)  # what measurements of its models depend on besides
     origin: "Experiment | None" = None  # the one whose models of iteration 1 its models start from
 

@@ -87,9 +87,10 @@ class Plan(Requesting):
     def warnings(self) -> list[str]:
         """What of the config is allowed and likely not wanted; a sentence each, beginning with the key."""
         entries = self.checked.experiments
-        return [
+        found = [
             f"experiments.{name}.{text}" for name, e in entries.items() for text in load_domain(e.domain).warnings(e)
         ]
+        return found + [_of_copies(e) for e in self.data.values() if e.copies]
 
     @property
     def reserved(self) -> str:
@@ -312,6 +313,16 @@ def step_code(step: str, domain: str | None) -> str:
 def steps_code(domain: str | None, *steps: str) -> str:
     """Digest of the code of several steps of a domain, each counted once."""
     return short(digest([step_code(step, domain) for step in dict.fromkeys(steps)]))
+
+
+def _of_copies(experiment: Experiment) -> str:
+    """The warning about files of an experiment's data that hold the same as others."""
+    copy, original = experiment.copies[0]
+    more = f" ({len(experiment.copies) - 1:,} more such files)" if experiment.copies[1:] else ""
+    return (
+        f"experiments.{experiment.name}.data: '{copy}' holds the same as '{original}'{more}, so that its rows count "
+        "twice; leave one out if it is a copy."
+    )
 
 
 def _optional(domain: AnyDomain, *steps: str) -> tuple[str, ...]:

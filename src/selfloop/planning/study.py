@@ -387,6 +387,7 @@ def _experiment(
         seeds=tuple(entry.seeds),
         simulations=tuple(domain.simulations(entry, checked.regimes)),
         contents=contents.read_by(read_by(domain, entry.data), lambda: domain.input_files(entry.data)),
+        copies=tuple(contents.copies(read_by(domain, entry.data))),
         model_contents=contents.read_by(read_by(domain, entry.model), lambda: domain.model_files(entry.model)),
         evaluation=domain.evaluation(entry),
         origin=origin,

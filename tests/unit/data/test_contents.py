@@ -37,6 +37,18 @@ def test_the_digest_follows_what_files_hold_their_names_and_their_order(file: Pa
     assert digest("mine.txt") == before[0]
 
 
+def test_files_that_hold_the_same_as_earlier_ones_are_known(file: Path) -> None:
+    for name, text in {"a (1).txt": "one", "b.txt": "two", "c.txt": "one", "none.txt": "", "none too.txt": ""}.items():
+        Path(name).write_text(text)
+    held = Contents()
+    found = held.read_by(
+        "section", lambda: ["mine.txt", "a (1).txt", "b.txt", "gone", "lost", "c.txt", "none.txt", "none too.txt"]
+    )
+    assert held.copies("section") == [("a (1).txt", "mine.txt"), ("c.txt", "mine.txt")]
+    assert held.copies("another") == []
+    assert found is not None
+
+
 @pytest.mark.parametrize("date", [-2_147_483_648.0, 0.0, 4e9])
 def test_no_date_counts(file: Path, date: float) -> None:
     before = digest("mine.txt")

@@ -149,3 +149,16 @@ def test_micro_batches_are_requested_of_the_machine_and_change_no_name_and_no_pa
     assert plan.train_settings(wildcards) == plain.train_settings(wildcards)
     assert "micro_batch" not in plain.requests("train")
     assert plan.requests("train")["micro_batch"](wildcards) == 2
+
+
+def test_a_copied_data_file_is_warned_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("shard.txt", "shard (1).txt", "shard (2).txt"):
+        Path(name).write_text("one\n---\ntwo\n---\n")
+    data = {"source": "files", "train": "*.txt", "separator": "---"}
+    copied = {**BASE["experiments"]["a"], "data": data, "training": {"batch_size": 1}}
+    config: Any = {"experiments": {"a": copied, "b": {"like": "a", "seeds": [1]}}}
+    assert plan_study(config).warnings() == [
+        "experiments.a.data: 'shard (2).txt' holds the same as 'shard (1).txt' (1 more such files), so that its rows "
+        "count twice; leave one out if it is a copy."
+    ]

@@ -8,6 +8,7 @@ import pdb as debugger
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ import typer
 from typer import Argument, Option
 
 from selfloop.errors import UserError
+from selfloop.jobs.system_errors import advice
 
 if TYPE_CHECKING:
     from typer.models import OptionInfo
@@ -44,9 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always; with a message and code 1 for what the user can mend, code 2 for a wrong command line.
     """
     try:
-        app(args=arguments, prog_name="selfloop")
+        try:
+            app(args=arguments, prog_name="selfloop")
+        finally:
+            print(end="", flush=True)  # nothing where there is no output
     except UserError as error:
         sys.exit(f"selfloop: {error}")
+    except OSError as error:
+        if (text := advice(error)) is None:
+            raise
+        with suppress(OSError):  # what it holds may be what does not fit on the disk
+            sys.stdout.close()
+        sys.exit(f"selfloop: {text}")
 
 
 def _show_version(asked: bool) -> None:

@@ -184,3 +184,11 @@ def test_a_step_that_fails_opens_the_debugger_there(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "KeyError: 4321" in done.stderr
     assert "(Pdb) 4322" in done.stdout
+
+
+def test_output_that_finds_no_room_is_one_message(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-P", "-m", "selfloop", "schema", "--help"]
+        ended = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, encoding="utf-8")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("selfloop: no space left on the disk.") and len(ended.stderr.splitlines()) == 1

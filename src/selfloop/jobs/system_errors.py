@@ -11,6 +11,7 @@ ADVICE = {
     errno.EROFS: f"nothing can be written there. Make it writable, {_AGAIN}",
     errno.EACCES: f"permission denied. Allow it, {_AGAIN}",
     errno.EPERM: f"permission denied. Allow it, {_AGAIN}",
+    errno.ENOTDIR: f"a file has the place of a folder. Move it elsewhere, {_AGAIN}",
     errno.EMFILE: f"too many open files. Raise the limit, as with `ulimit -n 4096`, {_AGAIN}",
     errno.ENFILE: f"too many open files on this machine. Close some, {_AGAIN}",
     errno.EIO: _DISK,

@@ -20,6 +20,7 @@ from selfloop.jobs.spec import spec_file
 from selfloop.jobs.steps import step_module
 from selfloop.jobs.system_errors import advice
 from selfloop.numbers import duration
+from selfloop.planning import paths
 from selfloop.planning.paths import LOGS, PAGE, RESULTS, SUMMARY
 from selfloop.planning.rules import Plan
 from selfloop.processes import gpus, lifetime, stopping
@@ -27,6 +28,10 @@ from selfloop.session import compat, folder_lock, provenance, signals, slurm
 
 if TYPE_CHECKING:
     from snakemake.workflow import Workflow
+
+
+FOLDERS: tuple[str, ...] = (".snakemake", RESULTS, LOGS, paths.STATE, paths.DATA, paths.MODELS, paths.PROFILES)
+FOLDERS += (paths.SIMULATIONS, paths.FIGURES, paths.TABLES, paths.STUDY, os.path.dirname(PAGE))
 
 
 class Session:
@@ -38,6 +43,7 @@ class Session:
         plan.submits = lambda: self._executor() == "slurm"
         self._server: subprocess.Popen[bytes] | None = None
         if workflow.is_main_process:
+            check_folders()
             for text in plan.warnings():
                 print(f"selfloop: {text}", file=sys.stderr)
             if not is_writable(Path(RESULTS)):  # Snakemake would complain about protected outputs
@@ -142,6 +148,13 @@ class Session:
         if success and Path(PAGE).is_file() and Path(SUMMARY).is_file():
             print(f"\n{Path(SUMMARY).read_text(encoding='utf-8')}\n", file=sys.stderr)
             print(f"Done in {duration(time.time() - self.began)}. The page: {Path(PAGE)}", file=sys.stderr)
+
+
+def check_folders() -> None:
+    """End the process where something else has the place of a folder, of which Snakemake would show a traceback."""
+    for folder in FOLDERS:
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            sys.exit(f"selfloop: '{folder}' is not a folder, and results need one there; move it elsewhere.")
 
 
 def is_writable(folder: Path) -> bool:

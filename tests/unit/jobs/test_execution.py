@@ -189,6 +189,7 @@ def test_a_step_that_is_stopped_says_so_in_one_line(spec: JobSpec, tmp_path: Pat
     [
         (errno.ENOSPC, "no space left on the disk. Free some"),
         (errno.EROFS, "nothing can be written there. Make it writable"),
+        (errno.ENOTDIR, "a file has the place of a folder. Move it elsewhere"),
         (errno.EACCES, "permission denied. Allow it"),
         (errno.EMFILE, "too many open files. Raise the limit"),
     ],

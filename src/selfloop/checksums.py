@@ -102,12 +102,27 @@ def recorded(artifact: Path) -> dict[str, Entry]:
         Unrecorded: the record is missing or unreadable.
     """
     path = record_file(artifact)
+    if path.exists() and not path.is_file():  # a FIFO would be waited for, and a device read without end
+        raise Unrecorded(f"{path}, the record of its checksums, is not a file")
     try:
         values = json.loads(path.read_bytes())
         if values["algorithm"] != ALGORITHM:
             raise ValueError(f"algorithm {values['algorithm']}")
-        return {name: Entry(int(entry["size"]), str(entry["checksum"])) for name, entry in values["files"].items()}
+        entries = values["files"].items()
+        return {_inside(name): Entry(int(entry["size"]), str(entry["checksum"])) for name, entry in entries}
     except FileNotFoundError:
         raise Unrecorded(f"{path}, the record of its checksums, is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Unrecorded(f"{path}, the record of its checksums, cannot be read ({error})") from None
+
+
+def _inside(name: str) -> str:
+    """The name of a file in an artifact, "" of one that is a file itself.
+
+    Raises:
+        ValueError: no file in a folder is called so.
+    """
+    parts = name.split("/") if name else []
+    if "\0" in name or any(part in ("", "..") or len(os.fsencode(part)) > LONGEST for part in parts):
+        raise ValueError(f"{name[:60]!r} is not a file in it")
+    return name

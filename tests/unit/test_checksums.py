@@ -1,6 +1,8 @@
 """The record of an artifact: size and checksum of every file, beside it."""
 
 import json
+import math
+import os
 from pathlib import Path
 
 import pytest
@@ -68,7 +70,7 @@ def test_shadows_belong_to_no_artifact(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "null", "{}", '{"algorithm": "md5", "files": {}}', "\0", '{"algorithm": 1}']
+    "text", ["", "[]", "null", "{}", '{"algorithm": "md5", "files": {}}', "\0", '{"algorithm": 1}', "[" * 100_000]
 )
 def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
     with atomic_file(tmp_path / "value.json") as scratch:
@@ -76,6 +78,25 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> Non
     record_file(tmp_path / "value.json").write_text(text)
     with pytest.raises(Unrecorded, match=r"/\.value\.json\.checksums, the record of its checksums, cannot be read \("):
         recorded(tmp_path / "value.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("a\0", 1), ("../a", 1), ("/dev/zero", 1), ("a" * 300, 1), ("\ud800", 1), ("a", math.inf)]
+)
+def test_names_and_sizes_that_no_file_has_are_named(tmp_path: Path, name: str, size: float) -> None:
+    folder = data_set(tmp_path / "data")
+    values = {"algorithm": "xxh3-128", "files": {name: {"size": size, "checksum": "0"}}}
+    record_file(folder).write_text(json.dumps(values))
+    with pytest.raises(Unrecorded, match="cannot be read"):
+        recorded(folder)
+
+
+def test_a_record_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    folder = data_set(tmp_path / "data")
+    record_file(folder).unlink()
+    os.mkfifo(record_file(folder))
+    with pytest.raises(Unrecorded, match=r"/\.data\.checksums, the record of its checksums, is not a file"):
+        recorded(folder)
 
 
 def test_entries_that_are_none_are_named(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def missing_column(key: str, column: str, where: str, columns: list[str]) -> str
     """The message for a column that does not exist, with the nearest name."""
     close = difflib.get_close_matches(column, columns, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"data.{key}: {column!r} is not a column of {where} (it has: {', '.join(columns)}){hint}"
+    return f"data.{key}: {column!r} is not a column of {where} (it has: {', '.join(columns) or 'none'}){hint}"
 
 
 def _share_rows(one: str, other: str) -> bool:

@@ -117,7 +117,11 @@ def prepare(spec: JobSpec, log: logging.Logger) -> None:
     check_inputs(spec, log)
     state = spec.params.get("state")
     for place in (Path(str(state)), *Path(str(state)).parents) if state else ():
-        if place.is_file():
+        if place.is_symlink() and not place.exists():
+            raise UserError(
+                f"{place} is a link to {place.readlink()}, which is not there; make it, or delete the link."
+            )
+        if place.exists() and not place.is_dir():
             log.warning("%s is not a folder and was deleted; starting from scratch", place)
             place.unlink()
 

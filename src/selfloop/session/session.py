@@ -152,9 +152,12 @@ class Session:
 
 def check_folders() -> None:
     """End the process where something else has the place of a folder, of which Snakemake would show a traceback."""
-    for folder in FOLDERS:
-        if os.path.exists(folder) and not os.path.isdir(folder):
+    for folder in map(Path, FOLDERS):
+        if folder.exists() and not folder.is_dir():
             sys.exit(f"selfloop: '{folder}' is not a folder, and results need one there; move it elsewhere.")
+        if folder.is_symlink() and not folder.exists() and folder != Path(RESULTS):  # which is made
+            told = f"'{folder}' is a link to {folder.readlink()}, which is not there"
+            sys.exit(f"selfloop: {told}; make that folder, or delete the link.")
 
 
 def is_writable(folder: Path) -> bool:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,13 +146,19 @@ def test_a_step_does_not_begin_with_an_input_that_was_damaged(spec: JobSpec, tmp
     assert attempt is not None and attempt.failed is not None and attempt.failed.message == text
 
 
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo])
 @pytest.mark.parametrize("place", ["results/state/a", "results/state/a/iteration1"])
 def test_a_file_in_place_of_a_folder_for_the_state_is_deleted_with_a_word(
-    spec: JobSpec, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    spec: JobSpec,
+    tmp_path: Path,
+    place: str,
+    make: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / place).parent.mkdir(parents=True)
-    (tmp_path / place).write_text("not a state")
+    make(tmp_path / place)
     spec.params["state"] = "results/state/a/iteration1"
     prepare(spec, logging.getLogger())
     assert not Path(place).exists()
@@ -159,6 +166,17 @@ def test_a_file_in_place_of_a_folder_for_the_state_is_deleted_with_a_word(
     Path(spec.params["state"]).mkdir(parents=True)
     prepare(spec, logging.getLogger())
     assert Path(spec.params["state"]).exists()
+
+
+def test_a_link_to_a_folder_of_states_that_is_gone_is_one_message(
+    spec: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("results").mkdir()
+    Path("results/state").symlink_to("/scratch that is gone")
+    spec.params["state"] = "results/state/a/iteration1"
+    with pytest.raises(UserError, match=r"^results/state is a link to /scratch that is gone, which is not there; make"):
+        prepare(spec, logging.getLogger())
 
 
 def test_any_other_error_keeps_its_traceback(spec: JobSpec, tmp_path: Path) -> None:

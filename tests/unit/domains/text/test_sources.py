@@ -532,6 +532,10 @@ def test_a_missing_column_is_named_with_those_that_are_there_and_the_nearest(tmp
     assert sources.problems(section(train=path)) == [
         "data.text_column: 'text' is not a column of stories.jsonl (it has: id, body)"
     ]
+    path = write_parquet(tmp_path / "none.parquet")
+    assert sources.problems(section(train=path)) == [
+        "data.text_column: 'text' is not a column of none.parquet (it has: none)"
+    ]
 
 
 def test_a_parquet_column_that_holds_no_strings_is_a_problem(tmp_path: Path) -> None:

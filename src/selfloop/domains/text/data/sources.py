@@ -136,7 +136,7 @@ def _column_problems(path: Path, key: str, column: str) -> list[str]:
     except UserError as error:
         return [str(error)]
     types = [type_ for name, type_ in columns if name == column]
-    if columns and not types:
+    if not types and (columns or files.kind(path) == ".parquet"):
         return [hub.missing_column(key, column, path.name, [name for name, _ in columns])]
     if len(types) > 1:
         return [files.twice(column, str(path), key)]

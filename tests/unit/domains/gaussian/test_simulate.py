@@ -10,6 +10,7 @@ from selfloop.domains.gaussian.config import Chains, Data
 from selfloop.domains.gaussian.laws import expected
 from selfloop.domains.gaussian.steps.simulate_chains import given_rows, simulate
 from selfloop.simulation.config import table_of
+from selfloop.simulation.factors import LARGE
 
 SEEDS = 1500
 OWN = (
@@ -34,6 +35,15 @@ def test_every_regime_follows_its_law(regime: Regime, covariance: str) -> None:
     assert {"mean_error", "variance"} <= law.keys()
     for name, values in law.items():
         error = measured[name].std(axis=0, ddof=1) / SEEDS**0.5 + 1e-12
+        assert np.abs((measured[name].mean(axis=0) - values) / error).max() < 4.5, name
+
+
+@pytest.mark.parametrize("regime", [*(BUILT_IN[n] for n in ("replace", "accumulate", "accumulate-subsample")), *OWN])
+def test_large_matrices_follow_the_same_laws(regime: Regime) -> None:
+    own = chains(regime, covariance="unbiased", temperature=0.9, dimension=LARGE, rows=40, iterations=4, seeds=200)
+    measured, law = simulate(own), expected(own, own.sets, None)
+    for name, values in law.items():
+        error = measured[name].std(axis=0, ddof=1) / 200**0.5
         assert np.abs((measured[name].mean(axis=0) - values) / error).max() < 4.5, name
 
 

@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,8 @@ VML = (
 )
 ON_CPU = "To compute on the CPU instead, set SELFLOOP_GPUS= (nothing)."
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+# What torch.compile starts, by device: the variable that names it, and what it looks for otherwise.
+COMPILERS = {"cpu": ("CXX", "g++", "clang++"), "cuda": ("CC", "gcc", "clang")}
 
 
 def prepare_torch(threads: int, gpus: int = 0, strict: bool = True) -> torch.device:
@@ -84,6 +88,15 @@ def compile_deterministically(device: torch.device) -> None:
     """Let what torch.compile makes be deterministic on a GPU, too."""
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=torch.is_deterministic_algorithms_warn_only_enabled())
+
+
+def missing_to_compile(device: torch.device) -> str | None:
+    """What torch.compile lacks on this machine; None if nothing."""
+    variable, *names = COMPILERS[device.type]
+    if not any(shutil.which(name) for name in (os.environ.get(variable), *names) if name):
+        return f"a compiler ({', '.join(names)}, or what {variable} names)"
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    return None if header.is_file() else f"{header} (Debian's package python3-dev)"
 
 
 def _cause(error: BaseException | None = None) -> str:

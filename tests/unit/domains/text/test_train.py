@@ -1,6 +1,7 @@
 """What a training leaves behind, and in which order."""
 
 import logging
+import sysconfig
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def test_auto_compiles_long_trainings_on_gpus_where_there_is_a_compiler(
     (tmp_path / "clang").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(train.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     (tmp_path / "Python.h").touch()
     assert train.compiles(auto, 2000, CUDA)
     assert not train.compiles(auto, 1999, CUDA) and not train.compiles(auto, 2000, torch.device("cpu"))

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from selfloop.domains.text.data.token_store import TokenStore, padded
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
+from selfloop.domains.text.kernels.head_loss import head_loss
+from selfloop.domains.text.kernels.triton_available import triton_runs_on
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.pretrained import Pretrained
 from selfloop.training.transfer import to_device
@@ -137,11 +139,12 @@ class HeadLoss(torch.autograd.Function):
         hidden_gradient = torch.empty_like(hidden) if backward else None
         trained = backward and ctx.needs_input_grad[1]  # not the head of a checkpoint beside which an adapter is
         weight_gradient = torch.zeros_like(weight, dtype=torch.float32) if trained else None
+        error_of = _error if not ignores else _fused_error if triton_runs_on(hidden.device) else _ignoring_error
         rows = max(1, LOGITS_AT_ONCE[hidden.device.type == "cuda"] // len(weight))
         for begin in range(0, len(hidden), rows):
             chunk, wanted = hidden[begin : begin + rows], targets[begin : begin + rows]
             scale = None if scales is None else scales[begin : begin + rows]
-            added, error = (_ignoring_error if ignores else _error)(chunk @ weight.t(), wanted, scale, backward)
+            added, error = error_of(chunk @ weight.t(), wanted, scale, backward)
             loss += added
             if hidden_gradient is None or error is None:
                 continue
@@ -197,6 +200,14 @@ def _ignoring_error(
         losses = F.nll_loss(surprise, targets, ignore_index=IGNORED, reduction="none")
         loss = (losses if scales is None else losses * scales).sum()
         return loss.detach(), torch.autograd.grad(loss, leaf)[0] if backward else None
+
+
+def _fused_error(
+    logits: Tensor, targets: Tensor, scales: Tensor | None, backward: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The same by our kernel, which reads and writes the logits once; the gradient takes their place."""
+    losses = head_loss(logits, targets, scales, backward)
+    return losses.sum(), logits if backward else None
 
 
 def by_length(lengths: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:

@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend
 
 from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks
+from selfloop.domains.text.kernels import causal_attention
 from selfloop.domains.text.model.shape import Shape, shape_of
 
 if TYPE_CHECKING:  # how a cache is laid out changes no training
@@ -72,7 +73,15 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
         """Causal attention over all positions. x: [batch, length, hidden]."""
-        q, k, v = self._heads(self.attention_norm(x), rotation)
+        qkv = self.qkv(self.attention_norm(x)).view(*x.shape[:2], 3, self.shape.heads, self.shape.head_size)
+        if causal_attention.computes(qkv.device, qkv.dtype, self.shape.head_size):
+            if rotation is not None:
+                rotated = rotate(qkv[:, :, :2], rotation[:, :, None, None])
+                qkv = torch.cat([rotated, qkv[:, :, 2:]], dim=2)
+            return self._finish(x, causal_attention.causal_attention(qkv))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self._finish(x, mixed.transpose(1, 2))
 
@@ -84,13 +93,6 @@ class Block(nn.Module):
         mixed = qkv.new_empty(len(x), self.shape.heads, self.shape.head_size)
         attend(layer, qkv, mixed)
         return self._finish(x, mixed)
-
-    def _heads(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        batch, length, _ = x.shape
-        q, k, v = self.qkv(x).view(batch, length, 3, self.shape.heads, self.shape.head_size).permute(2, 0, 3, 1, 4)
-        if rotation is not None:
-            q, k = rotate(q, rotation), rotate(k, rotation)
-        return q, k, v
 
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         x = x + self.attention_out(mixed.reshape(x.shape))
@@ -132,6 +134,7 @@ class Transformer(nn.Module):
 
     def compile_hidden(self) -> None:
         """torch.compile everything but the head, with dynamic shapes."""
+        torch.compiler.assume_constant_result(causal_attention.computes)  # type: ignore[no-untyped-call]
         self.hidden = torch.compile(self.hidden, dynamic=True)  # type: ignore[method-assign]
 
     def step(self, ids: Tensor, caches: Sequence["KVCache"]) -> Tensor:
@@ -192,10 +195,12 @@ class Transformer(nn.Module):
 
 
 def attention_backend(shape: Shape, device: torch.device, dtype: torch.dtype, is_causal: bool = True) -> str:
-    """The backend that scaled_dot_product_attention takes, as `torch.nn.attention.SDPBackend` names it.
+    """What computes attention: TRITON, our kernels, or what scaled_dot_product_attention takes, an `SDPBackend`'s name.
 
     Causal, as in training, or with a mask, as sampling on a GPU has it.
     """
+    if is_causal and causal_attention.computes(device, dtype, shape.head_size):
+        return "TRITON"
     heads = torch.empty(1, shape.heads, 8, shape.head_size, device=device, dtype=dtype)
     mask = None if is_causal else torch.zeros(1, 1, 8, 8, device=device, dtype=dtype)
     return SDPBackend(torch._fused_sdp_choice(heads, heads, heads, mask, 0.0, is_causal)).name

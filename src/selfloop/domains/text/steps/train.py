@@ -1,9 +1,6 @@
 """Rule train: fit one language model to its training set, one document per row or packed."""
 
 import logging
-import os
-import shutil
-import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -24,15 +21,19 @@ from selfloop.domains.text.model.pretrained import Pretrained, adapt, begin_pret
 from selfloop.errors import UserError
 from selfloop.identity import stream
 from selfloop.jobs.job import Job
-from selfloop.training.devices import compile_deterministically, compute_dtype, note, prepare_torch
+from selfloop.training.devices import (
+    compile_deterministically,
+    compute_dtype,
+    missing_to_compile,
+    note,
+    prepare_torch,
+)
 from selfloop.training.distributed import ProcessGroup, process_group
 from selfloop.training.loop import TrainParams, micro_batches, train_and_save
 from selfloop.training.lr_schedule import OptimizerConfig
 
 log = logging.getLogger(__name__)
 STEPS_WORTH_COMPILING = 2000
-# What torch.compile starts, by device: the variable that names it, and what it looks for otherwise.
-COMPILERS = {"cpu": ("CXX", "g++", "clang++"), "cuda": ("CC", "gcc", "clang")}
 
 
 class Params(TrainParams):
@@ -70,15 +71,6 @@ def compiles(training: Training, steps: int, device: torch.device) -> bool:
         )
     log.info("training without torch.compile, which needs %s; it changes the last bits of models", missing)
     return False
-
-
-def missing_to_compile(device: torch.device) -> str | None:
-    """What torch.compile lacks on this machine; None if nothing."""
-    variable, *names = COMPILERS[device.type]
-    if not any(shutil.which(name) for name in (os.environ.get(variable), *names) if name):
-        return f"a compiler ({', '.join(names)}, or what {variable} names)"
-    header = Path(sysconfig.get_path("include"), "Python.h")
-    return None if header.is_file() else f"{header} (Debian's package python3-dev)"
 
 
 def say_what_is_cut(held: int, kept: int, context: int) -> None:

@@ -10,8 +10,6 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from selfloop.domains.text.kernels.triton_available import triton_runs_on
-
 
 class Blocks(NamedTuple):
     """How a kernel is launched: positions of a block, and Triton's num_warps and num_stages."""
@@ -45,16 +43,11 @@ PLANS = {
 DTYPES = (torch.bfloat16, torch.float16)  # Triton multiplies matrices of float32 in registers, which do not suffice
 
 
-def computes(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
-    """Whether `causal_attention` is to be taken for queries, keys and values of these."""
-    return device.type == "cuda" and dtype in DTYPES and head_size in PLANS and triton_runs_on(device)
-
-
 def causal_attention(qkv: Tensor) -> Tensor:
     """Softmax attention of each position to those before and itself, scores divided by √head_size.
 
-    qkv: [sequences, length, 3, heads, head_size], of what `computes` says; gives [sequences, length, heads, head_size].
-    Sums are float32, weights are rounded to the dtype of qkv.
+    qkv: [sequences, length, 3, heads, head_size], of what `triton_attends` says; gives [sequences, length, heads,
+    head_size]. Sums are float32, weights are rounded to the dtype of qkv.
     """
     mixed, _ = _forward(qkv)
     return cast(Tensor, mixed)

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend
 
 from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks
-from selfloop.domains.text.kernels import causal_attention
+from selfloop.domains.text.kernels.triton_available import triton_attends
 from selfloop.domains.text.model.shape import Shape, shape_of
 
 if TYPE_CHECKING:  # how a cache is laid out changes no training
@@ -74,11 +74,13 @@ class Block(nn.Module):
     def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
         """Causal attention over all positions. x: [batch, length, hidden]."""
         qkv = self.qkv(self.attention_norm(x)).view(*x.shape[:2], 3, self.shape.heads, self.shape.head_size)
-        if causal_attention.computes(qkv.device, qkv.dtype, self.shape.head_size):
+        if triton_attends(qkv.device, qkv.dtype, self.shape.head_size):
+            from selfloop.domains.text.kernels.causal_attention import causal_attention
+
             if rotation is not None:
                 rotated = rotate(qkv[:, :, :2], rotation[:, :, None, None])
                 qkv = torch.cat([rotated, qkv[:, :, 2:]], dim=2)
-            return self._finish(x, causal_attention.causal_attention(qkv))
+            return self._finish(x, causal_attention(qkv))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
@@ -134,7 +136,7 @@ class Transformer(nn.Module):
 
     def compile_hidden(self) -> None:
         """torch.compile everything but the head, with dynamic shapes."""
-        torch.compiler.assume_constant_result(causal_attention.computes)  # type: ignore[no-untyped-call]
+        torch.compiler.assume_constant_result(triton_attends)  # type: ignore[no-untyped-call]
         self.hidden = torch.compile(self.hidden, dynamic=True)  # type: ignore[method-assign]
 
     def step(self, ids: Tensor, caches: Sequence["KVCache"]) -> Tensor:
@@ -199,7 +201,7 @@ def attention_backend(shape: Shape, device: torch.device, dtype: torch.dtype, is
 
     Causal, as in training, or with a mask, as sampling on a GPU has it.
     """
-    if is_causal and causal_attention.computes(device, dtype, shape.head_size):
+    if is_causal and triton_attends(device, dtype, shape.head_size):
         return "TRITON"
     heads = torch.empty(1, shape.heads, 8, shape.head_size, device=device, dtype=dtype)
     mask = None if is_causal else torch.zeros(1, 1, 8, 8, device=device, dtype=dtype)

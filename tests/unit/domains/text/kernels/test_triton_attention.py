@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfloop.domains.text.kernels import causal_attention as module
+from selfloop.domains.text.kernels import triton_available
 from selfloop.domains.text.kernels.causal_attention import PLANS, Blocks, Plan, causal_attention
+from selfloop.domains.text.kernels.triton_available import triton_attends
 from selfloop.domains.text.model import network
 from selfloop.domains.text.model.loss import Batch, summed_loss
 from selfloop.domains.text.model.network import Transformer, attention_backend
@@ -100,14 +102,14 @@ def test_a_model_that_attends_by_it_has_the_same_loss_and_gradients(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = losses_and_gradients(architecture, compiled=False)
-    monkeypatch.setattr(module, "computes", lambda *given: True)
+    monkeypatch.setattr(network, "triton_attends", lambda *given: True)
     for mine, other in zip(losses_and_gradients(architecture, compiled=False), expected, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
 
 
 def test_it_does_not_break_the_graph_of_a_compiled_model(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = losses_and_gradients("gpt2", compiled=False)
-    monkeypatch.setattr(module, "computes", lambda *given: True)
+    monkeypatch.setattr(network, "triton_attends", lambda *given: True)
     compiled = torch.compile
     how = {"fullgraph": True, "backend": "aot_eager"}  # which leaves out what takes a minute, the C++ compiler
     monkeypatch.setattr(network.torch, "compile", lambda *given, **other: compiled(*given, **how, **other))
@@ -117,10 +119,10 @@ def test_it_does_not_break_the_graph_of_a_compiled_model(monkeypatch: pytest.Mon
 
 def test_only_a_gpu_takes_it_and_the_log_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     shape, cpu = Shape("gpt2", 32, 2, 2, 48, 32, 300), torch.device("cpu")
-    assert not module.computes(cpu, torch.bfloat16, 16)
+    assert not triton_attends(cpu, torch.bfloat16, 16)
     assert attention_backend(shape, cpu, torch.bfloat16) != "TRITON"
-    monkeypatch.setattr(module, "triton_runs_on", lambda device: True)
+    monkeypatch.setattr(triton_available, "triton_runs_on", lambda device: True)
     cuda = torch.device("cuda")
     assert attention_backend(shape, cuda, torch.bfloat16) == "TRITON"
     for dtype, size in ((torch.float32, 16), (torch.bfloat16, 24)):
-        assert not module.computes(cuda, dtype, size)
+        assert not triton_attends(cuda, dtype, size)

@@ -128,13 +128,14 @@ class _TimeUp(Exception):
 
 
 def tokens_per_second(
-    model: Model, documents: int, length: int, engine: Literal["torch", "vllm"], seconds: float
+    model: Model, documents: int, length: int, engine: Literal["torch", "vllm"], seconds: float, part: int = 0
 ) -> float:
     """How fast an engine samples documents of an untrained model, which end at the maximum length, from a checkpoint.
 
     Args:
         model: its sizes.
         documents, length: how many, and their tokens.
+        part: documents of the part that these are the first of, whose slices are larger than those of a small one.
         engine: "torch" or "vllm".
         seconds: after which the sampling ends, finished or not; vLLM always finishes.
     """
@@ -157,7 +158,9 @@ def tokens_per_second(
         save_checkpoint(network, weights, folder / "tokenizer.json", folder / "checkpoint")
         prompts = np.full((documents, 1), END_OF_TEXT_ID, dtype=np.int64)
         sampling = Sampling(max_length=length, engine=engine)
-        request = Request(folder / "checkpoint", prompts, sampling, "check-gpu", gpus=1, threads=4, on_tokens=count)
+        request = Request(
+            folder / "checkpoint", prompts, sampling, "check-gpu", gpus=1, threads=4, on_tokens=count, part_rows=part
+        )
         with suppress(_TimeUp):
             list((torch_engine if engine == "torch" else vllm_engine).sample(request))
     return sampled / max(time.perf_counter() - began, 1e-9)

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
-from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.kernels import decoding
+from selfloop.domains.text.kernels.triton_available import triton_runs_on
+from selfloop.domains.text.model.network import Attend, Transformer
 from selfloop.domains.text.model.shape import Shape
-from selfloop.domains.text.sampling.sampler import CHECK_EVERY, Uniforms, choose
+from selfloop.domains.text.sampling.sampler import CHECK_EVERY, Uniforms, choose, is_plain
 from selfloop.errors import UserError
 from selfloop.training.transfer import to_device
 
@@ -69,7 +71,7 @@ class Lane:
     Attributes:
         rows: which ones.
         length: positions.
-        layers: [rows, positions and `ALIGNED` others, heads, 2, head_size] per layer; none before it is first used.
+        layers: [rows, positions and `ALIGNED` others, 2, heads, head_size] per layer; none before it is first used.
     """
 
     rows: slice
@@ -101,6 +103,7 @@ class Decoder:
     ) -> None:
         self.model, self.sampling, self.given, self.limit, self.kv_dtype = model, sampling, given, tokens, kv_dtype
         device = self.device = model.embedding.weight.device
+        self.kernels = triton_runs_on(device)
         ends = np.cumsum([0, *(rows for rows, _ in sizes)]).tolist()
         places = itertools.pairwise(ends)
         self.lanes = [Lane(slice(*place), length, []) for place, (_, length) in zip(places, sizes, strict=True)]
@@ -113,29 +116,31 @@ class Decoder:
         lengths = np.repeat([length for _, length in sizes], [rows for rows, _ in sizes])
         self.lengths = to_device(lengths.astype(np.int64), device)
         self._numbers = torch.arange(max(rows, self.longest + ALIGNED), device=device)
-        self._graphs: dict[int, torch.cuda.CUDAGraph | None] = {}
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def allocate(self, used: int) -> None:
         """Make the caches of the first `used` lanes. Zeros: what is masked must be finite."""
         shape = self.model.shape
         for lane in self.lanes[:used]:
             if not lane.layers:
-                size = (len(lane), lane.length + ALIGNED, shape.heads, 2, shape.head_size)
+                size = (len(lane), lane.length + ALIGNED, 2, shape.heads, shape.head_size)
                 lane.layers = [torch.zeros(size, dtype=self.kv_dtype, device=self.device) for _ in range(shape.layers)]
 
     def run(self, used: int, steps: int) -> None:
-        """Some steps with the first `used` lanes: on a GPU, after the first time by a CUDA graph."""
-        graph = self._graphs.get(used)
-        if graph is None and self.device.type == "cuda" and used in self._graphs:
-            graph = torch.cuda.CUDAGraph()
-            with _CAPTURING, torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        """Some steps with the first `used` lanes: on a GPU, after the first by a CUDA graph."""
+        if self.device.type != "cuda":
+            for _ in range(steps):
                 self.step(used)
-        self._graphs[used] = graph
+            return
+        if used not in self._graphs:
+            with _CAPTURING:
+                self.step(used)  # compiles kernels, which a capture cannot
+                graph = self._graphs[used] = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                    self.step(used)
+            steps -= 1
         for _ in range(steps):
-            if graph is None:
-                self.step(used)
-            else:
-                graph.replay()
+            self._graphs[used].replay()
 
     def step(self, used: int) -> None:
         """One token more for every document in the first `used` lanes that has room in its lane.
@@ -145,7 +150,25 @@ class Decoder:
         rows = slice(0, self.lanes[used - 1].rows.stop)
         position, active, limits = self.position[rows], self.active[rows], self.lengths[rows]
         tokens = self.tokens[rows]
-        written = torch.minimum(position, limits)  # of those that stand still: beside the lane
+        moves = active & (position < limits)
+        attend = (self._attend_in_triton if self.kernels else self._attend)(used, position, moves)
+        logits = self.model.decode(tokens.gather(1, position[:, None])[:, 0], position, attend)
+        following = (position + 1).clamp(max=self.longest - 1)
+        place = following[:, None]
+        uniforms = self.uniforms[rows].gather(1, place)[:, 0]
+        chosen, finite = self._choose(logits[:, : self.limit], uniforms)
+        self.broken[rows] |= active & ~finite
+        known = tokens.gather(1, place)[:, 0]
+        sampled = moves & (following >= self.given)
+        token = torch.where(sampled, chosen, known)
+        tokens.scatter_(1, place, token[:, None])
+        position += moves
+        ended = (sampled & (token == END_OF_TEXT_ID)) | (moves & (following == self.longest - 1))
+        active &= ~ended
+
+    def _attend(self, used: int, position: Tensor, moves: Tensor) -> Attend:
+        """Attention by PyTorch, to all positions of a lane: those that a row does not have are masked."""
+        written = torch.where(moves, position, self.lengths[: len(position)])  # of those that stand still: beside it
         masks = []
         for lane in self.lanes[:used]:
             hidden = self._numbers[: lane.length + ALIGNED] > position[lane.rows, None]
@@ -156,27 +179,29 @@ class Decoder:
             qkv = qkv.to(self.kv_dtype)
             for lane, mask in zip(self.lanes, masks, strict=False):
                 memory, own = lane.layers[layer], qkv[lane.rows]
-                memory[self._numbers[: len(lane)], written[lane.rows]] = own[:, 1:].transpose(1, 2)
-                keys, values = memory.permute(3, 0, 2, 1, 4)
+                memory[self._numbers[: len(lane)], written[lane.rows]] = own[:, 1:]
+                keys, values = memory.permute(2, 0, 3, 1, 4)
                 seen = F.scaled_dot_product_attention(own[:, 0, :, None], keys, values, attn_mask=mask)
                 mixed[lane.rows] = seen[:, :, 0]
 
-        logits = self.model.decode(tokens.gather(1, position[:, None])[:, 0], position, attend)
-        # A sum per row is finite if all of it is; NaN would choose a token that there is not.
-        finite = logits.sum(dim=1).isfinite()
-        self.broken[rows] |= active & ~finite
-        logits = logits.masked_fill(~finite[:, None], 0.0)
-        following = (position + 1).clamp(max=self.longest - 1)
-        place = following[:, None]
-        chosen = choose(logits[:, : self.limit], self.uniforms[rows].gather(1, place)[:, 0], self.sampling)
-        known = tokens.gather(1, place)[:, 0]
-        moves = active & (position < limits)
-        sampled = moves & (following >= self.given)
-        token = torch.where(sampled, chosen, known)
-        tokens.scatter_(1, place, token[:, None])
-        position += moves
-        ended = (sampled & (token == END_OF_TEXT_ID)) | (moves & (following == self.longest - 1))
-        active &= ~ended
+        return attend
+
+    def _attend_in_triton(self, used: int, position: Tensor, moves: Tensor) -> Attend:
+        """Attention by our own kernel, to the positions that a row has."""
+
+        def attend(layer: int, qkv: Tensor, mixed: Tensor) -> None:
+            for lane in self.lanes[:used]:
+                rows = lane.rows
+                decoding.attend(qkv[rows], lane.layers[layer], position[rows], moves[rows], mixed[rows])
+
+        return attend
+
+    def _choose(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        """The next token of each row, and whether its logits are finite: NaN would choose a token that there is not."""
+        if self.kernels and is_plain(self.sampling):
+            return decoding.draw(logits, uniforms, self.sampling.temperature)
+        finite = logits.sum(dim=1).isfinite()  # a sum is finite if all of it is
+        return choose(logits.masked_fill(~finite[:, None], 0.0), uniforms, self.sampling), finite
 
     def begin(self, rows: np.ndarray, prompts: Tensor, uniforms: Tensor) -> None:
         """Begin documents in rows of the first lane."""

@@ -218,10 +218,15 @@ def choose(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     """
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
-    cuts = (sampling.top_k, sampling.top_p, sampling.min_p, sampling.typical_p)
-    if logits.device.type == "cpu" and all(cut is None for cut in cuts):
+    if logits.device.type == "cpu" and is_plain(sampling):
         return draw(logits, uniforms, sampling.temperature)
     return choose_with_torch(logits, uniforms, sampling)
+
+
+def is_plain(sampling: Sampling) -> bool:
+    """Whether tokens are drawn from all of the vocabulary, at a temperature above 0."""
+    cuts = (sampling.top_k, sampling.top_p, sampling.min_p, sampling.typical_p)
+    return sampling.temperature > 0 and all(cut is None for cut in cuts)
 
 
 def choose_with_torch(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:

@@ -13,18 +13,22 @@ from selfloop.domains.text.model.checkpoint import load_checkpoint
 from selfloop.domains.text.model.network import attention_backend
 from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling.engine import Request
-from selfloop.domains.text.sampling.lanes import in_lanes, rows_of_first_lane
+from selfloop.domains.text.sampling.lanes import CACHE_BYTES, in_lanes, rows_of_first_lane
 from selfloop.domains.text.sampling.lanes import sample as sample_in_lanes
 from selfloop.domains.text.sampling.onednn import pack
 from selfloop.domains.text.sampling.sampler import sample as sample_documents
 from selfloop.domains.text.sampling.sampler import slices
+from selfloop.processes.gpus import shares
 from selfloop.processes.stopping import Stopped
 from selfloop.training.devices import cache_dtype, compute_dtype, describe, prepare_torch, total_memory
 from selfloop.training.slices import FinishedSlices, joined, split
 
 MAX_BATCH = 256  # documents at once on a CPU; larger batches are hardly faster
 CACHE_FRACTION = 0.5  # of a CPU's memory, for KV caches at maximum length
-ON_A_GPU = 2  # slices side by side: while one has few documents left, the other keeps the GPU busy
+# Slices side by side on a GPU: while one has few documents left, or its host decides, the others keep the GPU busy.
+MOST_ON_A_GPU = 8
+ROWS_ON_A_GPU = 4096  # of all of them, where they are small
+GPU_MEMORY = 0.75  # fraction for their caches
 
 _of_thread = local()
 
@@ -80,7 +84,8 @@ def sample(request: Request) -> Iterator[np.ndarray]:
 
     request.on_tokens(0)
     # On a CPU a slice per thread: intra-op parallelism of small operations is mostly synchronisation.
-    workers = min(ON_A_GPU if fixed else request.threads, len(own_slices))
+    at_once = slices_at_once(device, len(own_slices[0])) if fixed and own_slices else request.threads
+    workers = min(at_once, len(own_slices))
     torch.set_num_threads(max(1, request.threads // max(1, workers)))
     if device.type == "cuda":
         torch.cuda.synchronize()  # the threads' streams need the model
@@ -95,6 +100,12 @@ def sample(request: Request) -> Iterator[np.ndarray]:
                 yield from waiting.popleft().result()
         finally:
             ended.set()  # after an error or a stop signal, no thread finishes its slice
+
+
+def slices_at_once(device: torch.device, rows: int) -> int:
+    """Slices of a number of rows that a GPU samples side by side; how many changes no document."""
+    fitting = int(GPU_MEMORY * total_memory(device) / shares() / CACHE_BYTES)
+    return max(1, min(MOST_ON_A_GPU, fitting, max(2, ROWS_ON_A_GPU // rows)))
 
 
 @contextmanager

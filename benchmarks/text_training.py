@@ -85,6 +85,7 @@ class Timed:
         self.task = task
         self.steps, self.steps_per_epoch, self.unit = task.steps, task.steps_per_epoch, task.unit
         self.batch, self.loss, self.size = self.timed_batch, task.loss, task.size
+        self.graph_key = task.graph_key
         self.tokens = 0
         self.began = self.ended = 0.0
 

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,7 @@ from selfloop.jobs.job import Did, Job, StepParams
 from selfloop.processes.stopping import Stopped, held_back, let_through
 from selfloop.training.devices import compute_dtype
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
+from selfloop.training.graphs import Graphs, recorder
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.optimizer import FlatWeights, Optimizer
 from selfloop.training.resume import ResumeCheckpoint
@@ -48,6 +49,13 @@ class Task(Protocol[Batch]):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The scalar to minimise."""
+
+    def graph_key(self, model: nn.Module, batch: Batch) -> Hashable | None:
+        """What decides which operations `loss` consists of, and all numbers in them that are not in tensors of the
+        batch or the model: steps with equal keys are one CUDA graph, also of tasks that are pieces of one step.
+
+        None where values of these tensors decide, or where ranks exchange something meanwhile: no graph.
+        """
 
     def size(self, batch: Batch) -> int:
         """Units in the batch, for the progress bar."""
@@ -97,6 +105,7 @@ def fit(
     weights = FlatWeights(model.to(device), compute_dtype(config.precision, device))
     optimizer = Optimizer(weights, config, group)
     buffers = persistent_buffers(model)
+    graphs = Graphs(weights, buffers.values(), record) if (record := recorder(device)) is not None else None
     pieces = pieces or (task,)
     curve: list[CurvePoint] = []
     losses = torch.zeros((), dtype=torch.float64, device=device)
@@ -110,6 +119,15 @@ def fit(
         log.info("resuming from step %d of %d", start, task.steps)
     last_point = max((point["step"] for point in curve), default=0)
     monitored = [_monitored(point) for point in curve]
+
+    def backward(piece: Task[Batch], batch: Batch, add: bool) -> Tensor:
+        """Write the gradient of the loss, or add it to what is there; returns the loss."""
+        key = None if graphs is None else piece.graph_key(model, batch)
+        if graphs is not None and key is not None:
+            return graphs.backward(key, partial(piece.loss, model), batch, add)
+        loss = piece.loss(model, batch)
+        weights.backward(loss, add)
+        return loss.detach()
 
     def mean_loss(done: int) -> float:
         """Mean loss since the last point of the curve."""
@@ -153,9 +171,8 @@ def fit(
             with let_through() if step == start else nullcontext():  # torch.compile may take minutes
                 batch_loss = None
                 for piece, batch in zip(pieces, batches(step), strict=True):
-                    loss = piece.loss(model, batch)
-                    weights.backward(loss, add=batch_loss is not None)
-                    batch_loss = loss.detach().double() + (0 if batch_loss is None else batch_loss)
+                    loss = backward(piece, batch, add=batch_loss is not None)
+                    batch_loss = loss.double() + (0 if batch_loss is None else batch_loss)
                     units += piece.size(batch)
                 assert batch_loss is not None
                 stop = False
@@ -183,7 +200,8 @@ def fit(
     seconds = max(time.monotonic() - began, 1e-9)
     units *= group.size
     speed = f"{units:,} {task.unit} in {seconds:.1f} s ({units / seconds:,.0f} {task.unit}/s)"
-    log.info("trained %d steps, %s", task.steps - start, speed)
+    captured = f", by {len(graphs)} CUDA graphs" if graphs else ""
+    log.info("trained %d steps, %s%s", task.steps - start, speed, captured)
     did(units, task.unit, seconds)
     model.eval()
     trained = {**weights.by_name(), **{name: buffer.cpu().clone() for name, buffer in buffers.items()}}

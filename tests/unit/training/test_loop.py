@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,6 +75,9 @@ class Regression:
         inputs, targets = batch
         dtype = next(model.parameters()).dtype
         return ((model(inputs.to(dtype)) - targets) ** 2).mean() * self.scale
+
+    def graph_key(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Hashable | None:
+        return batch[0].shape
 
     def size(self, batch: tuple[Tensor, Tensor]) -> int:
         return len(batch[0])

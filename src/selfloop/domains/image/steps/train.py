@@ -1,6 +1,7 @@
 """Rule train: fit one variational autoencoder to its training set."""
 
 import math
+from collections.abc import Hashable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -130,6 +131,12 @@ class ImageTask:
             error, divergence = error * batch.weights, divergence * batch.weights
         loss: Tensor = (error.sum() + self.kl_weight * divergence.sum()) / batch.whole
         return loss
+
+    def graph_key(self, model: nn.Module, batch: Batch) -> Hashable | None:
+        """The sizes of the share and of the batch; None where BatchNorm sums over ranks."""
+        if self.group.size > 1:
+            return None
+        return batch.images.shape, batch.whole, batch.weights is None
 
     def size(self, batch: Batch) -> int:
         """Images of the batch."""

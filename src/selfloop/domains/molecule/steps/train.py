@@ -1,6 +1,7 @@
 """Rule train: fit GeoDiff to the conformations of a training set, for a fixed number of steps."""
 
 import math
+from collections.abc import Hashable
 from copy import copy
 from functools import lru_cache
 from pathlib import Path
@@ -127,6 +128,10 @@ class ConformationTask:
         assert isinstance(model, GeoDiff)
         terms = losses(model, batch.molecules, batch.positions, batch.levels, batch.noise, batch.weights)
         return (terms.remote + terms.local) / batch.atoms
+
+    def graph_key(self, model: nn.Module, batch: NoisyBatch) -> Hashable | None:
+        """None: which atoms are near decides what is computed."""
+        return None
 
     def size(self, batch: NoisyBatch) -> int:
         """Conformations of a share."""

@@ -212,9 +212,9 @@ def _truncated(
         yield values[position < np.repeat(kept, lengths)], kept.astype(np.int64), given
 
 
-def padded(sequences: Sequence[np.ndarray]) -> np.ndarray:
-    """int64 [rows, longest]: sequences padded with -1."""
-    ids = np.full((len(sequences), max(map(len, sequences))), -1, dtype=np.int64)
+def padded(sequences: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
+    """int64 [rows, length]: sequences padded with -1, to that of the longest by default."""
+    ids = np.full((len(sequences), length or max(map(len, sequences))), -1, dtype=np.int64)
     for row, sequence in zip(ids, sequences, strict=True):
         row[: len(sequence)] = sequence
     return ids

@@ -1,7 +1,7 @@
 """Training batches: documents of similar length, or full rows packed with documents."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from selfloop.config.training_length import TrainingLength
 from selfloop.domains.text.data.token_store import TokenStore
-from selfloop.domains.text.model.loss import IGNORED, Batch, cross_entropy, summed_loss, to_batch
+from selfloop.domains.text.model.loss import IGNORED, Batch, cross_entropy, padded_length, summed_loss, to_batch
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.pretrained import Pretrained
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
@@ -44,6 +44,7 @@ class LanguageTask:
     Args:
         tokens: targets of each training document.
         weights: of each training document in the loss; None for 1.
+        longest: inputs of the longest row.
     """
 
     unit = "tokens"
@@ -56,8 +57,10 @@ class LanguageTask:
         tokens: np.ndarray,
         device: torch.device,
         weights: np.ndarray | None,
+        longest: int,
     ) -> None:
         self.test, self.order, self.device, self.weights = test, order, device, weights
+        self.longest = longest
         self.batches_per_epoch = batches_per_epoch
         self.steps_per_epoch = float(batches_per_epoch)
         self.steps = order.length.optimizer_steps(batches_per_epoch)
@@ -90,7 +93,8 @@ class LanguageTask:
         weights = None if self.weights is None else self.row_weights(step)[share]
         given = self.given(step)
         given = None if given is None else given[share]
-        return to_batch(rows[share], self.device, weights, self.test.marks.end, given)
+        length = padded_length(max(map(len, rows[share])) - 1, self.longest, self.device)
+        return to_batch(rows[share], self.device, weights, self.test.marks.end, given, length)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy, nats per token of an average batch.
@@ -100,6 +104,12 @@ class LanguageTask:
         """
         assert isinstance(model, Transformer | Pretrained)
         return summed_loss(model, batch) / self.tokens_per_batch
+
+    def graph_key(self, model: nn.Module, batch: Batch) -> Hashable | None:
+        """The batch's shape; None where `transformers` computes, or where positions are picked."""
+        if isinstance(model, Pretrained) or batch.real is not None:
+            return None
+        return batch.inputs.shape, batch.weights is None
 
     def size(self, batch: Batch) -> int:
         """Number of target tokens."""
@@ -129,7 +139,8 @@ class DocumentTask(LanguageTask):
         self.train = train
         self._lengths = train.lengths
         batches = math.ceil(len(train) / order.batch_size)
-        super().__init__(test, order, batches, train.predicted, device, weights)
+        longest = int(train.lengths.max(initial=1)) - 1
+        super().__init__(test, order, batches, train.predicted, device, weights, longest)
         self._epoch = lru_cache(maxsize=2)(self._batches)
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
@@ -183,7 +194,7 @@ class PackedTask(LanguageTask):
         self._tokens = int(self._lengths.sum())
         rows = math.ceil(self._tokens / context)
         predicted = self._lengths - ~self._ended
-        super().__init__(test, order, math.ceil(rows / order.batch_size), predicted, device, weights)
+        super().__init__(test, order, math.ceil(rows / order.batch_size), predicted, device, weights, context)
         self._total_rows = rows
         self._epoch = lru_cache(maxsize=2)(self._permutation)
 

@@ -20,17 +20,19 @@ from selfloop.training.transfer import to_device
 IGNORED = -1
 LOGITS_AT_ONCE = {False: 2**21, True: 2**28}  # values per chunk, on a CPU and on a GPU
 TOKENS_AT_ONCE = {False: 2**13, True: 2**16}  # evaluated per batch, likewise
+# Lengths of training batches are multiples of this, likewise: on a GPU, each length is a CUDA graph of its own.
+LENGTHS = {False: 1, True: 16}
 
 
 class Batch(NamedTuple):
     """Token sequences of a step.
 
     Attributes:
-        inputs, targets: int64 [rows, longest - 1]; padding has the target `IGNORED`.
+        inputs, targets: int64 [rows, length]; padding has the target `IGNORED`.
         tokens: number of targets without padding.
         real: their indices in the flat targets; None if all are, or if the head ignores padding by itself.
         ignores: whether it does.
-        weights: of the targets, float32 [rows, longest - 1]; None for 1.
+        weights: of the targets, float32 [rows, length]; None for 1.
     """
 
     inputs: Tensor
@@ -50,12 +52,25 @@ def ignores_padding(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def padded_length(longest: int, most: int, device: torch.device) -> int:
+    """The length that a batch of training is padded to.
+
+    Args:
+        longest: inputs of the longest sequence of the batch.
+        most: those of the longest of all batches, which is a length whatever it is a multiple of.
+        device: of the batch.
+    """
+    multiple = LENGTHS[device.type == "cuda"]
+    return min(-(-longest // multiple) * multiple, max(longest, most))
+
+
 def to_batch(
     sequences: Sequence[np.ndarray],
     device: torch.device,
     weights: Sequence[np.ndarray] | None = None,
     begin: int = END_OF_TEXT_ID,
     given: np.ndarray | None = None,
+    length: int | None = None,
 ) -> Batch:
     """A batch of token sequences. What is counted is counted on the host: the device is not waited for.
 
@@ -65,8 +80,9 @@ def to_batch(
         weights: [tokens - 1] each, of the targets.
         begin: the id that an input has which is no target, or padding.
         given: [sequences], the first tokens of each that are inputs alone; None for the first one.
+        length: of the inputs; None for that of the longest sequence.
     """
-    padded_ids = padded(sequences)
+    padded_ids = padded(sequences, None if length is None else length + 1)
     predicted = padded_ids[:, 1:]
     if given is not None:
         predicted = np.where(np.arange(1, padded_ids.shape[1]) < given[:, None], IGNORED, predicted)
@@ -76,12 +92,13 @@ def to_batch(
     inputs = inputs.clamp(min=0) if begin == 0 else inputs.masked_fill(inputs < 0, begin)
     ignores = ignores_padding(device)
     kept = None if ignores or len(real) == targets.numel() else torch.from_numpy(real).to(device)
-    return Batch(inputs, targets, len(real), kept, ignores, None if weights is None else to_weights(weights, device))
+    scales = None if weights is None else to_weights(weights, device, targets.shape[1])
+    return Batch(inputs, targets, len(real), kept, ignores, scales)
 
 
-def to_weights(sequences: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """Weights of the targets of a batch, float32 [rows, longest]; padding has the weight 0."""
-    padded_weights = torch.zeros(len(sequences), max(map(len, sequences)))
+def to_weights(sequences: Sequence[np.ndarray], device: torch.device, length: int) -> Tensor:
+    """Weights of the targets of a batch, float32 [rows, length]; padding has the weight 0."""
+    padded_weights = torch.zeros(len(sequences), length)
     for row, weights in zip(padded_weights, sequences, strict=True):
         row[: len(weights)] = torch.from_numpy(weights)
     return to_device(padded_weights, device)

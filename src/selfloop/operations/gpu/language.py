@@ -54,14 +54,19 @@ TINY = {
 
 @dataclass
 class Steps:
-    """Stands for a progress bar: when steps ended, and what happens at one of them."""
+    """Stands for a progress bar: when steps ended, and what happens at one of them.
+
+    A host is many steps ahead of a GPU: in the middle and at the end, it waits for it.
+    """
 
     at: int = -1
     then: Callable[[], object] = lambda: None
     ended: list[float] = field(default_factory=list)
+    total: int = 0
 
-    def __call__(self, **_: object) -> "Steps":
+    def __call__(self, *, total: int = 0, **_: object) -> "Steps":
         """The bar of a loop."""
+        self.total = total
         return self
 
     def __enter__(self) -> "Steps":
@@ -75,6 +80,8 @@ class Steps:
 
     def update(self, count: int = 1) -> None:
         """A step has ended."""
+        if torch.cuda.is_available() and len(self.ended) + 1 in (self.total // 2, self.total):
+            torch.cuda.synchronize()
         self.ended.append(time.perf_counter())
         if len(self.ended) == self.at:
             self.then()
@@ -89,11 +96,11 @@ def stories(model: Model, count: int) -> TokenStore:
     return TokenStore(np.concatenate(rows), np.cumsum([0, *map(len, rows)]))
 
 
-def task_of(model: Model, steps: int, device: torch.device, batch: int = BATCH) -> DocumentTask:
-    """Training data for a number of steps."""
-    store = stories(model, batch * steps)
+def task_of(model: Model, steps: int, device: torch.device, batch: int = BATCH, epochs: int = 1) -> DocumentTask:
+    """Training data for a number of steps; in `epochs` of at most 50 steps, batches are as long in all of them."""
+    store = stories(model, batch * steps // epochs)
     test = TokenStore(store.tokens, store.bounds[: batch + 1])
-    return DocumentTask(store, test, Order(TrainingLength(epochs=1.0), batch, 0), device)
+    return DocumentTask(store, test, Order(TrainingLength(epochs=float(epochs)), batch, 0), device)
 
 
 def trained(
@@ -118,9 +125,10 @@ def trained(
 
 
 def milliseconds(bar: Steps) -> tuple[float, float]:
-    """Median and longest time of the later half of the steps."""
-    late = np.diff(bar.ended[len(bar.ended) // 2 :]) * 1e3
-    return float(np.median(late)), float(late.max())
+    """The mean time of the later half of the steps, and the longest of all that the host spent on one."""
+    half = max(1, len(bar.ended) // 2)
+    mean = (bar.ended[-1] - bar.ended[half - 1]) / (len(bar.ended) - half)
+    return 1e3 * mean, 1e3 * float(np.diff(bar.ended).max())
 
 
 class _TimeUp(Exception):

@@ -12,6 +12,10 @@ from torch import Tensor, nn
 
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 from selfloop.training.lr_schedule import OptimizerConfig
+from selfloop.training.triton_available import triton_runs_on
+
+EPSILON = 1e-8  # of AdamW
+BLOCK = 1024  # weights that a GPU's program updates
 
 
 class FlatWeights:
@@ -77,9 +81,48 @@ class Optimizer:
         self.second_moment = torch.zeros_like(weights.master)
         # Step counts of the two parameter groups: matrices, which decay, and the rest, which does not.
         self.counts = [torch.zeros((), device=weights.master.device) for _ in range(2)]
+        self.steps = 0  # the same, on the host
 
     def step(self, learning_rate: float) -> None:
         """All-reduce the gradient, clip it, and update the weights."""
+        self.steps += 1
+        if triton_runs_on(self.weights.master.device):
+            self._step_in_triton(learning_rate)
+        else:
+            self._step_in_torch(learning_rate)
+
+    def _step_in_triton(self, learning_rate: float) -> None:
+        """A third of the memory traffic: the gradient is read as it is, and all else once."""
+        from selfloop.training import triton_adamw  # Triton is not on all machines
+
+        gradient, config, master = self.weights.gradient, self.config, self.weights.master
+        if self.group.size > 1:
+            gradient = gradient.float()
+            self.group.all_reduce(gradient)
+        norm = torch.linalg.vector_norm(gradient, dtype=torch.float32)
+        torch._foreach_add_(self.counts, 1)
+        corrections = 1 - config.beta1**self.steps, 1 - config.beta2**self.steps
+        triton_adamw.adamw[(-(-len(master) // BLOCK),)](
+            master,
+            gradient,
+            self.first_moment,
+            self.second_moment,
+            self.weights.compute,
+            norm,
+            len(master),
+            self.weights.matrices,
+            learning_rate,
+            config.weight_decay,
+            config.clip,
+            config.beta1,
+            config.beta2,
+            *corrections,
+            EPSILON,
+            COPY=self.weights.compute is not master,
+            BLOCK=BLOCK,
+        )
+
+    def _step_in_torch(self, learning_rate: float) -> None:
         gradient = self.weights.gradient.float()
         self.group.all_reduce(gradient)
         norm = torch.linalg.vector_norm(gradient)
@@ -101,7 +144,7 @@ class Optimizer:
                 beta1=self.config.beta1,
                 beta2=self.config.beta2,
                 weight_decay=decay,
-                eps=1e-8,
+                eps=EPSILON,
                 amsgrad=False,
                 maximize=False,
             )
@@ -116,4 +159,5 @@ class Optimizer:
         """Restore what `tensors()` returned."""
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])
+        self.steps = int(self.counts[0])
         self.weights.refresh()

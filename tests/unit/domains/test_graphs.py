@@ -18,11 +18,17 @@ from selfloop.domains.image import config as image
 from selfloop.domains.image.model.network import Shape
 from selfloop.domains.image.model.network import build as build_autoencoder
 from selfloop.domains.image.steps.train import ImageTask
+from selfloop.domains.molecule import config as molecule
+from selfloop.domains.molecule.data import graph
+from selfloop.domains.molecule.model.network import build as build_molecule
+from selfloop.domains.molecule.model.noise_schedule import sigmas
+from selfloop.domains.molecule.steps.train import ConformationTask
 from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.model import loss as language_loss
 from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
 from selfloop.domains.text.model.network import build as build_transformer
+from selfloop.operations.gpu.check import chains
 from selfloop.training import graphs, loop
 from selfloop.training.distributed import SINGLE_PROCESS, ProcessGroup
 from selfloop.training.graphs import Capture
@@ -72,6 +78,14 @@ def images(weighted: bool = False, group: ProcessGroup = SINGLE_PROCESS) -> Made
     return build_autoencoder(Shape(8, "gray", (4, 4), 4), 0), [task]
 
 
+def molecules(group: ProcessGroup = SINGLE_PROCESS) -> Made:
+    """Chains of carbon atoms, padded as on a GPU."""
+    data = chains(9, 5)
+    model = molecule.Model(hidden_size=8, global_layers=1, local_layers=1)
+    task = ConformationTask(data, data, sigmas(model), 8, 4, 0, CPU, group=group)
+    return build_molecule(model, 0), [task]
+
+
 KINDS: dict[str, Callable[[], Made]] = {
     "gpt2": partial(language, "gpt2"),
     "llama": partial(language, "llama"),
@@ -81,6 +95,7 @@ KINDS: dict[str, Callable[[], Made]] = {
     "in pieces": partial(language, "gpt2", micro=2),
     "images": images,
     "weighted images": partial(images, weighted=True),
+    "molecules": molecules,
 }
 
 
@@ -94,6 +109,7 @@ def train(folder: Path, made: Made) -> Fit:
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language_loss, "ignores_padding", lambda device: True)
     monkeypatch.setattr(language_loss, "LENGTHS", {False: 16})
+    monkeypatch.setattr(graph, "has_few_shapes", lambda device: True)
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_all_operations_of_a_training_and_its_evaluations_are_deterministic_on_a
     kind: str, molecules: Conformations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(language_loss, "ignores_padding", lambda device: True)  # as on a GPU
-    monkeypatch.setattr(graph, "keeps_far_pairs", lambda device: True)
+    monkeypatch.setattr(graph, "has_few_shapes", lambda device: True)
     model, task = TASKS[kind](molecules)
     with Operations() as found:
         for step in range(2):

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from selfloop.config.training_length import TrainingLength
 from selfloop.domains.text.config import Model, Sampling
@@ -117,7 +118,11 @@ def trained(
         network.compile_hidden()
     state = ResumeCheckpoint(folder, "check-gpu", 1e9)
     with held_back():
-        weights = fit(network, task, OPTIMIZER, state, device, bar or Steps()).weights
+        return checksum(fit(network, task, OPTIMIZER, state, device, bar or Steps()).weights)
+
+
+def checksum(weights: Mapping[str, Tensor]) -> str:
+    """Of a model's weights."""
     total = hashlib.sha256()
     for name in sorted(weights):
         total.update(weights[name].numpy().tobytes())

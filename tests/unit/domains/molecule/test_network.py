@@ -10,6 +10,7 @@ from molecule_reference import direct_losses
 from torch import Tensor
 
 from selfloop.domains.molecule.config import Model
+from selfloop.domains.molecule.data import graph
 from selfloop.domains.molecule.data.conformations import Conformations
 from selfloop.domains.molecule.data.graph import Batch, build_batch, pairs_within
 from selfloop.domains.molecule.domain import parameter_count
@@ -131,6 +132,34 @@ def test_the_loss_is_that_of_the_papers_formulas_molecule_by_molecule(
     assert found.remote.item() == pytest.approx(remote.item(), rel=1e-9)
     assert found.local.item() == pytest.approx(local.item(), rel=1e-9)
     assert found.atoms == sum(sizes)
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_padding_changes_neither_losses_nor_gradients(
+    molecules: Conformations, far: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`far`: with pairs beyond the cutoff, as on a GPU."""
+    monkeypatch.setattr(graph, "has_few_shapes", lambda device: far)
+    monkeypatch.setattr(graph, "padded_size", lambda count: count + 7)
+    rows = [0, 2, 5, 9]
+    batch, positions = whole_batch(molecules, rows)
+    longer = build_batch([molecules.graph(row) for row in rows], batch.atomic_numbers.numpy(), pads=True)
+    levels = torch.tensor([0.01, 0.4, 2.0, 9.0])
+    noise = torch.randn(positions.shape, generator=torch.Generator().manual_seed(1))
+    found = []
+    for each, count in ((batch, 0), (longer, 8)):
+        model, rest = build(SMALL, 2), torch.zeros(count, 3)
+        terms = losses(model, each, torch.cat([positions, rest]), levels, torch.cat([noise, rest]))
+        loss = terms.remote + terms.local
+        found.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
+    for expected, one in zip(*found, strict=True):
+        torch.testing.assert_close(one, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
+def test_padded_sizes_are_few_and_at_most_an_eighth_larger() -> None:
+    sizes = [graph.padded_size(count) for count in range(1, 4097)]
+    assert all(count <= size <= count * 1.125 for count, size in enumerate(sizes, 1))
+    assert len(set(sizes)) <= 16 + 8 * 8 and graph.padded_size(0) == 0
 
 
 def test_a_perfect_score_has_no_loss(molecules: Conformations) -> None:

@@ -242,7 +242,7 @@ def test_with_far_pairs_kept_as_on_a_gpu_losses_gradients_and_samples_are_the_sa
 ) -> None:
     found = []
     for kept in (False, True):
-        monkeypatch.setattr(graph, "keeps_far_pairs", lambda device, kept=kept: kept)
+        monkeypatch.setattr(graph, "has_few_shapes", lambda device, kept=kept: kept)
         model, one = build(MODEL, 3), task(molecules)
         weights = FlatWeights(model, torch.float32)
         batch = one.batch(0)
@@ -258,7 +258,7 @@ def test_with_far_pairs_kept_as_on_a_gpu_losses_gradients_and_samples_are_the_sa
 
 
 def test_a_training_step_of_a_gpu_never_waits_for_it(molecules: Conformations, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "keeps_far_pairs", lambda device: True)
+    monkeypatch.setattr(graph, "has_few_shapes", lambda device: True)
     model, one = build(MODEL, 3), task(molecules)
     launches = of_training_step(model, one, torch.float32)
     assert launches.waits == {}

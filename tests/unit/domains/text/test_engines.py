@@ -226,3 +226,22 @@ def test_sampling_with_vllm_takes_no_memory_of_its_gpu(monkeypatch: pytest.Monke
     monkeypatch.setattr(generate, "of_part", lambda *_: FinishedSlices())
     params = generate.Params.model_construct(sampling=SAMPLING)
     generate.run(Job({"checkpoint": "c", "real": "r"}, {"part": "p"}, params, gpus=1))
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "shared", "rows", "expected"),
+    [
+        (24, "1", 33_280, 2),
+        (80, "1", 33_280, 2),
+        (80, "1", 512, 7),
+        (141, "1", 512, 8),
+        (80, "4", 512, 1),
+        (8, "1", 512, 1),
+    ],
+)
+def test_slices_side_by_side_on_a_gpu_follow_from_its_memory_and_their_size(
+    gigabytes: int, shared: str, rows: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_engine, "total_memory", lambda device: gigabytes * 10**9)
+    monkeypatch.setenv("SELFLOOP_GPU_SHARES", shared)
+    assert torch_engine.slices_at_once(torch.device("cuda"), rows) == expected

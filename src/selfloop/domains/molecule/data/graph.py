@@ -6,7 +6,7 @@ the same numbers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ ELEMENTS = 100  # atomic numbers are below it; 0 is no element
 BOND_TYPES = 22  # rdkit's, counted from 0
 ORDER = 3
 REMOTE = 0  # type of all other pairs
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,10 @@ def build_graph(atoms: int, bonds: npt.NDArray[np.int64]) -> MoleculeGraph:
 
 
 class Batch(NamedTuple):
-    """Several molecules as one disconnected graph; no padding.
+    """Several molecules as one disconnected graph.
+
+    Where it is padded, further atoms follow, with the atomic number 0, in the first molecule; and further pairs, each
+    of the first of these atoms with itself. They have no length and so no force: nothing else changes.
 
     Attributes:
         atomic_numbers: [atoms].
@@ -80,8 +85,23 @@ class Batch(NamedTuple):
     molecules: int
 
 
+def padded_size(count: int) -> int:
+    """At least `count`, and one of eight numbers per power of two: batches have few different sizes."""
+    unit = 1 << max(0, count.bit_length() - 4)
+    return -(-count // unit) * unit
+
+
+def padded(array: npt.NDArray[Number], count: int, value: int = 0) -> npt.NDArray[Number]:
+    """An array that ends, along its last axis, in `value`, so that it has `count` numbers there."""
+    missing = np.full((*array.shape[:-1], count - array.shape[-1]), value, dtype=array.dtype)
+    return np.concatenate([array, missing], axis=-1)
+
+
 def build_batch(
-    graphs: Sequence[MoleculeGraph], atomic_numbers: npt.NDArray[np.int64], device: torch.device | str = "cpu"
+    graphs: Sequence[MoleculeGraph],
+    atomic_numbers: npt.NDArray[np.int64],
+    device: torch.device | str = "cpu",
+    pads: bool = False,
 ) -> Batch:
     """Batch graphs.
 
@@ -89,18 +109,25 @@ def build_batch(
         graphs: one per molecule.
         atomic_numbers: [atoms of all].
         device: of the batch.
+        pads: whether it is padded to the sizes of `padded_size`.
     """
     sizes = np.array([graph.atoms for graph in graphs])
     offsets = np.cumsum(sizes) - sizes
+    atoms = int(sizes.sum())
 
     def joined(pairs: list[npt.NDArray[np.int16]]) -> Tensor:
         counts = [array.shape[1] for array in pairs]
-        return to_device(np.concatenate(pairs, axis=1).astype(np.int64) + np.repeat(offsets, counts), device)
+        numbers = np.concatenate(pairs, axis=1).astype(np.int64) + np.repeat(offsets, counts)
+        return to_device(padded(numbers, padded_size(sum(counts)), atoms) if pads else numbers, device)
 
     types = np.concatenate([graph.types for graph in graphs]).astype(np.int64)
+    molecule = np.repeat(np.arange(len(graphs)), sizes)
+    if pads:
+        atomic_numbers, molecule = (padded(each, padded_size(atoms + 1)) for each in (atomic_numbers, molecule))
+        types = padded(types, padded_size(len(types)))
     return Batch(
         to_device(np.ascontiguousarray(atomic_numbers), device),
-        to_device(np.repeat(np.arange(len(graphs)), sizes), device),
+        to_device(molecule, device),
         joined([graph.local for graph in graphs]),
         to_device(types, device),
         joined([graph.remote for graph in graphs]),
@@ -128,8 +155,11 @@ class Pairs(NamedTuple):
     local: int
 
 
-def keeps_far_pairs(device: torch.device) -> bool:
-    """Whether pairs beyond the cutoff stay, without forces or messages: how many are near, only a GPU itself knows."""
+def has_few_shapes(device: torch.device) -> bool:
+    """Whether batches of training are padded, and pairs beyond the cutoff stay, without forces or messages.
+
+    So on a GPU, which itself only knows how many are near, and where each shape is a CUDA graph.
+    """
     return device.type == "cuda"
 
 
@@ -151,7 +181,7 @@ def pairs_within(batch: Batch, positions: Tensor, cutoff: float | None) -> Pairs
         kept = batch.remote
         remote = positions.index_select(0, kept[0]) - positions.index_select(0, kept[1])
         within = remote.square().sum(dim=1) <= cutoff**2
-        if keeps_far_pairs(positions.device):
+        if has_few_shapes(positions.device):
             far = ~torch.cat([torch.ones_like(types, dtype=torch.bool), within])
         else:
             near = within.nonzero().squeeze(1)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from selfloop.data import training_set
 from selfloop.data.learning_curve import of_validation
 from selfloop.domains.molecule.config import Model, Training
+from selfloop.domains.molecule.data import graph
 from selfloop.domains.molecule.data.conformations import COLUMNS, Conformations, read_conformations
-from selfloop.domains.molecule.data.graph import Batch, build_batch
+from selfloop.domains.molecule.data.graph import Batch, build_batch, padded
 from selfloop.domains.molecule.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.molecule.model.evaluation import LEARNING_CURVE_DRAWS
 from selfloop.domains.molecule.model.loss import evaluation_rows, held_out_losses, losses
@@ -40,12 +41,13 @@ class Params(TrainParams):
 
 
 class NoisyBatch(NamedTuple):
-    """A share of a training batch.
+    """A share of a training batch, on a GPU padded: see `Batch`.
 
     Attributes:
         molecules, positions, levels, noise: molecules, true positions [atoms, 3], noise levels [molecules], noise
             [atoms, 3].
-        atoms: those of the whole batch; infinite in a share that stands for none of it.
+        atoms: those of the whole batch, float32 scalar; infinite in a share that stands for none of it.
+        conformations: of the share.
         weights: where conformations have weights in the loss, those of their atoms [atoms].
     """
 
@@ -53,7 +55,8 @@ class NoisyBatch(NamedTuple):
     positions: Tensor
     levels: Tensor
     noise: Tensor
-    atoms: float
+    atoms: Tensor
+    conformations: int
     weights: Tensor | None = None
 
 
@@ -106,22 +109,26 @@ class ConformationTask:
         levels = self.levels[antithetic_times(len(every), len(self.levels), generator)].astype(np.float32)
         noise = np.split(generator.standard_normal((sizes.sum(), 3), dtype=np.float32), np.cumsum(sizes)[:-1])
         own = np.arange(self.group.rank, len(every), self.group.size)
-        counted = float(sizes.sum()) if len(own) else math.inf
+        conformations, counted = len(own), float(sizes.sum()) if len(own) else math.inf
         own = own if len(own) else np.zeros(1, dtype=np.int64)  # fewer molecules than ranks
         rows = every[own]
         atoms = np.concatenate([np.arange(bounds[row], bounds[row + 1]) for row in rows])
-        return NoisyBatch(
-            build_batch([data.graph(row) for row in rows], data.atomic_numbers[atoms], self.device),
-            to_device(data.coordinates[atoms], self.device),
-            to_device(levels[own], self.device),
-            to_device(np.concatenate([noise[index] for index in own]), self.device),
-            counted,
-            None if self.weights is None else self._of_atoms(self.weights, rows),
-        )
+        pads = graph.has_few_shapes(self.device)
+        batch = build_batch([data.graph(row) for row in rows], data.atomic_numbers[atoms], self.device, pads)
 
-    def _of_atoms(self, weights: npt.NDArray[np.float64], rows: npt.NDArray[np.int64]) -> Tensor:
-        each = np.repeat(weights[rows], np.diff(self.train.bounds)[rows]).astype(np.float32)
-        return to_device(each, self.device)
+        def of_atoms(values: npt.NDArray[np.float32]) -> Tensor:
+            return to_device(np.ascontiguousarray(padded(values.T, len(batch.molecule)).T), self.device)
+
+        weights = None if self.weights is None else np.repeat(self.weights[rows], np.diff(bounds)[rows])
+        return NoisyBatch(
+            batch,
+            of_atoms(data.coordinates[atoms]),
+            to_device(levels[own], self.device),
+            of_atoms(np.concatenate([noise[index] for index in own])),
+            to_device(np.array(counted, dtype=np.float32), self.device),
+            conformations,
+            None if weights is None else of_atoms(weights.astype(np.float32)),
+        )
 
     def loss(self, model: nn.Module, batch: NoisyBatch) -> Tensor:
         """The mean over the batch's atoms, as in the original; of a share, its part of the sum."""
@@ -130,12 +137,12 @@ class ConformationTask:
         return (terms.remote + terms.local) / batch.atoms
 
     def graph_key(self, model: nn.Module, batch: NoisyBatch) -> Hashable | None:
-        """None: which atoms are near decides what is computed."""
-        return None
+        """The sizes of its graph."""
+        return (*(part.shape for part in batch.molecules[:-1]), batch.molecules.molecules, batch.weights is None)
 
     def size(self, batch: NoisyBatch) -> int:
         """Conformations of a share."""
-        return batch.molecules.molecules if math.isfinite(batch.atoms) else 0
+        return batch.conformations
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Losses on the test split and, for the schedule plateau, the validation split; the total first."""

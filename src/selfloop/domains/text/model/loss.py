@@ -11,10 +11,10 @@ from torch import Tensor
 from selfloop.domains.text.data.token_store import TokenStore, padded
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.domains.text.kernels.head_loss import head_loss
-from selfloop.domains.text.kernels.triton_available import triton_runs_on
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.pretrained import Pretrained
 from selfloop.training.transfer import to_device
+from selfloop.training.triton_available import triton_runs_on
 
 # Target of padding, which is on the right, so that causal attention keeps it out of every real position.
 IGNORED = -1

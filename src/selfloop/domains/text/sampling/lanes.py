@@ -22,12 +22,12 @@ from torch import Tensor
 from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.domains.text.kernels import decoding
-from selfloop.domains.text.kernels.triton_available import triton_runs_on
 from selfloop.domains.text.model.network import Attend, Transformer
 from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling.sampler import CHECK_EVERY, Uniforms, choose, is_plain
 from selfloop.errors import UserError
 from selfloop.training.transfer import to_device
+from selfloop.training.triton_available import triton_runs_on
 
 FIRST_LANE = 256  # positions of the shortest lane
 LONGER = 4  # times as long is the next lane, and as few its rows

@@ -16,7 +16,7 @@ import torch
 from selfloop.domains.text.config import Data, Model, Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.domains.text.domain import DOMAIN, Experiment
-from selfloop.domains.text.sampling import vllm_engine, vllm_python, vllm_worker
+from selfloop.domains.text.sampling import torch_engine, vllm_engine, vllm_python, vllm_worker
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.steps import generate
 from selfloop.errors import UserError
@@ -242,6 +242,6 @@ def test_sampling_with_vllm_takes_no_memory_of_its_gpu(monkeypatch: pytest.Monke
 def test_slices_side_by_side_on_a_gpu_follow_from_its_memory_and_their_size(
     gigabytes: int, shared: str, rows: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch_engine, "total_memory", lambda device: gigabytes * 10**9)
+    monkeypatch.setattr(torch_engine, "total_memory", lambda device: gigabytes * 2**30)
     monkeypatch.setenv("SELFLOOP_GPU_SHARES", shared)
     assert torch_engine.slices_at_once(torch.device("cuda"), rows) == expected

@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor
 
-BLOCK, WARPS = 2048, 8  # logits of a row at a time, and how many warps have them: 16 bytes of bfloat16 per thread
+
+def block_of(vocabulary: int) -> tuple[int, int]:
+    """Logits of a row at a time, and how many warps have them: the fastest on an H100."""
+    return (2048, 4) if vocabulary <= 16384 else (8192, 16)
 
 
 def head_loss(logits: Tensor, targets: Tensor, scales: Tensor | None, gradient: bool) -> Tensor:
@@ -20,8 +23,9 @@ def head_loss(logits: Tensor, targets: Tensor, scales: Tensor | None, gradient: 
     assert logits.is_contiguous()
     losses = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
     if len(logits):
+        block, warps = block_of(logits.shape[1])
         triton_loss.loss_and_gradient[(len(logits),)](
             logits, targets.contiguous(), scales if scales is None else scales.contiguous(), losses, logits.shape[1],
-            scales is not None, gradient, BLOCK, num_warps=WARPS,
+            scales is not None, gradient, block, num_warps=warps,
         )  # fmt: skip
     return losses

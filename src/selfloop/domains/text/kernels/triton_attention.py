@@ -10,6 +10,10 @@ All tensors are contiguous: qkv and its gradient are [sequences, length, 3, head
 gradient [sequences, length, heads, head_size], log-sum-exps and `deltas` [sequences, heads, padded], where `padded` is
 `length` rounded up to a block of queries of `forward`. Beyond `length`, log-sum-exps are infinite, so that weights
 are 0.
+
+With a rotation, contiguous [2, length, head_size] as of `rotation_table`, queries and keys are rotated whenever they
+are read, and their gradients rotated back before they are written. A table's two halves are equal but for the sign of
+sines: one is read. Without one it is None, and nothing of it is compiled.
 """
 
 import triton
@@ -34,6 +38,39 @@ def _write_tile(start, rows, length, stride, tile, SIZE: tl.constexpr):
 
 
 @triton.jit
+def _cosines_and_sines(rotation, rows, length, SIZE: tl.constexpr):
+    """Of positions and half a head, the sines without their sign, float32."""
+    cosines = _tile(rotation, rows, length, SIZE, SIZE // 2)
+    sines = _tile(rotation + length * SIZE + SIZE // 2, rows, length, SIZE, SIZE // 2)
+    return cosines.to(tl.float32), sines.to(tl.float32)
+
+
+@triton.jit
+def _rotated_tile(start, rotation, rows, length, stride, SIZE: tl.constexpr):
+    """A `_tile` of queries or keys, rotated by their positions in float32 and rounded."""
+    if rotation is None:
+        return _tile(start, rows, length, stride, SIZE)
+    else:
+        cosines, sines = _cosines_and_sines(rotation, rows, length, SIZE)
+        low = _tile(start, rows, length, stride, SIZE // 2).to(tl.float32)
+        high = _tile(start + SIZE // 2, rows, length, stride, SIZE // 2).to(tl.float32)
+        halves = tl.join(low * cosines - high * sines, high * cosines + low * sines)
+        return tl.reshape(tl.permute(halves, (0, 2, 1)), (rows.shape[0], SIZE)).to(start.dtype.element_ty)
+
+
+@triton.jit
+def _write_unrotated(start, rotation, rows, length, stride, tile, SIZE: tl.constexpr):
+    """`_write_tile` of the gradient of a `_rotated_tile`: of what it was before."""
+    if rotation is None:
+        _write_tile(start, rows, length, stride, tile, SIZE)
+    else:
+        cosines, sines = _cosines_and_sines(rotation, rows, length, SIZE)
+        low, high = tl.split(tl.permute(tl.reshape(tile, (rows.shape[0], 2, SIZE // 2)), (0, 2, 1)))
+        _write_tile(start, rows, length, stride, low * cosines + high * sines, SIZE // 2)
+        _write_tile(start + SIZE // 2, rows, length, stride, high * cosines - low * sines, SIZE // 2)
+
+
+@triton.jit
 def _attend(q, k, v, queries, keys, mixed, largest, total, factor, MASKED: tl.constexpr):
     """One block of keys more of a softmax that has seen others: its mean of values, largest score and sum."""
     scores = tl.dot(q, tl.trans(k), input_precision="ieee")
@@ -49,6 +86,7 @@ def _attend(q, k, v, queries, keys, mixed, largest, total, factor, MASKED: tl.co
 @triton.jit(do_not_specialize=["length"])
 def forward(
     qkv,
+    rotation,
     log_sums,
     out,
     length,
@@ -68,18 +106,18 @@ def forward(
     start = qkv + sequence.to(tl.int64) * length * stride + head * SIZE
     first = (tl.num_programs(1) - 1 - tl.program_id(1)) * QUERIES
     queries = first + tl.arange(0, QUERIES)
-    q = _tile(start, queries, length, stride, SIZE)
+    q = _rotated_tile(start, rotation, queries, length, stride, SIZE)
     mixed = tl.zeros([QUERIES, SIZE], tl.float32)
     largest = tl.full([QUERIES], float("-inf"), tl.float32)
     total = tl.zeros([QUERIES], tl.float32)
     for begin in range(0, first, KEYS):
         keys = begin + tl.arange(0, KEYS)
-        k = _tile(start + HEADS * SIZE, keys, length, stride, SIZE)
+        k = _rotated_tile(start + HEADS * SIZE, rotation, keys, length, stride, SIZE)
         v = _tile(start + 2 * HEADS * SIZE, keys, length, stride, SIZE)
         mixed, largest, total = _attend(q, k, v, queries, keys, mixed, largest, total, factor, False)
     for begin in range(first, tl.minimum(first + QUERIES, length), KEYS):
         keys = begin + tl.arange(0, KEYS)
-        k = _tile(start + HEADS * SIZE, keys, length, stride, SIZE)
+        k = _rotated_tile(start + HEADS * SIZE, rotation, keys, length, stride, SIZE)
         v = _tile(start + 2 * HEADS * SIZE, keys, length, stride, SIZE)
         mixed, largest, total = _attend(q, k, v, queries, keys, mixed, largest, total, factor, True)
     result = out + (sequence.to(tl.int64) * length * HEADS + head) * SIZE
@@ -103,6 +141,7 @@ def _query_gradient(q, k, v, gradient, queries, keys, log_sum, delta, found, fac
 @triton.jit(do_not_specialize=["length"])
 def backward_queries(
     qkv,
+    rotation,
     log_sums,
     out,
     gradient,
@@ -123,7 +162,7 @@ def backward_queries(
     result = (sequence.to(tl.int64) * length * HEADS + head) * SIZE
     first = (tl.num_programs(1) - 1 - tl.program_id(1)) * QUERIES
     queries = first + tl.arange(0, QUERIES)
-    q = _tile(qkv + start, queries, length, stride, SIZE)
+    q = _rotated_tile(qkv + start, rotation, queries, length, stride, SIZE)
     given = _tile(gradient + result, queries, length, HEADS * SIZE, SIZE)
     mixed = _tile(out + result, queries, length, HEADS * SIZE, SIZE)
     delta = tl.sum(given.to(tl.float32) * mixed.to(tl.float32), 1)
@@ -133,15 +172,15 @@ def backward_queries(
     found = tl.zeros([QUERIES, SIZE], tl.float32)
     for begin in range(0, first, KEYS):
         keys = begin + tl.arange(0, KEYS)
-        k = _tile(qkv + start + HEADS * SIZE, keys, length, stride, SIZE)
+        k = _rotated_tile(qkv + start + HEADS * SIZE, rotation, keys, length, stride, SIZE)
         v = _tile(qkv + start + 2 * HEADS * SIZE, keys, length, stride, SIZE)
         found = _query_gradient(q, k, v, given, queries, keys, log_sum, delta, found, factor, False)
     for begin in range(first, tl.minimum(first + QUERIES, length), KEYS):
         keys = begin + tl.arange(0, KEYS)
-        k = _tile(qkv + start + HEADS * SIZE, keys, length, stride, SIZE)
+        k = _rotated_tile(qkv + start + HEADS * SIZE, rotation, keys, length, stride, SIZE)
         v = _tile(qkv + start + 2 * HEADS * SIZE, keys, length, stride, SIZE)
         found = _query_gradient(q, k, v, given, queries, keys, log_sum, delta, found, factor, True)
-    _write_tile(qkv_gradient + start, queries, length, stride, found * scale, SIZE)
+    _write_unrotated(qkv_gradient + start, rotation, queries, length, stride, found * scale, SIZE)
 
 
 @triton.jit
@@ -159,6 +198,7 @@ def _key_gradient(k, v, q, gradient, keys, queries, log_sum, delta, of_k, of_v, 
 @triton.jit(do_not_specialize=["length"])
 def backward_keys(
     qkv,
+    rotation,
     log_sums,
     gradient,
     deltas,
@@ -182,20 +222,20 @@ def backward_keys(
     rows = tl.program_id(0).to(tl.int64) * padded
     first = tl.program_id(1) * KEYS
     keys = first + tl.arange(0, KEYS)
-    k = _tile(qkv + start + HEADS * SIZE, keys, length, stride, SIZE)
+    k = _rotated_tile(qkv + start + HEADS * SIZE, rotation, keys, length, stride, SIZE)
     v = _tile(qkv + start + 2 * HEADS * SIZE, keys, length, stride, SIZE)
     of_k, of_v = tl.zeros([KEYS, SIZE], tl.float32), tl.zeros([KEYS, SIZE], tl.float32)
     for begin in range(first, tl.minimum(first + KEYS, length), QUERIES):
         queries = begin + tl.arange(0, QUERIES)
-        q = _tile(qkv + start, queries, length, stride, SIZE)
+        q = _rotated_tile(qkv + start, rotation, queries, length, stride, SIZE)
         given = _tile(result, queries, length, HEADS * SIZE, SIZE)
         log_sum, delta = tl.load(log_sums + rows + queries), tl.load(deltas + rows + queries)
         of_k, of_v = _key_gradient(k, v, q, given, keys, queries, log_sum, delta, of_k, of_v, factor, True)
     for begin in range(first + KEYS, length, QUERIES):
         queries = begin + tl.arange(0, QUERIES)
-        q = _tile(qkv + start, queries, length, stride, SIZE)
+        q = _rotated_tile(qkv + start, rotation, queries, length, stride, SIZE)
         given = _tile(result, queries, length, HEADS * SIZE, SIZE)
         log_sum, delta = tl.load(log_sums + rows + queries), tl.load(deltas + rows + queries)
         of_k, of_v = _key_gradient(k, v, q, given, keys, queries, log_sum, delta, of_k, of_v, factor, False)
-    _write_tile(qkv_gradient + start + HEADS * SIZE, keys, length, stride, of_k * scale, SIZE)
+    _write_unrotated(qkv_gradient + start + HEADS * SIZE, rotation, keys, length, stride, of_k * scale, SIZE)
     _write_tile(qkv_gradient + start + 2 * HEADS * SIZE, keys, length, stride, of_v, SIZE)

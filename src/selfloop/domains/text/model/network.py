@@ -77,10 +77,7 @@ class Block(nn.Module):
         if triton_attends(qkv.device, qkv.dtype, self.shape.head_size):
             from selfloop.domains.text.kernels.causal_attention import causal_attention
 
-            if rotation is not None:
-                rotated = rotate(qkv[:, :, :2], rotation[:, :, None, None])
-                qkv = torch.cat([rotated, qkv[:, :, 2:]], dim=2)
-            return self._finish(x, causal_attention(qkv))
+            return self._finish(x, causal_attention(qkv, rotation))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)

@@ -16,7 +16,7 @@ from selfloop.domains.text.model.loss import IGNORED, HeadLoss
 def test_losses_and_gradients_are_those_of_cross_entropy(
     dtype: torch.dtype, tolerance: float, scaled: bool, vocabulary: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK", 64)
+    monkeypatch.setattr(module, "block_of", lambda vocabulary: (64, 4))
     generator = torch.Generator().manual_seed(0)
     logits = (torch.randn(9, vocabulary, generator=generator) * 3).to(dtype)
     targets = torch.randint(vocabulary, (9,), generator=generator)

@@ -30,6 +30,8 @@ from selfloop.domains.molecule.model.network import build as build_molecule
 from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.steps.train import ConformationTask
 from selfloop.domains.text.config import Model
+from selfloop.domains.text.kernels import decoding
+from selfloop.domains.text.kernels.triton_available import triton_attends
 from selfloop.domains.text.model.batches import DocumentTask
 from selfloop.domains.text.model.network import attention_backend, build
 from selfloop.domains.text.model.shape import parameter_count, shape_of
@@ -46,10 +48,11 @@ from selfloop.training.devices import compute_dtype, describe, prepare_torch
 from selfloop.training.loop import Batch, Task, fit
 from selfloop.training.lr_schedule import OptimizerConfig
 from selfloop.training.resume import ResumeCheckpoint
+from selfloop.training.triton_available import triton_runs_on
 
 SECONDS = 600.0
 MFU = {"GPT-2 9M": 0.2, "Llama 12M": 0.2, "Llama 126M": 0.4}  # shares of bfloat16's peak that training should reach
-TOKENS_PER_SECOND = 1.5e6  # of the 9M model's sampling, on an H200
+TOKENS_PER_SECOND = 1.5e6  # of the 9M model's sampling
 PAPERS_STORIES = 2_119_719  # of a part, each slice of which has 33,280
 NEW_LENGTH = {"sampling": 1.0, "training": 5.0}  # milliseconds of attention at a length that is new
 STUDY = """experiments:
@@ -140,16 +143,26 @@ class GPUCheck:
         """A length that is new costs no more than a known one: some backends build a plan for each."""
         rows, heads, width = (8, 4, 8) if self.tiny else (512, 16, 16)
         dtype = compute_dtype("auto", self.device)
-        memory = torch.randn(rows, 256, heads, 2, width, device=self.device, dtype=dtype)
-        query = torch.randn(rows, heads, 1, width, device=self.device, dtype=dtype)
+        memory = torch.randn(rows, 257, 2, heads, width, device=self.device, dtype=dtype)
+        token = torch.randn(rows, 3, heads, width, device=self.device, dtype=dtype)
+        out = torch.empty(rows, heads, width, device=self.device, dtype=dtype)
+        moves = torch.ones(rows, device=self.device, dtype=torch.bool)
 
         def sampling(length: int) -> None:
-            keys, values = memory[:, :length].permute(3, 0, 2, 1, 4)
+            if triton_runs_on(self.device):
+                decoding.attend(token, memory, torch.full((rows,), length, device=self.device), moves, out)
+                return
+            keys, values = memory[:, :length].permute(2, 0, 3, 1, 4)
             with torch.inference_mode():
-                F.scaled_dot_product_attention(query, keys, values)
+                F.scaled_dot_product_attention(token[:, 0, :, None], keys, values)
 
         def training(length: int) -> None:
             qkv = torch.randn(8, length, 3, heads, width, device=self.device, dtype=dtype, requires_grad=True)
+            if triton_attends(self.device, dtype, width):
+                from selfloop.domains.text.kernels.causal_attention import causal_attention
+
+                torch.autograd.backward(causal_attention(qkv).sum())
+                return
             queries, keys, values = qkv.permute(2, 0, 3, 1, 4)
             torch.autograd.backward(F.scaled_dot_product_attention(queries, keys, values, is_causal=True).sum())
 
@@ -316,7 +329,8 @@ class GPUCheck:
                 command += ["--cores", "4", "--configfile", "study.yaml", "--quiet"]
                 done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8")
                 if done.returncode != 0:
-                    yield "a small study", f"it failed: {done.stderr.strip()[-300:]}", False
+                    last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+                    yield "a small study", f"it failed: {last}", False
                     return
                 files = sorted((folder / "results/models").rglob("*.safetensors"))
                 files += sorted((folder / "results/models").rglob("*.parquet"))

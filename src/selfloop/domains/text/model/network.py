@@ -18,6 +18,7 @@ from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks
 from selfloop.domains.text.kernels.triton_available import triton_attends
 from selfloop.domains.text.model.shape import Shape, shape_of
+from selfloop.training.triton_available import triton_runs_on
 
 if TYPE_CHECKING:  # how a cache is laid out changes no training
     from selfloop.domains.text.model.kv_cache import KVCache
@@ -198,7 +199,7 @@ def attention_backend(shape: Shape, device: torch.device, dtype: torch.dtype, is
 
     Causal, as in training, or with a mask, as sampling on a GPU has it.
     """
-    if is_causal and triton_attends(device, dtype, shape.head_size):
+    if triton_attends(device, dtype, shape.head_size) if is_causal else triton_runs_on(device):
         return "TRITON"
     heads = torch.empty(1, shape.heads, 8, shape.head_size, device=device, dtype=dtype)
     mask = None if is_causal else torch.zeros(1, 1, 8, 8, device=device, dtype=dtype)

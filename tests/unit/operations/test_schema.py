@@ -1,6 +1,7 @@
 """What editors and readers are told of configs is what the sections declare."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ STUDIES = [path for path in STUDIES if path.name != "resources.yaml"]
 
 @pytest.fixture(scope="module")
 def validator() -> Draft202012Validator:
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)
 

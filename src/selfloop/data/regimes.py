@@ -263,6 +263,7 @@ def _takes(regime: Regime, iteration: int) -> Iterator[Take]:
                 yield Take(REAL, amount=amount, skip=round(skip, 9), weight=source.weight, fresh=True)
             skip += amount
             continue
+        alike = list(_pieces(source.amount_at(iteration))) if source.by_age is None else None
         for age in source.ages(iteration):
             origin = REAL if source.origin == "real" else iteration - age
             if source.filter is not None:
@@ -271,7 +272,7 @@ def _takes(regime: Regime, iteration: int) -> Iterator[Take]:
                 for part in range(parts):
                     yield Take(origin, part, amount / parts, weight=source.weight, filter=source.filter)
                 continue
-            for part, amount in enumerate(_pieces(source.amount_at(iteration, age))):
+            for part, amount in enumerate(_pieces(source.amount_at(iteration, age)) if alike is None else alike):
                 same = source.same and amount < 1
                 yield _take(origin, part if origin else 0, amount, source.weight, same)
 

@@ -2,15 +2,31 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 
 IN_NAMES = 16  # hexadecimal characters of a digest that stand in a name: 64 bits
 SLUG_BYTES = 40  # a file's name has at most 255, and names of artifacts add digests and suffixes
 
 
+class Encoded(str):
+    """The JSON text of a value, as `encoded` gives it: of what is part of thousands of values."""
+
+
+def encoded(value: object) -> str:
+    """The JSON text of a value; of equal values the same, whatever the order of their keys."""
+    if isinstance(value, Encoded):
+        return value
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def encoded_list(values: Iterable[object]) -> Encoded:
+    """The JSON text of a list, some of whose values may be encoded."""
+    return Encoded(f"[{','.join(map(encoded, values))}]")
+
+
 def digest(value: object) -> str:
     """128 bits of a JSON value in hexadecimal; of equal values the same, whatever the order of their keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(encoded(value).encode()).hexdigest()[:32]
 
 
 def short(identity: str) -> str:

@@ -10,9 +10,12 @@ data set of further real rows, of which each iteration takes others: they are *f
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -207,7 +210,8 @@ class TrainingSet:
 
     def rows(self, real: int) -> int:
         """How many rows it has, of a train split of `real` rows."""
-        taken = sum(take.rows(real) for take in self.takes)
+        alike = Counter(map(attrgetter("skip", "amount"), self.takes))
+        taken = sum(count * Take(REAL, 0, amount, skip).rows(real) for (skip, amount), count in alike.items())
         return taken if self.budget is None else min(taken, round(self.budget * real))
 
 
@@ -246,41 +250,56 @@ def training_set(regime: Regime, iteration: int) -> TrainingSet:
         raise ValueError(f"iterations count from 1, not {iteration}")
     if iteration == 1:
         return TrainingSet((Take(REAL),))
-    takes = list(_takes(regime, iteration))
-    weights = {take.weight for take in takes}
-    if len(weights) == 1 and weights != {1.0}:
-        takes = [replace(take, weight=1.0) for take in takes]
-    return TrainingSet(tuple(takes), regime.budget)
+    takes = tuple(chain.from_iterable(_takes(regime, iteration)))
+    if any(source.weight != 1 for source in regime.sources) and len({take.weight for take in takes}) == 1:
+        takes = tuple(replace(take, weight=1.0) for take in takes)
+    return TrainingSet(takes, regime.budget)
 
 
-def _takes(regime: Regime, iteration: int) -> Iterator[Take]:
+def _takes(regime: Regime, iteration: int) -> Iterator[Sequence[Take]]:
+    """The takes of a training set, in pieces: under accumulate, n iterations have n²/2 takes, which are n."""
     skip = regime.fresh_before(iteration)
     for source in regime.sources:
         if source.origin == "fresh":
             amount = source.amount_at(iteration)
             if amount > _ROUNDING:
                 # Rounded, so that what regimes do alike has one name.
-                yield Take(REAL, amount=amount, skip=round(skip, 9), weight=source.weight, fresh=True)
+                yield [Take(REAL, amount=amount, skip=round(skip, 9), weight=source.weight, fresh=True)]
             skip += amount
             continue
-        alike = list(_pieces(source.amount_at(iteration))) if source.by_age is None else None
-        for age in source.ages(iteration):
-            origin = REAL if source.origin == "real" else iteration - age
-            if source.filter is not None:
-                amount = source.amount_at(iteration, age)
-                parts = source.parts(amount)
-                for part in range(parts):
-                    yield Take(origin, part, amount / parts, weight=source.weight, filter=source.filter)
+        ages = source.ages(iteration)
+        if source.origin == "all" and source.by_age is None and source.filter is None:
+            parts = list(_pieces(source.amount_at(iteration)))
+            if len(parts) == 1:
+                found = _of_models(iteration - 1, parts[0], source.weight, source.same and parts[0] < 1)
+                yield found[iteration - 1 - len(ages) : iteration - 1]
                 continue
-            for part, amount in enumerate(_pieces(source.amount_at(iteration, age)) if alike is None else alike):
-                same = source.same and amount < 1
-                yield _take(origin, part if origin else 0, amount, source.weight, same)
+        for age in ages:
+            origin = REAL if source.origin == "real" else iteration - age
+            amount = source.amount_at(iteration, age)
+            if source.filter is not None:
+                count = source.parts(amount)
+                yield [
+                    Take(origin, part, amount / count, weight=source.weight, filter=source.filter)
+                    for part in range(count)
+                ]
+                continue
+            yield [
+                Take(origin, part if origin else 0, piece, weight=source.weight, same=source.same and piece < 1)
+                for part, piece in enumerate(_pieces(amount))
+            ]
 
 
-@lru_cache(maxsize=2**16)
-def _take(origin: int, part: int, amount: float, weight: float, same: bool) -> Take:
-    """A take; of the n²/2 of accumulate over n iterations, n differ."""
-    return Take(origin, part, amount, weight=weight, same=same)
+def _of_models(count: int, amount: float, weight: float, same: bool) -> list[Take]:
+    """An amount of the parts 0 of at least the first `count` models."""
+    known = _known(amount, weight, same)
+    known += [Take(origin, 0, amount, weight=weight, same=same) for origin in range(len(known) + 1, count + 1)]
+    return known
+
+
+@lru_cache(maxsize=64)
+def _known(amount: float, weight: float, same: bool) -> list[Take]:
+    return []
 
 
 def pieces(amount: float) -> int:

@@ -19,7 +19,7 @@ from selfloop.data import regimes
 from selfloop.data.contents import Contents
 from selfloop.domains.protocol import AnyDomain, load_domain
 from selfloop.errors import UserError
-from selfloop.identity import digest
+from selfloop.identity import Encoded, digest, encoded_list
 from selfloop.jobs.steps import has_step
 from selfloop.planning import paths
 from selfloop.planning.artifacts import (
@@ -152,27 +152,31 @@ class Study:
         def part(iteration: int, index: int) -> Part:
             return self._part(experiment, models[iteration - 1], sampling, index)
 
-        @cache
-        def folder(iteration: int, index: int) -> str:
-            return part(iteration, index).folder
+        # By the id of the take. The n²/2 takes of accumulate over n iterations are n.
+        known: dict[int, tuple[tuple[regimes.Take, str], Encoded]] = {}
+
+        def pair(take: regimes.Take) -> tuple[tuple[regimes.Take, str], Encoded]:
+            real = take.iteration == regimes.REAL
+            folder = _real(experiment, take) if real else part(take.iteration, take.part).folder
+            known[id(take)] = (take, folder), _taken(take, folder)
+            return known[id(take)]
 
         for iteration, wanted in enumerate(sets, start=1):
-            takes = tuple(
-                (take, _real(experiment, take) if take.iteration == regimes.REAL else folder(take.iteration, take.part))
-                for take in wanted.takes
-            )
+            pairs = [known.get(id(take)) or pair(take) for take in wanted.takes]
+            takes, made_from = tuple(each for each, _ in pairs), encoded_list(text for _, text in pairs)
             scores = tuple(
                 self._score(experiment, part(take.iteration, take.part), models[0], take.filter.name)
                 for take in wanted.takes
                 if take.filter is not None and not take.filter.random
             )
-            models.append(self._model(experiment, regime.name, seed, iteration, takes, wanted.budget, models, scores))
+            models.append(
+                self._model(experiment, regime.name, seed, iteration, takes, made_from, wanted.budget, models, scores)
+            )
         # Part 0 of every model, also of the last, shows what that model has become.
         indices: list[set[int]] = [{0} for _ in models]
-        for wanted in sets:
-            for take in wanted.takes:
-                if take.iteration != regimes.REAL:
-                    indices[take.iteration - 1].add(take.part)
+        for (take, _), _ in known.values():
+            if take.iteration != regimes.REAL:
+                indices[take.iteration - 1].add(take.part)
         parts = tuple(
             tuple(part(iteration, index) for index in sorted(wanted_parts))
             for iteration, wanted_parts in enumerate(indices, start=1)
@@ -186,19 +190,20 @@ class Study:
         seed: int,
         iteration: int,
         takes: tuple[tuple[regimes.Take, str], ...],
+        made_from: Encoded,
         budget: float | None,
         earlier: list[Model],
         scores: tuple[Score, ...],
     ) -> Model:
         base = None if experiment.origin is None else self._first_name(experiment.origin, seed)
-        made_by = _made_by(experiment, seed, iteration, takes, budget, base)
+        made_by = _made_by(experiment, seed, iteration, made_from, budget, base)
         start = None
         if earlier and experiment.start in ("first", "previous"):
             start = earlier[0 if experiment.start == "first" else -1].name
             made_by.append({"start": start})
         if scores:
             made_by.append({"scores": [score.file for score in scores]})
-        identity = digest(made_by)
+        identity = digest(encoded_list(made_by))
         name = model_name(experiment, seed, iteration, identity)
         if name not in self.models:
             first = earlier[0].name if earlier else name
@@ -217,9 +222,10 @@ class Study:
     def _first_name(self, experiment: Experiment, seed: int) -> str:
         """The name of an experiment's model of iteration 1, which all its regimes share."""
         wanted = regimes.training_set(experiment.regimes[0], 1)
-        takes = tuple((take, _real(experiment, take)) for take in wanted.takes)
+        made_from = encoded_list(_taken(take, _real(experiment, take)) for take in wanted.takes)
         base = None if experiment.origin is None else self._first_name(experiment.origin, seed)
-        return model_name(experiment, seed, 1, digest(_made_by(experiment, seed, 1, takes, wanted.budget, base)))
+        made_by = _made_by(experiment, seed, 1, made_from, wanted.budget, base)
+        return model_name(experiment, seed, 1, digest(encoded_list(made_by)))
 
     def _score(self, experiment: Experiment, part: Part, first: Model, name: str) -> Score:
         scorer, under = experiment.filters[name].scorer, None
@@ -237,7 +243,8 @@ class Study:
         reserve: float = getattr(experiment.data, "reserve", 0.0)
         train, further = regimes.Take(regimes.REAL), regimes.Take(regimes.REAL, amount=reserve, fresh=True)
         taken = tuple((take, _real(experiment, take)) for take in (train, further))
-        return self._model(experiment, "referee", seed, REFEREE, taken, None, [], ())
+        made_from = encoded_list(_taken(take, folder) for take, folder in taken)
+        return self._model(experiment, "referee", seed, REFEREE, taken, made_from, None, [], ())
 
     def _profile_chains(self) -> None:
         """Find the profiles, and note in each chain in which its parts are."""
@@ -279,12 +286,11 @@ def _made_by(
     experiment: Experiment,
     seed: int,
     iteration: int,
-    takes: tuple[tuple[regimes.Take, str], ...],
+    made_from: Encoded,
     budget: float | None,
     base: str | None,
 ) -> list[object]:
     """What the name of a model is a digest of, but for where it starts from and the scores that it chooses by."""
-    made_from = [_taken(take, folder) for take, folder in takes]
     made_by: list[object] = [experiment.setting_name, seed, iteration, made_from, budget]
     # A first model of its own makes all models of its chain others, even those that take real rows alone: what they
     # sample is measured against it. Without one, names do not hold it.
@@ -293,10 +299,10 @@ def _made_by(
     return made_by if base is None else [*made_by, {"base": base}]
 
 
-def _taken(take: regimes.Take, folder: str) -> list[object]:
+def _taken(take: regimes.Take, folder: str) -> Encoded:
     """What the rows of a take depend on; the folder says whether they are fresh."""
     choice = None if take.filter is None else _chosen_by(take.filter)
-    return [folder, take.amount, take.skip, take.weight, choice, *(["same"] if take.same else [])]
+    return encoded_list([folder, take.amount, take.skip, take.weight, choice, *(["same"] if take.same else [])])
 
 
 def _chosen_by(choice: regimes.Choice) -> dict[str, object]:

@@ -267,6 +267,10 @@ def _takes(regime: Regime, iteration: int) -> Iterator[Sequence[Take]]:
                 yield [Take(REAL, amount=amount, skip=round(skip, 9), weight=source.weight, fresh=True)]
             skip += amount
             continue
+        if source.origin == "real":
+            amounts = _pieces(source.amount_at(iteration))
+            yield [_of_real(amount, source.weight, source.same and amount < 1) for amount in amounts]
+            continue
         ages = source.ages(iteration)
         if source.origin == "all" and source.by_age is None and source.filter is None:
             parts = list(_pieces(source.amount_at(iteration)))
@@ -275,8 +279,7 @@ def _takes(regime: Regime, iteration: int) -> Iterator[Sequence[Take]]:
                 yield found[iteration - 1 - len(ages) : iteration - 1]
                 continue
         for age in ages:
-            origin = REAL if source.origin == "real" else iteration - age
-            amount = source.amount_at(iteration, age)
+            origin, amount = iteration - age, source.amount_at(iteration, age)
             if source.filter is not None:
                 count = source.parts(amount)
                 yield [
@@ -285,9 +288,14 @@ def _takes(regime: Regime, iteration: int) -> Iterator[Sequence[Take]]:
                 ]
                 continue
             yield [
-                Take(origin, part if origin else 0, piece, weight=source.weight, same=source.same and piece < 1)
+                Take(origin, part, piece, weight=source.weight, same=source.same and piece < 1)
                 for part, piece in enumerate(_pieces(amount))
             ]
+
+
+@lru_cache(maxsize=64)
+def _of_real(amount: float, weight: float, same: bool) -> Take:
+    return Take(REAL, 0, amount, weight=weight, same=same)
 
 
 def _of_models(count: int, amount: float, weight: float, same: bool) -> list[Take]:

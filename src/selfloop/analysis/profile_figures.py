@@ -77,8 +77,9 @@ def curves_figure(
                 axis.set_minor_formatter(NullFormatter())
     shown = rows.groupby("at")[["value", "real"]].max().max(axis=1)
     shown = shown[shown > 0]
-    for axes, _ in panels:
-        axes.set_xlim(shown.index.min(), shown.index.max())
+    if len(shown) > 1:
+        for axes, _ in panels:
+            axes.set_xlim(shown.index.min(), shown.index.max())
     _finish(figure, x, y, {f"iteration {n}": _colour(n, last) for n in sorted(set(rows["iteration"]))}, title)
     return figure
 

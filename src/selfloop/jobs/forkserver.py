@@ -28,6 +28,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -199,7 +200,10 @@ def _freeze() -> None:
 
 def _fork(listener: socket.socket, client: socket.socket, stops: Sequence[int]) -> None:
     try:
-        if os.fork() == 0:
+        with warnings.catch_warnings():  # Python 3.12 warns of threads: those of libraries, which wait
+            warnings.simplefilter("ignore", DeprecationWarning)
+            forked = os.fork()
+        if forked == 0:
             listener.close()
             _work(client, stops)
     except OSError:  # not enough memory, or too many processes

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -57,7 +58,7 @@ class ShardWriter:
     def append(self, row: Mapping[str, object]) -> None:
         """Add a row, a mapping from column to value."""
         self._buffer.append(row)
-        self._size += sum(len(value) for value in row.values() if isinstance(value, str | bytes | list))
+        self._size += sum(len(value) for value in row.values() if isinstance(value, str | bytes | list | np.ndarray))
         if len(self._buffer) == self.rows_per_group or self._size >= BUFFERED_SIZE:
             self._flush()
 

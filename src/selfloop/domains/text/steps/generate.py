@@ -209,11 +209,11 @@ def write_documents(
     numbers, remaining = iter(zip(rows, given.tolist(), strict=True)), iter(documents)
     with ShardWriter(folder, PROMPTED if prompted else SCHEMA) as writer:
         while batch := list(islice(remaining, DECODED_TOGETHER)):
-            texts = tokenizer.decode_batch([ids.tolist() for ids in batch], skip_special_tokens=True)
+            texts = tokenizer.decode_batch([ids.tolist() for ids in batch], skip_special_tokens=True)  # frees the GIL
             for text, ids in zip(texts, batch, strict=True):
                 row, prompt = next(numbers)
                 noted = {"prompt_tokens": prompt} if prompted else {}
-                writer.append({"text": text, "input_ids": ids.tolist(), **origin, "row": row, **noted})
+                writer.append({"text": text, "input_ids": ids, **origin, "row": row, **noted})
                 ends = len(ids) > 1 and bool(ids[-1] == end)
                 tokens += len(ids)
                 ended += ends

@@ -14,7 +14,7 @@ from selfloop.errors import UserError
 MOST_MODELS = 20_000  # about 100,000 jobs, which Snakemake plans in minutes
 MOST_JOBS = 100_000
 # Data sets in all training sets together. Under accumulate n iterations have n²/2, of which Snakemake knows n (see
-# `planning.sources`); each takes 3 µs of planning, and on the disk a link.
+# `planning.sources`); each takes 2 µs of planning, and on the disk a link.
 MOST_TAKES = 1_000_000
 
 

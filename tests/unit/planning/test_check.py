@@ -4,6 +4,7 @@ import copy
 import gc
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -402,6 +403,10 @@ def test_a_checkpoint_needs_its_files_and_beams_a_prompt(tmp_path: Path) -> None
     assert "sampling[0].beams: without a prompt, all documents would be the same" in message(config)
     (tmp_path / "small-opt/tokenizer.json").unlink()
     assert "small-opt' has no tokenizer.json; it is a folder as save_pretrained writes it" in message(config)
+    (tmp_path / "small-opt/tokenizer.json").touch()
+    (tmp_path / "small-opt/model.safetensors").unlink()
+    os.mkfifo(tmp_path / "small-opt/model.safetensors")  # nothing waits for it
+    assert "small-opt/model.safetensors' is a FIFO (allowed are files)." in message(config)
     plain = one_text(tmp_path, {})
     plain["experiments"]["a"]["training"] = {"start": "checkpoint"}
     assert "training.start: checkpoint is only allowed with model.checkpoint." in message(plain)

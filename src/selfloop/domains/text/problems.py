@@ -9,6 +9,7 @@ from pathlib import Path
 from selfloop.domains.text.config import Data, Model, Origin, Sampling, Training
 from selfloop.domains.text.sampling.vllm_python import find_vllm
 from selfloop.errors import UserError
+from selfloop.inputs.files import unreadable
 
 VLLM_LOWEST = 0.01  # the lowest temperature but 0 that vLLM takes as it is
 
@@ -72,9 +73,11 @@ def of_checkpoint(model: Model, training: Training) -> list[str]:
     folder = Path(name)
     if folder.is_dir():
         lacks = [each for each in ("config.json", "tokenizer.json") if not (folder / each).is_file()]
-        lacks += [] if any(folder.glob("*.safetensors")) else ["*.safetensors"]
+        weights = sorted(folder.glob("*.safetensors"))
+        lacks += [] if weights else ["*.safetensors"]
         if lacks:
             found.append(f"model.checkpoint: '{name}' has no {lacks[0]}; it is a folder as save_pretrained writes it.")
+        found += [f"model.checkpoint: {problem}." for problem in filter(None, map(unreadable, weights))][:1]
         if model.revision is not None:
             found.append(f"model.revision: {model.revision!r} is given, and '{name}' is a folder. Allowed is null.")
     elif name.count("/") > 1 or name.startswith((".", "/", "~")):

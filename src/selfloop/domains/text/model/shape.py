@@ -55,9 +55,11 @@ def parameter_count(model: Model) -> int:
 
 def _stored(path: Path) -> int:
     """Numbers in a safetensors file, by its header; 0 if it is none."""
+    if not path.is_file():  # a FIFO would be waited for
+        return 0
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         return sum(math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__")
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError, RecursionError):
         return 0

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfloop.domains.text.kernels import head_loss as module
-from selfloop.domains.text.kernels.causal_attention import PLANS, Blocks, Plan, causal_attention, launch
-from selfloop.domains.text.kernels.head_loss import head_loss
+from selfloop.domains.text.kernels.gpu import head_loss as module
+from selfloop.domains.text.kernels.gpu.causal_attention import PLANS, Blocks, Plan, causal_attention, launch
+from selfloop.domains.text.kernels.gpu.head_loss import head_loss
 from selfloop.domains.text.model.loss import IGNORED, _ignoring_error
 from selfloop.domains.text.model.network import rotate, rotation_table
 from selfloop.domains.text.model.shape import Shape

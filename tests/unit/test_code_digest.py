@@ -252,7 +252,7 @@ def test_no_step_depends_on_how_a_study_is_planned_or_run(step: str) -> None:
 TEXT = "selfloop.domains.text"
 LOOP = "selfloop.training.loop"
 SAMPLER = f"{TEXT}.sampling.sampler"
-KERNEL = f"{TEXT}.kernels.attention"
+KERNEL = f"{TEXT}.kernels.cpu.attention"
 
 
 @pytest.mark.parametrize(

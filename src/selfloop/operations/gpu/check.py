@@ -30,8 +30,8 @@ from selfloop.domains.molecule.model.network import build as build_molecule
 from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.steps.train import ConformationTask
 from selfloop.domains.text.config import Model
-from selfloop.domains.text.kernels import decoding
-from selfloop.domains.text.kernels.triton_available import triton_attends
+from selfloop.domains.text.kernels.gpu import decoding
+from selfloop.domains.text.kernels.gpu.triton_available import triton_attends
 from selfloop.domains.text.model.batches import DocumentTask
 from selfloop.domains.text.model.network import attention_backend, build
 from selfloop.domains.text.model.shape import parameter_count, shape_of
@@ -159,7 +159,7 @@ class GPUCheck:
         def training(length: int) -> None:
             qkv = torch.randn(8, length, 3, heads, width, device=self.device, dtype=dtype, requires_grad=True)
             if triton_attends(self.device, dtype, width):
-                from selfloop.domains.text.kernels.causal_attention import causal_attention
+                from selfloop.domains.text.kernels.gpu.causal_attention import causal_attention
 
                 torch.autograd.backward(causal_attention(qkv).sum())
                 return

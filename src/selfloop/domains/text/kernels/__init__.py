@@ -1,1 +1,1 @@
-"""Loops of the sampler that are compiled for the processor they run on."""
+"""Loops that are compiled for the processor, or the GPU, that they run on."""

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfloop.domains.text.kernels.attention import attention, block_size, scratch_size
-from selfloop.domains.text.kernels.code import LANES
+from selfloop.domains.text.kernels.cpu.attention import attention, block_size, scratch_size
+from selfloop.domains.text.kernels.cpu.code import LANES
 from selfloop.domains.text.model.shape import Shape
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfloop.domains.text.data.token_store import TokenStore, padded
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
-from selfloop.domains.text.kernels.head_loss import head_loss
+from selfloop.domains.text.kernels.gpu.head_loss import head_loss
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.pretrained import Pretrained
 from selfloop.training.transfer import to_device

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend
 
 from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.tokenizer import OWN_MARKS, Marks
-from selfloop.domains.text.kernels.triton_available import triton_attends
+from selfloop.domains.text.kernels.gpu.triton_available import triton_attends
 from selfloop.domains.text.model.shape import Shape, shape_of
 from selfloop.training.triton_available import triton_runs_on
 
@@ -76,7 +76,7 @@ class Block(nn.Module):
         """Causal attention over all positions. x: [batch, length, hidden]."""
         qkv = self.qkv(self.attention_norm(x)).view(*x.shape[:2], 3, self.shape.heads, self.shape.head_size)
         if triton_attends(qkv.device, qkv.dtype, self.shape.head_size):
-            from selfloop.domains.text.kernels.causal_attention import causal_attention
+            from selfloop.domains.text.kernels.gpu.causal_attention import causal_attention
 
             return self._finish(x, causal_attention(qkv, rotation))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)

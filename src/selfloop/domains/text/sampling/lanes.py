@@ -21,7 +21,7 @@ from torch import Tensor
 
 from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
-from selfloop.domains.text.kernels import decoding
+from selfloop.domains.text.kernels.gpu import decoding
 from selfloop.domains.text.model.network import Attend, Transformer
 from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling.sampler import CHECK_EVERY, Uniforms, choose, is_plain

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
-from selfloop.domains.text.kernels.choice import draw
+from selfloop.domains.text.kernels.cpu.choice import draw
 from selfloop.domains.text.model.kv_cache import KVCache, cache_memory
 from selfloop.domains.text.model.network import Transformer
 from selfloop.identity import stream

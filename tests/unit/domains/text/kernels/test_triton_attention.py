@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfloop.domains.text.kernels import causal_attention as module
-from selfloop.domains.text.kernels import triton_available
-from selfloop.domains.text.kernels.causal_attention import PLANS, Blocks, Plan, causal_attention
-from selfloop.domains.text.kernels.triton_available import triton_attends
+from selfloop.domains.text.kernels.gpu import causal_attention as module
+from selfloop.domains.text.kernels.gpu import triton_available
+from selfloop.domains.text.kernels.gpu.causal_attention import PLANS, Blocks, Plan, causal_attention
+from selfloop.domains.text.kernels.gpu.triton_available import triton_attends
 from selfloop.domains.text.model import network
 from selfloop.domains.text.model.loss import Batch, summed_loss
 from selfloop.domains.text.model.network import Transformer, attention_backend, rotate, rotation_table

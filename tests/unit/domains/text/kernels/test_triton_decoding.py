@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from selfloop.domains.text.config import Sampling
-from selfloop.domains.text.kernels import decoding
+from selfloop.domains.text.kernels.gpu import decoding
 from selfloop.domains.text.sampling import lanes
 from selfloop.domains.text.sampling.sampler import choose_with_torch
 

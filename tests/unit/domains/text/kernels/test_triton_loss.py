@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from selfloop.domains.text.kernels import head_loss as module
-from selfloop.domains.text.kernels.head_loss import head_loss
+from selfloop.domains.text.kernels.gpu import head_loss as module
+from selfloop.domains.text.kernels.gpu.head_loss import head_loss
 from selfloop.domains.text.model import loss as model_loss
 from selfloop.domains.text.model.loss import IGNORED, HeadLoss
 

@@ -12,7 +12,7 @@ from functools import cache
 
 from llvmlite import ir
 
-from selfloop.domains.text.kernels.code import BYTES, CACHE_LINE, INDEX, LANES, Code, Kernel, Value, index, vector
+from selfloop.domains.text.kernels.cpu.code import BYTES, CACHE_LINE, INDEX, LANES, Code, Kernel, Value, index, vector
 
 COLUMNS = 64  # dimensions summed at once: half of the registers of a processor with AVX2
 CHAINS = 4  # sums at once at least, since an addition begins before the last one has ended

@@ -10,6 +10,6 @@ def triton_attends(device: torch.device, dtype: torch.dtype, head_size: int) -> 
     if not triton_runs_on(device):
         return False
     # What torch.compile finds imported, it does not trace.
-    from selfloop.domains.text.kernels.causal_attention import DTYPES, PLANS
+    from selfloop.domains.text.kernels.gpu.causal_attention import DTYPES, PLANS
 
     return dtype in DTYPES and head_size in PLANS

@@ -18,7 +18,7 @@ def head_loss(logits: Tensor, targets: Tensor, scales: Tensor | None, gradient: 
         scales: float32 [rows]; None for 1.
         gradient: whether it is wanted; otherwise logits stay as they are.
     """
-    from selfloop.domains.text.kernels import triton_loss  # Triton is not on all machines
+    from selfloop.domains.text.kernels.gpu import triton_loss  # Triton is not on all machines
 
     assert logits.is_contiguous()
     losses = torch.empty(len(logits), dtype=torch.float32, device=logits.device)

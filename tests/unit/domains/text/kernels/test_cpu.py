@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from selfloop.domains.text.kernels.attention import attention
-from selfloop.domains.text.kernels.choice import draw
-from selfloop.domains.text.kernels.code import LANES, Kernel
+from selfloop.domains.text.kernels.cpu.attention import attention
+from selfloop.domains.text.kernels.cpu.choice import draw
+from selfloop.domains.text.kernels.cpu.code import LANES, Kernel
 from selfloop.domains.text.model.blocked_cache import BlockedMemory
 from selfloop.domains.text.model.shape import Shape
 

@@ -27,7 +27,7 @@ def attend(qkv: Tensor, memory: Tensor, position: Tensor, moves: Tensor, out: Te
         moves: bool [rows].
         out: [rows, heads, head_size], the result.
     """
-    from selfloop.domains.text.kernels import triton_decoding  # Triton is not on all machines
+    from selfloop.domains.text.kernels.gpu import triton_decoding  # Triton is not on all machines
 
     rows, _, heads, width = qkv.shape
     padded = power_of_two(width)
@@ -62,7 +62,7 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, 
     Returns:
         tokens, int64 [rows]; and whether all logits of a row are finite, bool [rows]: without, its token is 0.
     """
-    from selfloop.domains.text.kernels import triton_decoding
+    from selfloop.domains.text.kernels.gpu import triton_decoding
 
     rows, vocabulary = logits.shape
     chosen = torch.empty(rows, dtype=torch.int64, device=logits.device)

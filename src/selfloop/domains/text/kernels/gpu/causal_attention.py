@@ -109,7 +109,7 @@ _forward.register_autograd(_differentiate, setup_context=_remember)
 
 def launch(name: str, blocks: Blocks, qkv: Tensor, rotation: Tensor | None, log_sums: Tensor, *others: Tensor) -> None:
     """Launch a kernel of `triton_attention`, with one program per head and block: `backward_keys` of keys."""
-    from selfloop.domains.text.kernels import triton_attention  # Triton is not on all machines
+    from selfloop.domains.text.kernels.gpu import triton_attention  # Triton is not on all machines
 
     sequences, length, _, heads, size = qkv.shape
     if rotation is not None:

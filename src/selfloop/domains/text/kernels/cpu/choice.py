@@ -8,7 +8,7 @@ import torch
 from llvmlite import ir
 from torch import Tensor
 
-from selfloop.domains.text.kernels.code import FLOAT, LANES, Code, Kernel, Value, index, vector
+from selfloop.domains.text.kernels.cpu.code import FLOAT, LANES, Code, Kernel, Value, index, vector
 
 GROUP = 4 * LANES  # tokens per group of the two-level inversion
 

@@ -1,0 +1,1 @@
+"""The sampler's loops, compiled by LLVM when a step begins."""

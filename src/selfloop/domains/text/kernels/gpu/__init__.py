@@ -1,0 +1,1 @@
+"""Kernels of training and sampling in Triton, and what launches them."""

@@ -31,6 +31,7 @@ with stopping.caught(is_last=True):
         time.sleep(60)
     except stopping.Stopped as stopped:
         print(stopped)
+        time.sleep(0.3)  # until a busy machine's Snakemake has said that it waits
         raise SystemExit(5)
 """
 

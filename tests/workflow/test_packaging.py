@@ -160,7 +160,8 @@ def test_the_version_is_written_in_one_place() -> None:
 
 
 def test_the_package_names_what_it_imports() -> None:
-    """Apart from vLLM, which has its own environment, pydantic's core, and what only fine-tuning needs."""
+    """Apart from vLLM, which has its own environment, pydantic's core, what only fine-tuning needs, and Triton, which
+    torch's builds for CUDA bring."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = {re.split("[<>=]", requirement)[0].lower() for requirement in project["dependencies"]}
     installed = metadata.packages_distributions()
@@ -171,7 +172,7 @@ def test_the_package_names_what_it_imports() -> None:
                 imported |= {name.name.partition(".")[0] for name in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module is not None:
                 imported.add(node.module.partition(".")[0])
-    imported -= sys.stdlib_module_names | {"selfloop", "vllm", "pydantic_core"}
+    imported -= sys.stdlib_module_names | {"selfloop", "vllm", "pydantic_core", "triton"}
     needed = {installed[module][0].lower() for module in imported}
     only_there = {re.split("[<>=]", each)[0] for each in project["optional-dependencies"]["fine-tuning"]}
     assert needed - only_there == named

@@ -274,20 +274,18 @@ class GPUCheck:
             yield "vLLM", f"{rate:,.0f} tokens/s", None
 
     def _fitted(
-        self, build: Callable[[], torch.nn.Module], task: Task[Batch], precision: str
-    ) -> tuple[float, Callable[[], str]]:
-        """Steps per second of a training, and what says whether another one has the same bytes."""
-        settings = OptimizerConfig(1e-3, 0.1, 0.9, 0.95, 1.0, 1, precision)
-
-        def run() -> tuple[float, str]:
+        self, build: Callable[[], torch.nn.Module], task: Task[Batch], precision: str, unit: str, each: int = 1
+    ) -> Iterator[Found]:
+        """How fast a model trains, in units of which a step has `each`, and whether it has the same bytes twice."""
+        settings, sums = OptimizerConfig(1e-3, 0.1, 0.9, 0.95, 1.0, 1, precision), []
+        for number in range(2):
             bar = language.Steps()
             with tempfile.TemporaryDirectory() as folder:
                 resume = ResumeCheckpoint(Path(folder), "check-gpu", 1e9)
-                weights = fit(build(), task, settings, resume, self.device, bar).weights
-            return 1e3 / language.milliseconds(bar)[0], language.checksum(weights)
-
-        rate, total = run()
-        return rate, lambda: f"{total} and {run()[1]}"
+                sums.append(language.checksum(fit(build(), task, settings, resume, self.device, bar).weights))
+            if number == 0:
+                yield "training", f"{1e3 * each / language.milliseconds(bar)[0]:,.1f} {unit}/s", None
+        yield "twice", " and ".join(sums), len(set(sums)) == 1
 
     def images(self) -> Iterator[Found]:
         """How fast the paper's autoencoder trains and samples."""
@@ -296,9 +294,7 @@ class GPUCheck:
         pixels = np.random.default_rng(0).integers(0, 256, (8 * batch, 3, shape.size, shape.size), dtype=np.uint8)
         training = ImageTraining(epochs=None, steps=steps, batch_size=batch)
         task = ImageTask(pixels, pixels[:batch], training, shape.latent, "check-gpu", self.device)
-        rate, again = self._fitted(lambda: build_image(shape, 0), task, "auto")
-        yield "training", f"{batch * rate:,.0f} images/s", None
-        yield from _twice(again())
+        yield from self._fitted(lambda: build_image(shape, 0), task, "auto", "images", batch)
         model = build_image(shape, 0).to(self.device, compute_dtype("auto", self.device)).eval()
         blocks = sample_images(model, count, 1.0, "check-gpu", self.device)
         yield "sampling", f"{count / self.seconds(lambda: list(blocks), 1):,.0f} images/s", None
@@ -309,9 +305,7 @@ class GPUCheck:
         model = MoleculeModel(hidden_size=8, global_layers=1, local_layers=1) if self.tiny else MoleculeModel()
         data = chains(2 * batch, atoms)
         task = ConformationTask(data, data, sigmas(model), steps, batch, 0, self.device)
-        rate, again = self._fitted(lambda: build_molecule(model, 0), task, "float32")
-        yield "training", f"{rate:.1f} steps/s", None
-        yield from _twice(again())
+        yield from self._fitted(lambda: build_molecule(model, 0), task, "float32", "steps")
 
     def studies(self) -> Iterator[Found]:
         """A small study has the same bytes twice."""
@@ -339,12 +333,6 @@ class GPUCheck:
         differ = [path for path in sums[0] if sums[0][path] != sums[1].get(path)]
         said = f"{len(sums[0])} files of models and samples, {len(differ)} differ {differ[:2] or ''}".strip()
         yield "a small study twice", said, bool(sums[0]) and not differ
-
-
-def _twice(sums: str) -> Iterator[Found]:
-    """Whether two trainings have the same bytes."""
-    one, other = sums.split(" and ")
-    yield "twice", sums, one == other
 
 
 def chains(count: int, atoms: int) -> Conformations:

@@ -375,7 +375,8 @@ def checkpoint_study(tmp_path: Path, **model: object) -> dict[str, Any]:
     folder = tmp_path / "small-opt"
     if not folder.exists():
         folder.mkdir()
-        for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (folder / "config.json").write_text('{"max_position_embeddings": 64}')
+        for name in ("tokenizer.json", "model.safetensors"):
             (folder / name).write_bytes((2).to_bytes(8, "little") + b"{}")
     config = one_text(tmp_path, {})
     config["experiments"]["a"]["model"] = {"checkpoint": str(folder), "context": 64, **model}
@@ -388,6 +389,7 @@ def checkpoint_study(tmp_path: Path, **model: object) -> dict[str, Any]:
     [
         ({"hidden_size": 64}, "model.hidden_size: it is the checkpoint's, "),
         ({"revision": "main"}, "small-opt' is a folder. Allowed is null."),
+        ({"context": 65}, "experiments.a.model.context: 65 is more than the 64 positions of "),
         ({"checkpoint": "./nowhere"}, "model.checkpoint: './nowhere' is not a folder (searched from"),
         ({"checkpoint": None}, "model.architecture: it is needed, or a checkpoint. Allowed: gpt2, llama."),
     ],
@@ -401,6 +403,8 @@ def test_a_checkpoint_needs_its_files_and_beams_a_prompt(tmp_path: Path) -> None
     check(config)
     config["experiments"]["a"]["sampling"] = [{"beams": 5}]
     assert "sampling[0].beams: without a prompt, all documents would be the same" in message(config)
+    (tmp_path / "small-opt/config.json").write_text("{")
+    assert "small-opt/config.json' is damaged." in message(config)
     (tmp_path / "small-opt/tokenizer.json").unlink()
     assert "small-opt' has no tokenizer.json; it is a folder as save_pretrained writes it" in message(config)
     (tmp_path / "small-opt/tokenizer.json").touch()
@@ -410,6 +414,17 @@ def test_a_checkpoint_needs_its_files_and_beams_a_prompt(tmp_path: Path) -> None
     plain = one_text(tmp_path, {})
     plain["experiments"]["a"]["training"] = {"start": "checkpoint"}
     assert "training.start: checkpoint is only allowed with model.checkpoint." in message(plain)
+
+
+@pytest.mark.parametrize(
+    "drawn", [{"temperature": 0.7}, {"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1}, {"typical_p": 0.9}]
+)
+def test_what_a_beam_search_would_ignore_is_refused(tmp_path: Path, drawn: dict[str, float]) -> None:
+    config = one_text(tmp_path, {"prompt": {"tokens": 8}, "beams": 5, "repetition_penalty": 2.0})
+    check(config)
+    config["experiments"]["a"]["sampling"][0] |= drawn
+    (key,) = drawn
+    assert f"experiments.a.sampling[0].{key}: a beam search of 5 beams draws no token; leave it out." in message(config)
 
 
 @pytest.mark.parametrize(

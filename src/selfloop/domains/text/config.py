@@ -154,8 +154,10 @@ class Adapter(Section):
     """Their rank."""
     alpha: Annotated[float, Field(gt=0)] | None = None
     """The product is multiplied by alpha / rank; null for the rank."""
-    targets: list[str] | None = None
-    """Names of the modules that have them; null for what PEFT takes for the architecture."""
+    targets: list[str] | Literal["all-linear"] | None = None
+    """Names of the modules that have them, or `all-linear` for all linear ones but the head; null for what PEFT takes
+    for the architecture.
+    """
 
 
 class Training(TrainingLength):

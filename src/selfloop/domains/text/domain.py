@@ -17,7 +17,15 @@ from selfloop.domains.text.config import MOST_CUT, Data, Evaluation, Model, Orig
 from selfloop.domains.text.cost import characters_per_token
 from selfloop.domains.text.data import sources
 from selfloop.domains.text.model.shape import parameter_count, shape_of
-from selfloop.domains.text.problems import allowed_heads, checkpoint_name, of_checkpoint, of_data, of_prompts, of_vllm
+from selfloop.domains.text.problems import (
+    allowed_heads,
+    checkpoint_name,
+    of_beams,
+    of_checkpoint,
+    of_data,
+    of_prompts,
+    of_vllm,
+)
 from selfloop.errors import UserError
 from selfloop.identity import slug
 from selfloop.numbers import short
@@ -281,6 +289,8 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
                 )
             if sampling.beams > 1 and sampling.prompt == "begin-of-text" and data.prompt_column is None:
                 found.append(f"sampling[{place}].beams: without a prompt, all documents would be the same; give one.")
+            if sampling.beams > 1:
+                found += [f"sampling[{place}].{problem}" for problem in of_beams(sampling)]
             if sampling.engine == "vllm":
                 found += [f"sampling[{place}].{problem}" for problem in of_vllm(sampling)]
         if not found:

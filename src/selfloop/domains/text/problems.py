@@ -1,6 +1,7 @@
 """What is wrong with settings of the text domain beyond single keys, told while a study is planned."""
 
 import importlib.util
+import json
 import os
 from collections.abc import Sequence
 from math import isqrt
@@ -78,11 +79,30 @@ def of_checkpoint(model: Model, training: Training) -> list[str]:
         if lacks:
             found.append(f"model.checkpoint: '{name}' has no {lacks[0]}; it is a folder as save_pretrained writes it.")
         found += [f"model.checkpoint: {problem}." for problem in filter(None, map(unreadable, weights))][:1]
+        found += [] if found else of_positions(name, folder / "config.json", model.context)
         if model.revision is not None:
             found.append(f"model.revision: {model.revision!r} is given, and '{name}' is a folder. Allowed is null.")
     elif name.count("/") > 1 or name.startswith((".", "/", "~")):
         found.append(f"model.checkpoint: '{name}' is not a folder (searched from {os.getcwd()}).")
     return found
+
+
+def of_positions(name: str, config: Path, context: int) -> list[str]:
+    """Whether the config.json of a folder can be read, and has positions for the context."""
+    try:
+        held = json.loads(config.read_bytes())
+        text = held.get("text_config", held)
+        most = next((text[key] for key in ("max_position_embeddings", "n_positions") if text.get(key)), context)
+    except (ValueError, AttributeError):
+        return [f"model.checkpoint: '{config}' is damaged."]
+    return [f"model.context: {context} is more than the {most} positions of {name}."] if context > most else []
+
+
+def of_beams(sampling: Sampling) -> list[str]:
+    """Keys that say how tokens are drawn, which a beam search does not do."""
+    drawn = ("temperature", "top_k", "top_p", "min_p", "typical_p")
+    said = [key for key in drawn if getattr(sampling, key) != Sampling.model_fields[key].default]
+    return [f"{key}: a beam search of {sampling.beams} beams draws no token; leave it out." for key in said]
 
 
 def of_prompts(data: Data, training: Training, samplings: Sequence[Sampling]) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 import transformers
 from peft import PeftModel
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
@@ -25,7 +26,7 @@ from selfloop.domains.text.data.tokenizer import Marks, marks_of, train_tokenize
 from selfloop.domains.text.measure_speed import measure_speed
 from selfloop.domains.text.model.checkpoint import load_model, save_checkpoint
 from selfloop.domains.text.model.network import build
-from selfloop.domains.text.model.pretrained import Pretrained, begin_pretrained
+from selfloop.domains.text.model.pretrained import Pretrained, adapt, begin_pretrained
 from selfloop.domains.text.sampling import torch_engine, transformers_engine, vllm_engine
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.steps import (
@@ -51,6 +52,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "Qwen2Config": GROUPED,
     "GemmaConfig": {**GROUPED, "head_dim": 8},
 }
+OTHERS = {"BertConfig": {**SIZES, "intermediate_size": 32, "max_position_embeddings": 64}, "Lfm2Config": GROUPED}
 TEXTS = [
     f"Chapter {n}. It was the best of times, it was the worst of times, and {n * n} others. " * 3 for n in range(24)
 ]
@@ -66,7 +68,7 @@ def make_checkpoint(folder: Path, architecture: str) -> Path:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
     torch.manual_seed(0)
     config = getattr(transformers, architecture)(
-        vocab_size=300, bos_token_id=290, eos_token_id=291, pad_token_id=291, **ARCHITECTURES[architecture]
+        vocab_size=300, bos_token_id=290, eos_token_id=291, pad_token_id=291, **(ARCHITECTURES | OTHERS)[architecture]
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     fast.save_pretrained(folder)
@@ -390,6 +392,42 @@ def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path: Path) -> None:
     (source / "model.safetensors").rename(source / "pytorch_model.bin")  # pickled weights are not read
     with pytest.raises(UserError, match=r"model\.checkpoint: .*source cannot be loaded: "):
         begin_pretrained(Model(checkpoint=str(source), context=16), 0, fresh=False)
+
+
+def test_an_encoder_which_would_see_what_it_is_to_predict_is_refused(tmp_path: Path) -> None:
+    source = make_checkpoint(tmp_path / "source", "BertConfig")
+    with pytest.raises(UserError, match=r"model\.checkpoint: .*source is not a causal language model: its predictions"):
+        begin_pretrained(Model(checkpoint=str(source), context=CONTEXT), 0, fresh=False)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "targets", "said"),
+    [
+        ("GPT2Config", ["nothing"], r"targets: \['nothing'\] does not fit .*source: Target modules .* not found"),
+        ("Lfm2Config", None, "targets: None does not fit .*source: Please specify `target_modules`"),
+        ("GPT2Config", ["lm_head"], r"targets: \['lm_head'\] has the embeddings of .*source, which are also its head"),
+        ("GPT2Config", ["wte"], r"targets: \['wte'\] has the embeddings of .*source, which are also its head"),
+    ],
+)
+def test_targets_that_an_adapter_cannot_have_are_said(
+    architecture: str, targets: list[str] | None, said: str, tmp_path: Path
+) -> None:
+    source = Model(checkpoint=str(make_checkpoint(tmp_path / "source", architecture)), context=CONTEXT)
+    with pytest.raises(UserError, match=said):
+        adapt(begin_pretrained(source, 0, fresh=False), Adapter(rank=4, targets=targets), source, 0, None)
+
+
+@pytest.mark.parametrize(("targets", "head"), [(["q_proj", "lm_head"], True), ("all-linear", False)])
+def test_all_targets_of_an_adapter_are_trained(targets: Any, head: bool, tmp_path: Path) -> None:
+    source = Model(checkpoint=str(make_checkpoint(tmp_path / "source", "LlamaConfig")), context=CONTEXT)
+    loop = Loop(tmp_path, source, TRAINING.changed(adapter=Adapter(rank=4, targets=targets), epochs=1))
+    loop.prepare()
+    curve = loop.train()
+    stored = load_file(tmp_path / "checkpoint/adapter_model.safetensors")
+    assert any("lm_head" in name for name in stored) == head
+    assert all(weight.abs().max() > 0 for weight in stored.values())
+    found = loop.measured(evaluate_model, evaluate_model.Params())["cross_entropy"]  # of the merged model
+    assert found == pytest.approx(curve["value"].iloc[-1], rel=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["GPT2Config", "Qwen2Config"])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from selfloop.domains.text.config import Adapter, Model
+from selfloop.errors import UserError
 
 Network: TypeAlias = Any  # a transformers.PreTrainedModel, whose methods have no types
 FILE = "adapter_config.json"
@@ -27,7 +28,11 @@ def _peft() -> ModuleType:
 
 
 def add_adapter(network: Network, adapter: Adapter, base: Model, seed: int) -> Network:
-    """A PEFT model of the network, in place; its new matrices alone are trained, and the seed decides them."""
+    """A PEFT model of the network, in place; its new matrices alone are trained, and the seed decides them.
+
+    Raises:
+        UserError: the network lacks the modules, or PEFT knows none for its architecture.
+    """
     config = _peft().LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.rank if adapter.alpha is None else adapter.alpha,
@@ -39,7 +44,13 @@ def add_adapter(network: Network, adapter: Adapter, base: Model, seed: int) -> N
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Conv1D, which it then treats as it should
         torch.manual_seed(seed)
-        return _peft().get_peft_model(network, config)
+        try:
+            return _peft().get_peft_model(network, config)
+        except ValueError as error:
+            said = " ".join(str(error).split())
+            raise UserError(
+                f"training.adapter.targets: {adapter.targets} does not fit {base.checkpoint}: {said}"
+            ) from None
 
 
 def is_adapter(folder: Path) -> bool:

@@ -115,7 +115,7 @@ def begin_pretrained(model: Model, seed: int, fresh: bool) -> Pretrained:
         fresh: whether to take its architecture with new weights.
 
     Raises:
-        UserError: it cannot be loaded, or its positions are fewer than `model.context`.
+        UserError: it cannot be loaded, is not causal, or its positions are fewer than `model.context`.
     """
     from transformers import AutoConfig
 
@@ -132,6 +132,10 @@ def begin_pretrained(model: Model, seed: int, fresh: bool) -> Pretrained:
     most = getattr(text, "max_position_embeddings", None) or math.inf
     if model.context > most:
         raise UserError(f"model.context: {model.context} is more than the {most} positions of {name}.")
+    if not _is_causal(network):
+        raise UserError(
+            f"model.checkpoint: {name} is not a causal language model: its predictions depend on later tokens."
+        )
     found = marks_of_tokenizer(tokenizer, text.vocab_size)
     for config in (network.config, network.generation_config):
         config.bos_token_id, config.eos_token_id = found.begin, found.end
@@ -140,10 +144,22 @@ def begin_pretrained(model: Model, seed: int, fresh: bool) -> Pretrained:
 
 
 def adapt(model: Pretrained, adapter: Adapter, base: Model, seed: int, start: Path | None) -> Pretrained:
-    """A model of which an adapter alone is trained: a new one, or the one of the checkpoint `start`."""
+    """A model of which an adapter alone is trained: a new one, or the one of the checkpoint `start`.
+
+    Raises:
+        UserError: the adapter's targets are not modules of the network, or are its tied embeddings.
+    """
     fresh = start is None or not is_adapter(start)
     network = model.network
+    embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
     wrapped = add_adapter(network, adapter, base, seed) if fresh else with_adapter(network, Path(str(start)), True)
+    plain = network.get_output_embeddings() is head
+    if head.weight is embedding.weight and not (plain and network.get_input_embeddings() is embedding):
+        raise UserError(
+            f"training.adapter.targets: {adapter.targets} has the embeddings of {base.checkpoint}, which are also its "
+            "head: an adapter of the one would be merged into both. Leave them out."
+        )
+    model.plain_head &= plain  # else the logits are not the states times its matrix
     model.adapted = [wrapped]
     return model
 
@@ -232,6 +248,16 @@ def _explained(name: str, load: Callable[[], T]) -> T:
     except Exception as error:
         said = " ".join(str(error).split())
         raise UserError(f"model.checkpoint: {name} cannot be loaded: {said[:500]}") from error
+
+
+@torch.inference_mode()
+def _is_causal(network: Network) -> bool:
+    """Whether predictions do not depend on later tokens, tried on a few ids: `transformers` also loads encoders, which
+    would see what they are to predict.
+    """
+    ids = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4, 5, 6, 8]])
+    one, other = network(input_ids=ids, use_cache=False).logits[:, :-1]
+    return torch.allclose(one, other, rtol=0, atol=1e-5 * float(one.abs().max()))
 
 
 @torch.inference_mode()

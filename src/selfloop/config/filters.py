@@ -1,6 +1,7 @@
 """Filters of sampled rows. Light, and apart from other sections: the step score imports it."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -15,6 +16,7 @@ By = Literal[
 ]  # fmt: skip
 OF = ("first", "sampler", "referee")  # models of the study
 BEYOND = ("above", "below")  # ways to keep rows that need a threshold
+SCRIPTS = (".jl", ".js", ".lua", ".php", ".pl", ".py", ".r", ".rb", ".sh")  # suffixes of what an interpreter is given
 
 
 class Filter(Section):
@@ -121,6 +123,8 @@ def problems(of: Filter) -> Iterator[str]:
             yield f"{key}: it is only allowed with by: {' or '.join(scores)}, not {of.by}."
     if of.by == "command" and of.command is None:
         yield "command: it is needed with by: command, such as [python, verify.py]."
+    if of.command is not None:
+        yield from _program_problems(of.command)
     if of.scored_under == "checkpoint" and not Path(of.of, "config.json").is_file():
         yield f"of: '{of.of}' is not a folder of a checkpoint. Allowed: {', '.join(OF)}, or such a folder."
     beyond = of.keep in BEYOND
@@ -130,6 +134,21 @@ def problems(of: Filter) -> Iterator[str]:
         yield f"threshold: {of.threshold:g} is only allowed with keep: above or below, not {of.keep}."
     if of.each and beyond:
         yield f"each: true is not allowed with keep: {of.keep}; take highest, lowest or drawn."
+
+
+def _program_problems(command: Sequence[str]) -> Iterator[str]:
+    """A program that cannot be run, or a script for it that is not there."""
+    program, *arguments = command
+    if shutil.which(program) is None:
+        if "/" not in program:
+            yield f"command: there is no program '{program}' on PATH; give its path, such as ./{program}."
+        elif Path(program).is_file():
+            yield f"command: '{program}' is not executable; make it so (chmod +x), or name an interpreter before it."
+        else:
+            yield f"command: there is no file '{program}'; paths are relative to {Path.cwd()}."
+    for word in arguments:
+        if Path(word).suffix.lower() in SCRIPTS and not word.startswith("-") and not Path(word).is_file():
+            yield f"command: there is no file '{word}'; paths are relative to {Path.cwd()}."
 
 
 def center_problems(of: Filter, numbers: int, what: str) -> Iterator[str]:

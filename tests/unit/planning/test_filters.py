@@ -115,12 +115,39 @@ def test_scores_of_another_program_or_version_are_others(tmp_path: Path, monkeyp
         plan = plan_study(config("verified", filters={**FILTERS, "trusted": by}))
         return plan.chains[0].models[1].scores[0].name
 
-    first = name()
     Path("verify.py").write_text("print(1)")
-    second = name()
+    Path("verify.py").chmod(0o755)
+    first = name()
     Path("verify.py").write_text("print(23)")
-    assert len({first, second, name(), name(version="2"), name(command=["./verify"])}) == 5
+    assert len({first, name(), name(version="2"), name(command=["./verify.py"])}) == 4
     assert name() == name(keep="above", threshold=0.5, candidates=5), "how rows are kept changes no score"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["verify"], "there is no program 'verify' on PATH; give its path, such as ./verify."),
+        (["./verify"], "there is no file './verify'; paths are relative to {here}."),
+        (["bin/"], "there is no file 'bin/'; paths are relative to {here}."),
+        (["./plain"], "'./plain' is not executable; make it so (chmod +x), or name an interpreter before it."),
+        (["python", "-u", "verify.py"], "there is no file 'verify.py'; paths are relative to {here}."),
+        (["python", "plain", "--rules=other.py"], None),
+        (["python", "-c", "print(1)"], None),
+    ],
+)
+def test_a_program_that_cannot_be_run_is_said_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], expected: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bin").mkdir()
+    Path("plain").touch(mode=0o644)
+    study = config("verified", filters={**FILTERS, "trusted": {"by": "command", "command": command}})
+    if expected is None:
+        check(study)
+        return
+    with pytest.raises(UserError) as caught:
+        check(study)
+    assert str(caught.value) == f"filters.trusted.command: {expected.format(here=tmp_path)}"
 
 
 def test_a_checkpoint_that_a_filter_names_is_known_by_its_contents(

@@ -36,8 +36,13 @@ from selfloop.domains.linear.model.checkpoint import save_checkpoint as save_lin
 from selfloop.domains.linear.steps import score as linear
 from selfloop.domains.logistic.rows import write_rows as write_labelled
 from selfloop.domains.logistic.steps import score as logistic
+from selfloop.domains.molecule.config import Model as MoleculeModel
 from selfloop.domains.molecule.data.chemistry import conformations_of
-from selfloop.domains.molecule.data.conformations import Conformation, write_conformations
+from selfloop.domains.molecule.data.conformations import Conformation, read_conformations, write_conformations
+from selfloop.domains.molecule.model.checkpoint import save_checkpoint as save_diffusion
+from selfloop.domains.molecule.model.loss import row_losses
+from selfloop.domains.molecule.model.network import build as build_diffusion
+from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.steps import score as molecule
 from selfloop.domains.protocol import domain_names
 from selfloop.domains.text.data.token_store import PROMPTED, SCHEMA, TokenStore
@@ -266,6 +271,17 @@ def test_molecules_are_scored_by_broken_bonds_and_by_their_energy(tmp_path: Path
     found = scored(molecule, tmp_path / "part", Filter(by="energy"), real=tmp_path / "real")
     assert found[0] == pytest.approx(0.0, abs=1e-6)
     assert found[1] < -10.0  # kcal/mol per atom
+
+
+def test_molecules_are_scored_by_the_referees_loss(tmp_path: Path) -> None:
+    of = conformations("CCO", 2)
+    write_conformations(of, tmp_path / "part", rows=[0, 0])
+    section = MoleculeModel(hidden_size=8, global_layers=1, local_layers=1, timesteps=50)
+    model = build_diffusion(section, 0).eval()
+    with atomic_folder(tmp_path / "checkpoint") as scratch:
+        save_diffusion(dict(model.state_dict()), section, scratch)
+    found = scored(molecule, tmp_path / "part", Filter(by="oracle"), checkpoint=tmp_path / "checkpoint")
+    assert found == pytest.approx(-row_losses(model, sigmas(section), read_conformations(tmp_path / "part"), "cpu"))
 
 
 @pytest.mark.parametrize(("center", "w"), [(None, [2.0, -1.0]), ([0.5, 0.5], [0.5, 0.5])])

@@ -7,7 +7,12 @@ from selfloop.data.validation import watches
 from selfloop.domains.cost import Effort, Work, prepared_shards, unknown_size, watched_rows
 from selfloop.domains.molecule.config import Data, Model, Sampling, Training
 from selfloop.domains.molecule.domain import parameter_count
-from selfloop.domains.molecule.model.evaluation import LEARNING_CURVE_DRAWS, LEARNING_CURVE_ROWS, TEST_DRAWS
+from selfloop.domains.molecule.model.evaluation import (
+    LEARNING_CURVE_DRAWS,
+    LEARNING_CURVE_ROWS,
+    SCORE_LEVELS,
+    TEST_DRAWS,
+)
 
 # Atoms of a typical molecule, hydrogens included: GEOM's drugs have 44.4 (Axelrod & Gómez-Bombarelli 2022, Table 1).
 ATOMS = 44.4
@@ -59,6 +64,7 @@ def effort_of(
         generate=generate,
         evaluate_model=Work(TEST_DRAWS * test_rows, TEST_DRAWS * test_rows * forward),
         evaluate_part=lambda sampling, first: Work(train_rows),
+        score=lambda sampling: Work(train_rows, 2 * SCORE_LEVELS * train_rows * forward),
         assumed=(
             *assumed,
             f"All pairs of atoms are within the cutoff; {LOCAL_PAIRS} per atom are at most three bonds apart.",

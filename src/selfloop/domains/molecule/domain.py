@@ -99,7 +99,7 @@ class Molecule(Domain[Experiment, Data, Model, Sampling]):
     title = "Molecules"
     described = ("source", "rows", "molecules", "conformers")
     experiment = Experiment
-    scorers = ("energy", "broken-bonds", "detector", "command")
+    scorers = ("energy", "broken-bonds", "oracle", "detector", "command")
     weights = True
     headline = LOSSES[0]
     curve = LOSSES[0]

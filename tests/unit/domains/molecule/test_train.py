@@ -14,9 +14,9 @@ from selfloop.data import training_set
 from selfloop.data.atomic import atomic_folder
 from selfloop.domains.molecule.config import Model, Sampling, Training
 from selfloop.domains.molecule.data import graph
-from selfloop.domains.molecule.data.conformations import Conformations, write_conformations
+from selfloop.domains.molecule.data.conformations import Conformations, read_conformations, write_conformations
 from selfloop.domains.molecule.model.checkpoint import load_checkpoint, save_checkpoint
-from selfloop.domains.molecule.model.loss import evaluation_rows, held_out_losses, losses
+from selfloop.domains.molecule.model.loss import evaluation_rows, held_out_losses, losses, row_losses
 from selfloop.domains.molecule.model.network import build
 from selfloop.domains.molecule.model.noise_schedule import sigmas
 from selfloop.domains.molecule.model.sampler import sample
@@ -197,6 +197,20 @@ def test_the_test_losses_are_the_same_every_time_and_add_up(molecules: Conformat
     assert one == same
     assert one["loss_total"] == pytest.approx(one["loss_global"] + one["loss_local"])
     assert one != held_out_losses(build(MODEL, 1), sigmas(MODEL), molecules, rows, CPU, draws=3)
+
+
+def test_the_loss_of_a_conformation_does_not_depend_on_others_nor_much_on_its_noise(
+    molecules: Conformations, tmp_path: Path
+) -> None:
+    model = build(MODEL, 0)
+    found = row_losses(model, sigmas(MODEL), molecules, CPU)
+    first = [molecules[row] for row in range(3)]
+    write_conformations(first, tmp_path / "first")
+    alone = row_losses(model, sigmas(MODEL), read_conformations(tmp_path / "first"), CPU)
+    np.testing.assert_allclose(found[:3], alone, rtol=1e-4)
+    atoms = np.array([len(molecules[row].atomic_numbers) for row in range(len(molecules))])
+    mean = held_out_losses(model, sigmas(MODEL), molecules, np.arange(len(molecules)), CPU, draws=32)["loss_total"]
+    assert np.average(found, weights=atoms) == pytest.approx(mean, rel=0.1)
 
 
 def test_the_learning_curve_is_measured_on_rows_spread_evenly(molecules: Conformations) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selfloop.domains.molecule.data.conformations import Conformations
 from selfloop.domains.molecule.data.graph import Batch, build_batch, pairs_within
-from selfloop.domains.molecule.model.evaluation import LEARNING_CURVE_ROWS
+from selfloop.domains.molecule.model.evaluation import LEARNING_CURVE_ROWS, SCORE_LEVELS
 from selfloop.domains.molecule.model.network import GeoDiff, forces
 from selfloop.identity import stream
 
@@ -30,6 +30,21 @@ def losses(
 ) -> Losses:
     """The two terms of the weighted variational bound, for given noise.
 
+    Args:
+        model, batch, positions, levels, noise: see `squared_errors`.
+        weights: [atoms], of the squared errors; None for 1.
+    """
+    squares = squared_errors(model, batch, positions, levels, noise)
+    if weights is not None:
+        squares = squares[0] * weights[:, None], squares[1] * weights[:, None]
+    return Losses(GLOBAL_WEIGHT * squares[0].sum(), LOCAL_WEIGHT * squares[1].sum(), len(positions))
+
+
+def squared_errors(
+    model: GeoDiff, batch: Batch, positions: Tensor, levels: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The squared errors of the global and of the local term, [atoms, 3] each, for given noise.
+
     From noisy positions the network predicts, for every edge, the change of its length to the true one in units of the
     noise level. Prediction and target are compared as forces on atoms; since forces are linear in the scores, one
     scatter of their difference is enough.
@@ -40,7 +55,6 @@ def losses(
         positions: [atoms, 3], the true ones, Å.
         levels: [molecules], sigma of each molecule, Å.
         noise: [atoms, 3], standard normal.
-        weights: [atoms], of the squared errors; None for 1.
     """
     per_atom = levels.index_select(0, batch.molecule)
     noisy = positions + noise * per_atom.unsqueeze(1)
@@ -52,10 +66,7 @@ def losses(
     n, atoms = pairs.local, len(positions)
     globally = forces(remote - targets[n:], pairs.first[n:], pairs.second[n:], pairs.units[n:], atoms)
     locally = forces(local - targets[:n], pairs.first[:n], pairs.second[:n], pairs.units[:n], atoms)
-    squares = globally.square(), locally.square()
-    if weights is not None:
-        squares = squares[0] * weights[:, None], squares[1] * weights[:, None]
-    return Losses(GLOBAL_WEIGHT * squares[0].sum(), LOCAL_WEIGHT * squares[1].sum(), atoms)
+    return globally.square(), locally.square()
 
 
 def evaluation_rows(test: Conformations) -> npt.NDArray[np.int64]:
@@ -110,3 +121,44 @@ def held_out_losses(
         local += float(terms.local)
         atoms += terms.atoms
     return {"loss_total": (remote + local) / atoms, "loss_global": remote / atoms, "loss_local": local / atoms}
+
+
+@torch.inference_mode()
+def row_losses(
+    model: GeoDiff, levels: npt.NDArray[np.float64], rows: Conformations, device: torch.device | str
+) -> npt.NDArray[np.float64]:
+    """The total loss of each conformation, mean over its atoms, (rows,), at `SCORE_LEVELS` evenly spaced noise levels.
+
+    At each, the noise is taken with both signs, which cancels what is linear in it. It depends on the row's number
+    alone: candidates for one row are compared with common random numbers.
+
+    Args:
+        model: the network.
+        levels: the noise levels [timesteps].
+        rows: the conformations.
+        device: to compute on.
+    """
+    times = np.floor((np.arange(SCORE_LEVELS) + 0.5) / SCORE_LEVELS * len(levels)).astype(np.int64)
+    found = np.zeros(len(rows))
+    for begin in range(0, len(rows), BATCH):
+        batch_rows = range(begin, min(begin + BATCH, len(rows)))
+        generators = [
+            np.random.default_rng(stream("molecule", f"noise of the score of row {row}")) for row in batch_rows
+        ]
+        numbers = np.concatenate([rows[row].atomic_numbers for row in batch_rows])
+        positions = torch.from_numpy(np.concatenate([rows[row].coordinates for row in batch_rows])).to(device)
+        batch = build_batch([rows.graph(row) for row in batch_rows], numbers, device)
+        sizes = np.array([len(rows[row].atomic_numbers) for row in batch_rows])
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        for level in levels[times].astype(np.float32):
+            drawn = [
+                generator.standard_normal((size, 3), dtype=np.float32)
+                for generator, size in zip(generators, sizes.tolist(), strict=True)
+            ]
+            noise = torch.from_numpy(np.concatenate(drawn)).to(device)
+            at = torch.full((len(sizes),), float(level), device=device)
+            for signed in (noise, -noise):
+                remote, local = squared_errors(model, batch, positions, at, signed)
+                of_atoms = (GLOBAL_WEIGHT * remote + LOCAL_WEIGHT * local).sum(dim=1).cpu().numpy().astype(np.float64)
+                found[begin : begin + len(sizes)] += np.bincount(owner, of_atoms, len(sizes)) / sizes
+    return found / (2 * SCORE_LEVELS)

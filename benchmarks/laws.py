@@ -306,7 +306,7 @@ def words() -> None:
 
 def direct_logistic(data: LogisticData, iterations: int, seed: int) -> None:
     """The loop by scikit-learn under accumulate, as Dey and Donoho have it."""
-    (X, y), _ = real_rows(data)
+    (X, y), _, _ = real_rows(data)
     generator = np.random.default_rng(seed)
     inputs, labels = X, y
     for _ in range(iterations):
@@ -318,7 +318,7 @@ def direct_logistic(data: LogisticData, iterations: int, seed: int) -> None:
 def patients() -> None:
     """The logistic study's first iteration, and its time."""
     data = LogisticData(source="packaged", name="diabetes", seed=123456)
-    (X, y), test = real_rows(data)
+    (X, y), test, _ = real_rows(data)
     first = float(measured(fit(X, y, None, 1e-4), *test)["log_loss"])
     length = {"iterations": 50, "seeds": 100, "data": data, "tolerance": 1e-4}
     chains = Logistic(regime="accumulate", table=table_of(ACCUMULATE), **length)

@@ -1,7 +1,8 @@
 """Rows per CPU second of each scorer of filters, on made-up parts: python benchmarks/scoring.py [--rows N]
 
 The best of three runs of the step score, reading and writing included. Cross-entropy is that of a small language model,
-and reconstruction that of the default study's autoencoder of faces; energies are those of molecules of 9 to 26 atoms.
+and reconstruction that of the default study's autoencoder of faces; energies are those of molecules of 9 to 26 atoms,
+and their oracle is a GeoDiff of 64 dimensions with two layers of either kind.
 """
 
 import argparse
@@ -38,10 +39,14 @@ from selfloop.domains.linear.config import Data
 from selfloop.domains.linear.data.rows import write_rows
 from selfloop.domains.linear.model import checkpoint as regression
 from selfloop.domains.linear.steps import score as linear
+from selfloop.domains.logistic import model as odds
 from selfloop.domains.logistic.rows import write_rows as write_labelled
 from selfloop.domains.logistic.steps import score as logistic
+from selfloop.domains.molecule.config import Model as Diffusion
 from selfloop.domains.molecule.data.chemistry import conformations_of
 from selfloop.domains.molecule.data.conformations import write_conformations
+from selfloop.domains.molecule.model import checkpoint as diffusion
+from selfloop.domains.molecule.model.network import build as build_diffusion
 from selfloop.domains.molecule.steps import score as molecule
 from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.token_store import SCHEMA
@@ -53,6 +58,7 @@ from selfloop.jobs.job import Job
 
 MODEL = Model(architecture="gpt2", hidden_size=128, layers=4, heads=4, context=128, vocabulary=512)
 FACES = Shape(32, "gray", (8, 16, 32), 16)
+DIFFUSION = Diffusion(hidden_size=64, global_layers=2, local_layers=2)
 SMILES = ("CCO", "c1ccccc1C(=O)N", "CC(C)CC(=O)OCC", "C[C@H](N)C(=O)O", "ClCCBr")
 PROGRAM = "import json, sys\nfor line in sys.stdin:\n    print(json.loads(line)['row'])\n"
 D = 10
@@ -109,6 +115,10 @@ def _autoencoder(folder: Path) -> None:
     autoencoder.save_checkpoint(FACES, 0.001, dict(build_autoencoder(FACES, 0).state_dict()), folder)
 
 
+def _diffusion(folder: Path) -> None:
+    diffusion.save_checkpoint(dict(build_diffusion(DIFFUSION, 0).state_dict()), DIFFUSION, folder)
+
+
 def domains(rows: int, tokenizer: Path) -> dict[str, Own]:
     """By domain: its step, scorers of its own, how to write a checkpoint for an oracle, and params."""
     oracle, away = Filter(by="oracle"), Filter(by="distance")
@@ -126,19 +136,23 @@ def domains(rows: int, tokenizer: Path) -> dict[str, Own]:
     def slopes(folder: Path) -> None:
         regression.save_checkpoint(np.ones(D), folder)
 
+    def chances(folder: Path) -> None:
+        odds.save_checkpoint(np.ones(D + 1), folder)
+
     data = {"data": Data(dimension=D, rows=rows), "seed": 0}
     own = [Filter(by="length"), Filter(by="duplicates"), Filter(by="cross-entropy"), oracle]
     of_images = [Filter(by="reconstruction"), Filter(by="nearest"), oracle]
-    of_labels = [Filter(by="residual", center=[1.0] * (D + 1))]
+    of_labels = [Filter(by="residual", center=[1.0] * (D + 1)), oracle]
+    of_molecules = [Filter(by="energy"), Filter(by="broken-bonds"), oracle]
     return {
         "linear": (linear, [Filter(by="residual"), oracle], slopes, data),
-        "logistic": (logistic, of_labels, None, {}),
+        "logistic": (logistic, of_labels, chances, {}),
         "gaussian": (gaussian, [away, oracle], moments, {}),
         "kde": (kde, [away, oracle], kernel, {}),
         "discrete": (discrete, [Filter(by="reward", rewards={"1": 1.0}), oracle], counts, {}),
         "text": (text, own, partial(_language_model, tokenizer=tokenizer), {}),
         "image": (image, of_images, _autoencoder, {}),
-        "molecule": (molecule, [Filter(by="energy"), Filter(by="broken-bonds")], None, {}),
+        "molecule": (molecule, of_molecules, _diffusion, {}),
     }
 
 

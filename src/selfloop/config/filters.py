@@ -31,8 +31,8 @@ class Filter(Section):
     conformation, kcal/mol per atom), `broken-bonds` (minus their number). Linear, logistic: `residual` (minus the
     distance of a label from x·`center`, or from the probability of 1). Gaussian, kde: `distance` (minus that of a row
     from `center`). Discrete: `reward`. All domains: `detector` (log odds of real against synthetic, by a logistic
-    regression that was not fitted to the row), `command`. All but logistic and molecules: `oracle`, how likely a row is
-    under a referee, a model of the same kind that is trained on the real train rows and the whole `data.reserve`.
+    regression that was not fitted to the row), `command`, and `oracle`, how likely a row is under a referee, a model of
+    the same kind that is trained on the real train rows and the whole `data.reserve`.
     """
     of: Annotated[str, Field(min_length=1)] = "first"
     """With `cross-entropy` and `reconstruction`: under model 1 of the chain (`first`), under the model that sampled the
@@ -51,7 +51,8 @@ class Filter(Section):
     """With `reward`: rewards of words; others have 0."""
     command: Annotated[list[str], Field(min_length=1)] | None = None
     """With `command`: the program and its arguments, such as `[python, verify.py]`, run without a shell in the folder
-    of the study. It reads rows from its standard input, a JSON object on each line, and prints a number per row.
+    of the study. It reads rows from its standard input, a JSON object on each line, and prints a number per row. One
+    that is not there is found out before anything is computed.
     """
     version: str | None = None
     """With `command`: the program's version. Scores of another one are computed again, as they are when a file changes
@@ -127,6 +128,8 @@ def problems(of: Filter) -> Iterator[str]:
         yield from _program_problems(of.command)
     if of.scored_under == "checkpoint" and not Path(of.of, "config.json").is_file():
         yield f"of: '{of.of}' is not a folder of a checkpoint. Allowed: {', '.join(OF)}, or such a folder."
+    elif of.by == "cross-entropy" and of.scored_under == "checkpoint" and not Path(of.of, "tokenizer.json").is_file():
+        yield f"of: '{of.of}' has no tokenizer.json, so it is not known whether its tokens are those of the rows."
     beyond = of.keep in BEYOND
     if beyond and of.threshold is None:
         yield f"threshold: it is needed with keep: {of.keep}; give the score."
@@ -141,7 +144,7 @@ def _program_problems(command: Sequence[str]) -> Iterator[str]:
     program, *arguments = command
     if shutil.which(program) is None:
         if "/" not in program:
-            yield f"command: there is no program '{program}' on PATH; give its path, such as ./{program}."
+            yield f"command: there is no program '{program}' on PATH; give its path, such as ./verify."
         elif Path(program).is_file():
             yield f"command: '{program}' is not executable; make it so (chmod +x), or name an interpreter before it."
         else:

@@ -34,6 +34,7 @@ from selfloop.domains.linear.config import Data
 from selfloop.domains.linear.data.rows import write_rows
 from selfloop.domains.linear.model.checkpoint import save_checkpoint as save_linear_model
 from selfloop.domains.linear.steps import score as linear
+from selfloop.domains.logistic.model import save_checkpoint as save_labels_model
 from selfloop.domains.logistic.rows import write_rows as write_labelled
 from selfloop.domains.logistic.steps import score as logistic
 from selfloop.domains.molecule.config import Model as MoleculeModel
@@ -213,6 +214,14 @@ def test_a_logistic_label_is_scored_by_its_probability(tmp_path: Path) -> None:
     scorer = Filter(by="residual", center=[1.0, np.log(3.0)])  # of x = 0, label 1 has the probability 3/4
     p = 1 / (1 + np.exp(-2) / 3)
     assert scored(logistic, tmp_path / "part", scorer) == pytest.approx([-0.25, -0.75, p - 1])
+
+
+def test_an_oracle_of_labels_is_the_logarithm_of_their_probability(tmp_path: Path) -> None:
+    write_labelled(tmp_path / "part", np.array([[0.0], [0.0], [2.0]]), np.array([1.0, 0.0, 1.0]))
+    with atomic_folder(tmp_path / "checkpoint") as scratch:
+        save_labels_model(np.array([1.0, np.log(3.0)]), scratch)
+    found = scored(logistic, tmp_path / "part", Filter(by="oracle"), checkpoint=tmp_path / "checkpoint")
+    assert found == pytest.approx([np.log(0.75), np.log(0.25), -np.log1p(np.exp(-2) / 3)])
 
 
 def test_an_oracle_is_how_likely_a_row_is_to_the_referee(tmp_path: Path) -> None:

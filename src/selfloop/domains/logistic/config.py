@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selfloop.config.section import DataSeed, Section
+from selfloop.config.section import DataSeed, Reserve, Section
 from selfloop.simulation import config
 
 Dimension = Annotated[int, Field(ge=1, le=1_000)]
@@ -15,6 +15,7 @@ Rows = Annotated[int, Field(ge=2, le=1_000_000)]
 class Data(Section):
     """The real rows: inputs x and labels 0 or 1."""
 
+    unsaid: ClassVar = frozenset({"reserve"})
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = {"packaged": ("name",), "normal": ("dimension", "rows")}
 
     source: Literal["packaged", "normal"]
@@ -33,6 +34,10 @@ class Data(Section):
     """Length of the true parameters of normal rows."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Share of the packaged rows that is held out with `seed`."""
+    reserve: Reserve = 0.0
+    """Further real rows for regimes that take `fresh` ones and for an oracle, in multiples of the train rows; never in
+    the train split. Packaged rows are divided into the two.
+    """
     seed: DataSeed = 0
     """Seed of normal rows, and of the split of packaged ones. `per-chain`: the chain's own."""
 
@@ -79,4 +84,6 @@ class Chains(config.Chains):
 
 def label(data: Data) -> str:
     """How tables call real rows: diabetes, or for example d=3, T=100."""
-    return data.name or f"d={data.dimension}, T={data.rows}"
+    if data.name is None:
+        return f"d={data.dimension}, T={data.rows}"
+    return f"{data.name}, reserve={data.reserve:g}" if data.reserve else data.name

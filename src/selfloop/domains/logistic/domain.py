@@ -31,6 +31,11 @@ class Experiment(models.Experiment):
 def _problems(experiment: Experiment) -> Iterator[str]:
     if importlib.util.find_spec("sklearn") is None:
         yield "domain: 'logistic' needs the Python package `scikit-learn`, which is not installed."
+    data = experiment.data
+    if data.name is not None:
+        _, most = packaged.shape(data.name, None, None, data.test_fraction)
+        if data.reserve > most - 1:
+            yield f"data.reserve: {data.reserve:g} leaves none of the {most} rows of '{data.name}' to train on."
 
 
 ENTROPY = Measure("entropy", "Entropy of labels", "nats", logarithmic=True, floor=0.0, ceiling=log(2))
@@ -47,7 +52,7 @@ class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):
     described = ("source", "name", "rows", "dimension")
     experiment = Experiment
     chains = Chains
-    scorers = ("residual", "detector", "command")
+    scorers = ("residual", "oracle", "detector", "command")
     weights = True
     preload = (*SimulatedDomain.preload, "sklearn.linear_model")
     headline = Quantity("log_loss", "test", "Test log-loss", "nats per row")
@@ -87,7 +92,8 @@ class Logistic(SimulatedDomain[Experiment, Data, Model, Sampling]):
         return "bernoulli"
 
     def setting(self, experiment: Experiment) -> dict[str, object]:
-        return {"data": experiment.data, "tolerance": experiment.training.tolerance}
+        data = experiment.data  # of packaged rows, the reserve leaves fewer to train on
+        return {"data": data if data.name else data.without("reserve"), "tolerance": experiment.training.tolerance}
 
     def drawn(self, experiment: Experiment) -> bool:
         """Never: all seeds have the same inputs."""

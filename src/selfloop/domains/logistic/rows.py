@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from selfloop.data.reserve import counts
 from selfloop.data.shards import iterate_rows, shard_paths, write_table
 from selfloop.domains.logistic.config import Data
 from selfloop.identity import digest, stream
@@ -60,16 +61,19 @@ def probabilities(X: Array, w: Array) -> Array:
     return np.asarray(np.exp(-np.logaddexp(0, -scores)))
 
 
-def real_rows(data: Data) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """The real rows to train on and those to test on, X and y each."""
+def real_rows(data: Data) -> tuple[tuple[Array, Array], tuple[Array, Array], tuple[Array, Array]]:
+    """The real rows to train on, those to test on and those in reserve, X and y each."""
     if data.source == "packaged":
-        train, test = packaged.labelled_diabetes(data.test_fraction, int(data.seed))
-        return train, test
+        (X, y), test = packaged.labelled_diabetes(data.test_fraction, int(data.seed))
+        kept, others = counts(len(X), None, data.reserve)
+        return (X[:kept], y[:kept]), test, (X[kept : kept + others], y[kept : kept + others])
     assert data.dimension is not None and data.rows is not None
-    generator = np.random.default_rng(stream(digest(data.plain), "rows"))
+    identity = digest(data.without("reserve").plain)
+    generator, further = (np.random.default_rng(stream(identity, purpose)) for purpose in ("rows", "reserve rows"))
     w = np.r_[np.full(data.dimension, data.signal / data.dimension**0.5), 0.0]
     drawn = []
-    for rows in (data.rows, TEST_ROWS):
-        X = generator.standard_normal((rows, data.dimension))
-        drawn.append((X, (generator.random(rows) < probabilities(X, w)).astype(np.float64)))
-    return drawn[0], drawn[1]
+    sizes = (data.rows, generator), (TEST_ROWS, generator), (round(data.reserve * data.rows), further)
+    for rows, numbers in sizes:
+        X = numbers.standard_normal((rows, data.dimension))
+        drawn.append((X, (numbers.random(rows) < probabilities(X, w)).astype(np.float64)))
+    return drawn[0], drawn[1], drawn[2]

@@ -31,7 +31,7 @@ def chains(regime: str | Regime, **changes: Any) -> Chains:
 
 def test_the_first_model_of_the_patients_has_the_published_loss() -> None:
     """Dey and Donoho 2024 stop L-BFGS at scikit-learn's default tolerance; the minimum lies elsewhere."""
-    (X, y), test = real_rows(DIABETES)
+    (X, y), test, _ = real_rows(DIABETES)
     assert X.shape == (309, 10)
     assert measured(fit(X, y, None, 1e-4), *test)["log_loss"] == pytest.approx(0.4284598, abs=1e-6)
     minimum = measured(fit(X, y, None, 1e-12), *test)["log_loss"]
@@ -53,8 +53,39 @@ def test_published_values_stand_beside_the_same_setting_alone() -> None:
     assert found[0]["value"] == 0.4284598
 
 
+@pytest.mark.parametrize(("data", "rows"), [(DIABETES, 103), (NORMAL, 200)])
+def test_a_reserve_has_further_rows_for_fresh_ones_and_oracles(data: Data, rows: int, tmp_path: Path) -> None:
+    """Of packaged rows the reserve takes its share; normal ones are drawn beside those that there were."""
+    train, test, none = real_rows(data)
+    assert len(none[0]) == 0
+    kept, same_test, further = real_rows(data.changed(reserve=2.0))
+    assert (len(kept[0]), len(further[0])) == (rows, 2 * rows)
+    for found, whole in ((kept, train), (same_test, test)):
+        assert np.array_equal(found[0], whole[0][: len(found[0])])
+        assert np.array_equal(found[1], whole[1][: len(found[1])])
+    assert not {tuple(row) for row in further[0]} & {tuple(row) for row in np.concatenate([kept[0], test[0]])}
+    output = {name: str(tmp_path / name) for name in ("train", "test", "validation", "reserve")}
+    prepare_data.run(Job({}, output, prepare_data.Params(data=data.changed(reserve=2.0))))
+    X, y = read_rows(tmp_path / "reserve")
+    assert np.array_equal(X, further[0])
+    assert np.array_equal(y, further[1])
+
+
+def test_a_reserve_of_all_rows_is_refused_and_of_normal_ones_changes_no_simulation() -> None:
+    entry: dict[str, Any] = {"domain": "logistic", "regimes": ["replace"], "iterations": 2, "seeds": [0]}
+
+    def experiment(data: Data, reserve: float) -> Experiment:
+        return Experiment.model_validate({**entry, "data": data.changed(reserve=reserve).plain, "simulation": {}})
+
+    (problem,) = DOMAIN.problems(experiment(DIABETES, 309.0))
+    assert problem == "data.reserve: 309 leaves none of the 309 rows of 'diabetes' to train on."
+    for data, same in ((NORMAL, True), (DIABETES, False)):
+        one, other = (DOMAIN.simulations(experiment(data, reserve)) for reserve in (0.0, 2.0))
+        assert (one == other) == same
+
+
 def test_weights_count_rows_in_the_loss() -> None:
-    (X, y), _ = real_rows(NORMAL)
+    (X, y), _, _ = real_rows(NORMAL)
     weights = np.where(np.arange(200) < 50, 2.5, 0.5)
     twice = np.repeat(np.arange(200), np.where(np.arange(200) < 50, 5, 1))
     assert fit(X, y, weights, 1e-12) == pytest.approx(fit(X[twice], y[twice], None, 1e-12), abs=1e-5)
@@ -93,7 +124,7 @@ def test_the_stacked_fit_is_scikit_learn_s() -> None:
     """Of the labels that a seed has drawn, whatever mixture they are."""
     from selfloop.domains.logistic.simulate import Labels
 
-    (X, y), test = real_rows(NORMAL)
+    (X, y), test, _ = real_rows(NORMAL)
     other = (np.random.default_rng(0).random((2, 200)) < 0.5).astype(float)
     domain = Labels(2, (X, y), test)
     real = domain.real(np.random.default_rng(0))
@@ -115,7 +146,7 @@ def test_rows_that_a_regime_draws_are_fitted_as_by_scikit_learn() -> None:
     """Of half of the rows of each data set, some of which count more."""
     from selfloop.domains.logistic.simulate import LabelsByRows
 
-    (X, y), test = real_rows(NORMAL)
+    (X, y), test, _ = real_rows(NORMAL)
     chosen = np.random.default_rng(0).permuted(np.tile(np.arange(200), (2, 1)), axis=1)[:, :120]
     weights = np.tile(np.where(np.arange(120) < 40, 3.0, 1.0), (2, 1))
     rows = np.stack([chosen, y[chosen]], axis=2)

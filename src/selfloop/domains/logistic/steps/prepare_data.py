@@ -16,8 +16,10 @@ class Params(StepParams):
 
 def run(job: Job[Params]) -> None:
     """Write the splits of what `job.params.data` describes."""
-    train, test = real_rows(job.params.data)
+    train, test, reserve = real_rows(job.params.data)
     write_rows(Path(job.output["train"]), *train)
     write_rows(Path(job.output["test"]), *test)
+    if "reserve" in job.output:
+        write_rows(Path(job.output["reserve"]), *reserve)
     no_validation(Path(job.output["validation"]), SCHEMA)
     job.log.info("%d rows in %d dimensions, %d rows to test on", *train[0].shape, len(test[0]))

@@ -27,7 +27,7 @@ def run(job: Job[Params]) -> None:
     """Simulate the seeds 0 to `seeds` - 1 and write them."""
     keep_freed_memory()  # every block of seeds allocates the same arrays
     chains = job.params.simulation
-    (X, labels), test = real_rows(chains.data)
+    (X, labels), test, _ = real_rows(chains.data)
     share = labels.mean()
     untrained = np.r_[np.zeros(X.shape[1]), np.log(share / (1 - share))]
     names = {"model": chains.label, "regime": chains.regime, "sampling": chains.sampling}
@@ -38,7 +38,7 @@ def run(job: Job[Params]) -> None:
 
 def simulate(chains: Chains) -> dict[str, Array]:
     """By metric, (seeds, iterations)."""
-    train, test = real_rows(chains.data)
+    train, test, _ = real_rows(chains.data)
     sets, count = chains.sets, len(train[0])
     if whole_parts(sets):
 

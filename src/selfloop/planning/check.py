@@ -287,6 +287,8 @@ def _check_regime(name: str, table: models.Regime) -> None:
 
 
 def _check_filters(name: str, table: models.Regime, filters: Mapping[str, Filter]) -> None:
+    if table.control is not None and all(part.filter is None for part in table.parts):
+        raise UserError(f"regimes.{name}.control: {table.control} is only allowed with a filter in one of its parts.")
     for place, part in enumerate(table.parts):
         where: tuple[str | int, ...] = ("regimes", name, "parts", place)
         if part.random and part.filter is None:
@@ -298,6 +300,10 @@ def _check_filters(name: str, table: models.Regime, filters: Mapping[str, Filter
             raise UserError(
                 f"{dotted((*where, 'filter'))}: '{part.filter}' chooses among sampled rows, from: previous or all, not "
                 f"{part.origin}."
+            )
+        if part.rows == "same":
+            raise UserError(
+                f"{dotted((*where, 'rows'))}: same is not allowed with a filter, which chooses the rows; leave it out."
             )
 
 

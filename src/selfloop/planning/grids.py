@@ -77,7 +77,7 @@ def _twin(table: Mapping[str, object]) -> dict[str, object]:
     """A regime that chooses as many rows of the same candidates at random."""
     held = table["parts"]
     parts = [
-        {**part, "random": True} if isinstance(part, Mapping) and "filter" in part else part
+        {**part, "random": True} if isinstance(part, Mapping) and part.get("filter") is not None else part
         for part in (held if isinstance(held, list) else [])
     ]
     return {**{key: value for key, value in table.items() if key != "control"}, "parts": parts}

@@ -127,6 +127,7 @@ def test_scores_of_another_program_or_version_are_others(tmp_path: Path, monkeyp
     ("command", "expected"),
     [
         (["verify"], "there is no program 'verify' on PATH; give its path, such as ./verify."),
+        ([""], "there is no program '' on PATH; give its path, such as ./verify."),
         (["./verify"], "there is no file './verify'; paths are relative to {here}."),
         (["bin/"], "there is no file 'bin/'; paths are relative to {here}."),
         (["./plain"], "'./plain' is not executable; make it so (chmod +x), or name an interpreter before it."),
@@ -180,6 +181,14 @@ def test_a_checkpoint_that_a_filter_names_is_known_by_its_contents(
     assert names[0] != names[1]
 
 
+def test_a_checkpoint_of_text_needs_its_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("theirs").mkdir()
+    Path("theirs/config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"filters.trusted.of: 'theirs' has no tokenizer.json, so it is not known"):
+        check(config("verified", filters={**FILTERS, "trusted": {"by": "cross-entropy", "of": "theirs"}}))
+
+
 def test_how_rows_are_chosen_is_part_of_a_models_name_and_the_filters_name_is_not() -> None:
     one = plan_study(config("verified"))
     renamed = {"verified": {"parts": [{"from": "previous", "filter": "other"}]}}
@@ -200,12 +209,25 @@ def test_how_rows_are_chosen_is_part_of_a_models_name_and_the_filters_name_is_no
             "'trusted' chooses among sampled rows, from: previous or all",
         ),
         ({"from": "previous", "random": True}, "parts[0].random: true is only allowed with a filter."),
+        (
+            {"from": "previous", "amount": 0.5, "rows": "same", "filter": "trusted"},
+            "parts[0].rows: same is not allowed with a filter, which chooses the rows; leave it out.",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_filtered_line_is_said(part: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError) as caught:
         check(config("verified", regimes={"verified": {"parts": [part]}}))
     assert expected in str(caught.value)
+
+
+def test_only_a_regime_with_a_filter_has_a_random_twin() -> None:
+    with pytest.raises(UserError) as caught:
+        check(config("verified", regimes={"verified": {"parts": [{"from": "previous"}], "control": "random"}}))
+    assert str(caught.value) == ("regimes.verified.control: random is only allowed with a filter in one of its parts.")
+    parts = [{"from": "real", "filter": None}, *REGIMES["verified"]["parts"]]
+    known = check(config("verified", regimes={"verified": {"parts": parts, "control": "random"}})).regimes
+    assert [source.filter is not None for source in known["verified-random"].sources] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ def curated(p: Array, rewards: Array, how: Curation) -> Array:
     mass: Array = np.bincount(places, weights=p, minlength=len(levels)).astype(np.float64)
     factor: Array = np.ones(len(levels))  # how much more often a type is kept than sampled, by the level of its reward
     if how.keep == "drawn":
-        factor = (_drawn_of_each if how.each else _drawn_of_all)(mass, np.exp(how.beta * levels), how.candidates)
+        weights = np.exp(how.beta * (levels - levels.max()))
+        factor = (_drawn_of_each if how.each else _drawn_of_all)(mass, weights, how.candidates)
     elif how.keep in ("highest", "lowest"):
         order = slice(None) if how.keep == "highest" else slice(None, None, -1)
         factor[order] = (_best_of_each if how.each else _best_of_all)(mass[order], how.candidates)
@@ -60,9 +61,9 @@ def curated(p: Array, rewards: Array, how: Curation) -> Array:
 def _drawn_of_each(mass: Array, weights: Array, candidates: int) -> Array:
     """K E[w / (w + W)] = K ∫ w exp(-w t) φ(t)^(K-1) dt, with φ(t) = E exp(-w t).
 
-    By the trapezoidal rule in log t, whose error is below rounding: the integrand is smooth and vanishes at both ends.
+    Of weights whose largest is 1, by the trapezoidal rule in log t. Its error is below rounding: the integrand is
+    smooth and vanishes at both ends.
     """
-    weights = weights / weights.max()
     t = np.exp(np.arange(math.log(TINY / candidates), math.log(50 / float(weights.min())), STEP))
     powers = np.exp(-t[:, None] * weights)
     rest = t * (powers @ mass) ** (candidates - 1)
@@ -70,15 +71,16 @@ def _drawn_of_each(mass: Array, weights: Array, candidates: int) -> Array:
 
 
 def _drawn_of_all(mass: Array, weights: Array, candidates: int) -> Array:
-    """K (1 - exp(-w τ))."""
+    """K (1 - exp(-w τ)), of weights whose largest is 1; ln τ is found by Brent's method."""
 
-    def kept(tau: float) -> Array:
-        return np.asarray(-np.expm1(-weights * tau))
+    def kept(log_tau: float) -> Array:
+        return np.asarray(-np.expm1(-weights * math.exp(log_tau)))
 
-    high = 1.0 / float(weights.min())
+    low, high = -math.log(candidates) - 1, -math.log(weights.min())
     while mass @ kept(high) < 1 / candidates:
-        high *= 2
-    return np.asarray(candidates * kept(brentq(lambda tau: mass @ kept(tau) - 1 / candidates, 0.0, high, xtol=1e-14)))
+        high += 1
+    found = brentq(lambda log_tau: mass @ kept(log_tau) - 1 / candidates, low, high, xtol=1e-14)
+    return np.asarray(candidates * kept(found))
 
 
 def _best_of_each(mass: Array, candidates: int) -> Array:

@@ -43,6 +43,7 @@ def _problems(experiment: Experiment) -> Iterator[str]:
                     yield f"simulation.grid[{place}]: words have `rows` only; leave out `types` and `exponent`."
 
 
+MOST_APART = 100.0  # rewards times beta; e^100 times as likely is certain, and the law's quadrature holds no more
 ENTROPY = Measure("entropy", "Entropy of samples", "nats", logarithmic=True, floor=0.0)
 RECALL = Measure("recall", "Real types met", floor=0.0, ceiling=1.0)
 DIVERSITY = Measure("gini_simpson", "Gini-Simpson diversity", floor=0.0, ceiling=1.0)
@@ -90,7 +91,14 @@ class Discrete(SimulatedDomain[Experiment, Data, Model, Sampling]):
     )
 
     def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:
-        """No rewards."""
+        """No rewards, or such large ones that drawing by weight is choosing the best."""
+        rewards = [0.0, *(scorer.rewards or {}).values()]
+        apart = scorer.beta * (max(rewards) - min(rewards))
+        if scorer.by == "reward" and scorer.keep == "drawn" and apart > MOST_APART:
+            yield (
+                f"rewards: they are {apart:g} apart, times beta; at most {MOST_APART:g} with keep: drawn. Take keep: "
+                "highest, which so large ones come to."
+            )
         if scorer.by == "reward" and not scorer.rewards:
             yield "rewards: none are given; name words and their rewards."
 

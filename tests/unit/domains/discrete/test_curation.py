@@ -8,6 +8,7 @@ import pytest
 
 from selfloop.data.choice import Choice, choose
 from selfloop.domains.discrete.curation import Curation, curated
+from selfloop.domains.discrete.domain import MOST_APART
 from selfloop.domains.discrete.model import Model
 from selfloop.domains.discrete.steps.plot_curation import chain, curation_figure
 from selfloop.planning.rules import plan_study
@@ -45,6 +46,13 @@ def test_of_each_rows_candidates_the_best_is_kept(keep: str, best: Any) -> None:
 def test_many_candidates_are_weighted_by_the_exponential_of_the_reward(each: bool) -> None:
     limit = P * np.exp(REWARDS)
     np.testing.assert_allclose(law(each=each, candidates=100_000), limit / limit.sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("each", [True, False])
+@pytest.mark.parametrize("beta", [30.0, MOST_APART / 2])
+def test_huge_rewards_are_those_of_the_best_candidates(each: bool, beta: float) -> None:
+    best = law(keep="highest", each=each)
+    np.testing.assert_allclose(law(each=each, beta=beta), best, atol=1e-9)
 
 
 def test_the_best_of_all_fill_a_share_of_the_candidates() -> None:
@@ -96,6 +104,34 @@ def test_the_figure_counts_shares_within_three_standard_errors_of_the_law() -> N
     figure = curation_figure({"Taste": [line]})
     title = figure.axes[0].get_title().replace("\n", " ")
     assert title == f"Taste: 100.0% of {len(line.z)} shares within 3 SE"
+
+
+def test_rewards_that_are_too_far_apart_to_be_drawn_by_are_refused() -> None:
+    taste: dict[str, Any] = {"by": "reward", "rewards": {"the": 60.0, "my": -60.0}, "keep": "drawn"}
+    experiment = {
+        "domain": "discrete",
+        "data": {"source": "categories", "types": 4, "rows": 8},
+        "regimes": ["taste"],
+        "iterations": 2,
+        "seeds": [0],
+    }
+    parts = [{"from": "previous", "filter": "taste"}]
+
+    def study(**keys: Any) -> dict[str, Any]:
+        return {
+            "experiments": {"a": experiment},
+            "filters": {"taste": {**taste, **keys}},
+            "regimes": {"taste": {"parts": parts}},
+        }
+
+    with pytest.raises(SystemExit) as caught:
+        plan_study(study())
+    assert str(caught.value).endswith(
+        "filters.taste.rewards: they are 120 apart, times beta; at most 100 with keep: drawn. Take keep: highest, "
+        "which so large ones come to."
+    )
+    plan_study(study(beta=0.5))
+    plan_study(study(keep="highest"))
 
 
 def test_the_figure_is_that_of_regimes_that_train_on_what_a_filter_by_rewards_keeps() -> None:

@@ -229,6 +229,27 @@ def test_sampling_with_vllm_takes_no_memory_of_its_gpu(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
+    ("slices", "threads", "expected"),
+    [
+        ([512], 1, 512),
+        ([512], 2, 256),
+        ([512, 512], 2, 512),
+        ([512, 88], 2, 103),  # three pieces beside two and the 88
+        ([512, 512, 512], 2, 256),
+        ([512] * 64, 2, 512),
+        ([512], 16, 35),  # fifteen pieces
+        ([512], 64, 32),  # not smaller
+        ([20], 4, 20),
+        ([], 2, 1),
+    ],
+)
+def test_slices_are_sampled_in_pieces_that_keep_the_threads_busy(
+    slices: list[int], threads: int, expected: int
+) -> None:
+    assert torch_engine.piece_size(slices, threads) == expected
+
+
+@pytest.mark.parametrize(
     ("gigabytes", "shared", "rows", "expected"),
     [
         (24, "1", 33_280, 2),

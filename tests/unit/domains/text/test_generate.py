@@ -162,6 +162,24 @@ def test_another_setting_does_not_go_on_from_finished_slices(
     assert parts[0] == parts[1]
 
 
+def test_threads_that_share_a_slice_sample_its_documents(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two slices of 30 and 15, in pieces."""
+    monkeypatch.setattr(sampler, "BLOCK", 30)
+    generate.run(job)
+    alone = documents(Path(job.output["part"]))
+    real, begun = torch_engine.sample_documents, []
+
+    def sampled(model: Transformer, prompts: torch.Tensor, *rest: Any) -> list[np.ndarray]:
+        begun.append((rest[3], len(prompts)))
+        return real(model, prompts, *rest)
+
+    monkeypatch.setattr(torch_engine, "sample_documents", sampled)
+    monkeypatch.setattr(torch_engine, "SMALLEST_PIECE", 2)
+    generate.run(replace(job, threads=3))
+    assert sorted(begun) == [(0, 15), (15, 15), (30, 15)]
+    assert documents(Path(job.output["part"])) == alone
+
+
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_part_sampled_as_on_a_gpu_is_the_same(job: Job, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In steps of fixed shapes, and two slices side by side."""

@@ -44,6 +44,7 @@ def test_a_packed_models_steps_give_the_same_logits(architecture: str, rows: int
     pack(model, rows)
     assert layers(model, PackedLinear) == 8
     assert layers(model, Linear) == 0
+    assert isinstance(model.head, PackedLinear)
     torch.testing.assert_close(logits(model), expected, rtol=1e-5, atol=1e-5)
 
 

@@ -1,9 +1,5 @@
 """The KV cache's memory on CPUs."""
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from itertools import pairwise
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,8 +18,7 @@ class BlockedMemory:
     def __init__(self, shape: Shape, sequences: int, max_length: int, dtype: torch.dtype) -> None:
         size = (sequences, shape.heads, _blocks(max_length), block_size(shape.head_size))
         self.layers = [_in_large_pages(size, dtype) for _ in range(shape.layers)]
-        self._threads = torch.get_num_threads()
-        self._scratch = torch.empty(self._threads, scratch_size(shape.head_size, max_length))
+        self._scratch = torch.empty(scratch_size(shape.head_size, max_length))
 
     def filled(self, layer: int, length: int) -> Tensor:
         """See `kv_cache.CacheMemory`."""
@@ -35,21 +30,8 @@ class BlockedMemory:
         memory = self.layers[layer]
         kernel = attention(head_size, str(qkv.dtype).removeprefix("torch."), str(memory.dtype).removeprefix("torch."))
 
-        def run(rows: range, scratch: Tensor) -> None:
-            cached = memory[first + rows.start]
-            addresses = (given.data_ptr() for given in (qkv[rows.start], cached, out[rows.start], scratch))
-            kernel(*addresses, len(rows), heads, position, *memory.stride()[:2])
-
-        if self._threads == 1:
-            run(range(sequences), self._scratch[0])
-            return
-        bounds = [sequences * thread // self._threads for thread in range(self._threads + 1)]
-        shares = [range(begin, end) for begin, end in pairwise(bounds) if begin < end]
-        list(self._pool.map(run, shares, self._scratch))
-
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._threads)
+        addresses = (given.data_ptr() for given in (qkv, memory[first], out, self._scratch))
+        kernel(*addresses, sequences, heads, position, *memory.stride()[:2])
 
 
 def _in_large_pages(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:

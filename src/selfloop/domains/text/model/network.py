@@ -42,9 +42,11 @@ class Linear(nn.Linear):
     def reset_parameters(self) -> None:
         """Do nothing."""
 
-    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
-        """The linear map of x, followed by one of `ACTIVATIONS`."""
+    def forward(self, x: Tensor, activation: str | None = None, residual: Tensor | None = None) -> Tensor:
+        """The linear map of x, followed by one of `ACTIVATIONS`, or added to a residual stream."""
         product = F.linear(x, self.weight, self.bias)
+        if residual is not None:
+            return residual + product
         return product if activation is None else ACTIVATIONS[activation](product)
 
 
@@ -95,9 +97,9 @@ class Block(nn.Module):
         return self._finish(x, mixed)
 
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        x = x + self.attention_out(mixed.reshape(x.shape))
-        fed: Tensor = self.feed_out(self.feed_in(self.feed_norm(x), self.activation))
-        return x + fed
+        x = self.attention_out(mixed.reshape(x.shape), residual=x)
+        fed: Tensor = self.feed_out(self.feed_in(self.feed_norm(x), self.activation), residual=x)
+        return fed
 
 
 class Transformer(nn.Module):
@@ -111,7 +113,7 @@ class Transformer(nn.Module):
         self.positions = Embedding(shape.context, shape.hidden_size) if gpt2 else None
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.hidden_size, eps=1e-5) if gpt2 else nn.RMSNorm(shape.hidden_size, eps=1e-5)
-        self.head = None if gpt2 else Linear(shape.hidden_size, shape.vocabulary, bias=False)
+        self.head: nn.Module | None = None if gpt2 else Linear(shape.hidden_size, shape.vocabulary, bias=False)
         table = None if gpt2 else rotation_table(shape)
         self.rotation: Tensor | None
         self.register_buffer("rotation", table, persistent=False)
@@ -167,7 +169,8 @@ class Transformer(nn.Module):
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             x = block.step(x, rotation, attend, layer)
-        return F.linear(self.norm(x), self.head_weight)
+        logits: Tensor = F.linear(self.norm(x), self.head_weight) if self.head is None else self.head(self.norm(x))
+        return logits
 
     def attention(self, device: torch.device, dtype: torch.dtype) -> str:
         """The backend of attention in training."""
@@ -191,7 +194,10 @@ class Transformer(nn.Module):
     @property
     def head_weight(self) -> Tensor:
         """The output projection, [vocabulary, hidden]; GPT-2's is tied to its embedding."""
-        return self.embedding.weight if self.head is None else self.head.weight
+        if self.head is None:
+            return self.embedding.weight
+        assert isinstance(self.head, Linear)  # not packed, as for sampling
+        return self.head.weight
 
 
 def attention_backend(shape: Shape, device: torch.device, dtype: torch.dtype, is_causal: bool = True) -> str:

@@ -1,7 +1,7 @@
 """Prepacked oneDNN linear layers for inference on CPUs.
 
-oneDNN, which ships with torch, otherwise reorders a weight matrix at every product; it also fuses bias and activation.
-torch.compile calls the same two operators, but needs a C++ compiler.
+oneDNN, which ships with torch, otherwise reorders a weight matrix at every product; it also fuses bias, activation and
+the addition to the residual stream. torch.compile calls the same operators, but needs a C++ compiler.
 """
 
 import torch
@@ -14,9 +14,10 @@ ONEDNN = {None: "none", "gelu": "gelu", "swiglu": "swish"}
 
 
 def pack(model: Transformer, rows: int) -> None:
-    """Prepack the blocks' matrices for products with about `rows` rows, if oneDNN supports device and dtype.
+    """Prepack all matrices for products with about `rows` rows, if oneDNN supports device and dtype.
 
-    The model can then neither be trained nor saved.
+    The model can then neither be trained nor saved. Unlike those of torch, these products are the same to the last bit
+    however many threads compute them.
     """
     if not can_pack(next(model.parameters())):
         return
@@ -25,7 +26,8 @@ def pack(model: Transformer, rows: int) -> None:
         for name, linear in list(block.named_children()):
             if isinstance(linear, Linear):
                 activation = block.activation if name == "feed_in" else None
-                setattr(block, name, PackedLinear(linear, activation, rows))
+                setattr(block, name, PackedLinear(linear.weight, linear.bias, activation, rows))
+    model.head = PackedLinear(model.head_weight, None, None, rows)
 
 
 def can_pack(weights: Tensor) -> bool:
@@ -40,16 +42,21 @@ def can_pack(weights: Tensor) -> bool:
 class PackedLinear(nn.Module):
     """`network.Linear` prepacked for products with about `rows` rows and one of `network.ACTIVATIONS`."""
 
-    def __init__(self, linear: Linear, activation: str | None, rows: int) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None, rows: int) -> None:
         super().__init__()
         # Gate and up projection are separate products.
         halves = 2 if activation == "swiglu" else 1
-        weights = linear.weight.detach().chunk(halves)
-        self.weights = [torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows) for weight in weights]
-        self.biases = [None] * halves if linear.bias is None else linear.bias.detach().chunk(halves)
+        weights = weight.detach().chunk(halves)
+        self.weights = [torch.ops.mkldnn._reorder_linear_weight(part.contiguous(), rows) for part in weights]
+        self.biases = [None] * halves if bias is None else bias.detach().chunk(halves)
 
-    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
-        """Equal to `network.Linear` up to rounding. x: [rows, inputs]."""
+    def forward(self, x: Tensor, activation: str | None = None, residual: Tensor | None = None) -> Tensor:
+        """Equal to `network.Linear` up to rounding. x: [rows, inputs]; residual: [rows, outputs]."""
+        if residual is not None:
+            added: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+                x, residual, self.weights[0], self.biases[0], "add"
+            )
+            return added
         product = self._product(x, 0, ONEDNN[activation])
         return product * self._product(x, 1, "none") if activation == "swiglu" else product
 

@@ -1,7 +1,9 @@
 """The engine `torch`: our own sampler, in this process."""
 
+import heapq
+import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Lock, local
@@ -23,6 +25,8 @@ from selfloop.processes.stopping import Stopped
 from selfloop.training.devices import cache_dtype, compute_dtype, describe, prepare_torch, total_memory
 from selfloop.training.slices import FinishedSlices, joined, split
 
+SMALLEST_PIECE = 32  # documents: fewer at once are slower
+IDLE = 1.1  # times as long as if all threads worked
 MAX_BATCH = 256  # documents at once on a CPU; larger batches are hardly faster
 CACHE_FRACTION = 0.5  # of a CPU's memory, for KV caches at maximum length
 # Slices side by side on a GPU: while one has few documents left, or its host decides, the others keep the GPU busy.
@@ -63,12 +67,10 @@ def sample(request: Request) -> Iterator[np.ndarray]:
         with lock:
             request.on_tokens(tokens)
 
-    def documents(rows: range) -> list[np.ndarray]:
-        if (saved := finished.load(rows.start)) is not None:
-            return split(saved)
+    def sampled(rows: range) -> list[np.ndarray]:
         with on_stream(device):
             prompts = torch.from_numpy(request.prompts[rows.start - first : rows.stop - first]).to(device)
-            sampled = (sample_in_lanes if fixed else sample_documents)(
+            return (sample_in_lanes if fixed else sample_documents)(
                 model,
                 prompts,
                 request.sampling,
@@ -79,27 +81,60 @@ def sample(request: Request) -> Iterator[np.ndarray]:
                 batch,
                 request.tokens,
             )
-        finished.save(rows.start, joined(sampled))
-        return sampled
+
+    def of_slice(rows: range) -> list[np.ndarray]:
+        if (saved := finished.load(rows.start)) is not None:
+            return split(saved)
+        documents = list(itertools.chain.from_iterable(piece_pool.map(sampled, in_pieces(rows, size))))
+        finished.save(rows.start, joined(documents))
+        return documents
 
     request.on_tokens(0)
-    # On a CPU a slice per thread: intra-op parallelism of small operations is mostly synchronisation.
-    at_once = slices_at_once(device, len(own_slices[0])) if fixed and own_slices else request.threads
-    workers = min(at_once, len(own_slices))
-    torch.set_num_threads(max(1, request.threads // max(1, workers)))
+    # On a CPU each thread samples alone: intra-op parallelism of small operations is mostly synchronisation.
+    sizes = [len(rows) for rows in own_slices]
+    if fixed and own_slices:
+        at_once, size = slices_at_once(device, sizes[0]), sizes[0]
+    else:
+        at_once, size = request.threads, piece_size(sizes, request.threads)
+    workers = max(1, min(at_once, sum(len(in_pieces(rows, size)) for rows in own_slices)))
+    torch.set_num_threads(max(1, request.threads // workers))
     if device.type == "cuda":
         torch.cuda.synchronize()  # the threads' streams need the model
-    with any_order(fixed), ThreadPoolExecutor(max(1, workers)) as pool:
+    with any_order(fixed), ThreadPoolExecutor(workers) as piece_pool, ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[list[np.ndarray]]] = deque()
         try:
             for rows in own_slices:
-                waiting.append(pool.submit(documents, rows))
+                waiting.append(pool.submit(of_slice, rows))
                 if len(waiting) > workers:  # bounds the finished slices in memory
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
         finally:
             ended.set()  # after an error or a stop signal, no thread finishes its slice
+
+
+def piece_size(slices: Sequence[int], threads: int) -> int:
+    """Documents at most of the pieces in which slices of these sizes are sampled on a CPU: all threads end together.
+
+    The largest ones that keep the threads busy for 1 / `IDLE` of the time, or as small as is fast.
+    """
+    largest = max(slices, default=1)
+    for count in range(1, largest // SMALLEST_PIECE + 1):
+        size = -(-largest // count)
+        ends = [0] * threads
+        for rows in slices:
+            for piece in in_pieces(range(rows), size):
+                heapq.heapreplace(ends, ends[0] + len(piece))
+        if max(ends) * threads <= IDLE * sum(slices):
+            return size
+    return min(largest, SMALLEST_PIECE)
+
+
+def in_pieces(rows: range, size: int) -> list[range]:
+    """The fewest pieces of at most this size, as equal as can be."""
+    count = -(-len(rows) // size)
+    bounds = [rows.start + len(rows) * piece // count for piece in range(count + 1)]
+    return [range(*piece) for piece in itertools.pairwise(bounds)]
 
 
 def slices_at_once(device: torch.device, rows: int) -> int:

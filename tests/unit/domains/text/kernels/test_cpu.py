@@ -70,17 +70,6 @@ def test_attention_is_pytorchs(head_size: int, dtype: torch.dtype, kv_dtype: tor
         torch.testing.assert_close(attend(blocked, position, qkv).double(), expected, rtol=tolerance, atol=tolerance)
 
 
-def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    qkv = torch.randn(20, 7, 3, 2, 16, generator=torch.Generator().manual_seed(0))
-    found = []
-    for threads in (1, 3, 16):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        blocked = memory(2, 16, torch.bfloat16, sequences=7)
-        found.append(torch.stack([attend(blocked, position, one) for position, one in enumerate(qkv)]))
-    assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0], found[2])
-
-
 def test_a_sequence_with_nan_gets_nan_and_the_others_do_not() -> None:
     blocked = memory(2, 16, torch.bfloat16)
     qkv = torch.ones(3, 3, 2, 16)

@@ -15,6 +15,7 @@ from llvmlite import ir
 from selfloop.domains.text.kernels.cpu.code import BYTES, CACHE_LINE, INDEX, LANES, Code, Kernel, Value, index, vector
 
 COLUMNS = 64  # dimensions summed at once: half of the registers of a processor with AVX2
+AHEAD = 2  # heads from that which is computed to that which is prefetched: one is too near if there are few positions
 CHAINS = 4  # sums at once at least, since an addition begins before the last one has ended
 
 
@@ -132,12 +133,16 @@ class _Writer:
             loop.values = [code.fadd(loop.values[0], weight)]
         return code.sum(code.split(loop.values[0]))
 
+    def prefetch(self, begin: Value, count: int) -> None:
+        """Begin to read what lies where these numbers do, in a head that comes later, or a sequence."""
+        later = self.code.at(begin, self.kv_dtype, self.code.mul(self.per_head, index(AHEAD)))
+        for number in range(0, count, CACHE_LINE // BYTES[self.kv_dtype]):
+            self.code.prefetch(self.code.at(later, self.kv_dtype, number))
+
     def score(self, query: Value, block: Value) -> Value:
-        """The scores of a block's positions. Begins to read the same block of the next head, or sequence."""
+        """The scores of a block's positions."""
         code = self.code
-        following = code.at(block, self.kv_dtype, self.per_head)
-        for number in range(0, block_size(self.size), CACHE_LINE // BYTES[self.kv_dtype]):
-            code.prefetch(code.at(following, self.kv_dtype, number))
+        self.prefetch(block, LANES * self.size)
         with code.loop(self.size // self.chunk, vector(0.0), vector(0.0)) as chunks:
             begin = code.mul(chunks.index, index(self.chunk))
             for offset in range(self.chunk):
@@ -156,6 +161,8 @@ class _Writer:
             chains = max(1, CHAINS // len(columns))
             with code.loop(count, *[vector(0.0, lanes)] * (chains * len(columns))) as loop:
                 values = self.values(self.block(blocks, loop.index))
+                if first == 0:
+                    self.prefetch(values, LANES * width)
                 own_weights = code.at(weights, "float32", code.mul(loop.index, index(LANES)))
                 for position in range(LANES):
                     weight = code.spread(code.number(code.at(own_weights, "float32", position)), lanes)

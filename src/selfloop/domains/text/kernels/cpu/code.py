@@ -75,10 +75,13 @@ class Code(ir.IRBuilder):  # type: ignore[misc]
         self.store(value, pointer, align=BYTES[dtype])
 
     def prefetch(self, pointer: Value) -> None:
-        """Begin to read the cache line at an address, which may be outside of the memory."""
+        """Begin to read the cache line at an address, which may be outside of the memory, into the second-level cache.
+
+        The first level has room for few such lines, and for what is computed with.
+        """
         function = self._intrinsic("llvm.prefetch.p0", ir.VoidType(), [POINTER, BITS, BITS, BITS])
-        to_read, near, data = (ir.Constant(BITS, number) for number in (0, 3, 1))
-        self.call(function, [pointer, to_read, near, data])
+        to_read, level, data = (ir.Constant(BITS, number) for number in (0, 2, 1))
+        self.call(function, [pointer, to_read, level, data])
 
     def rounded(self, value: Value, dtype: str) -> Value:
         """A vector as it is stored: nearest, ties to even; NaN stays NaN."""

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +140,12 @@ for line in sys.stdin:
 """
 
 
-def share_of_first_half(folder: Path, parts: list[Path], scores: list[Path], seed: int, **changes: Any) -> float:
-    """Of the rows that a filter or its twin keeps of two parts: the share that is in the first half of its part."""
+def kept_of(folder: Path, parts: list[Path], scores: list[Path], seed: int, **changes: Any) -> dict[str, float]:
+    """Of the rows that a filter or its twin keeps of two parts: the shares in first halves of parts, and of part 0."""
     base = {"name": "mine", "keep": "highest", "each": False, "candidates": 2, "beta": 1.0, "noise": 0.0}
     how = Choice.model_validate({**base, "random": not scores, **changes})
     takes = [training_set.Take(iteration=1, part=part, amount=0.5, skip=0.0, weight=1.0, filter=how) for part in (0, 1)]
-    output = folder / f"set-{seed}-{len(scores)}"
+    output = folder / f"set-{seed}-{len(scores)}-{how.each}"
     job = Job(
         {"parts": [str(part) for part in parts], "real": str(parts[0]), "scores": [str(each) for each in scores]},
         {"training_set": str(output)},
@@ -152,9 +153,11 @@ def share_of_first_half(folder: Path, parts: list[Path], scores: list[Path], see
     )
     training_set.run(job)
     shards = json.loads((output / "manifest.json").read_text())["shards"]
-    kept = np.concatenate([pq.read_table(output / shard["selection"]).column("row").to_numpy() for shard in shards])
+    rows = [pq.read_table(output / shard["selection"]).column("row").to_numpy() for shard in shards]
+    kept = np.concatenate(rows)
     assert len(kept) == ROWS
-    return float((kept < ROWS // 2).mean())
+    assert not how.each or sorted(kept) == list(range(ROWS)), "one of each row's candidates"
+    return {"first half": float((kept < ROWS // 2).mean()), "part 0": len(rows[0]) / ROWS}
 
 
 ROWS, DRAWS = 100, 6
@@ -166,19 +169,22 @@ def test_a_scorer_at_random_equals_its_twin_within_noise(domain: str, tmp_path: 
     for seed, part in enumerate(parts):
         write_part(domain, part, ROWS, real=False, seed=seed)
     (tmp_path / "verify.py").write_text(RANDOM)
-    shares: dict[str, list[float]] = {"filter": [], "twin": []}
+    shares: dict[tuple[str, bool], list[dict[str, float]]] = defaultdict(list)
     for seed in range(DRAWS):
         files = []
         for part in parts:
             command = [sys.executable, "-S", str(tmp_path / "verify.py"), f"{seed} {part.name}"]
             scored(STEPS[domain], part, Filter(by="command", command=command))
             files.append(part.parent / f"{part.name}-scores.parquet")
-        shares["filter"].append(share_of_first_half(tmp_path, parts, files, seed))
-        shares["twin"].append(share_of_first_half(tmp_path, parts, [], seed))
-    # Half of 2 ROWS candidates are kept, and half of them are in a first half: a hypergeometric number.
-    deviation = np.sqrt(0.25 * 0.5 / ROWS / DRAWS)
-    for found in shares.values():
-        assert np.mean(found) == pytest.approx(0.5, abs=4 * deviation)
+        for each in (False, True):
+            shares["filter", each].append(kept_of(tmp_path, parts, files, seed, each=each))
+            shares["twin", each].append(kept_of(tmp_path, parts, [], seed, each=each))
+    # Half of 2 ROWS candidates are kept, and half of them are in a first half and of part 0: hypergeometric numbers. Of
+    # each row one of two is kept: a binomial number of part 0.
+    for (_, each), found in shares.items():
+        deviation = np.sqrt((0.25 if each else 0.125) / ROWS / DRAWS)
+        for name in ("part 0",) if each else ("first half", "part 0"):
+            assert np.mean([one[name] for one in found]) == pytest.approx(0.5, abs=4 * deviation)
 
 
 @pytest.mark.parametrize("domain", domain_names())

@@ -181,6 +181,31 @@ def test_a_checkpoint_that_a_filter_names_is_known_by_its_contents(
     assert names[0] != names[1]
 
 
+@pytest.mark.parametrize("of", ["first", "sampler", "referee"])
+def test_rows_are_scored_under_the_model_that_is_asked_for(of: str) -> None:
+    data = {"source": "packaged", "name": "orl", "size": 32, "reserve": 1.0}
+    experiment = {"domain": "image", "data": data, "regimes": ["verified"], "iterations": 3, "seeds": [0]}
+    plan = plan_study(
+        {
+            "experiments": {"a": experiment},
+            "regimes": {"verified": {"parts": REGIMES["verified"]["parts"]}},
+            "filters": {"trusted": {"by": "reconstruction", "of": of, "candidates": 2}},
+        }
+    )
+    (chain,) = plan.chains
+    referees = [model.name for model in plan.models.values() if model.iteration == 0]
+    assert len(referees) == (of == "referee")
+    for iteration in (2, 3):
+        scores = chain.models[iteration - 1].scores
+        under = {"first": chain.models[0].name, "sampler": chain.models[iteration - 2].name, "referee": referees[:1]}[
+            of
+        ]
+        assert [score.under for score in scores] == [under[0] if of == "referee" else under] * 2
+        for score in scores:
+            job: Any = SimpleNamespace(model=score.part.model, part=score.part.name, score=score.name)
+            assert plan.score_input(job)["checkpoint"] == f"results/models/{score.under}/checkpoint"
+
+
 def test_a_checkpoint_of_text_needs_its_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("theirs").mkdir()

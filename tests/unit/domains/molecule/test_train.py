@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,25 @@ def test_what_is_measured_during_a_training_changes_no_bit_of_the_model(molecule
         found.append(fit(build(MODEL, 3), one, config, ResumeCheckpoint(Path("nowhere"), "x", 1e9), CPU, _Quiet))
     assert [len(each.curve) for each in found] == [1, 4]
     assert all(torch.equal(tensor, found[1].weights[name]) for name, tensor in found[0].weights.items())
+
+
+def test_a_trained_referee_finds_real_conformations_likelier_than_others(
+    molecules: Conformations, tmp_path: Path
+) -> None:
+    section = MODEL.changed(hidden_size=16)
+    model = build(section, 0)
+    one = ConformationTask(molecules, molecules, sigmas(section), 300, 10, 1, CPU)
+    schedule = OptimizerConfig.of(TRAINING.changed(learning_rate=5e-3, schedule="cosine"))
+    fit(model, one, schedule, ResumeCheckpoint(Path("nowhere"), "x", 1e9), CPU, _Quiet)
+    generator = np.random.default_rng(0)
+    others = [molecules[row] for row in range(len(molecules))]
+    moved = [each.coordinates + generator.normal(scale=0.5, size=each.coordinates.shape) for each in others]
+    write_conformations(
+        [replace(each, coordinates=to.astype(np.float32)) for each, to in zip(others, moved, strict=True)],
+        tmp_path / "moved",
+    )
+    found = row_losses(model.eval(), sigmas(section), molecules, CPU)
+    assert (found < row_losses(model, sigmas(section), read_conformations(tmp_path / "moved"), CPU)).all()
 
 
 def test_a_plateau_watches_the_validation_molecules_after_the_test_losses(molecules: Conformations) -> None:

@@ -86,9 +86,14 @@ class Plan(Requesting):
 
     def warnings(self) -> list[str]:
         """What of the config is allowed and likely not wanted; a sentence each, beginning with the key."""
-        entries = self.checked.experiments
+        models = {e.name: e.sized_model for e in self.experiments}
+        named: dict[str, list[str]] = {}
+        for name, entry in self.checked.experiments.items():
+            for text in load_domain(entry.domain).warnings(entry.changed(model=models[name])):
+                named.setdefault(text, []).append(name)
         found = [
-            f"experiments.{name}.{text}" for name, e in entries.items() for text in load_domain(e.domain).warnings(e)
+            f"experiments.{name}.{text}" + (f" The same holds for {', '.join(others)}." if others else "")
+            for text, (name, *others) in named.items()
         ]
         return found + [_of_copies(e) for e in self.data.values() if e.copies]
 

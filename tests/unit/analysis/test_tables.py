@@ -7,11 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from selfloop.analysis.show import Artifact
 from selfloop.analysis.table import Table, escaped, read_table, save_table
 from selfloop.analysis.write_tables import headline_page, headline_table, trend_page, trend_table
 from selfloop.data.quantity import Quantity
+from selfloop.data.shards import ShardWriter
+from selfloop.domains.text.data.token_store import SCHEMA
+from selfloop.domains.text.steps import write_samples
 from selfloop.domains.text.steps.write_samples import samples_page, samples_table
 from selfloop.errors import UserError
+from selfloop.jobs.job import Job
 from selfloop.statistics import estimates
 
 from .conftest import LOSS
@@ -118,6 +123,20 @@ def test_samples_are_ordered_and_cut_to_length():
     assert table["text"].tolist() == ["two", "ten", "xxxxxxxxx…", "one"]
     assert table["iteration"].tolist() == [2, 10, 2, 1]
     assert list(table.columns) == ["model", "regime", "sampling", "iteration", "seed", "text"]
+
+
+def test_samples_of_one_model_in_two_experiments_are_told_apart(tmp_path: Path, loss: Quantity):
+    of = {"regime": "replace", "sampling": "temperature=1.0", "seed": 0, "iteration": 2}
+    chains = [("tuned", "GPT-2"), ("lora", "GPT-2"), ("llama", "Llama")]
+    for experiment, _ in chains:
+        (tmp_path / experiment).mkdir()
+        with ShardWriter(tmp_path / experiment, SCHEMA) as writer:
+            writer.append({"text": "words", "input_ids": [0], "iteration": 2, "part": 0, "row": 0})
+    artifacts = [Artifact(experiment=e, model=m, part=str(tmp_path / e), **of) for e, m in chains]
+    cut = write_samples.Cut(samples_per_model=1, sample_characters=10)
+    params = write_samples.Params(domain="text", headline=loss, asked=cut, artifacts=artifacts, titles={})
+    write_samples.run(Job({}, {"tables": [str(tmp_path / "text-samples.csv")]}, params))
+    assert read_table(tmp_path / "text-samples.csv")["model"].tolist() == ["GPT-2, tuned", "GPT-2, lora", "Llama"]
 
 
 @pytest.mark.parametrize(

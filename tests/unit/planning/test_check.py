@@ -21,6 +21,7 @@ from selfloop.config import load, models
 from selfloop.config.load import read, read_scalars, uncollected
 from selfloop.config.section import Section, descriptions
 from selfloop.domains.protocol import domain_names, load_domain
+from selfloop.domains.text.data import sources
 from selfloop.errors import UserError
 from selfloop.planning import study
 from selfloop.planning.check import check
@@ -326,6 +327,38 @@ def test_a_study_that_would_cut_most_of_its_documents_says_so_with_the_key_that_
     assert "data.documents.tokens: 256 is more than the model's context, 128 tokens" in message(config)
     config["experiments"]["a"]["data"]["documents"] = {"paragraphs": False}
     assert "data.documents: it divides nothing" in message(config)
+
+
+def test_what_is_cut_is_said_of_other_sources_too_of_large_ones_by_their_first_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = "It was a dark and stormy night.\n" * 1000
+    pq.write_table(pa.table({"text": [book] * 19}), tmp_path / "books.parquet")
+    config = files_config(tmp_path / "books.parquet")
+    config["experiments"]["a"]["model"] = {"architecture": "gpt2", "context": 128, "vocabulary": 8000}
+    (said,) = plan_study(config).warnings()
+    assert "tokens (98.4%) are not trained on; data.documents: {tokens: 128}" in said
+    (tmp_path / "books.txt").write_text("<|endoftext|>\n".join([book] * 50))
+    config["experiments"]["a"]["data"]["train"] = str(tmp_path / "books.txt")
+    monkeypatch.setattr(sources, "COUNTED_BYTES", 10**6)
+    (said,) = plan_study(config).warnings()
+    assert "(98.4%) of the first 33 documents are not trained on" in said
+    pairs = [json.dumps({"prompt": "Who?", "text": "I. " * 1000})] * 19
+    (tmp_path / "pairs.jsonl").write_text("\n".join(pairs))
+    config["experiments"]["a"]["data"] |= {"train": str(tmp_path / "pairs.jsonl"), "prompt_column": "prompt"}
+    (said,) = plan_study(config).warnings()
+    assert said.endswith("are not trained on; raise it, as prompts and responses are not divided.")
+
+
+def test_what_is_cut_of_packaged_text_is_said_once_with_the_tokens_of_the_model_that_training_starts_from() -> None:
+    config = base()
+    first = config["experiments"]["a"] | {"data": {"source": "packaged", "name": "shakespeare", "min_characters": 80}}
+    first["model"] = {"architecture": "gpt2", "context": 96, "vocabulary": 512}
+    tuned = {"like": "a", "model": {"checkpoint": {"experiment": "a"}, "context": 96}}
+    config["experiments"] = {"a": first, "b": tuned, "c": {"like": "b", "iterations": 2}}
+    (said,) = plan_study(config).warnings()
+    assert said.startswith("experiments.a.model.context: documents are cut at 96 tokens, so about ")
+    assert said.endswith("trains on all of them, in consecutive pieces. The same holds for b, c.")
 
 
 @pytest.mark.parametrize(

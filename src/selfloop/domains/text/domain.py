@@ -315,21 +315,20 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
         return None if rows is None or unknown else (rows, training.batch_size)
 
     def warnings(self, experiment: Experiment) -> list[str]:
-        """How much of local files is cut at the context, if much, by the usual number of characters per token."""
+        """How much is cut at the context, if much, by the usual number of characters per token."""
         data, context = experiment.data, experiment.model.context
-        lengths = None if data.piece is not None else sources.known_lengths(data)
-        if not lengths:
-            return []
+        lengths, whole = ([], True) if data.piece is not None else sources.first_lengths(data)
         per_token = characters_per_token(experiment.model.vocabulary)
         tokens = sum(lengths) / per_token + 2 * len(lengths)
         cut = sum(length / per_token + 2 - context for length in lengths if length / per_token + 2 > context)
         if cut <= MOST_CUT * tokens:
             return []
-        return [
-            f"model.context: documents are cut at {context} tokens, so about {short(round(cut))} of "
-            f"{short(round(tokens))} tokens ({cut / tokens:.1%}) are not trained on; data.documents: "
-            f"{{tokens: {context}}} trains on all of them, in consecutive pieces."
-        ]
+        much = f"{short(round(cut))} of {short(round(tokens))} tokens ({cut / tokens:.1%})"
+        much += "" if whole else f" of the first {len(lengths):,} documents"
+        helps = f"data.documents: {{tokens: {context}}} trains on all of them, in consecutive pieces."
+        if data.prompt_column is not None:
+            helps = "raise it, as prompts and responses are not divided."
+        return [f"model.context: documents are cut at {context} tokens, so about {much} are not trained on; {helps}"]
 
     def analyses(self, _: Mapping[str, Experiment], regimes: Mapping[str, Regime] = BUILT_IN) -> list[Analysis]:
         """The figures of the profile."""

@@ -9,6 +9,7 @@ import torch
 from selfloop.config.training_length import TrainingLength
 from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.token_store import TokenStore
+from selfloop.domains.text.data.tokenizer import Marks
 from selfloop.domains.text.model import batches, loss
 from selfloop.domains.text.model.batches import DocumentTask, Order, PackedTask
 from selfloop.domains.text.model.loss import IGNORED, cross_entropy
@@ -141,6 +142,25 @@ def test_packed_rows_are_full_and_hold_every_document_once(store: TokenStore) ->
     begins = np.flatnonzero(stream == 0)
     documents = [piece.tolist() for piece in np.split(stream, begins)[1:]]
     assert sorted(documents) == sorted(store[row][:-1].tolist() for row in range(DOCUMENTS))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_begin_of_text_of_its_own_is_packed_before_each_document_and_never_predicted(weighted: bool) -> None:
+    """As a checkpoint's may be: it samples after that token, which its training must have seen."""
+    begin, end = 60, 61
+    documents = [[begin, *range(1, 2 + row % 7), *([] if row % 5 == 0 else [end])] for row in range(40)]  # some are cut
+    bounds = np.cumsum([0, *map(len, documents)])
+    store = TokenStore(np.concatenate(documents).astype("<u2"), bounds, Marks(begin, end, 62))
+    weights = np.ones(40, dtype=np.float32) if weighted else None
+    one = PackedTask(store, store, Order(TrainingLength(epochs=1), 4, 1), 16, CPU, weights)
+    found = [one.batch(step) for step in range(one.steps)]
+    inputs = torch.cat([batch.inputs.flatten() for batch in found])
+    targets = torch.cat([batch.targets.flatten() for batch in found])
+    assert sorted(targets[targets != IGNORED].tolist()) == sorted(token for ids in documents for token in ids[1:])
+    known = targets != IGNORED
+    assert (inputs[known] == begin).sum() == 40
+    assert bool((targets[known & (inputs == begin)] == 1).all())  # what follows it is a document's first token
+    assert sum(batch.tokens for batch in found) == bounds[-1] - 40
 
 
 def test_packed_epochs_are_permutations_and_rows_a_function_of_the_step(store: TokenStore) -> None:

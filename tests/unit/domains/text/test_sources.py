@@ -151,7 +151,7 @@ def test_documents_may_be_paragraphs_and_a_file_then_needs_no_separator(tmp_path
     train, test, _ = read(data)
     assert sorted([*train, *test]) == ["One.\nStill one.", "Three.", "Two."]
     assert sources.known_train_rows(data) == len(train) == 2
-    assert sources.known_lengths(data) == [15, 4, 6]
+    assert sources.first_lengths(data) == ([15, 4, 6], True)
     with pytest.raises(UserError, match=r"data\.documents, which divides long ones"):
         read(section(train=str(path)))
 

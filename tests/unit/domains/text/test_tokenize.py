@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from selfloop.data.shards import ShardWriter, iterate_rows, shard_paths
-from selfloop.domains.text.config import Data, Documents
+from selfloop.domains.text.config import Data, Documents, Training
 from selfloop.domains.text.data import tokenizer as tokenizer_module
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
+from selfloop.domains.text.model.batches import DocumentTask, LanguageTask, Order, PackedTask
+from selfloop.domains.text.model.loss import IGNORED
 from selfloop.domains.text.steps import prepare_data, tokenize, train_tokenizer
 from selfloop.domains.text.steps.prepare_data import SCHEMA
 from selfloop.jobs.job import Job
@@ -63,7 +66,7 @@ CONTEXT = 32
 
 
 @pytest.mark.parametrize("documents", [Documents(tokens=CONTEXT), Documents(tokens=CONTEXT, paragraphs=True)])
-def test_every_token_of_long_documents_is_in_a_piece(tmp_path: Path, documents: Documents) -> None:
+def test_every_token_of_long_documents_is_in_a_piece_and_trained_on(tmp_path: Path, documents: Documents) -> None:
     """19 books, divided by a line; none is lost, also where a piece ends within a character of two tokens."""
     chapters = [f"Chapter {chapter}: the sea, naïve and 大海, went on. " * 9 for chapter in range(5)]
     books = [f"Book {number}.\n\n" + "\n \n".join(chapters) for number in range(19)]
@@ -96,6 +99,15 @@ def test_every_token_of_long_documents_is_in_a_piece(tmp_path: Path, documents: 
         assert int(store.ended.sum()) == len(texts) > 0
         assert max(store.lengths) <= CONTEXT < sum(map(len, ids)) / 4
         assert min(store.lengths) > 2  # no piece is end-of-text alone
+        order = Order(Training(epochs=1), 4, seed=0)
+        tasks: tuple[LanguageTask, ...] = (
+            DocumentTask(store, store, order, torch.device("cpu")),
+            PackedTask(store, store, order, CONTEXT, torch.device("cpu")),
+        )
+        for task in tasks:
+            batches = [task.batch(step).targets for step in range(task.steps)]
+            targets = torch.cat([batch[batch != IGNORED] for batch in batches])
+            assert sorted(targets.tolist()) == sorted(chain(*ids))
 
 
 def test_a_piece_never_holds_end_of_text_alone() -> None:

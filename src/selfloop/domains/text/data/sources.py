@@ -11,6 +11,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 COUNTED_BYTES = 32 * 2**20  # total size of local files up to which documents are counted at parse time
+LOOKED_AT = 2**20  # characters of other sources that are read at parse time
 TYPICAL_COMPRESSION = 8  # assumed maximum compression ratio of text files
 
 Log = Callable[[str], None]
@@ -180,16 +182,32 @@ def _available_train_rows(data: Data) -> int | None:
     return total if data.test else total - _test_rows_of(total, data)
 
 
-def known_lengths(data: Data) -> list[int] | None:
-    """Characters of each train document, before any is held out, where all are in local files and cheap to count.
+def first_lengths(data: Data) -> tuple[list[int], bool]:
+    """Characters of the first train documents, before any is held out, and whether these are all; none of the hub.
+
+    All are read where `known_train_rows` has read them; otherwise about `LOOKED_AT` characters.
 
     Raises:
         UserError: as `known_train_rows`.
     """
-    if data.source != "files":
-        return None
-    paths = matching_files(data.train)[0]
-    return None if any(files.kind(path) == ".parquet" for path in paths) else _lengths(data, paths)
+    paths = matching_files(data.train)[0] if data.source == "files" else []
+    if paths and all(files.kind(path) != ".parquet" for path in paths):
+        whole = _lengths(data, paths)
+        if whole is not None:
+            return whole, True
+    raw: Raw = iter(())
+    if data.source == "files":
+        reads = (data.text_column, data.separator, data.documents, Found(), data.prompt_column)
+        raw = chain.from_iterable(in_file(path, *reads) for path in paths)
+    elif data.source == "packaged":
+        raw = divided(data.documents, shakespeare.split("train", given(data.name)))
+    lengths, characters = [], 0
+    for document, _ in kept(raw, data.min_characters, Tally()):
+        lengths.append(len(document))
+        characters += len(document)
+        if characters > LOOKED_AT:
+            return lengths, False
+    return lengths, True
 
 
 def _lengths(data: Data, paths: list[Path]) -> list[int] | None:

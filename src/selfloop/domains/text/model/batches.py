@@ -94,7 +94,7 @@ class LanguageTask:
         given = self.given(step)
         given = None if given is None else given[share]
         length = padded_length(max(map(len, rows[share])) - 1, self.longest, self.device)
-        return to_batch(rows[share], self.device, weights, self.test.marks.end, given, length)
+        return to_batch(rows[share], self.device, weights, self.test.marks.begin, given, length)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy, nats per token of an average batch.
@@ -174,9 +174,10 @@ class DocumentTask(LanguageTask):
 class PackedTask(LanguageTask):
     """Rows of `context` tokens of the concatenated documents, in a fresh permutation per epoch.
 
-    The begin-of-text of a document is the end-of-text of the one before; after a truncated document it is no target, so
-    that no model learns to end where documents were cut. As is usual with packing, a row may begin within a document,
-    and attention crosses document boundaries. The last row of an epoch may be shorter; there is no other padding.
+    The begin-of-text of a document is the end-of-text of the one before, where the two are one token; after a truncated
+    document it is no target, so that no model learns to end where documents were cut. A begin-of-text of its own
+    follows the end-of-text, and is never a target. As is usual with packing, a row may begin within a document, and
+    attention crosses document boundaries. The last row of an epoch may be shorter; there is no other padding.
     """
 
     def __init__(
@@ -189,12 +190,12 @@ class PackedTask(LanguageTask):
         weights: np.ndarray | None = None,
     ) -> None:
         self.train, self.context = train, context
-        self._ended = (train.lengths > 1) & train.ended
+        # Those whose end-of-text is the begin-of-text of the next.
+        self._ended = (train.lengths > 1) & train.ended & (train.marks.begin == train.marks.end)
         self._lengths = train.lengths - self._ended
         self._tokens = int(self._lengths.sum())
         rows = math.ceil(self._tokens / context)
-        predicted = self._lengths - ~self._ended
-        super().__init__(test, order, math.ceil(rows / order.batch_size), predicted, device, weights, context)
+        super().__init__(test, order, math.ceil(rows / order.batch_size), train.lengths - 1, device, weights, context)
         self._total_rows = rows
         self._epoch = lru_cache(maxsize=2)(self._permutation)
 
@@ -230,12 +231,13 @@ class PackedTask(LanguageTask):
         return np.concatenate(pieces)[begin - start : end - start + 1]
 
     def _piece(self, order: np.ndarray, index: int) -> np.ndarray:
-        """The document at `index` of the order, without its end-of-text; after the last one, its end-of-text.
+        """The document at `index` of the order, without its end-of-text if that is the next one's begin-of-text; after
+        the last one, that.
 
-        Its begin-of-text is `IGNORED` if the document before it was truncated.
+        Its begin-of-text is `IGNORED` if it is not the end-of-text of the document before it.
         """
         begin = np.array(
-            [self.train.marks.end if index == 0 or self._ended[order[index - 1]] else IGNORED], dtype=np.int32
+            [self.train.marks.begin if index == 0 or self._ended[order[index - 1]] else IGNORED], dtype=np.int32
         )
         if index == len(order):
             return begin

@@ -7,8 +7,8 @@ from typing import TypeAlias
 import pandas as pd
 from pydantic import BaseModel
 
-from selfloop.analysis.read import REAL_DATA, in_order, regimes_in_order
-from selfloop.analysis.show import Asking, outputs
+from selfloop.analysis.read import REAL_DATA, in_order, names_of, regimes_in_order
+from selfloop.analysis.show import Artifact, Asking, outputs
 from selfloop.analysis.table import Readable, Table, one_line, plain, save_table
 from selfloop.data.quantity import Quantity
 from selfloop.data.shards import iterate_rows, shard_paths
@@ -27,13 +27,17 @@ Params: TypeAlias = Asking[Cut]
 
 
 def run(job: Job[Params]) -> None:
-    """Take some documents of each data set; that of iteration 1 stands under no regime, as all share it."""
+    """Take some documents of each data set; that of iteration 1 stands under no regime, as all share it.
+
+    Models are named as in figures: with the experiment, where several train the same model.
+    """
     asked = job.params.asked
+    labels = names_of(pd.DataFrame([of.model_dump() for of in job.params.artifacts], columns=[*Artifact.model_fields]))
     rows = []
     for of in job.params.artifacts:
         batch = next(iterate_rows(shard_paths(Path(of.part)), ["text"], batch_rows=asked.samples_per_model))
         regime = of.regime if of.iteration > 1 else REAL_DATA
-        place = (of.model, regime, of.sampling, of.iteration, of.seed)
+        place = (labels[of.experiment, of.model, of.sampling][0], regime, of.sampling, of.iteration, of.seed)
         rows += [(*place, text) for text in batch.column("text").to_pylist()]
     data = samples_table(rows, asked.sample_characters)
     save_table(data, samples_page(data, job.params.headline), outputs(job))

@@ -1,5 +1,6 @@
 """Filters are planned: candidates, scores, and the random twin."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -168,10 +169,19 @@ def test_a_checkpoint_that_a_filter_names_is_known_by_its_contents(
     }
     with pytest.raises(SystemExit, match="'theirs' is not a folder of a checkpoint"):
         plan_study(study)
+    Path("theirs").mkdir()
+    of_others = {"model_type": "convolutional-vae", "image_size": 64, "color": "rgb"}
+    for config_json, problem in (
+        ("not JSON", "'theirs' is not a checkpoint of this domain, whose config.json has convolutional-vae."),
+        (json.dumps({"model_type": "gpt2"}), "'theirs' is not a checkpoint of this domain"),
+        (json.dumps(of_others), "'theirs' is of rgb images of 64 pixels, not of rgb ones of 32, as data.color and"),
+    ):
+        Path("theirs/config.json").write_text(config_json)
+        with pytest.raises(SystemExit, match=f"filters.trusted.of: {problem}"):
+            plan_study(study)
     names = []
-    for held in ("{}", '{"a": 1}'):
-        Path("theirs").mkdir(exist_ok=True)
-        Path("theirs/config.json").write_text(held)
+    for latent in (8, 16):
+        Path("theirs/config.json").write_text(json.dumps({**of_others, "image_size": 32, "latent": latent}))
         plan = plan_study(study)
         score = plan.chains[0].models[1].scores[0]
         names.append(score.name)

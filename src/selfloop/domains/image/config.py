@@ -8,6 +8,7 @@ from selfloop.config.section import DataSeed, Paths, Reserve, Section, Start
 from selfloop.config.training_length import TrainingLength
 
 VALIDATION_KEYS = ("validation", "validation_split")  # of `data`; besides them, there is a fraction
+MODEL_TYPE = "convolutional-vae"  # in config.json of checkpoints
 
 
 class Data(Section):

@@ -1,19 +1,22 @@
 """What the study asks of the image domain while it is planned: names, sizes, and what is wrong with the settings."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from selfloop.config import models
+from selfloop.config.filters import Filter
 from selfloop.config.section import first_of
 from selfloop.data.profile import Measure, Profile
 from selfloop.data.quantity import Quantity
 from selfloop.data.regimes import BUILT_IN, Regime
 from selfloop.data.validation import held_out, with_validation
-from selfloop.domains.image.config import VALIDATION_KEYS, Data, Model, Sampling, Training
+from selfloop.domains.image.config import MODEL_TYPE, VALIDATION_KEYS, Data, Model, Sampling, Training
 from selfloop.domains.image.data import sources
 from selfloop.domains.protocol import Analysis, Artifacts, Domain, first_seeds, too_large
 from selfloop.identity import slug
@@ -31,6 +34,13 @@ class Experiment(models.Experiment):
     @model_validator(mode="after")
     def _watches_a_split(self) -> Self:
         return with_validation(self, VALIDATION_KEYS)
+
+
+def _config(path: Path) -> Mapping[str, object]:
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_bytes())
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 BANDS = {"gray": 1, "rgb": 3}
@@ -108,6 +118,18 @@ class Image(Domain[Experiment, Data, Model, Sampling]):
     def shared_steps(self, experiment: Experiment) -> tuple[str, ...]:
         """See `Domain`."""
         return ("train", "generate")
+
+    def scorer_problems(self, experiment: Experiment, scorer: Filter) -> Iterator[str]:
+        """A checkpoint of other images."""
+        if scorer.scored_under == "checkpoint":
+            data, config = experiment.data, _config(Path(scorer.of, "config.json"))
+            if config.get("model_type") != MODEL_TYPE:
+                yield f"of: '{scorer.of}' is not a checkpoint of this domain, whose config.json has {MODEL_TYPE}."
+            elif (config.get("image_size"), config.get("color")) != (data.size, data.color):
+                yield (
+                    f"of: '{scorer.of}' is of {config.get('color')} images of {config.get('image_size')} pixels, not "
+                    f"of {data.color} ones of {data.size}, as data.color and data.size say."
+                )
 
     def data_slug(self, data: Data) -> str:
         """For example orl-32."""

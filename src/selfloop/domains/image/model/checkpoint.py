@@ -7,9 +7,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from selfloop.domains.checkpoint import load_weights, read_config, write_json
+from selfloop.domains.image.config import MODEL_TYPE
 from selfloop.domains.image.model.network import Autoencoder, Shape
-
-MODEL_TYPE = "convolutional-vae"
 
 
 def save_checkpoint(shape: Shape, kl_weight: float, weights: dict[str, Tensor], folder: Path) -> None:

@@ -48,6 +48,7 @@ ALPHA = 1e-4  # of each test
 Z = 3.89  # |z| beyond which a normal number is with probability ALPHA
 PLAIN = Sampling()
 TRUNCATED = Sampling(temperature=0.7, top_k=20, top_p=0.9)
+PENALIZED = Sampling(temperature=0.7, min_p=0.05, repetition_penalty=1.5)
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +130,9 @@ def probabilities(logits: torch.Tensor, sampling: Sampling, tokens: int = VOCABU
         before = ranked.cumsum(axis=1) - ranked
         ranked[before >= sampling.top_p] = 0
         ranked /= ranked.sum(axis=1, keepdims=True)
+    if sampling.min_p is not None:
+        ranked[ranked < sampling.min_p * ranked[:, :1]] = 0
+        ranked /= ranked.sum(axis=1, keepdims=True)
     np.put_along_axis(odds, order, ranked, axis=1)
     return odds
 
@@ -142,6 +146,10 @@ def look_up(
         ids[row, : len(document)] = torch.from_numpy(document)
     with torch.inference_mode():
         logits = torch.cat([load_checkpoint(checkpoint)(part) for part in ids.split(200)])
+    if sampling.repetition_penalty != 1:
+        held = torch.nn.functional.one_hot(ids, VOCABULARY).cumsum(dim=1) > 0
+        penalized = torch.where(logits > 0, logits / sampling.repetition_penalty, logits * sampling.repetition_penalty)
+        logits = torch.where(held, penalized, logits)
     row = np.concatenate([np.full(len(document) - given, number) for number, document in enumerate(documents)])
     position = np.concatenate([np.arange(given, len(document)) for document in documents])
     return Sampled(
@@ -306,6 +314,14 @@ def test_documents_follow_the_models_own_probabilities(
 @pytest.mark.parametrize("engine", ENGINES)
 def test_so_they_do_with_a_temperature_top_k_and_top_p(engine: str, checkpoints: dict[str, Path]) -> None:
     sampled = look_up(checkpoints["llama"], begun(engine, checkpoints["llama"], "truncated"), TRUNCATED)
+    assert bool((np.take_along_axis(sampled.odds, sampled.token[:, None], axis=1) > 0).all())
+    assert uniformity(sampled) > ALPHA
+    assert abs(likelihood(sampled)) < Z
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_so_they_do_with_min_p_and_a_repetition_penalty(engine: str, checkpoints: dict[str, Path]) -> None:
+    sampled = look_up(checkpoints["gpt2"], sample(engine, checkpoints["gpt2"], begin(), PENALIZED), PENALIZED)
     assert bool((np.take_along_axis(sampled.odds, sampled.token[:, None], axis=1) > 0).all())
     assert uniformity(sampled) > ALPHA
     assert abs(likelihood(sampled)) < Z

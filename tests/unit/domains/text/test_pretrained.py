@@ -271,10 +271,18 @@ def test_perplexity_and_bits_per_byte_are_those_of_the_stated_window_and_stride(
     )
 
 
-def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "file"),
+    [
+        ({}, "model.safetensors"),
+        ({"precision": "bfloat16"}, "model.safetensors"),
+        ({"precision": "bfloat16", "adapter": Adapter(rank=4)}, "adapter_model.safetensors"),
+    ],
+)
+def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(changes: dict[str, Any], file: str, tmp_path: Path) -> None:
     """OPT has dropout, which is off: its random numbers would not be those of an uninterrupted training."""
     source = make_checkpoint(tmp_path / "source", "OPTConfig")
-    loop = Loop(tmp_path, Model(checkpoint=str(source), context=CONTEXT))
+    loop = Loop(tmp_path, Model(checkpoint=str(source), context=CONTEXT), TRAINING.changed(**changes))
     loop.prepare()
     loop.train("whole")
 
@@ -287,8 +295,10 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         loop.train("killed", progress=Killed, every_seconds=0.0)
     loop.train("killed")
-    whole, killed = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "killed"))
-    assert whole == killed
+    whole, killed = (load_file(tmp_path / name / file) for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    assert {weight.dtype for weight in whole.values()} == {torch.float32}
+    assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
 
 
 def rows_of(folder: Path) -> Iterator[dict[str, Any]]:

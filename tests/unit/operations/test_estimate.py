@@ -17,7 +17,7 @@ from selfloop.domains.discrete.cost import effort as discrete_effort
 from selfloop.domains.discrete.words import corpus
 from selfloop.domains.linear import config as linear
 from selfloop.domains.linear.cost import effort as linear_effort
-from selfloop.domains.text.config import Data, Model, Sampling, Training
+from selfloop.domains.text.config import Data, Model, Prompt, Sampling, Training
 from selfloop.domains.text.cost import characters_per_token, effort, forward_flops
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.errors import UserError
@@ -80,6 +80,18 @@ def test_a_part_has_a_row_for_each_real_one(real: Path) -> None:
     assert found.generate(SAMPLING.changed(prompt="first-token")).units == 10 * 4
     short = found.generate(SAMPLING.changed(max_length=4))
     assert short == Work(10 * 3, 10 * (3 * 2 * N + attention(3)), pytest.approx(shards * 4 / 6))
+
+
+def test_a_part_of_continuations_is_as_long_as_is_asked_and_costs_each_beam(real: Path) -> None:
+    """Rows of 6 tokens: begin-of-text, four, and end-of-text, which is no prompt."""
+    found = effort(DATA, MODEL, real)
+    short = found.generate(Sampling(prompt=Prompt(tokens=64)))
+    assert short.units == 10 * 1
+    asked = Sampling(prompt=Prompt(tokens=2)).changed(continuation=9)
+    assert found.generate(asked).units == 10 * 9
+    assert found.generate(asked).flops == 10 * forward_flops(MODEL, 11)
+    assert found.generate(asked.changed(beams=5)).flops == 5 * found.generate(asked).flops
+    assert found.generate(asked.changed(continuation=90)).units == 10 * 13
 
 
 def test_a_part_is_measured_under_its_model_and_the_first_one(real: Path) -> None:

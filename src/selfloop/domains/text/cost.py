@@ -75,14 +75,20 @@ def effort_of(sizes: Sizes, model: Model) -> Effort[Training, Sampling]:
         flops = 3 * seen * forward_flops(model, length - 1) + training.evaluations * curve * test
         return Work(seen * (length - 1), flops, 4 * parameters)
 
+    def prompt_length(sampling: Sampling) -> float:
+        return min(sampling.prompt_tokens, length - 1)
+
     def sampled_length(sampling: Sampling) -> float:
+        if sampling.continuation is not None:
+            return min(prompt_length(sampling) + sampling.continuation, context)
         return min(length, sampling.max_length or context)
 
     def generate(sampling: Sampling) -> Work:
         long = sampled_length(sampling)
-        prompt = sampling.prompt_tokens
-        flops = sizes.rows * forward_flops(model, long - 1)
-        return Work(sizes.rows * (long - prompt), flops, sizes.train_bytes * long * sizes.rows / sizes.tokens)
+        flops = sizes.rows * sampling.beams * forward_flops(model, long - 1)
+        return Work(
+            sizes.rows * (long - prompt_length(sampling)), flops, sizes.train_bytes * long * sizes.rows / sizes.tokens
+        )
 
     def evaluate_part(sampling: Sampling, first: bool) -> Work:
         passes, long = 1 if first else 2, sampled_length(sampling)
@@ -100,7 +106,10 @@ def effort_of(sizes: Sizes, model: Model) -> Effort[Training, Sampling]:
         evaluate_model=Work(sizes.test_rows * (test_length - 1), test),
         evaluate_part=evaluate_part,
         score=score,
-        assumed=(*sizes.assumed, "Sampled documents are as long as real ones; documents of a split are equally long."),
+        assumed=(
+            *sizes.assumed,
+            "Sampled documents are as long as real ones, or as `continue` says; documents of a split are equally long.",
+        ),
     )
 
 

@@ -87,6 +87,8 @@ class Filtered:
     @property
     def sentence(self) -> str:
         """What the filter does, for readers."""
+        if self.word == "no word":
+            return f"Nothing can be said of {self.line.regime} against its twin ({self.line.series})."
         loss = {
             "better": "loses less than its twin",
             "worse": "loses more than its twin",

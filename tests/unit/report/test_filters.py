@@ -74,6 +74,11 @@ def test_a_filter_that_lowers_the_loss_and_empties_the_tails_is_seen_to_do_so() 
     assert of([4.0, 4.1, 4.2, 4.3]).sentence == "curated loses less than its twin (GPT-2 (1M))."
 
 
+def test_of_too_few_seeds_nothing_is_said() -> None:
+    found = of([4.0, 4.1, 4.2, 4.3], seeds=(0, 1), entropy=4.5)
+    assert found.sentence == "Nothing can be said of curated against its twin (GPT-2 (1M))."
+
+
 def test_the_page_shows_what_a_filter_keeps(page: Callable[..., str]) -> None:
     metrics = measured({"curated": [4.0, 4.1, 4.2, 4.3], "curated-random": TWIN})
     kept = metrics[(metrics["regime"] == "curated") & (metrics["iteration"] > 1)].assign(split="training")

@@ -381,8 +381,11 @@ def test_beams_find_what_transformers_finds(tmp_path: Path) -> None:
         assert not any(expected[len(ids) :])
 
 
-def test_weights_are_those_of_the_checkpoint_or_fresh_and_decided_by_the_seed(tmp_path: Path) -> None:
-    source = make_checkpoint(tmp_path / "source", "Qwen2Config")
+@pytest.mark.parametrize("architecture", ["Qwen2Config", "OPTConfig"])  # the second has dropout
+def test_weights_are_those_of_the_checkpoint_or_fresh_and_decided_by_the_seed(
+    architecture: str, tmp_path: Path
+) -> None:
+    source = make_checkpoint(tmp_path / "source", architecture)
     model = Model(checkpoint=str(source), context=CONTEXT)
     loaded, one, same, other = (
         torch.cat([weight.flatten() for weight in begin_pretrained(model, seed, fresh).parameters()])

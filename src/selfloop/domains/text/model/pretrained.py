@@ -132,7 +132,7 @@ def begin_pretrained(model: Model, seed: int, fresh: bool) -> Pretrained:
     most = getattr(text, "max_position_embeddings", None) or math.inf
     if model.context > most:
         raise UserError(f"model.context: {model.context} is more than the {most} positions of {name}.")
-    if not _is_causal(network):
+    if not _is_causal(network.eval()):  # new ones are in training mode, with dropout
         raise UserError(
             f"model.checkpoint: {name} is not a causal language model: its predictions depend on later tokens."
         )

@@ -25,6 +25,7 @@ from selfloop.domains.text.config import Adapter, Data, Documents, Model, Prompt
 from selfloop.domains.text.data.tokenizer import Marks, marks_of, train_tokenizer
 from selfloop.domains.text.measure_speed import measure_speed
 from selfloop.domains.text.model.checkpoint import load_model, save_checkpoint
+from selfloop.domains.text.model.loss import summed_loss, to_batch
 from selfloop.domains.text.model.network import build
 from selfloop.domains.text.model.pretrained import Pretrained, adapt, begin_pretrained
 from selfloop.domains.text.sampling import torch_engine, transformers_engine, vllm_engine
@@ -52,7 +53,11 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "Qwen2Config": GROUPED,
     "GemmaConfig": {**GROUPED, "head_dim": 8},
 }
-OTHERS = {"BertConfig": {**SIZES, "intermediate_size": 32, "max_position_embeddings": 64}, "Lfm2Config": GROUPED}
+OTHERS = {
+    "BertConfig": {**SIZES, "intermediate_size": 32, "max_position_embeddings": 64},
+    "Lfm2Config": GROUPED,
+    "Gemma2Config": {**GROUPED, "head_dim": 8},
+}
 TEXTS = [
     f"Chapter {n}. It was the best of times, it was the worst of times, and {n * n} others. " * 3 for n in range(24)
 ]
@@ -379,6 +384,19 @@ def test_beams_find_what_transformers_finds(tmp_path: Path) -> None:
     for ids, expected in zip(found, theirs.tolist(), strict=True):
         assert ids.tolist() == expected[: len(ids)]
         assert not any(expected[len(ids) :])
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_capped_logits_are_trained_as_they_are_sampled(fresh: bool, tmp_path: Path) -> None:
+    """Gemma 2 caps them at 30, which small ones hardly show."""
+    source = make_checkpoint(tmp_path / "source", "Gemma2Config")
+    model = begin_pretrained(Model(checkpoint=str(source), context=CONTEXT), 0, fresh)
+    ids = torch.arange(CONTEXT)[None]
+    with torch.no_grad():
+        model.head_weight.mul_(1000)
+        expected = torch.nn.functional.cross_entropy(model(ids)[0, :-1], ids[0, 1:], reduction="sum")
+        found = summed_loss(model, to_batch([ids[0].numpy()], torch.device("cpu")))
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("architecture", ["Qwen2Config", "OPTConfig"])  # the second has dropout

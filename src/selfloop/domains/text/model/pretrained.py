@@ -21,6 +21,7 @@ from selfloop.errors import UserError
 Tokenizer: TypeAlias = Any  # a transformers.PreTrainedTokenizerFast
 
 T = TypeVar("T")
+LARGE = 100.0  # a logit
 KEY = "selfloop"  # of config.json in checkpoints that are written here: the context, and what begins and ends documents
 
 
@@ -260,9 +261,12 @@ def _is_causal(network: Network) -> bool:
     return torch.allclose(one, other, rtol=0, atol=1e-5 * float(one.abs().max()))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _has_plain_head(network: Network) -> bool:
-    """Whether the model's logits are its last hidden states times its output embeddings, tried on a few ids."""
+    """Whether the model's logits are its last hidden states times its output embeddings, tried on a few ids.
+
+    Also with logits of the order of `LARGE`: some models cap theirs, which the small ones of new weights do not show.
+    """
     head = network.get_output_embeddings()
     if head is None or getattr(head, "bias", None) is not None:
         return False
@@ -271,4 +275,13 @@ def _has_plain_head(network: Network) -> bool:
     if states.shape[-1] != head.weight.shape[1]:
         return False
     logits = network(input_ids=ids, use_cache=False).logits
-    return torch.allclose(nn.functional.linear(states, head.weight), logits, rtol=1e-3, atol=1e-3)
+    if not torch.allclose(nn.functional.linear(states, head.weight), logits, rtol=1e-3, atol=1e-3):
+        return False
+    weight = head.weight.clone()
+    try:
+        head.weight.mul_(LARGE / logits.abs().max().clamp(min=1e-6))
+        states = network.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        expected, logits = nn.functional.linear(states, head.weight), network(input_ids=ids, use_cache=False).logits
+        return torch.allclose(expected, logits, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    finally:
+        head.weight.copy_(weight)

@@ -102,6 +102,21 @@ def test_links_lead_from_where_the_page_lies_to_the_figures(
     assert f"{above.format(tmp_path.name)}/figures/text-headline.svg" in links
 
 
+@pytest.mark.parametrize(
+    ("within", "said"),
+    [
+        (2176.0, "19 real rows of 4,100,000 tokens, 99.95% of them beyond the context, not trained on"),
+        (4_100_000.0, "19 real rows of 4,100,000 tokens, all within the context"),
+    ],
+)
+def test_the_page_says_how_many_tokens_there_are_and_how_many_are_cut(
+    page: Callable[..., str], within: float, said: str
+) -> None:
+    values = {"rows": 19.0, "tokens": 4_100_000.0, "tokens_within_context": within}
+    counted = [measured({"replace": [value]}, (0,), metric=name, split="real") for name, value in values.items()]
+    assert f'<p class="setting">plays: {said}.</p>' in page(pd.concat([measured(), *counted]))
+
+
 def test_a_table_shows_its_first_rows_and_says_how_many_more_there_are(
     page: Callable[..., str], tmp_path: Path
 ) -> None:

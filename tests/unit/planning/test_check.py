@@ -480,6 +480,9 @@ def test_how_models_are_evaluated_renames_none_and_reruns_their_evaluation(tmp_p
     assert [*plans[0].models] == [*plans[1].models]
     jobs = [plan.evaluate_model_settings(SimpleNamespace(model=next(iter(plan.models)))) for plan in plans]
     assert jobs[1] == {**jobs[0], "window": 64, "stride": 32}
+    text = load_domain("text")
+    steps = [[each.step for each in text.analyses(check(each).experiments)] for each in (plain, asked)]
+    assert steps == [["plot_profile"], ["plot_windows", "plot_profile"]]
     asked["experiments"]["b"] = {"like": "a", "evaluate": {"window": 32}}
     with pytest.raises(SystemExit, match=r"experiments\.b\.evaluate: it is another than that of 'a'"):
         plan_study(asked)

@@ -50,6 +50,10 @@ FAMILY = {"gpt2": "GPT-2", "llama": "Llama-2"}
 
 LOSS = Quantity("cross_entropy", "test", "Test cross-entropy", "nats per token", logarithmic=True)
 SAMPLED = replace(LOSS, split="synthetic")
+WINDOWED = (
+    Quantity("perplexity", "test", "Perplexity"),
+    Quantity("bits_per_byte", "test", "Bits per byte"),
+)
 
 
 ENTROPY = Measure("entropy", "Entropy of samples", "nats/token", logarithmic=True)
@@ -330,11 +334,15 @@ class Text(Domain[Experiment, Data, Model, Sampling]):
             helps = "raise it, as prompts and responses are not divided."
         return [f"model.context: documents are cut at {context} tokens, so about {much} are not trained on; {helps}"]
 
-    def analyses(self, _: Mapping[str, Experiment], regimes: Mapping[str, Regime] = BUILT_IN) -> list[Analysis]:
-        """The figures of the profile."""
-        asked = [asdict(measure) for measure in PROFILED]
-        figures = ("profile", "perplexity", "bands")
-        return [Analysis("plot_profile", figures=figures, asked=asked, reads=("profile",))]
+    def analyses(
+        self, experiments: Mapping[str, Experiment], regimes: Mapping[str, Regime] = BUILT_IN
+    ) -> list[Analysis]:
+        """What models say of test documents in windows, where that is asked for, and the figures of the profile."""
+        measures, figures = [asdict(measure) for measure in PROFILED], ("profile", "perplexity", "bands")
+        profile = Analysis("plot_profile", figures=figures, asked=measures, reads=("profile",))
+        if all(experiment.evaluate is None for experiment in experiments.values()):
+            return [profile]
+        return [Analysis("plot_windows", figures=("windows",), asked=[asdict(each) for each in WINDOWED]), profile]
 
 
 DOMAIN = Text()

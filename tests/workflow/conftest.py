@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,14 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
 def wait_gone(processes: list[psutil.Process]) -> None:
     """Wait for the end of all processes."""
     wait_until(lambda: not any(map(alive, processes)), f"the end of {processes}")
+
+
+def messages(output: str) -> list[str]:
+    """What selfloop says in a run, but for what it says before all work: documents of these studies are cut."""
+    lines = [line for line in output.splitlines() if "selfloop: " in line]
+    return [
+        line for line in lines if not re.search(r"selfloop: experiments\.\w+\.model\.context: documents are cut", line)
+    ]
 
 
 def alive(process: psutil.Process) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from selfloop.jobs.spec import JobSpec
 
-from .conftest import Workflow, environment, wait_until
+from .conftest import Workflow, environment, messages, wait_until
 
 
 def verify(workflow: Workflow) -> "subprocess.CompletedProcess[str]":
@@ -267,8 +267,8 @@ def small_disk(tmp_path: Path) -> Any:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 def test_a_full_disk_is_one_message_and_nothing_is_damaged(small_disk: Workflow) -> None:
     failed = small_disk.snakemake(code=1)
-    lines = [line for line in failed.output.splitlines() if line.startswith("selfloop: ")]
-    assert len(lines) == 1 and "no space left on the disk" in lines[0], failed.output
+    (line,) = messages(failed.output)
+    assert line.startswith("selfloop: train: no space left on the disk")
     assert "Traceback" not in failed.output
     results = small_disk.folder / "results"
     mounted("-o", "remount,size=50m", str(results))
@@ -289,8 +289,8 @@ def test_a_read_only_results_folder_is_one_message(copy: Workflow) -> None:
         failed = copy.snakemake(code=1)
     finally:
         subprocess.run(["umount", results], check=True)
-    lines = [line for line in failed.output.splitlines() if "selfloop: " in line]
-    assert len(lines) == 1 and "is read-only; results cannot be written there" in lines[0]
+    (line,) = messages(failed.output)
+    assert "is read-only; results cannot be written there" in line
     assert "Traceback" not in failed.output
     assert copy.results() == before
 

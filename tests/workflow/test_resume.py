@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from selfloop.jobs.record import attempts, last_attempt
 
-from .conftest import DEADLINE, Workflow, wait_gone, wait_until
+from .conftest import DEADLINE, Workflow, messages, wait_gone, wait_until
 
 STEPS = 10 * 64  # of every training of the study slow.yaml: epochs times documents, one document a batch
 
@@ -197,7 +197,7 @@ def test_every_stop_signal_to_everybody_or_to_one_saves_the_state(prepared: Work
         code, output = training.end()
         steps.append(saved_step(prepared))
         line = f"selfloop: train: stopped at step {steps[-1]} of {STEPS}; the state is saved; run the same command"
-        assert code == 1 and output.count(line) == output.count("selfloop: ") == 1, output
+        assert code == 1 and output.count(line) == len(messages(output)) == 1, output
         assert "Traceback" not in output and "The end of" not in output
         attempt = last_attempt(log(prepared))
         assert attempt is not None and attempt.failed is not None and attempt.failed.type == "Stopped"

@@ -45,7 +45,7 @@ class Session:
         if workflow.is_main_process:
             check_folders()
             for text in plan.warnings():
-                print(f"selfloop: {text}", file=sys.stderr)
+                _print(f"selfloop: {text}")
             if not is_writable(Path(RESULTS)):  # Snakemake would complain about protected outputs
                 place = Path(RESULTS).resolve()
                 print(f"selfloop: {place} is read-only; results cannot be written there.", file=sys.stderr)
@@ -127,7 +127,7 @@ class Session:
 
     def end(self, success: bool) -> None:
         """After the last job: show the study's words or the end of failed steps' logs; write the provenance."""
-        from selfloop.session.display import end_bars, wrapped  # rich, which jobs on a cluster need not import
+        from selfloop.session.display import end_bars  # rich, which jobs on a cluster need not import
 
         forkserver.stop(self._server)
         end_bars()
@@ -136,8 +136,7 @@ class Session:
                 if attempt.failed is not None and attempt.failed.type == stopping.Stopped.__name__:
                     continue
                 alone = f"To run this step alone: selfloop step {spec_file(log)}"
-                width = shutil.get_terminal_size().columns if sys.stderr.isatty() else sys.maxsize
-                print(wrapped(f"\nThe end of {log}:\n{last_lines(log)}\n{alone}", width), file=sys.stderr)
+                _print(f"\nThe end of {log}:\n{last_lines(log)}\n{alone}")
         try:
             provenance.write(
                 self.plan, self.plan.checked.plain, [str(file) for file in self.workflow.configfiles], success
@@ -148,6 +147,14 @@ class Session:
         if success and Path(PAGE).is_file() and Path(SUMMARY).is_file():
             print(f"\n{Path(SUMMARY).read_text(encoding='utf-8')}\n", file=sys.stderr)
             print(f"Done in {duration(time.time() - self.began)}. The page: {Path(PAGE)}", file=sys.stderr)
+
+
+def _print(text: str) -> None:
+    """To standard error, in lines that a terminal has room for."""
+    from selfloop.session.display import wrapped  # rich, which jobs on a cluster need not import
+
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else sys.maxsize
+    print(wrapped(text, width), file=sys.stderr)
 
 
 def check_folders() -> None:

@@ -20,8 +20,8 @@ one thread, as threads that wait may count as busy.
 The compute dtype is the one that `auto` selects (`selfloop.processor`); our KV cache is bfloat16 in either case.
 `--precision` sets another one for all engines; `vllm-bfloat16` is vLLM in its default.
 
-With `--rounds`, every engine runs that often, in turn, and its best figures count, as the best of several measurements
-are the bound's: what else uses a machine, other guests of its host, too, makes everything slower for some seconds.
+With `--rounds`, every engine runs that often, in turn, and its best figures count, as the bound's are the best of
+several measurements: other load, of other virtual machines on the host too, only slows.
 
 `vllm` is the engine as studies use it: on a CPU without torch.compile, whose start-up takes longer than it saves here.
 `vllm-compiled` compiles. Weights are random, so about 3% of the documents end early, the same share for all engines;

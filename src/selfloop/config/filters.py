@@ -144,14 +144,14 @@ def _program_problems(command: Sequence[str]) -> Iterator[str]:
     program, *arguments = command
     if shutil.which(program) is None:
         if "/" not in program:
-            yield f"command: there is no program '{program}' on PATH; give its path, such as ./verify."
+            yield f"command: program '{program}' is not on PATH; give its path, such as ./verify."
         elif Path(program).is_file():
             yield f"command: '{program}' is not executable; make it so (chmod +x), or name an interpreter before it."
         else:
-            yield f"command: there is no file '{program}'; paths are relative to {Path.cwd()}."
+            yield f"command: file '{program}' not found; paths are relative to {Path.cwd()}."
     for word in arguments:
         if Path(word).suffix.lower() in SCRIPTS and not word.startswith("-") and not Path(word).is_file():
-            yield f"command: there is no file '{word}'; paths are relative to {Path.cwd()}."
+            yield f"command: file '{word}' not found; paths are relative to {Path.cwd()}."
 
 
 def center_problems(of: Filter, numbers: int, what: str) -> Iterator[str]:

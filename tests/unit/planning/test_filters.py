@@ -127,12 +127,12 @@ def test_scores_of_another_program_or_version_are_others(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (["verify"], "there is no program 'verify' on PATH; give its path, such as ./verify."),
-        ([""], "there is no program '' on PATH; give its path, such as ./verify."),
-        (["./verify"], "there is no file './verify'; paths are relative to {here}."),
-        (["bin/"], "there is no file 'bin/'; paths are relative to {here}."),
+        (["verify"], "program 'verify' is not on PATH; give its path, such as ./verify."),
+        ([""], "program '' is not on PATH; give its path, such as ./verify."),
+        (["./verify"], "file './verify' not found; paths are relative to {here}."),
+        (["bin/"], "file 'bin/' not found; paths are relative to {here}."),
         (["./plain"], "'./plain' is not executable; make it so (chmod +x), or name an interpreter before it."),
-        (["python", "-u", "verify.py"], "there is no file 'verify.py'; paths are relative to {here}."),
+        (["python", "-u", "verify.py"], "file 'verify.py' not found; paths are relative to {here}."),
         (["python", "plain", "--rules=other.py"], None),
         (["python", "-c", "print(1)"], None),
     ],

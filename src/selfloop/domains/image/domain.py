@@ -37,6 +37,7 @@ class Experiment(models.Experiment):
 
 
 def _config(path: Path) -> Mapping[str, object]:
+    """The config.json of a checkpoint; empty if it cannot be read."""
     with suppress(OSError, ValueError):
         found = json.loads(path.read_bytes())
         return found if isinstance(found, dict) else {}

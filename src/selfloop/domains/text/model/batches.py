@@ -177,7 +177,7 @@ class PackedTask(LanguageTask):
     The begin-of-text of a document is the end-of-text of the one before, where the two are one token; after a truncated
     document it is no target, so that no model learns to end where documents were cut. A begin-of-text of its own
     follows the end-of-text, and is never a target. As is usual with packing, a row may begin within a document, and
-    attention crosses document boundaries. The last row of an epoch may be shorter; there is no other padding.
+    attention crosses document boundaries. Only the last row of an epoch may be padded.
     """
 
     def __init__(

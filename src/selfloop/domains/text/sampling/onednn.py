@@ -16,8 +16,8 @@ ONEDNN = {None: "none", "gelu": "gelu", "swiglu": "swish"}
 def pack(model: Transformer, rows: int) -> None:
     """Prepack all matrices for products with about `rows` rows, if oneDNN supports device and dtype.
 
-    The model can then neither be trained nor saved. Unlike those of torch, these products are the same to the last bit
-    however many threads compute them.
+    The model can then neither be trained nor saved. With AVX-512, float32 rows of these products had the same bits in
+    any batch and on any number of threads; those of torch's products had not.
     """
     if not can_pack(next(model.parameters())):
         return

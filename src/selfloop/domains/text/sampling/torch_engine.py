@@ -25,8 +25,8 @@ from selfloop.processes.stopping import Stopped
 from selfloop.training.devices import cache_dtype, compute_dtype, describe, prepare_torch, total_memory
 from selfloop.training.slices import FinishedSlices, joined, split
 
-SMALLEST_PIECE = 32  # documents: fewer at once are slower
-IDLE = 1.1  # times as long as if all threads worked
+SMALLEST_PIECE = 32  # documents; smaller batches are slower
+IMBALANCE = 1.1  # makespan over that of perfectly balanced threads, at most
 MAX_BATCH = 256  # documents at once on a CPU; larger batches are hardly faster
 CACHE_FRACTION = 0.5  # of a CPU's memory, for KV caches at maximum length
 # Slices side by side on a GPU: while one has few documents left, or its host decides, the others keep the GPU busy.
@@ -114,9 +114,9 @@ def sample(request: Request) -> Iterator[np.ndarray]:
 
 
 def piece_size(slices: Sequence[int], threads: int) -> int:
-    """Documents at most of the pieces in which slices of these sizes are sampled on a CPU: all threads end together.
+    """Documents at most of the pieces that slices of these sizes are divided into, to balance a CPU's threads.
 
-    The largest ones that keep the threads busy for 1 / `IDLE` of the time, or as small as is fast.
+    The largest size with at most `IMBALANCE`, but not below `SMALLEST_PIECE`.
     """
     largest = max(slices, default=1)
     for count in range(1, largest // SMALLEST_PIECE + 1):
@@ -125,7 +125,7 @@ def piece_size(slices: Sequence[int], threads: int) -> int:
         for rows in slices:
             for piece in in_pieces(range(rows), size):
                 heapq.heapreplace(ends, ends[0] + len(piece))
-        if max(ends) * threads <= IDLE * sum(slices):
+        if max(ends) * threads <= IMBALANCE * sum(slices):
             return size
     return min(largest, SMALLEST_PIECE)
 

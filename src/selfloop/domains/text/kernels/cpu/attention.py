@@ -15,7 +15,7 @@ from llvmlite import ir
 from selfloop.domains.text.kernels.cpu.code import BYTES, CACHE_LINE, INDEX, LANES, Code, Kernel, Value, index, vector
 
 COLUMNS = 64  # dimensions summed at once: half of the registers of a processor with AVX2
-AHEAD = 2  # heads from that which is computed to that which is prefetched: one is too near if there are few positions
+AHEAD = 2  # heads, prefetch distance: the next head of a short cache would not have arrived in time
 CHAINS = 4  # sums at once at least, since an addition begins before the last one has ended
 
 
@@ -134,7 +134,7 @@ class _Writer:
         return code.sum(code.split(loop.values[0]))
 
     def prefetch(self, begin: Value, count: int) -> None:
-        """Begin to read what lies where these numbers do, in a head that comes later, or a sequence."""
+        """Prefetch these numbers of a later head, perhaps of the next sequence."""
         later = self.code.at(begin, self.kv_dtype, self.code.mul(self.per_head, index(AHEAD)))
         for number in range(0, count, CACHE_LINE // BYTES[self.kv_dtype]):
             self.code.prefetch(self.code.at(later, self.kv_dtype, number))

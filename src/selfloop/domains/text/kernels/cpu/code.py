@@ -75,10 +75,7 @@ class Code(ir.IRBuilder):  # type: ignore[misc]
         self.store(value, pointer, align=BYTES[dtype])
 
     def prefetch(self, pointer: Value) -> None:
-        """Begin to read the cache line at an address, which may be outside of the memory, into the second-level cache.
-
-        The first level has room for few such lines, and for what is computed with.
-        """
+        """Prefetch the cache line at an address, which may be outside of the memory, into the L2 cache: L1 is small."""
         function = self._intrinsic("llvm.prefetch.p0", ir.VoidType(), [POINTER, BITS, BITS, BITS])
         to_read, level, data = (ir.Constant(BITS, number) for number in (0, 2, 1))
         self.call(function, [pointer, to_read, level, data])

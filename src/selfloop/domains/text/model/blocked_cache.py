@@ -1,11 +1,13 @@
 """The KV cache's memory on CPUs."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from selfloop.domains.text.kernels.cpu.attention import attention, block_size, scratch_size
-from selfloop.domains.text.kernels.cpu.code import LANES
+from selfloop.domains.text.kernels.cpu.attention import attention, block_size, scratch_size, streams_of
+from selfloop.domains.text.kernels.cpu.code import CACHE_LINE, LANES
 from selfloop.domains.text.model.shape import Shape
 
 
@@ -28,8 +30,8 @@ class BlockedMemory:
         """See `kv_cache.CacheMemory`."""
         sequences, _, heads, head_size = qkv.shape
         memory = self.layers[layer]
-        kernel = attention(head_size, str(qkv.dtype).removeprefix("torch."), str(memory.dtype).removeprefix("torch."))
-
+        dtype, kv_dtype = (str(given.dtype).removeprefix("torch.") for given in (qkv, memory))
+        kernel = attention(head_size, dtype, kv_dtype, streams_of(head_size, kv_dtype, position + 1))
         addresses = (given.data_ptr() for given in (qkv, memory[first], out, self._scratch))
         kernel(*addresses, sequences, heads, position, *memory.stride()[:2])
 
@@ -37,10 +39,13 @@ class BlockedMemory:
 def _in_large_pages(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Uninitialised memory in pages of 2 MB where Linux has them: NumPy asks for them, and torch does not.
 
-    Each page of 4 KB holds two blocks or so, and to look up where it is takes about as long as to read them.
+    Each page of 4 KB holds two blocks or so, and to look up where it is takes about as long as to read them. It begins
+    with a cache line, as NumPy's arrays do not: a vector in two lines takes two reads.
     """
     same_size = {2: np.int16, 4: np.float32}[dtype.itemsize]
-    return torch.from_numpy(np.empty(size, same_size)).view(dtype)
+    memory = np.empty(math.prod(size) + CACHE_LINE // dtype.itemsize, same_size)
+    begin = -memory.ctypes.data % CACHE_LINE // dtype.itemsize
+    return torch.from_numpy(memory[begin : begin + math.prod(size)].reshape(size)).view(dtype)
 
 
 def _blocks(positions: int) -> int:

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from selfloop.domains.text.kernels.cpu.attention import attention
+from selfloop.domains.text.kernels.cpu.attention import attention, streams_of
 from selfloop.domains.text.kernels.cpu.choice import draw
-from selfloop.domains.text.kernels.cpu.code import LANES, Kernel
+from selfloop.domains.text.kernels.cpu.code import CACHE_LINE, LANES, Kernel
 from selfloop.domains.text.model.blocked_cache import BlockedMemory
 from selfloop.domains.text.model.shape import Shape
 
@@ -56,7 +56,7 @@ def attend(blocked: BlockedMemory, position: int, qkv: torch.Tensor) -> torch.Te
 
 
 @pytest.mark.parametrize(("dtype", "kv_dtype"), DTYPES)
-@pytest.mark.parametrize("head_size", [1, 6, 8, 12, 16, 32, 80, 128])
+@pytest.mark.parametrize("head_size", [1, 6, 8, 12, 16, 25, 32, 80, 128])
 def test_attention_is_pytorchs(head_size: int, dtype: torch.dtype, kv_dtype: torch.dtype) -> None:
     blocked = memory(2, head_size, kv_dtype)
     generator = torch.Generator().manual_seed(head_size)
@@ -70,6 +70,12 @@ def test_attention_is_pytorchs(head_size: int, dtype: torch.dtype, kv_dtype: tor
         torch.testing.assert_close(attend(blocked, position, qkv).double(), expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_cache_begins_with_a_cache_line(dtype: torch.dtype) -> None:
+    for sequences in (1, 3, 100):
+        assert memory(2, 16, dtype, sequences).layers[0].data_ptr() % CACHE_LINE == 0
+
+
 def test_a_sequence_with_nan_gets_nan_and_the_others_do_not() -> None:
     blocked = memory(2, 16, torch.bfloat16)
     qkv = torch.ones(3, 3, 2, 16)
@@ -81,8 +87,21 @@ def test_a_sequence_with_nan_gets_nan_and_the_others_do_not() -> None:
 
 
 def test_a_kernel_is_compiled_once_per_process() -> None:
-    assert isinstance(attention(16, "float32", "bfloat16"), ctypes._CFuncPtr)
-    assert attention(16, "float32", "bfloat16") is attention(16, "float32", "bfloat16")
+    assert isinstance(attention(16, "float32", "bfloat16", 8), ctypes._CFuncPtr)
+    assert attention(16, "float32", "bfloat16", 8) is attention(16, "float32", "bfloat16", 8)
+
+
+def test_fewer_heads_are_prefetched_where_they_are_long() -> None:
+    assert [streams_of(32, "bfloat16", positions) for positions in (1, 256, 257, 512, 1024, 4096)] == [
+        16,
+        16,
+        8,
+        8,
+        4,
+        2,
+    ]
+    assert streams_of(16, "bfloat16", 1) == 8  # a line of each head per block and pass
+    assert streams_of(1, "bfloat16", 1) == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

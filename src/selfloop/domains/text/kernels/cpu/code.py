@@ -66,6 +66,43 @@ class Code(ir.IRBuilder):  # type: ignore[misc]
         bits = self.shl(self.zext(value, ir.VectorType(BITS, lanes)), _equal(16, lanes))
         return self.bitcast(bits, ir.VectorType(FLOAT, lanes))
 
+    def read_pair(
+        self, rows: Value, dtype: str, width: int, row: Value, column: int, lanes: int = LANES
+    ) -> tuple[Value, Value]:
+        """Vectors of two rows of `width`, from a column on: of `row`, which is even, and of the next.
+
+        Rows of bfloat16 are interleaved in pairs: the halves of 32 bits are float32 numbers once the other is masked
+        or shifted away, which takes half of the instructions that widening does.
+        """
+        place = self.in_pair(rows, dtype, width, row, index(column))
+        if dtype == "float32":
+            return self.read(place, dtype, lanes), self.read(self.at(place, dtype, width), dtype, lanes)
+        both = self.load(place, typ=ir.VectorType(BITS, lanes), align=BYTES[dtype])
+        even, odd = self.shl(both, _equal(16, lanes)), self.and_(both, _equal(0xFFFF0000, lanes))
+        return self.bitcast(even, ir.VectorType(FLOAT, lanes)), self.bitcast(odd, ir.VectorType(FLOAT, lanes))
+
+    def in_pair(self, rows: Value, dtype: str, width: int, row: Value, column: Value) -> Value:
+        """The address of a number in rows that lie in pairs; see `read_pair`."""
+        if dtype == "float32":
+            return self.at(rows, dtype, self.add(self.mul(row, index(width)), column))
+        odd = self.and_(row, index(1))
+        pair = self.mul(self.sub(row, odd), index(width))
+        return self.at(rows, dtype, self.add(pair, self.add(self.mul(column, index(2)), odd)))
+
+    def write_to_pair(self, rows: Value, dtype: str, width: int, row: Value, column: Value, stored: Value) -> None:
+        """Write a vector, as `rounded` returns it, into a row of those that lie in pairs, from a column on."""
+        if dtype == "float32":
+            self.write(self.in_pair(rows, dtype, width, row, column), dtype, stored)
+            return
+        lanes = stored.type.count
+        odd = self.and_(row, index(1))
+        place = self.in_pair(rows, dtype, width, self.sub(row, odd), column)
+        shift = self.spread(self.trunc(self.mul(odd, index(16)), BITS), lanes)
+        other = self.lshr(_equal(0xFFFF0000, lanes), shift)
+        both = self.and_(self.load(place, typ=ir.VectorType(BITS, lanes), align=BYTES[dtype]), other)
+        own = self.shl(self.zext(stored, ir.VectorType(BITS, lanes)), shift)
+        self.store(self.or_(both, own), place, align=BYTES[dtype])
+
     def number(self, pointer: Value) -> Value:
         """A single float32."""
         return self.load(pointer, typ=FLOAT, align=4)

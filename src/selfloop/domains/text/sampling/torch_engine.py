@@ -18,8 +18,8 @@ from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.sampling.lanes import CACHE_BYTES, in_lanes, rows_of_first_lane
 from selfloop.domains.text.sampling.lanes import sample as sample_in_lanes
 from selfloop.domains.text.sampling.onednn import pack
+from selfloop.domains.text.sampling.sampler import compile_kernels, slices
 from selfloop.domains.text.sampling.sampler import sample as sample_documents
-from selfloop.domains.text.sampling.sampler import slices
 from selfloop.processes.gpus import shares
 from selfloop.processes.stopping import Stopped
 from selfloop.training.devices import cache_dtype, compute_dtype, describe, prepare_torch, total_memory
@@ -89,6 +89,8 @@ def sample(request: Request) -> Iterator[np.ndarray]:
         finished.save(rows.start, joined(documents))
         return documents
 
+    if own:
+        compile_kernels(model, request.sampling, kv_dtype, request.tokens)
     request.on_tokens(0)
     # On a CPU each thread samples alone: intra-op parallelism of small operations is mostly synchronisation.
     sizes = [len(rows) for rows in own_slices]

@@ -1,16 +1,18 @@
 """Which documents a training step sees."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from selfloop.config.training_length import TrainingLength
 from selfloop.domains.text.config import Model
 from selfloop.domains.text.data.token_store import TokenStore
 from selfloop.domains.text.data.tokenizer import Marks
-from selfloop.domains.text.model import batches, loss
+from selfloop.domains.text.model import batches, loss, network
 from selfloop.domains.text.model.batches import DocumentTask, Order, PackedTask
 from selfloop.domains.text.model.loss import IGNORED, cross_entropy
 from selfloop.domains.text.model.network import build
@@ -243,6 +245,7 @@ def test_a_training_step_of_a_gpu_never_waits_for_it(
 ) -> None:
     """Eight layers, as the paper's models have; on a CPU, torch takes RMSNorm apart into many launches."""
     monkeypatch.setattr(loss, "ignores_padding", lambda device: True)
+    monkeypatch.setattr(network, "causal", partial(F.scaled_dot_product_attention, is_causal=True))
     model = build(Model(architecture=architecture, hidden_size=16, layers=8, heads=2, vocabulary=300), 0)
     launches = of_training_step(model, task(store))
     assert launches.waits == {}

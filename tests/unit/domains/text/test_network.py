@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -16,7 +17,7 @@ from selfloop.domains.text.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, tr
 from selfloop.domains.text.domain import DOMAIN, parameter_count
 from selfloop.domains.text.model.checkpoint import load_checkpoint, save_checkpoint
 from selfloop.domains.text.model.kv_cache import CacheMemory, KVCache, TorchMemory, cache_memory
-from selfloop.domains.text.model.network import Transformer, build
+from selfloop.domains.text.model.network import Transformer, build, causal
 from selfloop.domains.text.model.shape import Shape, shape_of
 from selfloop.errors import UserError
 
@@ -207,6 +208,17 @@ def test_a_cache_may_be_in_bfloat16_under_float32_weights(kind: Callable[..., Ca
         steps = [model.step(ids[:, position], [cache]) for position in range(24)]
     assert steps[-1].dtype == torch.float32
     torch.testing.assert_close(steps[-1], model(ids)[:, -1], rtol=0.05, atol=0.05)
+
+
+def test_attention_is_in_float32_on_a_cpu() -> None:
+    """Its gradients have no error but of their own rounding to bfloat16."""
+    given = torch.randn(3, 2, 2, 9, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    found, exact = given.clone().requires_grad_(), given.double().requires_grad_()
+    assert causal(*found).dtype == torch.float32
+    for mixed in (causal(*found), F.scaled_dot_product_attention(*exact, is_causal=True)):
+        torch.autograd.backward((mixed**2).sum())
+    assert found.grad is not None and exact.grad is not None
+    torch.testing.assert_close(found.grad, exact.grad.bfloat16(), rtol=1 / 256, atol=1e-6)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -18,11 +18,20 @@ from transformers import (
 
 from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
+from selfloop.domains.text.kernels.cpu.attention import attention
+from selfloop.domains.text.kernels.cpu.choice import choice
 from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling import sampler
-from selfloop.domains.text.sampling.sampler import Uniforms, choose, choose_with_torch, penalize, sample
+from selfloop.domains.text.sampling.sampler import (
+    Uniforms,
+    choose,
+    choose_with_torch,
+    compile_kernels,
+    penalize,
+    sample,
+)
 
 PLAIN = Sampling()
 ARCHITECTURES = ["gpt2", "llama"]
@@ -54,6 +63,16 @@ def test_a_longer_limit_draws_the_same_numbers_and_goes_on() -> None:
     model = random_model("gpt2")
     whole = draw(model, begin(20), max_length=CONTEXT)
     assert draw(model, begin(20), max_length=8) == [document[:8] for document in whole]
+
+
+def test_kernels_are_compiled_before_documents_are_sampled() -> None:
+    model = random_model("gpt2")
+    for kernel in (attention, choice):
+        kernel.cache_clear()
+    compile_kernels(model, PLAIN, torch.float32, None)
+    compiled = [kernel.cache_info().misses for kernel in (attention, choice)]
+    draw(model, begin(20))
+    assert compiled == [1, 1] == [kernel.cache_info().misses for kernel in (attention, choice)]
 
 
 # --- one token -----------------------------------------------------------------------------------------------------

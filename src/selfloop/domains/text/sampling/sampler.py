@@ -107,14 +107,8 @@ def sample(
 
 def compile_kernels(model: Transformer, sampling: Sampling, kv_dtype: torch.dtype, tokens: int | None) -> None:
     """Sample a token, so that a CPU's kernels are compiled once, not by each of several threads."""
-    sample(
-        model,
-        torch.zeros(1, 1, dtype=torch.int64),
-        sampling.model_copy(update={"max_length": 2}),
-        "",
-        kv_dtype=kv_dtype,
-        tokens=tokens,
-    )
+    prompts = torch.zeros(1, 1, dtype=torch.int64)
+    sample(model, prompts, sampling.changed(max_length=2), "", kv_dtype=kv_dtype, tokens=tokens)
 
 
 class Uniforms:

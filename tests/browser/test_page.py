@@ -1,5 +1,6 @@
 """The page of a study as a reader's browser shows it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -174,7 +175,8 @@ def test_a_study_that_was_stopped_has_a_page(browser: Chromium, study: Workflow,
     cut = copy.folder / copy.model_folder("tiny", "accumulate", 3) / "measurements.json"
     cut.write_text(cut.read_text(encoding="utf-8")[:10], encoding="utf-8")
     command = [sys.executable, "-P", "-m", "selfloop", "report", "--configfile", copy.config, "--output", "page.html"]
-    done = subprocess.run(command, cwd=copy.folder, env={"PATH": ""}, capture_output=True, encoding="utf-8", check=True)
+    around = {name: value for name, value in os.environ.items() if name.startswith("SELFLOOP_")} | {"PATH": ""}
+    done = subprocess.run(command, cwd=copy.folder, env=around, capture_output=True, encoding="utf-8", check=True)
     assert "the study is not finished" in done.stdout
     assert f"left out: {cut.relative_to(copy.folder)} has been damaged or changed" in done.stderr
     browser.open(copy.folder / "page.html", NARROW)

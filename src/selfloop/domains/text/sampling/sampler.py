@@ -106,7 +106,10 @@ def sample(
 
 
 def compile_kernels(model: Transformer, sampling: Sampling, kv_dtype: torch.dtype, tokens: int | None) -> None:
-    """Sample a token, so that a CPU's kernels are compiled once, not by each of several threads."""
+    """Sample a token, so that a CPU's kernels are compiled once, not by each of several threads.
+
+    Those of long documents are compiled when the first of a thread is so long: see `attention.streams_of`.
+    """
     prompts = torch.zeros(1, 1, dtype=torch.int64)
     sample(model, prompts, sampling.changed(max_length=2), "", kv_dtype=kv_dtype, tokens=tokens)
 

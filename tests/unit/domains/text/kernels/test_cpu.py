@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from selfloop.domains.text.kernels.cpu.attention import attention, streams_of
 from selfloop.domains.text.kernels.cpu.choice import draw
 from selfloop.domains.text.kernels.cpu.code import CACHE_LINE, LANES, Kernel
+from selfloop.domains.text.model import blocked_cache
 from selfloop.domains.text.model.blocked_cache import BlockedMemory
 from selfloop.domains.text.model.shape import Shape
 
@@ -92,16 +93,20 @@ def test_a_kernel_is_compiled_once_per_process() -> None:
 
 
 def test_fewer_heads_are_prefetched_where_they_are_long() -> None:
-    assert [streams_of(32, "bfloat16", positions) for positions in (1, 256, 257, 512, 1024, 4096)] == [
-        16,
-        16,
-        8,
-        8,
-        4,
-        2,
-    ]
+    for positions, streams in {1: 16, 256: 16, 257: 8, 512: 8, 1024: 4, 4096: 2}.items():
+        assert streams_of(32, "bfloat16", positions) == streams
     assert streams_of(16, "bfloat16", 1) == 8  # a line of each head per block and pass
     assert streams_of(1, "bfloat16", 1) == 2
+
+
+@pytest.mark.parametrize("streams", [2, 16])
+def test_how_much_is_prefetched_changes_no_result(streams: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    qkv = torch.randn(40, 3, 3, 2, 32, generator=torch.Generator().manual_seed(0))
+    blocked = memory(2, 32, torch.bfloat16)
+    expected = [attend(blocked, position, given) for position, given in enumerate(qkv)]
+    monkeypatch.setattr(blocked_cache, "streams_of", lambda *_: streams)
+    other = memory(2, 32, torch.bfloat16)
+    assert all(torch.equal(attend(other, *given), expected[given[0]]) for given in enumerate(qkv))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

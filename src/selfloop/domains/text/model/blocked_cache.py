@@ -10,30 +10,36 @@ from selfloop.domains.text.kernels.cpu.attention import attention, block_size, s
 from selfloop.domains.text.kernels.cpu.code import CACHE_LINE, LANES
 from selfloop.domains.text.model.shape import Shape
 
+NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+
 
 class BlockedMemory:
-    """`kv_cache.CacheMemory` in the layout of `kernels.attention`, [sequences, heads, blocks, block_size].
+    """`kv_cache.CacheMemory` in the layout of `kernels.attention`, [blocks, sequences, heads, block_size].
 
     Attention is in float32, whatever the dtype.
     """
 
     def __init__(self, shape: Shape, sequences: int, max_length: int, dtype: torch.dtype) -> None:
-        size = (sequences, shape.heads, _blocks(max_length), block_size(shape.head_size))
-        self.layers = [_in_large_pages(size, dtype) for _ in range(shape.layers)]
+        size = (_blocks(max_length), sequences, shape.heads, block_size(shape.head_size))
+        self._blocks = [_in_large_pages(size, dtype) for _ in range(shape.layers)]
+        self.layers = [blocks.transpose(0, 1) for blocks in self._blocks]
+        self._dtype = NAMES[dtype]
+        self._addresses = [blocks.data_ptr() for blocks in self._blocks]
+        self._apart, sequence = self._blocks[0].stride()[:2]
+        self._per_sequence = sequence * dtype.itemsize
         self._scratch = torch.empty(scratch_size(shape.head_size, max_length))
 
     def filled(self, layer: int, length: int) -> Tensor:
         """See `kv_cache.CacheMemory`."""
-        return self.layers[layer][:, :, : _blocks(length)]
+        return self.layers[layer][:, : _blocks(length)]
 
     def attend(self, layer: int, first: int, position: int, qkv: Tensor, out: Tensor) -> None:
         """See `kv_cache.CacheMemory`."""
         sequences, _, heads, head_size = qkv.shape
-        memory = self.layers[layer]
-        dtype, kv_dtype = (str(given.dtype).removeprefix("torch.") for given in (qkv, memory))
-        kernel = attention(head_size, dtype, kv_dtype, streams_of(head_size, kv_dtype, position + 1))
-        addresses = (given.data_ptr() for given in (qkv, memory[first], out, self._scratch))
-        kernel(*addresses, sequences, heads, position, *memory.stride()[:2])
+        streams = streams_of(head_size, self._dtype, position + 1)
+        kernel = attention(head_size, NAMES[qkv.dtype], self._dtype, streams)
+        cache = self._addresses[layer] + first * self._per_sequence
+        kernel(qkv.data_ptr(), cache, out.data_ptr(), self._scratch.data_ptr(), sequences, heads, position, self._apart)
 
 
 def _in_large_pages(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -157,8 +157,11 @@ class Transformer(nn.Module):
         sizes = [len(cache) for cache in caches]
 
         def attend(layer: int, qkv: Tensor, mixed: Tensor) -> None:
-            for cache, piece, out in zip(caches, torch.split(qkv, sizes), torch.split(mixed, sizes), strict=True):
-                cache.attend(layer, piece, out)
+            pieces = [(qkv, mixed)]
+            if len(caches) > 1:
+                pieces = list(zip(torch.split(qkv, sizes), torch.split(mixed, sizes), strict=True))
+            for cache, piece in zip(caches, pieces, strict=True):
+                cache.attend(layer, *piece)
 
         logits = self.decode(ids, positions, attend)
         for cache in caches:

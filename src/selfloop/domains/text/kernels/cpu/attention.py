@@ -2,9 +2,10 @@
 
 Decoding reads the whole cache once per token, so that memory is the limit, if the reading is done well: a head's keys
 and values lie side by side in blocks of `LANES` positions, [head_size, LANES] of keys and [LANES, head_size] of
-values. The scores of a block are a vector, a sum over dimensions; the result is a sum over positions of vectors of
-dimensions. bfloat16 is widened in registers, and all arithmetic is in float32. Rows lie in pairs, those of bfloat16
-interleaved, see `Code.read_pair`.
+values. Blocks of the same positions are neighbours, so that what is read is dense, however long documents may become.
+The scores of a block are a vector, a sum over dimensions; the result is a sum over positions of vectors of dimensions.
+bfloat16 is widened in registers, and all arithmetic is in float32. Rows lie in pairs, those of bfloat16 interleaved,
+see `Code.read_pair`.
 """
 
 import math
@@ -13,11 +14,22 @@ from functools import cache
 
 from llvmlite import ir
 
-from selfloop.domains.text.kernels.cpu.code import BYTES, CACHE_LINE, INDEX, LANES, Code, Kernel, Value, index, vector
+from selfloop.domains.text.kernels.cpu.code import (
+    BYTES,
+    CACHE_LINE,
+    INDEX,
+    LANES,
+    Code,
+    Kernel,
+    Loop,
+    Value,
+    index,
+    vector,
+)
 
 COLUMNS = 64  # dimensions summed at once: half of the registers of a processor with AVX2
-STREAMS = 16  # heads that are prefetched side by side, at most: see `_Writer.prefetch`
-IN_FLIGHT = 256 * 1024  # bytes of them that the L2 cache has to hold, besides what it holds anyway
+STREAMS = 4  # heads that are prefetched side by side, at most: see `_Writer.prefetch`
+IN_FLIGHT = 512 * 1024  # bytes of them that the L2 cache has to hold, besides what it holds anyway
 CHAINS = 4  # sums at once at least, since an addition begins before the last one has ended
 
 
@@ -45,7 +57,7 @@ def streams_of(head_size: int, kv_dtype: str, positions: int) -> int:
     """Streams for heads with this many positions: a power of two, with half as many heads in flight."""
     block = BYTES[kv_dtype] * block_size(head_size)
     most = min(STREAMS, block // CACHE_LINE // 2, 2 * IN_FLIGHT * LANES // (block * positions))
-    return 1 << max(1, most.bit_length() - 1)
+    return 1 << max(0, most.bit_length() - 1)
 
 
 @cache
@@ -56,29 +68,28 @@ def attention(head_size: int, dtype: str, kv_dtype: str, streams: int) -> Callab
     are prefetched side by side changes no result. Its arguments:
 
         qkv: address of [sequences, 3, heads, head_size].
-        cache: address of the first sequence's blocks, [heads, blocks, block_size(head_size)].
+        cache: address of the first sequence's first block, [blocks, sequences, heads, block_size(head_size)].
         out: address of the result, [sequences, heads, head_size].
         scratch: address of float32 [scratch_size(head_size, positions)].
         sequences, heads: how many.
         position: the number of positions in the cache before.
-        per_sequence, per_head: numbers from one to the next in the cache.
+        apart: numbers in the cache from one block of a head to the next.
     """
-    kernel = Kernel(addresses=4, integers=5)
+    kernel = Kernel(addresses=4, integers=4)
     code = kernel.code
-    qkv, cached, out, scratch, sequences, heads, position, per_sequence, per_head = kernel.arguments
+    qkv, cached, out, scratch, sequences, heads, position, apart = kernel.arguments
     hidden = code.mul(heads, index(head_size))
     full, lane = code.sdiv(position, index(LANES)), code.srem(position, index(LANES))
     scores = code.at(scratch, "float32", value_size(head_size))
-    write = _Writer(code, head_size, dtype, kv_dtype, streams, per_head, code.add(full, index(1)))
+    write = _Writer(code, head_size, dtype, kv_dtype, streams, apart, full, lane)
     with code.loop(sequences) as sequence, code.loop(heads) as head:
         start = code.mul(head.index, index(head_size))
         query = code.at(qkv, dtype, code.add(code.mul(sequence.index, code.mul(hidden, index(3))), start))
         key = code.at(query, dtype, hidden)
-        blocks = code.at(
-            cached, kv_dtype, code.add(code.mul(sequence.index, per_sequence), code.mul(head.index, per_head))
-        )
-        write.append(query, key, code.at(key, dtype, hidden), write.block(blocks, full), lane, scratch)
-        total = write.weights(scratch, blocks, full, lane, scores)
+        number = code.add(code.mul(sequence.index, heads), head.index)
+        blocks = code.at(cached, kv_dtype, code.mul(number, index(block_size(head_size))))
+        write.append(query, key, code.at(key, dtype, hidden), write.block(blocks, full), scratch)
+        total = write.weights(scratch, blocks, scores)
         result = code.at(out, dtype, code.add(code.mul(sequence.index, hidden), start))
         write.mean(scores, total, blocks, result)
     return kernel.compile()
@@ -88,40 +99,60 @@ class _Writer:
     """Writes the parts of the kernel for one sequence and head."""
 
     def __init__(
-        self, code: Code, size: int, dtype: str, kv_dtype: str, streams: int, per_head: Value, count: Value
+        self, code: Code, size: int, dtype: str, kv_dtype: str, streams: int, apart: Value, full: Value, lane: Value
     ) -> None:
         self.code = code
         self.size = size
         self.dtype = dtype
         self.kv_dtype = kv_dtype
         self.streams = streams
-        self.count = count  # blocks of each head
+        self.apart = apart
+        self.full, self.lane = full, lane
+        self.groups = code.add(code.sdiv(lane, index(self.group)), index(1))  # of the last block's values
+        self.end = code.add(code.mul(self.groups, index(self.group * value_size(size))), index(LANES * key_size(size)))
         self.chunk = math.gcd(size, LANES)  # dimensions per iteration
         self.line = CACHE_LINE // BYTES[kv_dtype]  # numbers
         # Lines that each stream prefetches per block, and again per block when values are read.
         self.lines = -(-block_size(size) // (2 * streams * self.line))
-        of_head = code.mul(count, index(2 * self.lines * self.line))  # a stream's part
-        self.apart = code.sub(per_head, of_head)
-        self.ahead = code.add(per_head, code.mul(of_head, index(streams - 1)))
 
     def block(self, blocks: Value, number: Value) -> Value:
-        """The address of a block; its keys come first."""
-        return self.code.at(blocks, self.kv_dtype, self.code.mul(number, index(block_size(self.size))))
+        """The address of a head's block; its keys come first."""
+        return self.code.at(blocks, self.kv_dtype, self.code.mul(number, self.apart))
 
     def values(self, block: Value) -> Value:
         """The address of a block's values."""
         return self.code.at(block, self.kv_dtype, LANES * key_size(self.size))
 
-    def append(self, query: Value, key: Value, value: Value, block: Value, lane: Value, scratch: Value) -> None:
+    @property
+    def columns(self) -> list[range]:
+        """The vectors of a value by their first dimensions: those that are summed at once, and so on."""
+        width = value_size(self.size)
+        lanes = math.gcd(width, LANES)
+        return [range(first, min(first + COLUMNS, width), lanes) for first in range(0, width, COLUMNS)]
+
+    def chains(self, columns: range) -> int:
+        """Sums of each of these vectors."""
+        return max(1, CHAINS // len(columns))
+
+    @property
+    def group(self) -> int:
+        """Positions whose values are added at a time: one for each sum, and a pair at least."""
+        return max(2, *map(self.chains, self.columns))
+
+    def append(self, query: Value, key: Value, value: Value, block: Value, scratch: Value) -> None:
         """Write the scaled query to the scratch memory, and key and value into a lane of the last block."""
-        code, width = self.code, value_size(self.size)
+        code, width, lane = self.code, value_size(self.size), self.lane
         values = self.values(block)
         # What follows has the weight 0, but what was in the memory before may be NaN.
-        with code.if_then(code.icmp_signed("==", lane, index(0))):
-            keys = 2 * (self.size % 2)  # rows: the last pair, if one of it is not written
-            begin = code.at(values, self.kv_dtype, -keys * LANES)
-            with code.loop(keys + width) as vectors:
-                place = code.at(begin, self.kv_dtype, code.mul(vectors.index, index(LANES)))
+        within = code.and_(lane, index(self.group - 1))
+        with code.if_then(code.icmp_signed("==", within, index(0))):
+            begin = code.at(values, self.kv_dtype, code.mul(lane, index(width)))
+            with code.loop(self.group * width // 8) as vectors:
+                place = code.at(begin, self.kv_dtype, code.mul(vectors.index, index(8)))
+                code.write(place, self.kv_dtype, code.rounded(vector(0.0, 8), self.kv_dtype))
+        if self.size % 2:  # the last pair of keys, of which one is not written
+            with code.if_then(code.icmp_signed("==", lane, index(0))), code.loop(2) as vectors:
+                place = code.at(values, self.kv_dtype, code.mul(code.sub(vectors.index, index(2)), index(LANES)))
                 code.write(place, self.kv_dtype, code.rounded(vector(0.0), self.kv_dtype))
         scale = vector(1 / math.sqrt(self.size), self.chunk)
         with code.loop(self.size // self.chunk) as chunks:
@@ -138,42 +169,47 @@ class _Writer:
         if self.size % 2:
             code.write(code.at(scratch, "float32", self.size), "float32", vector(0.0, 1))
 
-    def weights(self, query: Value, blocks: Value, full: Value, lane: Value, scores: Value) -> Value:
+    def weights(self, query: Value, blocks: Value, scores: Value) -> Value:
         """Write the softmax's exponentials of all blocks' scores; returns their sum."""
-        code = self.code
+        code, full = self.code, self.full
 
         def place(number: Value) -> Value:
             return code.at(scores, "float32", code.mul(number, index(LANES)))
 
         with code.loop(full, vector(-math.inf)) as loop:
-            self.prefetch(blocks, loop.index)
-            score = self.score(query, self.block(blocks, loop.index))
+            block = self.block(blocks, loop.index)
+            self.prefetch(block, 0)
+            score = self.score(query, block)
             code.write(place(loop.index), "float32", score)
             loop.values = [code.largest([score, *loop.values])]
         numbers = ir.Constant(ir.VectorType(INDEX, LANES), [index(number) for number in range(LANES)])
-        self.prefetch(blocks, full)
-        visible = code.icmp_signed("<=", numbers, code.spread(lane))
-        score = code.select(visible, self.score(query, self.block(blocks, full)), vector(-math.inf))
+        block = self.block(blocks, full)
+        self.prefetch(block, 0, self.end)
+        visible = code.icmp_signed("<=", numbers, code.spread(self.lane))
+        score = code.select(visible, self.score(query, block), vector(-math.inf))
         code.write(place(full), "float32", score)
-        largest = code.spread(code.largest(code.split(code.largest([score, *loop.values]))))
-        with code.loop(self.count, vector(0.0)) as loop:
+        largest = code.spread(code.highest(code.largest([score, *loop.values])))
+        with code.loop(code.add(full, index(1)), vector(0.0)) as loop:
             weight = code.exp(code.fsub(code.read(place(loop.index), "float32"), largest))
             code.write(place(loop.index), "float32", weight)
             loop.values = [code.fadd(loop.values[0], weight)]
-        return code.sum(code.split(loop.values[0]))
+        return code.total(loop.values[0])
 
-    def prefetch(self, blocks: Value, number: Value) -> None:
-        """Prefetch what comes later, while the block of a number is read; numbers from `count` on are values.
+    def prefetch(self, block: Value, half: int, end: Value | None = None) -> None:
+        """Prefetch what comes later while a block is read, its keys (half 0) or its values (half 1).
 
-        The next head's last part, the part before it of the head after that, and so on, perhaps of later sequences: a
-        core reads memory faster in several places at once, where its own prefetching finds several streams.
+        Of the next head's block with the same positions the last part, of the head after that the part before it, and
+        so on, perhaps of later sequences: a core reads memory faster in several places at once, where its own
+        prefetching finds several streams. What is in a block from `end` on is not read.
         """
-        code = self.code
-        place = code.at(blocks, self.kv_dtype, code.add(self.ahead, code.mul(number, index(self.lines * self.line))))
-        for _ in range(self.streams):
-            for line in range(self.lines):
-                code.prefetch(code.at(place, self.kv_dtype, line * self.line))
-            place = code.at(place, self.kv_dtype, self.apart)
+        code, part = self.code, 2 * self.lines * self.line
+        for stream in range(self.streams):
+            later = code.at(block, self.kv_dtype, (stream + 1) * block_size(self.size))
+            for line in range(half * self.lines, (half + 1) * self.lines):
+                place = index((self.streams - 1 - stream) * part + line * self.line)
+                if end is not None:
+                    place = code.select(code.icmp_signed("<", place, end), place, index(0))
+                code.prefetch(code.at(later, self.kv_dtype, place))
 
     def score(self, query: Value, block: Value) -> Value:
         """The scores of a block's positions."""
@@ -189,26 +225,21 @@ class _Writer:
 
     def mean(self, weights: Value, total: Value, blocks: Value, result: Value) -> None:
         """Write the mean of the values, weighted by `weights` of this total."""
-        code, width = self.code, value_size(self.size)
-        lanes = math.gcd(width, LANES)
-        for first in range(0, width, COLUMNS):
-            columns = range(first, min(first + COLUMNS, width), lanes)
-            chains = max(1, CHAINS // len(columns))
-            with code.loop(self.count, *[vector(0.0, lanes)] * (chains * len(columns))) as loop:
-                values = self.values(self.block(blocks, loop.index))
-                if first == 0:
-                    self.prefetch(blocks, code.add(self.count, loop.index))
-                own_weights = code.at(weights, "float32", code.mul(loop.index, index(LANES)))
-                for position in range(0, LANES, 2):
-                    pair_weights = [
-                        code.spread(code.number(code.at(own_weights, "float32", position + half)), lanes)
-                        for half in range(2)
-                    ]
-                    for place, column in enumerate(columns):
-                        pair = code.read_pair(values, self.kv_dtype, width, index(position), column, lanes)
-                        for half, value in enumerate(pair):
-                            number = (position + half) % chains * len(columns) + place
-                            loop.values[number] = code.multiply_add(pair_weights[half], value, loop.values[number])
+        code = self.code
+        lanes = math.gcd(value_size(self.size), LANES)
+        for columns in self.columns:
+            first = columns.start == 0
+            with code.loop(self.full, *[vector(0.0, lanes)] * (self.chains(columns) * len(columns))) as loop:
+                block = self.block(blocks, loop.index)
+                if first:
+                    self.prefetch(block, 1)
+                self.add_values(loop, columns, weights, loop.index, block, index(0), LANES)
+            block = self.block(blocks, self.full)
+            if first:
+                self.prefetch(block, 1, self.end)
+            with code.loop(self.groups, *loop.values) as loop:
+                begin = code.mul(loop.index, index(self.group))
+                self.add_values(loop, columns, weights, self.full, block, begin, self.group)
             for number, column in enumerate(columns):
                 mean = code.fdiv(code.sum(loop.values[number :: len(columns)]), code.spread(total, lanes))
                 stored = code.rounded(mean, self.dtype)
@@ -217,3 +248,21 @@ class _Writer:
                 else:
                     for offset, one in enumerate(code.split(stored)[: self.size - column]):
                         code.write(code.at(result, self.dtype, column + offset), self.dtype, one)
+
+    def add_values(
+        self, loop: Loop, columns: range, weights: Value, number: Value, block: Value, begin: Value, positions: int
+    ) -> None:
+        """Add weighted values to a loop's sums: those of a block's positions from `begin` on, which is even."""
+        code, width = self.code, value_size(self.size)
+        lanes, chains = math.gcd(width, LANES), self.chains(columns)
+        own_weights = code.at(weights, "float32", code.add(code.mul(number, index(LANES)), begin))
+        values = code.at(self.values(block), self.kv_dtype, code.mul(begin, index(width)))
+        for position in range(0, positions, 2):
+            pair_weights = [
+                code.spread(code.number(code.at(own_weights, "float32", position + half)), lanes) for half in range(2)
+            ]
+            for place, column in enumerate(columns):
+                pair = code.read_pair(values, self.kv_dtype, width, index(position), column, lanes)
+                for half, value in enumerate(pair):
+                    chain = (position + half) % chains * len(columns) + place
+                    loop.values[chain] = code.multiply_add(pair_weights[half], value, loop.values[chain])

@@ -8,7 +8,7 @@ import torch
 from llvmlite import ir
 from torch import Tensor
 
-from selfloop.domains.text.kernels.cpu.code import FLOAT, LANES, Code, Kernel, Value, index, vector
+from selfloop.domains.text.kernels.cpu.code import BITS, FLOAT, INDEX, LANES, SHORT, Code, Kernel, Value, index, vector
 
 GROUP = 4 * LANES  # tokens per group of the two-level inversion
 
@@ -28,7 +28,8 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
         logits = logits.contiguous()
     rows, vocabulary = logits.shape
     chosen = torch.empty(rows, dtype=torch.int64)
-    scratch = torch.full((scratch_size(vocabulary),), -math.inf)
+    scratch = torch.full((scratch_size(vocabulary),), math.inf)
+    scratch[:GROUP] = -math.inf
     heat = torch.tensor([temperature], dtype=torch.float32)
     kernel = choice(vocabulary, str(logits.dtype).removeprefix("torch."), temperature != 1)
     uniforms = uniforms.contiguous()
@@ -38,8 +39,8 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
 
 
 def scratch_size(vocabulary: int) -> int:
-    """Numbers of the kernel's scratch memory: the last group, another one, and a sum per group."""
-    return 2 * GROUP + -(-vocabulary // GROUP)
+    """Numbers of the kernel's scratch memory: the last group, another one, and a sum per group, in whole vectors."""
+    return 2 * GROUP + -(-vocabulary // (GROUP * LANES)) * LANES
 
 
 @cache
@@ -50,7 +51,7 @@ def choice(vocabulary: int, dtype: str, heated: bool) -> Callable[..., None]:
     uniforms: address of float32 [rows].
     temperature: address of a float32.
     chosen: address of int64 [rows], the result.
-    scratch: address of float32 [scratch_size(vocabulary)], -inf.
+    scratch: address of float32 [scratch_size(vocabulary)]: -inf in the last group, else inf.
     rows: how many.
     stride: numbers from one row of logits to the next.
     """
@@ -83,16 +84,17 @@ def choice(vocabulary: int, dtype: str, heated: bool) -> Callable[..., None]:
                 number = code.read(code.at(own, dtype, code.add(loop.index, index(full * GROUP))), dtype, 1)
                 code.write(code.at(scratch, "float32", loop.index), "float32", number)
             most = code.largest([most, *(read(scratch, "float32", lane) for lane in range(0, GROUP, LANES))])
-        largest = code.spread(code.largest(code.split(most)))
-        with code.loop(full) as loop:
+        largest = code.spread(code.highest(most))
+        with code.loop(full, ir.Constant(FLOAT, 0.0)) as loop:
             found = of_group(code.at(own, dtype, code.mul(loop.index, index(GROUP))), dtype, largest)
-            total = code.sum(code.split(code.sum(found)))
-            code.store(total, code.at(sums, "float32", loop.index))
+            loop.values = [code.fadd(loop.values[0], code.total(code.sum(found)))]
+            code.store(loop.values[0], code.at(sums, "float32", loop.index))
+        total = loop.values[0]
         if rest:
-            total = code.sum(code.split(code.sum(of_group(scratch, "float32", largest))))
+            total = code.fadd(total, code.total(code.sum(of_group(scratch, "float32", largest))))
             code.store(total, code.at(sums, "float32", full))
         uniform = code.number(code.at(uniforms, "float32", row.index))
-        group, left = _invert(code, sums, groups, lambda total: code.fmul(uniform, total))
+        group, left = _invert(code, sums, groups, total, code.fmul(uniform, total))
         with code.if_else(code.icmp_signed("<", group, index(full))) as (whole, last):
             with whole:
                 found = of_group(code.at(own, dtype, code.mul(group, index(GROUP))), dtype, largest)
@@ -101,32 +103,31 @@ def choice(vocabulary: int, dtype: str, heated: bool) -> Callable[..., None]:
             with last:
                 for number, each in enumerate(of_group(scratch, "float32", largest)):
                     code.write(code.at(weights, "float32", number * LANES), "float32", each)
-        token, _ = _invert(code, weights, GROUP, lambda total: left)
+        with code.loop(GROUP, ir.Constant(FLOAT, 0.0)) as loop:
+            place = code.at(weights, "float32", loop.index)
+            loop.values = [code.fadd(loop.values[0], code.number(place))]
+            code.store(loop.values[0], place)
+        token, _ = _invert(code, weights, GROUP, loop.values[0], left)
         token = code.add(code.mul(group, index(GROUP)), token)
         code.store(token, code.gep(chosen, [row.index], source_etype=token.type))
     return kernel.compile()
 
 
-def _invert(code: Code, weights: Value, count: int, target_of: Callable[[Value], Value]) -> tuple[Value, Value]:
-    """Index at which the cumulative sum of weights first exceeds a target, and the remainder of the target there.
+def _invert(code: Code, sums: Value, count: int, total: Value, target: Value) -> tuple[Value, Value]:
+    """Index at which cumulative sums first exceed a target, and the remainder of the target there.
 
-    The target, of the sum, is at most the largest number below the sum, so that the weight there is not zero.
+    The target is at most the largest number below the total, so that the weight at the index is not zero. Infinity
+    follows the sums to a multiple of `LANES`.
     """
-    nothing = ir.Constant(FLOAT, 0.0)
-    with code.loop(count, nothing) as loop:
-        loop.values = [code.fadd(loop.values[0], code.number(code.at(weights, "float32", loop.index)))]
-    total = loop.values[0]
-    below = code.bitcast(code.sub(code.bitcast(total, ir.IntType(32)), ir.Constant(ir.IntType(32), 1)), FLOAT)
-    target = target_of(total)
+    below = code.bitcast(code.sub(code.bitcast(total, BITS), ir.Constant(BITS, 1)), FLOAT)
     target = code.select(code.fcmp_ordered("<", target, below), target, below)
-    with code.loop(count, nothing, nothing, index(0)) as loop:
-        before, seen, found = loop.values
-        seen = code.fadd(seen, code.number(code.at(weights, "float32", loop.index)))
-        passed = code.fcmp_ordered("<=", seen, target)
+    with code.loop(-(-count // LANES), vector(0.0), index(0)) as loop:
+        before, found = loop.values
+        seen = code.read(code.at(sums, "float32", code.mul(loop.index, index(LANES))), "float32")
+        passed = code.fcmp_ordered("<=", seen, code.spread(target))
         loop.values = [
-            code.select(passed, seen, before),
-            seen,
-            code.select(passed, code.add(loop.index, index(1)), found),
+            code.largest([before, code.select(passed, seen, vector(0.0))]),
+            code.add(found, code.zext(code.ctpop(code.bitcast(passed, SHORT)), INDEX)),
         ]
-    before, _, found = loop.values
-    return found, code.fsub(target, before)
+    before, found = loop.values
+    return found, code.fsub(target, code.highest(before))

@@ -111,11 +111,14 @@ class Code(ir.IRBuilder):  # type: ignore[misc]
         """Write a vector of any type."""
         self.store(value, pointer, align=BYTES[dtype])
 
-    def prefetch(self, pointer: Value) -> None:
-        """Prefetch the cache line at an address, which may be outside of the memory, into the L2 cache: L1 is small."""
-        function = self._intrinsic("llvm.prefetch.p0", ir.VoidType(), [POINTER, BITS, BITS, BITS])
-        to_read, level, data = (ir.Constant(BITS, number) for number in (0, 2, 1))
-        self.call(function, [pointer, to_read, level, data])
+    def prefetch(self, pointer: Value, written: bool = False) -> None:
+        """Prefetch the cache line at an address, which may be outside of the memory, into the L2 cache: L1 is small.
+
+        If it is to be written, take it from other cores, too.
+        """
+        function = self.intrinsic("llvm.prefetch.p0", ir.VoidType(), [POINTER, BITS, BITS, BITS])
+        write, level, data = (ir.Constant(BITS, number) for number in (int(written), 2, 1))
+        self.call(function, [pointer, write, level, data])
 
     def rounded(self, value: Value, dtype: str) -> Value:
         """A vector as it is stored: nearest, ties to even; NaN stays NaN."""
@@ -145,6 +148,23 @@ class Code(ir.IRBuilder):  # type: ignore[misc]
             values = [self.fadd(*pair) for pair in zip(values[:half], values[half:], strict=True)]
         return values[0]
 
+    def total(self, value: Value) -> Value:
+        """The sum of a vector's numbers, in pairs as in `sum`."""
+        return self._folded(value, self.fadd)
+
+    def highest(self, value: Value) -> Value:
+        """The largest of a vector's numbers."""
+        return self._folded(value, lambda one, other: self.largest([one, other]))
+
+    def _folded(self, value: Value, combined: Callable[[Value, Value], Value]) -> Value:
+        """A vector's halves combined, and those of the result, until it is a number."""
+        while (lanes := value.type.count // 2) > 0:
+            kind = ir.VectorType(BITS, lanes)
+            numbers = [ir.Constant(BITS, lane) for lane in range(2 * lanes)]
+            halves = (ir.Constant(kind, numbers[:lanes]), ir.Constant(kind, numbers[lanes:]))
+            value = combined(*(self.shuffle_vector(value, value, half) for half in halves))
+        return self.extract_element(value, ir.Constant(BITS, 0))
+
     def largest(self, values: Sequence[Value]) -> Value:
         """The largest of numbers, or the largest ones of vectors; NaN is passed over."""
         found = values[0]
@@ -154,7 +174,7 @@ class Code(ir.IRBuilder):  # type: ignore[misc]
 
     def multiply_add(self, one: Value, other: Value, added: Value) -> Value:
         """one · other + added of vectors, rounded once."""
-        fused = self._intrinsic(f"llvm.fma.v{added.type.count}f32", added.type, [added.type] * 3)
+        fused = self.intrinsic(f"llvm.fma.v{added.type.count}f32", added.type, [added.type] * 3)
         return self.call(fused, [one, other, added])
 
     def exp(self, value: Value) -> Value:
@@ -173,7 +193,11 @@ class Code(ir.IRBuilder):  # type: ignore[misc]
             vanishes, vector(0.0), self.bitcast(self.add(self.bitcast(result, bits), exponent), value.type)
         )
 
-    def _intrinsic(self, name: str, result: Value, arguments: Sequence[Value]) -> Value:
+    def square_root(self, number: Value) -> Value:
+        """Of a number."""
+        return self.call(self.intrinsic("llvm.sqrt.f32", FLOAT, [FLOAT]), [number])
+
+    def intrinsic(self, name: str, result: Value, arguments: Sequence[Value]) -> Value:
         """A function that LLVM defines."""
         declared = self.module.globals.get(name)
         return declared or ir.Function(self.module, ir.FunctionType(result, arguments), name)

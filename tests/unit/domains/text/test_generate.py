@@ -16,6 +16,7 @@ from selfloop.domains.text import problems
 from selfloop.domains.text.config import Prompt, Sampling
 from selfloop.domains.text.data.token_store import SCHEMA
 from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID, train_tokenizer
+from selfloop.domains.text.kernels.cpu.amx import has_amx
 from selfloop.domains.text.model.checkpoint import save_checkpoint
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
@@ -45,20 +46,25 @@ class Bar:
         """Nothing is shown."""
 
 
-@pytest.fixture
-def job(tmp_path: Path) -> Job:
-    """A model of random weights and a real data set of documents with different first tokens."""
-    TOKENIZER.save(str(tmp_path / "tokenizer.json"))
-    model = Transformer(Shape("llama", 16, 1, 2, 32, 24, 300))
+def save_model(checkpoint: Path, hidden: int) -> None:
+    """Of random weights, with a tokenizer beside it."""
+    TOKENIZER.save(str(checkpoint.parent / "tokenizer.json"))
+    model = Transformer(Shape("llama", hidden, 1, 2, 32, 24, 300))
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0.0, 0.3, generator=generator)
         model.head.weight[END_OF_TEXT_ID] += 0.2  # so that some documents end
-    checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
-    save_checkpoint(model, weights, tmp_path / "tokenizer.json", checkpoint)
+    save_checkpoint(model, weights, checkpoint.parent / "tokenizer.json", checkpoint)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A model of random weights and a real data set of documents with different first tokens."""
+    checkpoint = tmp_path / "checkpoint"
+    save_model(checkpoint, hidden=16)
     real = tmp_path / "real"
     real.mkdir()
     with ShardWriter(real, SCHEMA) as writer:
@@ -106,6 +112,19 @@ def test_processes_that_share_a_part_make_the_same_one(
     assert documents(joined) == alone
     sizes = [len(documents(share)) for share in shares]
     assert max(sizes) - min(sizes) <= 10  # one slice
+
+
+@pytest.mark.parametrize("hidden", [64, 48])
+def test_in_bfloat16_products_are_in_tiles_where_they_can_be(
+    job: Job, hidden: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_model(tmp_path / "wide", hidden)
+    params = job.params.model_copy(update={"precision": "bfloat16"})
+    job = replace(job, input=job.input | {"checkpoint": str(tmp_path / "wide")}, params=params, threads=2)
+    with caplog.at_level(logging.INFO):
+        generate.run(job)
+    assert len(documents(Path(job.output["part"]))) == ROWS
+    assert ("matrix products in AMX tiles" in caplog.text) == (has_amx() and hidden == 64)
 
 
 def recorded(job: Job, tmp_path: Path) -> Job:

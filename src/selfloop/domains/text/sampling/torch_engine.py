@@ -14,6 +14,7 @@ import torch
 from selfloop.domains.text.model.checkpoint import load_checkpoint
 from selfloop.domains.text.model.network import attention_backend
 from selfloop.domains.text.model.shape import Shape
+from selfloop.domains.text.sampling.amx import TiledDecoder, fits_tiles
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.sampling.lanes import CACHE_BYTES, in_lanes, rows_of_first_lane
 from selfloop.domains.text.sampling.lanes import sample as sample_in_lanes
@@ -52,8 +53,12 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     longest = request.sampling.max_length or model.shape.context
     fixed = in_lanes(device)
     batch = (rows_of_first_lane if fixed else batch_size)(model.shape, longest, kv_dtype)
-    pack(model, batch)
-    request.log.info("batch of %d documents, KV cache in %s", batch, str(kv_dtype).removeprefix("torch."))
+    if fits_tiles(model):
+        model.decode = TiledDecoder(model)  # type: ignore[method-assign]
+    else:
+        pack(model, batch)
+    products = ", matrix products in AMX tiles" if isinstance(model.decode, TiledDecoder) else ""
+    request.log.info("batch of %d documents, KV cache in %s%s", batch, str(kv_dtype).removeprefix("torch."), products)
     first, last = request.first_row, request.first_row + len(request.prompts)
     own_slices = [rows for rows in slices(request.part_rows or last) if first <= rows.start < last]
     finished = request.finished or FinishedSlices()

@@ -20,8 +20,8 @@ one thread, as threads that wait may count as busy.
 The compute dtype is the one that `auto` selects (`selfloop.processor`); our KV cache is bfloat16 in either case.
 `--precision` sets another one for all engines; `vllm-bfloat16` is vLLM in its default.
 
-With `--rounds`, every engine runs that often, in turn, and its best figures count, as the bound's are the best of
-several measurements: other load, of other virtual machines on the host too, only slows.
+With `--rounds`, every engine runs that often, in turn, after the machine's rates are measured, and the best figures of
+each count: other load, of other virtual machines on the host too, only slows.
 
 `vllm` is the engine as studies use it: on a CPU without torch.compile, whose start-up takes longer than it saves here.
 `vllm-compiled` compiles. Weights are random, so about 3% of the documents end early, the same share for all engines;
@@ -206,13 +206,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     precision = str(compute_dtype(arguments.precision, torch.device("cpu"))).removeprefix("torch.")
     clock = time.process_time if arguments.clock == "cpu" else time.perf_counter  # finer than `cpu_seconds`
-    memory = bandwidth(clock)
-    rates = {name: matmul_rate(dtype, clock) for name, dtype in DTYPES.items()}
     print(processor())
-    print(
-        f"{arguments.clock} time, {arguments.threads} threads; memory {memory / 1e9:.1f} GB/s; matrix products ", end=""
-    )
-    print(", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()), flush=True)
+    print(f"{arguments.clock} time, {arguments.threads} threads")
     print(f"{arguments.documents} documents of {arguments.length} tokens, {precision}\n")
     print(f"{'model':<14}{'engine':<15}{'tokens/s':>10}{'of bound':>10}{'ratio':>8}{'whole job':>12}{'ratio':>8}")
     with tempfile.TemporaryDirectory() as name:
@@ -220,11 +215,6 @@ def main() -> None:
         (folder / "real").mkdir()
         pq.write_table(pa.table({"row": list(range(arguments.documents))}), folder / "real" / "shard-00000.parquet")
         for model in (MODELS[name] for name in arguments.models):
-            entry = cache_dtype(arguments.precision).itemsize
-            sizes = arguments.documents, arguments.length, DTYPES[precision].itemsize, entry
-            most, apart = bound(model, *sizes, rates[precision], memory)
-            print(f"{DOMAIN.model_title(model):<14}{'(bound)':<15}{most:>10,.0f}")
-            print(f"{'':<14}{'(no overlap)':<15}{apart:>10,.0f}{apart / most:>10.0%}", flush=True)
             sampling = {"temperature": 1.0, "top_k": None, "top_p": None, "prompt": "begin-of-text"}
             sampling["allow_unended"] = True
             sampling["max_length"] = arguments.length
@@ -242,10 +232,19 @@ def main() -> None:
                 "clock": arguments.clock,
             }
             best = dict.fromkeys(arguments.engines, (0.0, math.inf))
+            memory = rate = 0.0
             for _ in range(arguments.rounds):
+                memory = max(memory, bandwidth(clock))
+                rate = max(rate, matmul_rate(DTYPES[precision], clock))
                 for engine, (speed, whole) in best.items():
                     now = measure(spec, engine, folder)
                     best[engine] = max(speed, now[0]), min(whole, now[1])
+            entry = cache_dtype(arguments.precision).itemsize
+            sizes = arguments.documents, arguments.length, DTYPES[precision].itemsize, entry
+            most, apart = bound(model, *sizes, rate, memory)
+            print(f"{DOMAIN.model_title(model):<14}{'(bound)':<15}{most:>10,.0f}", end="")
+            print(f"  from memory at {memory / 1e9:.1f} GB/s, products at {rate / 1e9:.0f} GFLOP/s")
+            print(f"{'':<14}{'(no overlap)':<15}{apart:>10,.0f}{apart / most:>10.0%}", flush=True)
             ours = best[arguments.engines[0]]  # ratios are those of the first engine to the others
             for engine, (speed, whole) in best.items():
                 print(

@@ -8,7 +8,20 @@ import torch
 from llvmlite import ir
 from torch import Tensor
 
-from selfloop.domains.text.kernels.cpu.code import BITS, FLOAT, INDEX, LANES, SHORT, Code, Kernel, Value, index, vector
+from selfloop.domains.text.kernels.cpu.code import (
+    BITS,
+    BYTES,
+    CACHE_LINE,
+    FLOAT,
+    INDEX,
+    LANES,
+    SHORT,
+    Code,
+    Kernel,
+    Value,
+    index,
+    vector,
+)
 
 GROUP = 4 * LANES  # tokens per group of the two-level inversion
 
@@ -86,7 +99,10 @@ def choice(vocabulary: int, dtype: str, heated: bool) -> Callable[..., None]:
             most = code.largest([most, *(read(scratch, "float32", lane) for lane in range(0, GROUP, LANES))])
         largest = code.spread(code.highest(most))
         with code.loop(full, ir.Constant(FLOAT, 0.0)) as loop:
-            found = of_group(code.at(own, dtype, code.mul(loop.index, index(GROUP))), dtype, largest)
+            group = code.at(own, dtype, code.mul(loop.index, index(GROUP)))
+            for number in range(0, GROUP, CACHE_LINE // BYTES[dtype]):  # exponentials take longer than reading
+                code.prefetch(code.at(code.at(group, dtype, stride), dtype, number))
+            found = of_group(group, dtype, largest)
             loop.values = [code.fadd(loop.values[0], code.total(code.sum(found)))]
             code.store(loop.values[0], code.at(sums, "float32", loop.index))
         total = loop.values[0]

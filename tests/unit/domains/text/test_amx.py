@@ -2,15 +2,19 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from selfloop.domains.text.config import Sampling
 from selfloop.domains.text.kernels.cpu.amx import has_amx
 from selfloop.domains.text.model.kv_cache import KVCache, cache_memory
 from selfloop.domains.text.model.network import Transformer
 from selfloop.domains.text.model.shape import Shape
 from selfloop.domains.text.sampling import amx
 from selfloop.domains.text.sampling.amx import TiledDecoder, fits_tiles
+from selfloop.domains.text.sampling.sampler import sample
 
 CPU = torch.device("cpu")
 TILES = pytest.mark.skipif(not has_amx(), reason="the processor has no AMX")
@@ -63,6 +67,53 @@ def test_the_logits_of_a_sequence_have_the_same_bytes_in_any_batch_and_thread(ar
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda sequences: logits(model, sequences), [1, 31, 32, 33, 64, 100] * 3):
             assert torch.equal(found, expected[:, : found.shape[1]])
+
+
+def attend_to_itself(layer: int, qkv: torch.Tensor, mixed: torch.Tensor) -> None:
+    """Attention to one position."""
+    mixed.copy_(qkv[:, 2])
+
+
+@TILES
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+@pytest.mark.parametrize(("sequences", "vocabulary", "allowed"), [(1, 300, 300), (37, 320, 290), (200, 1001, 32)])
+def test_tokens_are_drawn_as_by_the_softmax(sequences: int, vocabulary: int, allowed: int, temperature: float) -> None:
+    """A token holds the numbers between the cumulative sums before and after it."""
+    decoder = TiledDecoder(random_model("gpt2", vocabulary=vocabulary).to(torch.bfloat16), allowed)
+    generator = torch.Generator().manual_seed(3)
+    with torch.inference_mode():
+        for _ in range(10):
+            ids = torch.randint(300, (sequences,), generator=generator)
+            step = ids, torch.zeros_like(ids), attend_to_itself
+            uniforms = torch.rand(sequences, generator=generator)
+            chosen = decoder.draw(*step, uniforms, temperature)
+            assert int(chosen.max()) < allowed
+            after = (decoder(*step)[:, :allowed].double() / temperature).softmax(dim=1).cumsum(dim=1)
+            above = after.gather(1, chosen[:, None])[:, 0]
+            before = F.pad(after, (1, 0)).gather(1, chosen[:, None])[:, 0]
+            rounding = 4e-3  # of logits, which are not rounded where tokens are drawn
+            assert bool((before - rounding <= uniforms).all() and (uniforms <= above + rounding).all())
+
+
+@TILES
+def test_logits_that_are_not_numbers_give_tokens() -> None:
+    model = random_model("gpt2").to(torch.bfloat16)
+    model.embedding.weight.data[7] = float("nan")
+    ids = torch.tensor([7, 8])
+    chosen = TiledDecoder(model).draw(ids, torch.zeros_like(ids), attend_to_itself, torch.tensor([0.5, 1.0]), 1.0)
+    assert bool(((chosen >= 0) & (chosen < 300)).all())
+
+
+@TILES
+def test_documents_are_the_same_in_any_batch() -> None:
+    model = tiled(random_model("llama").to(torch.bfloat16))
+    prompts = torch.zeros(70, 1, dtype=torch.int64)
+    sampled = [
+        sample(model, prompts, Sampling(max_length=20, allow_unended=True), "stream", batch=batch)
+        for batch in (70, 33, 1)
+    ]
+    assert all(np.array_equal(*pair) for other in sampled[1:] for pair in zip(sampled[0], other, strict=True))
+    assert len({document.tobytes() for document in sampled[0]}) > 60
 
 
 def test_models_fit_tiles_in_bfloat16_with_sizes_that_tiles_divide(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,7 @@ def test_in_bfloat16_products_are_in_tiles_where_they_can_be(
     with caplog.at_level(logging.INFO):
         generate.run(job)
     assert len(documents(Path(job.output["part"]))) == ROWS
-    assert ("matrix products in AMX tiles" in caplog.text) == (has_amx() and hidden == 64)
+    assert ("matrix products by AMX tiles" in caplog.text) == (has_amx() and hidden == 64)
 
 
 def recorded(job: Job, tmp_path: Path) -> Job:

@@ -6,7 +6,9 @@ import torch
 from selfloop.domains.text.model.kv_cache import KVCache, cache_memory
 from selfloop.domains.text.model.network import Linear, Transformer
 from selfloop.domains.text.model.shape import Shape
-from selfloop.domains.text.sampling.onednn import PackedLinear, pack
+from selfloop.domains.text.sampling import packing
+from selfloop.domains.text.sampling.amx import TiledDecoder
+from selfloop.domains.text.sampling.onednn import PackedLinear, can_pack, pack
 
 ARCHITECTURES = ["gpt2", "llama"]
 CPU = torch.device("cpu")
@@ -52,13 +54,22 @@ def test_a_packed_models_steps_give_the_same_logits(architecture: str, rows: int
 def test_bfloat16_is_packed_where_the_processor_can_multiply_it(architecture: str) -> None:
     model = random_model(architecture).to(torch.bfloat16)
     expected = logits(model)
-    pack(model, 5)
-    assert (layers(model, PackedLinear) > 0) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    packed = can_pack(model.embedding.weight)
+    assert packed == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if packed:
+        pack(model, 5)
     torch.testing.assert_close(logits(model), expected, rtol=0.1, atol=0.1 * float(expected.abs().max()))
 
 
-def test_models_on_other_devices_stay_as_they_are() -> None:
+def test_what_multiplies_follows_from_the_device_the_dtype_and_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_model("gpt2").to("meta")
-    pack(model, 5)
+    assert packing.pack(model, 5) == "torch"
     assert layers(model, Linear) == 8
-    assert layers(model, PackedLinear) == 0
+    assert packing.pack(random_model("gpt2"), 5) == "oneDNN"
+    monkeypatch.setattr(packing, "fits_tiles", lambda model: False)
+    model = random_model("gpt2").to(torch.bfloat16)
+    assert packing.pack(model, 5) == ("oneDNN" if can_pack(model.embedding.weight) else "torch")
+    monkeypatch.setattr(packing, "fits_tiles", lambda model: True)
+    model = Transformer(Shape("gpt2", 32, 1, 4, 64, 24, 300)).to(torch.bfloat16)
+    assert packing.pack(model, 5, tokens=290) == "AMX tiles"
+    assert isinstance(model.decode, TiledDecoder)

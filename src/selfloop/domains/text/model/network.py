@@ -34,6 +34,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": partial(F.gelu, ap
 
 
 Attend = Callable[[int, Tensor, Tensor], None]  # see `Transformer.decode`
+Decode = Callable[[Tensor, Tensor, Attend], Tensor]
 
 
 class Linear(nn.Linear):
@@ -148,10 +149,11 @@ class Transformer(nn.Module):
         torch.compiler.assume_constant_result(triton_attends)  # type: ignore[no-untyped-call]
         self.hidden = torch.compile(self.hidden, dynamic=True)  # type: ignore[method-assign]
 
-    def step(self, ids: Tensor, caches: Sequence["KVCache"]) -> Tensor:
+    def step(self, ids: Tensor, caches: Sequence["KVCache"], decode: Decode | None = None) -> Tensor:
         """Logits [sequences, vocabulary] of the next token after ids [sequences], which extend the caches' sequences.
 
-        The sequences of the caches are concatenated; those of one cache are at the same position.
+        The sequences of the caches are concatenated; those of one cache are at the same position. What `decode` gives
+        stands for the logits, if it is given.
         """
         positions = torch.cat([ids.new_full((len(cache),), cache.length) for cache in caches])
         sizes = [len(cache) for cache in caches]
@@ -163,7 +165,7 @@ class Transformer(nn.Module):
             for cache, piece in zip(caches, pieces, strict=True):
                 cache.attend(layer, *piece)
 
-        logits = self.decode(ids, positions, attend)
+        logits = (decode or self.decode)(ids, positions, attend)
         for cache in caches:
             cache.length += 1
         return logits

@@ -1,5 +1,6 @@
 """Decoding in bfloat16 on processors with AMX: all between one layer's attention and the next is one kernel."""
 
+import math
 from threading import local
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfloop.domains.text.kernels.cpu.amx import COLUMNS, DEPTH, PANEL, ROWS, has_amx
+from selfloop.domains.text.kernels.cpu.head import drawn, scratch_size
 from selfloop.domains.text.kernels.cpu.layer import between
 from selfloop.domains.text.model.network import Attend, Block, Transformer, rotate
 
@@ -21,9 +23,14 @@ def fits_tiles(model: Transformer) -> bool:
 
 
 class TiledDecoder:
-    """`Transformer.decode` by `layer.between`, equal up to rounding. Threads may share it."""
+    """`Transformer.decode` by `layer.between`, equal up to rounding, and the choice of tokens. Threads may share it.
 
-    def __init__(self, model: Transformer) -> None:
+    Args:
+        model: one that `fits_tiles`.
+        tokens: ids from this one on are never drawn; None for no limit.
+    """
+
+    def __init__(self, model: Transformer, tokens: int | None = None) -> None:
         self.shape = model.shape
         self.embedding, self.positions, self.rotation = model.embedding, model.positions, model.rotation
         self.columns = -(-self.shape.vocabulary // COLUMNS) * COLUMNS  # of logits
@@ -38,7 +45,10 @@ class TiledDecoder:
         packed.begin()
         packed.feed_forward(blocks[-1])
         packed.norm(model.norm)
+        self._head = 2 * packed.numbers_since_begin()  # bytes before it
         packed.matrix(F.pad(model.head_weight, (0, 0, 0, self.columns - self.shape.vocabulary)), None)
+        self._mask = torch.zeros(self.columns)
+        self._mask[self.shape.vocabulary if tokens is None else tokens :] = -math.inf
         self._matrices, self._vectors = torch.cat(packed.matrices), torch.cat(packed.vectors)
         self._addresses = [
             (self._matrices[matrix:].data_ptr(), self._vectors[vector:].data_ptr()) for matrix, vector in packed.begins
@@ -48,8 +58,31 @@ class TiledDecoder:
 
     def __call__(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """See `Transformer.decode`."""
+        memory, panels = self._attended(ids, positions, attend)
+        logits = memory.x.new_empty(panels * PANEL, self.columns)
+        self._run(-1, memory._replace(qkv=logits), panels, self.columns)
+        return logits[: len(ids), : self.shape.vocabulary]
+
+    def draw(self, ids: Tensor, positions: Tensor, attend: Attend, uniforms: Tensor, temperature: float) -> Tensor:
+        """The next token of each sequence, int64, by inverse transform at one of `uniforms`; no logits are written.
+
+        Arguments as of `Transformer.decode` and `choice.draw`.
+        """
+        memory, panels = self._attended(ids, positions, attend)
+        self._run(-1, memory, panels, 0)
+        chosen = torch.empty(panels * PANEL, dtype=torch.int64)
+        padded = F.pad(uniforms, (0, len(chosen) - len(uniforms)))
+        heat = torch.tensor([temperature], dtype=torch.float32)
+        used = (self._mask, padded, heat, chosen, memory.scratch)
+        head = self._addresses[-1][0] + self._head
+        kernel = drawn(self.shape.hidden_size)
+        kernel(memory.normed.data_ptr(), head, *(given.data_ptr() for given in used), panels, self.columns)
+        return chosen[: len(ids)]
+
+    def _attended(self, ids: Tensor, positions: Tensor, attend: Attend) -> tuple["_Memory", int]:
+        """A step up to the last layer's attention; this thread's memory, and panels of it that are used."""
         shape, rows = self.shape, len(ids)
-        memory = self._memory(rows)
+        memory, panels = self._memory(rows), -(-rows // PANEL)
         x = memory.x[:rows]
         x[:] = self.embedding(ids)
         if self.positions is not None:
@@ -57,36 +90,46 @@ class TiledDecoder:
         rotation = None if self.rotation is None else self.rotation[:, positions, None, None].to(x.dtype)
         qkv = memory.qkv[:rows].view(rows, 3, shape.heads, shape.head_size)
         mixed = memory.mixed[:rows].view(rows, shape.heads, shape.head_size)
-        own = [part.data_ptr() for part in memory]
-        panels = -(-rows // PANEL)
-        for layer, addresses in enumerate(self._addresses[:-1]):
-            self._kernel(*own, *addresses, panels, 3 * shape.hidden_size, layer > 0)
+        for layer in range(shape.layers):
+            self._run(layer, memory, panels, 3 * shape.hidden_size)
             if rotation is not None:
                 qkv[:, :2] = rotate(qkv[:, :2], rotation)
             attend(layer, qkv, mixed)
-        logits = x.new_empty(panels * PANEL, self.columns)
-        self._kernel(*own[:-1], logits.data_ptr(), *self._addresses[-1], panels, self.columns, True)
-        return logits[:rows, : shape.vocabulary]
+        return memory, panels
+
+    def _run(self, layer: int, memory: "_Memory", panels: int, outputs: int) -> None:
+        """The kernel before a layer's attention, or of the last layer after it."""
+        own = (part.data_ptr() for part in memory[:5])
+        self._kernel(*own, *self._addresses[layer], panels, outputs, layer != 0)
 
     def _memory(self, rows: int) -> "_Memory":
         """This thread's, for so many rows or more."""
         memory: _Memory | None = getattr(self._of_thread, "memory", None)
         if memory is None or len(memory.x) < rows:
             hidden, padded = self.shape.hidden_size, -(-rows // PANEL) * PANEL
-            widths = hidden, hidden, hidden, self.shape.intermediate_size, 3 * hidden
-            memory = _Memory(*(torch.zeros(padded, width, dtype=torch.bfloat16) for width in widths))
+
+            def zeros(width: int) -> Tensor:
+                return torch.zeros(padded, width, dtype=torch.bfloat16)
+
+            fed, qkv = zeros(self.shape.intermediate_size), zeros(3 * hidden)
+            scratch = torch.empty(scratch_size(self.columns, padded))
+            memory = _Memory(zeros(hidden), zeros(hidden), zeros(hidden), fed, qkv, scratch)
             self._of_thread.memory = memory
         return memory
 
 
 class _Memory(NamedTuple):
-    """Activations, bfloat16 [rows, ...]; the rows of the last panel that hold no document are computed, too."""
+    """Activations, bfloat16 [rows, ...], and what `head.drawn` needs.
+
+    The rows of the last panel that hold no document are computed, too.
+    """
 
     x: Tensor
     mixed: Tensor
     normed: Tensor
     fed: Tensor
     qkv: Tensor
+    scratch: Tensor
 
 
 class _Packed:
@@ -100,6 +143,10 @@ class _Packed:
     def begin(self) -> None:
         """Those of another kernel follow."""
         self.begins.append((sum(map(len, self.matrices)), sum(map(len, self.vectors))))
+
+    def numbers_since_begin(self) -> int:
+        """Numbers of the matrices of the last kernel."""
+        return sum(map(len, self.matrices)) - self.begins[-1][0]
 
     def feed_forward(self, block: Block) -> None:
         """What follows attention in a block."""

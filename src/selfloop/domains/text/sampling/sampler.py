@@ -6,6 +6,7 @@ waiting.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from selfloop.domains.text.data.tokenizer import END_OF_TEXT_ID
 from selfloop.domains.text.kernels.cpu.choice import draw
 from selfloop.domains.text.model.kv_cache import KVCache, cache_memory
 from selfloop.domains.text.model.network import Transformer
+from selfloop.domains.text.sampling.amx import TiledDecoder
 from selfloop.identity import stream
 
 BLOCK = 512  # documents per random stream; determines samples, so it is not configurable
@@ -78,6 +80,8 @@ def sample(
     uniforms = Uniforms(streams, first_row, longest)
     batch = min(batch, len(prompts))
     memory = cache_memory(model.shape, batch, longest, kv_dtype or next(model.parameters()).dtype, prompts.device)
+    plain = is_plain(sampling) and sampling.repetition_penalty == 1
+    draw = model.decode.draw if plain and isinstance(model.decode, TiledDecoder) else None
     begun, steps = 0, 0
     while cohorts or begun < len(prompts):
         room = min(batch - sum(map(len, cohorts)), len(prompts) - begun)
@@ -89,11 +93,17 @@ def sample(
                 taken += len(cohort)
             cohorts.append(Cohort(KVCache(memory, taken, room), rows, prompts[begun : begun + room], uniforms.of(rows)))
             begun += room
-        logits = model.step(torch.cat([cohort.last for cohort in cohorts]), [cohort.cache for cohort in cohorts])
-        if sampling.repetition_penalty != 1:
-            for cohort, own in zip(cohorts, torch.split(logits, [len(cohort) for cohort in cohorts]), strict=True):
-                penalize(own, cohort.held, sampling.repetition_penalty)
-        chosen = choose(logits[:, :tokens], torch.cat([cohort.uniform for cohort in cohorts]), sampling)
+        last = torch.cat([cohort.last for cohort in cohorts])
+        own_uniforms = torch.cat([cohort.uniform for cohort in cohorts])
+        caches = [cohort.cache for cohort in cohorts]
+        if draw is not None:
+            chosen = model.step(last, caches, partial(draw, uniforms=own_uniforms, temperature=sampling.temperature))
+        else:
+            logits = model.step(last, caches)
+            if sampling.repetition_penalty != 1:
+                for cohort, own in zip(cohorts, torch.split(logits, [len(cohort) for cohort in cohorts]), strict=True):
+                    penalize(own, cohort.held, sampling.repetition_penalty)
+            chosen = choose(logits[:, :tokens], own_uniforms, sampling)
         for cohort, ids in zip(cohorts, torch.split(chosen, [len(cohort) for cohort in cohorts]), strict=True):
             cohort.append(ids)
         on_tokens(len(chosen))

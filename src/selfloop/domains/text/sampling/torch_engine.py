@@ -14,11 +14,10 @@ import torch
 from selfloop.domains.text.model.checkpoint import load_checkpoint
 from selfloop.domains.text.model.network import attention_backend
 from selfloop.domains.text.model.shape import Shape
-from selfloop.domains.text.sampling.amx import TiledDecoder, fits_tiles
 from selfloop.domains.text.sampling.engine import Request
 from selfloop.domains.text.sampling.lanes import CACHE_BYTES, in_lanes, rows_of_first_lane
 from selfloop.domains.text.sampling.lanes import sample as sample_in_lanes
-from selfloop.domains.text.sampling.onednn import pack
+from selfloop.domains.text.sampling.packing import pack
 from selfloop.domains.text.sampling.sampler import compile_kernels, slices
 from selfloop.domains.text.sampling.sampler import sample as sample_documents
 from selfloop.processes.gpus import shares
@@ -53,12 +52,9 @@ def sample(request: Request) -> Iterator[np.ndarray]:
     longest = request.sampling.max_length or model.shape.context
     fixed = in_lanes(device)
     batch = (rows_of_first_lane if fixed else batch_size)(model.shape, longest, kv_dtype)
-    if fits_tiles(model):
-        model.decode = TiledDecoder(model)  # type: ignore[method-assign]
-    else:
-        pack(model, batch)
-    products = ", matrix products in AMX tiles" if isinstance(model.decode, TiledDecoder) else ""
-    request.log.info("batch of %d documents, KV cache in %s%s", batch, str(kv_dtype).removeprefix("torch."), products)
+    products = pack(model, batch, request.tokens)
+    kv_name = str(kv_dtype).removeprefix("torch.")
+    request.log.info("batch of %d documents, KV cache in %s, matrix products by %s", batch, kv_name, products)
     first, last = request.first_row, request.first_row + len(request.prompts)
     own_slices = [rows for rows in slices(request.part_rows or last) if first <= rows.start < last]
     finished = request.finished or FinishedSlices()

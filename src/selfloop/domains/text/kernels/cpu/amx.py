@@ -21,8 +21,9 @@ TILE = ROWS * DEPTH  # numbers of weights
 PANEL = COLUMNS = 2 * ROWS
 LINES_AHEAD = 4  # of the next weights, prefetched with every four tiles: all of them during 8 panels
 BYTE = ir.IntType(8)
-# 2^x on [0, 1), by Chebyshev interpolation, from the highest power down; 1e-4 relative
-EXP2 = (7.8967257e-2, 2.2469316e-1, 6.9632477e-1, 9.9990029e-1)
+# 2^x on [0, 1), by Chebyshev interpolation, from the highest power down; to the precision of float32, and to 1e-4
+EXP2 = (2.1865785e-4, 1.2391332e-3, 9.6841863e-3, 5.5480630e-2, 2.4023045e-1, 6.9314693e-1, 1.0)
+EXP2_TO_1E4 = (7.8967257e-2, 2.2469316e-1, 6.9632477e-1, 9.9990029e-1)
 FLOOR, DIRECTION = 0x09, 4  # vreduceps: x less its floor, silently; rounding as the processor is set
 # Linux grants a process the use of the registers, which enlarge what it saves of a thread: arch_prctl(2).
 ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA = 158, 0x1023, 18
@@ -57,8 +58,7 @@ class Tiles:
 
     def __init__(self, code: Code) -> None:
         self.code = code
-        self.sums = code.alloca(ir.ArrayType(FLOAT, PANEL * COLUMNS))
-        self.sums.align = 64
+        self.sums = code.scratch(FLOAT, PANEL * COLUMNS)
         shape = bytearray(64)
         shape[0] = 1  # the palette: eight tiles, of `ROWS` rows each
         shape[16:32] = (2 * DEPTH).to_bytes(2, "little") * 8
@@ -88,7 +88,7 @@ class Tiles:
             depth: a multiple of `DEPTH`.
             weights: address of bfloat16 [columns / ROWS, depth / DEPTH, DEPTH / 2, ROWS, 2]: tiles of 16 columns, with
                 numbers of the depth in pairs. What follows in memory is prefetched towards the end.
-            columns: of the result, a multiple of `COLUMNS`.
+            columns: of the result, a multiple of `COLUMNS`; may be none.
             panels: how many.
             finish: see `Finish`; a panel's sums are finished while the next panel's are computed.
             also: addresses of other bfloat16 matrices with these rows, and their columns, that `finish` reads.
@@ -119,7 +119,8 @@ class Tiles:
                     self._call("tilestored64", _number(tile), self._sums_of(tile), index(4 * ROWS))
                 panel.values = [row, code.mul(column.index, index(COLUMNS))]
             column.values = panel.values
-        with code.loop(PANEL) as line:
+        computed = code.icmp_signed(">=", column.values[0], index(0))
+        with code.if_then(computed), code.loop(PANEL) as line:
             self._finish_line(finish, column.values, line.index)
 
     def _add_products(self, left: Value, right: Value, step: Value, depth: int) -> None:
@@ -158,6 +159,28 @@ class Tiles:
         found = [code.read(sums, "float32"), code.read(code.at(sums, "float32", ROWS * ROWS), "float32")]
         finish(code.add(row, line), column, found)
 
+    def of_row(self, source: Value, depth: int, weights: Value) -> list[Value]:
+        """The product of one row with `COLUMNS` columns, two vectors with the same bits as in `product`.
+
+        Args:
+            source: address of the row.
+            depth: of it.
+            weights: address of the columns' own.
+        """
+        code = self.code
+        for tile in range(2):
+            self._call("tilezero", _number(tile))
+        with code.loop(depth // DEPTH) as step:
+            right = code.at(weights, "bfloat16", code.mul(step.index, index(TILE)))
+            self._read(4, code.at(source, "bfloat16", code.mul(step.index, index(DEPTH))), 0)  # in each of the rows
+            self._read(6, right, DEPTH)
+            self._multiply(0, 4, 6)
+            self._read(7, code.at(right, "bfloat16", depth * ROWS), DEPTH)
+            self._multiply(1, 4, 7)
+        for tile in range(2):
+            self._call("tilestored64", _number(tile), self._sums_of(tile), index(4 * ROWS))
+        return [code.read(self._sums_of(tile), "float32") for tile in range(2)]
+
     def write(self, pointer: Value, value: Value) -> None:
         """Write a vector as bfloat16: nearest, ties to even; subnormal numbers as 0."""
         code = self.code
@@ -165,15 +188,22 @@ class Tiles:
         converted = code.call(code.intrinsic("llvm.x86.avx512bf16.cvtneps2bf16.512", stored, [value.type]), [value])
         code.write(pointer, "bfloat16", code.bitcast(converted, ir.VectorType(SHORT, value.type.count)))
 
+    def exp2(self, power: Value) -> Value:
+        """2^x of a vector, to 1e-7 relative; 0 of -inf."""
+        return self._exp2(power, EXP2)
+
     def logistic(self, power: Value) -> Value:
         """1 / (1 + 2^x) of a vector, to 2e-4 relative, in few instructions: bfloat16 numbers are 4e-3 apart."""
-        code = self.code
+        scaled = self._exp2(power, EXP2_TO_1E4)
+        return self._vectors("rcp14.ps.512", self.code.fadd(scaled, vector(1.0)), rounding=False)
+
+    def _exp2(self, power: Value, coefficients: Sequence[float]) -> Value:
+        """2^x by a polynomial of the fraction."""
         fraction = self._vectors("mask.reduce.ps.512", power, ir.Constant(BITS, FLOOR))
-        result = vector(EXP2[0])
-        for coefficient in EXP2[1:]:
-            result = code.multiply_add(result, fraction, vector(coefficient))
-        scaled = self._vectors("mask.scalef.ps.512", result, power)
-        return self._vectors("rcp14.ps.512", code.fadd(scaled, vector(1.0)), rounding=False)
+        result = vector(coefficients[0])
+        for coefficient in coefficients[1:]:
+            result = self.code.multiply_add(result, fraction, vector(coefficient))
+        return self._vectors("mask.scalef.ps.512", result, power)
 
     def _vectors(self, name: str, value: Value, *more: Value, rounding: bool = True) -> Value:
         """What an instruction of AVX-512 makes of all of a vector."""

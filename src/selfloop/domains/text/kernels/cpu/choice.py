@@ -110,7 +110,7 @@ def choice(vocabulary: int, dtype: str, heated: bool) -> Callable[..., None]:
             total = code.fadd(total, code.total(code.sum(of_group(scratch, "float32", largest))))
             code.store(total, code.at(sums, "float32", full))
         uniform = code.number(code.at(uniforms, "float32", row.index))
-        group, left = _invert(code, sums, groups, total, code.fmul(uniform, total))
+        group, left = invert(code, sums, groups, total, code.fmul(uniform, total))
         with code.if_else(code.icmp_signed("<", group, index(full))) as (whole, last):
             with whole:
                 found = of_group(code.at(own, dtype, code.mul(group, index(GROUP))), dtype, largest)
@@ -119,24 +119,36 @@ def choice(vocabulary: int, dtype: str, heated: bool) -> Callable[..., None]:
             with last:
                 for number, each in enumerate(of_group(scratch, "float32", largest)):
                     code.write(code.at(weights, "float32", number * LANES), "float32", each)
-        with code.loop(GROUP, ir.Constant(FLOAT, 0.0)) as loop:
-            place = code.at(weights, "float32", loop.index)
-            loop.values = [code.fadd(loop.values[0], code.number(place))]
-            code.store(loop.values[0], place)
-        token, _ = _invert(code, weights, GROUP, loop.values[0], left)
+        token, _ = invert(code, weights, GROUP, accumulate(code, weights, GROUP), left)
         token = code.add(code.mul(group, index(GROUP)), token)
         code.store(token, code.gep(chosen, [row.index], source_etype=token.type))
     return kernel.compile()
 
 
-def _invert(code: Code, sums: Value, count: int, total: Value, target: Value) -> tuple[Value, Value]:
+def accumulate(code: Code, weights: Value, count: int) -> Value:
+    """Replace weights in memory by their cumulative sums; returns the last one."""
+    with code.loop(count, ir.Constant(FLOAT, 0.0)) as loop:
+        place = code.at(weights, "float32", loop.index)
+        loop.values = [code.fadd(loop.values[0], code.number(place))]
+        code.store(loop.values[0], place)
+    return loop.values[0]
+
+
+def below(code: Code, targets: Value, totals: Value) -> Value:
+    """Numbers or vectors that are at most the largest ones below positive totals."""
+    bits = BITS if totals.type == FLOAT else ir.VectorType(BITS, totals.type.count)
+    one = ir.Constant(bits, 1 if totals.type == FLOAT else [1] * totals.type.count)
+    most = code.bitcast(code.sub(code.bitcast(totals, bits), one), totals.type)
+    return code.select(code.fcmp_ordered("<", targets, most), targets, most)
+
+
+def invert(code: Code, sums: Value, count: int, total: Value, target: Value) -> tuple[Value, Value]:
     """Index at which cumulative sums first exceed a target, and the remainder of the target there.
 
     The target is at most the largest number below the total, so that the weight at the index is not zero. Infinity
     follows the sums to a multiple of `LANES`.
     """
-    below = code.bitcast(code.sub(code.bitcast(total, BITS), ir.Constant(BITS, 1)), FLOAT)
-    target = code.select(code.fcmp_ordered("<", target, below), target, below)
+    target = below(code, target, total)
     with code.loop(-(-count // LANES), vector(0.0), index(0)) as loop:
         before, found = loop.values
         seen = code.read(code.at(sums, "float32", code.mul(loop.index, index(LANES))), "float32")

@@ -58,6 +58,12 @@ class Code(ir.IRBuilder):  # type: ignore[misc]
         offset = index(offset) if isinstance(offset, int) else offset
         return self.gep(pointer, [offset], source_etype=STORED[dtype])
 
+    def scratch(self, kind: Value, count: int) -> Value:
+        """The address of memory for numbers, as long as the kernel runs; beginning with a cache line."""
+        memory = self.alloca(ir.ArrayType(kind, count))
+        memory.align, memory.type = CACHE_LINE, POINTER
+        return memory
+
     def read(self, pointer: Value, dtype: str, lanes: int = LANES) -> Value:
         """A vector."""
         value = self.load(pointer, typ=ir.VectorType(STORED[dtype], lanes), align=BYTES[dtype])

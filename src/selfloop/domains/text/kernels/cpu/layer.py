@@ -38,7 +38,7 @@ def between(hidden: int, inner: int, architecture: str) -> Callable[..., None]:
             and up projection alternate by 16 columns.
         vectors: address of float32 norms and biases, in the order of their use, 0 where the architecture has none.
         panels: how many.
-        outputs: of the last product, a multiple of `amx.COLUMNS`.
+        outputs: of the last product, a multiple of `amx.COLUMNS`; 0 to end with the norm.
         attended: 1, or 0 where a step begins and nothing has been attended to: then the kernel is norm and product.
     """
     kernel = Kernel(addresses=7, integers=3)

@@ -9,18 +9,19 @@ import pytest
 
 from selfloop.session import signals
 
-# A Snakemake, whose way of waiting for its jobs is to have a handler for SIGTERM, and a step that it started.
+# A Snakemake, whose way of waiting for its jobs is to have a handler for SIGTERM, and a step that it started. Both
+# write to one pipe, so a line and its end are one write.
 MAIN = """
 import signal, subprocess, sys
 from selfloop.session import signals
-signal.signal(signal.SIGTERM, lambda *_: print("waits for the step", flush=True))
+signal.signal(signal.SIGTERM, lambda *_: print("waits for the step\\n", end="", flush=True))
 signals.pass_on()
 step = subprocess.Popen(["bash", "-c", sys.argv[2], sys.argv[1]])
 while True:
     try:
         sys.exit(step.wait())
     except KeyboardInterrupt:
-        print("waits for the step", flush=True)
+        print("waits for the step\\n", end="", flush=True)
 """
 STEP = """
 import time
@@ -30,7 +31,7 @@ with stopping.caught(is_last=True):
         print("up", flush=True)
         time.sleep(60)
     except stopping.Stopped as stopped:
-        print(stopped)
+        print(f"{stopped}\\n", end="")
         time.sleep(0.3)  # until a busy machine's Snakemake has said that it waits
         raise SystemExit(5)
 """

@@ -2,9 +2,9 @@
 
     python benchmarks/decoding_step.py [--documents 256] [--length 128] [--threads 2] [--rounds 10] [--precision auto]
 
-Each thread samples so many documents at once, as a part's threads do. Clocks around each call; microseconds of a thread
-per token, averaged over the positions: the least of all rounds at each position, which other load does not show in,
-and the median. The cache's first pages are taken in each round.
+Each thread samples this number of documents at once, as a part's threads do. Clocks around each call; microseconds of a
+thread per token, averaged over the positions: the least of all rounds at each position, which other load does not show
+in, and the median. The cache's pages are taken anew in each round.
 """
 
 import argparse
@@ -65,7 +65,7 @@ class Clocks:
         self.step()
 
     def step(self, tokens: int = 0) -> None:
-        """A step of so many tokens has ended."""
+        """A step that sampled this number of tokens has ended."""
         own, now = self._of_thread, time.perf_counter()
         if tokens:
             for part, seconds in [*own.parts.items(), ("all", now - own.began)]:

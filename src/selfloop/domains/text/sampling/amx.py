@@ -103,7 +103,7 @@ class TiledDecoder:
         self._kernel(*own, *self._addresses[layer], panels, outputs, layer != 0)
 
     def _memory(self, rows: int) -> "_Memory":
-        """This thread's, for so many rows or more."""
+        """This thread's, for at least this many rows."""
         memory: _Memory | None = getattr(self._of_thread, "memory", None)
         if memory is None or len(memory.x) < rows:
             hidden, padded = self.shape.hidden_size, -(-rows // PANEL) * PANEL

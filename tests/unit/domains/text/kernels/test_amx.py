@@ -8,13 +8,8 @@ from selfloop.domains.text.kernels.cpu.amx import PANEL, Tiles, has_amx
 from selfloop.domains.text.kernels.cpu.code import LANES, Kernel
 from selfloop.domains.text.kernels.cpu.layer import between
 from selfloop.domains.text.sampling.amx import tiles_of
-from selfloop.processor import processor
 
 pytestmark = pytest.mark.skipif(not has_amx(), reason="the processor has no AMX")
-
-
-def test_only_processors_with_tiles_have_them() -> None:
-    assert {"amx_tile", "amx_bf16"} <= processor().flags
 
 
 def test_the_logistic_function_is_as_precise_as_bfloat16_needs_and_has_no_bounds() -> None:

@@ -134,11 +134,11 @@ class _Writer:
             mean = vector(0.0)
             if centered:
                 with code.loop(width // step, *zeros) as loop:
-                    read = self._several(read_from, "bfloat16", loop.index, step)
+                    read = self._several(read_from, loop.index, step)
                     loop.values = [code.fadd(*pair) for pair in zip(loop.values, read, strict=True)]
                 mean = code.fmul(code.spread(code.total(code.sum(loop.values))), vector(1 / width))
             with code.loop(width // step, *zeros) as loop:
-                read = [code.fsub(value, mean) for value in self._several(read_from, "bfloat16", loop.index, step)]
+                read = [code.fsub(value, mean) for value in self._several(read_from, loop.index, step)]
                 loop.values = [
                     code.multiply_add(value, value, squares) for value, squares in zip(read, loop.values, strict=True)
                 ]
@@ -146,7 +146,7 @@ class _Writer:
             deviation = code.square_root(code.fadd(variance, _number(EPSILON)))
             inverse = code.spread(code.fdiv(_number(1.0), deviation))
             with code.loop(width // step) as loop:
-                for number, value in enumerate(self._several(read_from, "bfloat16", loop.index, step)):
+                for number, value in enumerate(self._several(read_from, loop.index, step)):
                     column = code.add(code.mul(loop.index, index(step)), index(number * LANES))
                     value = code.fmul(code.fsub(value, mean), inverse)
                     own_scale, own_bias = (
@@ -167,11 +167,11 @@ class _Writer:
         """value / (1 + 2^power)."""
         return self.code.fmul(value, self.tiles.logistic(power))
 
-    def _several(self, rows: Value, dtype: str, number: Value, step: int) -> list[Value]:
+    def _several(self, row: Value, number: Value, step: int) -> list[Value]:
         """Vectors of a row's numbers, `step` of them."""
         code = self.code
-        begin = code.at(rows, dtype, code.mul(number, index(step)))
-        return [code.read(code.at(begin, dtype, offset), dtype) for offset in range(0, step, LANES)]
+        begin = code.at(row, "bfloat16", code.mul(number, index(step)))
+        return [code.read(code.at(begin, "bfloat16", offset), "bfloat16") for offset in range(0, step, LANES)]
 
     def _matrix(self, depth: int, columns: Value | int) -> Value:
         own = self.weights
